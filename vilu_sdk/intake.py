@@ -1,0 +1,245 @@
+"""Arrays in: every check on embeddings, labels and feedback, and the one normalisation.
+
+What leaves this room is a finite torch tensor on the CPU in torch's default dtype (float32 unless the
+caller changed it), with rows of norm 1 unless a method asks for the raw ones.
+"""
+
+import mmap
+import numbers
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Elements of the largest intermediate array of a chunk: 16 MB in float32, which stays near the caches.
+CHUNK_ELEMENTS = 1 << 22
+# Below this norm a row has no direction: CLIP-like embeddings have norms of 1 to 100.
+SMALLEST_NORM = 1e-12
+
+
+class Rows:
+    """A checked matrix of embeddings that is read chunk by chunk.
+
+    Parameters
+    ----------
+    source : array-like of shape (n, d)
+        A numpy array (memory-mapped ones are never loaded whole), a torch tensor of any dtype and
+        device, or nested sequences.
+    name : str
+        The argument's name, for the errors.
+    d : int, optional
+        The width the rows must have.
+    normalise : bool
+        Whether rows are scaled to Euclidean norm 1.
+
+    Raises
+    ------
+    TypeError
+        If the source does not hold real numbers.
+    ValueError
+        If it is empty, not two-dimensional or not `d` wide. Rows that are not finite or all zero
+        raise when they are read.
+    """
+
+    def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
+        if not isinstance(source, Tensor):
+            try:
+                source = np.asanyarray(source)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} must be a two-dimensional array, but its rows have different lengths."
+                ) from error
+        _check_real(source, name)
+        if source.ndim != 2:
+            hint = f" A single embedding is passed as {name}[None, :]." if source.ndim == 1 else ""
+            raise ValueError(
+                f"{name} must be two-dimensional (rows, d), got shape {tuple(source.shape)}.{hint}"
+            )
+        if source.shape[0] == 0:
+            raise ValueError(f"{name} has no rows; pass at least one embedding.")
+        if source.shape[1] == 0:
+            raise ValueError(f"{name} has rows of width 0; pass embeddings with at least one coordinate.")
+        if d is not None and source.shape[1] != d:
+            raise ValueError(
+                f"{name} has rows of width {source.shape[1]}, expected {d}: images and texts must be "
+                "embedded by the same model, and by the one the scorer was fitted with."
+            )
+        self.source = source
+        self.name = name
+        self.normalise = normalise
+
+    def __len__(self) -> int:
+        return int(self.source.shape[0])
+
+    @property
+    def d(self) -> int:
+        """Width of the rows."""
+        return int(self.source.shape[1])
+
+    def read(self, index: slice | np.ndarray | Tensor | None = None) -> Tensor:
+        """Return the rows at `index` (all of them by default), checked and normalised."""
+        index = slice(None) if index is None else index
+        dtype = torch.get_default_dtype()
+        if isinstance(self.source, Tensor):
+            rows = self.source.detach()[index].to(device="cpu", dtype=dtype, copy=True)
+        else:
+            index = index.numpy() if isinstance(index, Tensor) else index
+            target = np.float64 if dtype == torch.float64 else np.float32
+            with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported with its row below
+                rows = torch.from_numpy(np.array(self.source[index], dtype=target))
+            _release_pages(self.source)
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        if not torch.isfinite(norms).all():
+            row = self._row_number(index, ~torch.isfinite(norms))
+            raise ValueError(
+                f"{self.name} has a NaN, infinite or overflowing value in row {row}; "
+                "remove the row or embed it again."
+            )
+        if bool((norms < SMALLEST_NORM).any()):
+            row = self._row_number(index, norms < SMALLEST_NORM)
+            raise ValueError(
+                f"{self.name} is all zero in row {row}, which has no direction; "
+                "remove the row or embed it again."
+            )
+        return rows.div_(norms[:, None]) if self.normalise else rows
+
+    def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (slice, rows) so that an array of rows × max(width, d) stays small."""
+        size = self._chunk_rows(width)
+        for start in range(0, len(self), size):
+            index = slice(start, min(start + size, len(self)))
+            yield index, self.read(index)
+
+    def n_chunks(self, width: int = 0) -> int:
+        """Return how many chunks `chunks(width)` yields."""
+        return -(-len(self) // self._chunk_rows(width))
+
+    def _chunk_rows(self, width: int) -> int:
+        return max(1, CHUNK_ELEMENTS // max(width, self.d))
+
+    def _row_number(self, index: slice | np.ndarray | Tensor, bad: Tensor) -> int:
+        return int(np.arange(len(self))[index][bad.numpy()][0])
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `fit` was given: images, candidates and one kind of supervision.
+
+    `labels` (n,) when the true classes are known, `correct` (n,) when only right or wrong is known;
+    neither in a caption task, where row i pairs with candidate i.
+    """
+
+    images: Rows
+    text: Tensor
+    labels: Tensor | None
+    correct: Tensor | None
+
+    @property
+    def is_caption(self) -> bool:
+        """Whether images and candidates are pairs."""
+        return self.labels is None and self.correct is None
+
+
+def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
+    """Check the arguments of `fit` together."""
+    images = Rows(z_img, "z_img")
+    text = candidates(z_txt, images.d, name="z_txt")
+    if labels is not None and correct is not None:
+        raise ValueError("labels and correct were both given; labels say more, so pass labels alone.")
+    if labels is None and correct is None and len(images) != len(text):
+        raise ValueError(
+            f"without labels, image i pairs with caption i, but z_img has {len(images)} rows and z_txt "
+            f"{len(text)}; pass labels (or correct) for a class set, or as many captions as images."
+        )
+    return Task(
+        images,
+        text,
+        None if labels is None else check_labels(labels, len(images), len(text)),
+        None if correct is None else check_correct(correct, len(images)),
+    )
+
+
+def candidates(z_txt_set: Any, d: int | None = None, *, name: str = "z_txt_set") -> Tensor:
+    """Return the candidates as one normalised (K, d) tensor."""
+    return Rows(z_txt_set, name, d=d).read()
+
+
+def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor:
+    """Return labels as an int64 tensor of shape (n,) with values in [0, k)."""
+    array = _vector(labels, n, name)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers (row numbers of z_txt), got dtype {array.dtype}.")
+    outside = np.flatnonzero((array < 0) | (array >= k))
+    if len(outside):
+        row = outside[0]
+        raise ValueError(
+            f"{name} must lie in [0, {k}), the rows of z_txt, but {name}[{row}] is {array[row]}; "
+            "check that labels and z_txt use the same class order."
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
+    """Return right/wrong feedback as a bool tensor of shape (n,)."""
+    array = _vector(correct, n, name)
+    if array.dtype.kind != "b" and not (array.dtype.kind in "iu" and np.isin(array, (0, 1)).all()):
+        raise ValueError(
+            f"{name} must be booleans (True where the prediction was right) or 0 and 1, got dtype "
+            f"{array.dtype}; class labels go into `labels`."
+        )
+    return torch.from_numpy(array.astype(bool))
+
+
+def require_candidates(k: int, method: str, minimum: int = 2) -> None:
+    """Raise where a method has no meaning with so few candidates."""
+    if k < minimum:
+        raise ValueError(
+            f"{method} compares candidates and needs at least {minimum}, but z_txt_set has {k}; "
+            "add the alternatives the prediction is chosen from."
+        )
+
+
+def positive(value: Any, name: str) -> float:
+    """Return a finite number above 0."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()  # a model's learnt logit scale often comes as a 0-d tensor
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
+    number = float(value)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} must be finite and above 0, got {number}.")
+    return number
+
+
+def _vector(values: Any, n: int, name: str) -> np.ndarray:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got an array of shape {array.shape}.")
+    if len(array) != n:
+        raise ValueError(f"{name} has {len(array)} entries but z_img has {n} rows; pass one for each image.")
+    return array
+
+
+def _check_real(source: Tensor | np.ndarray, name: str) -> None:
+    if isinstance(source, Tensor):
+        real = source.dtype != torch.bool and not source.is_complex()
+    else:
+        # Kind "V" with a name is how ml_dtypes register bfloat16 with numpy.
+        real = source.dtype.kind in "fiu" or source.dtype.name == "bfloat16"
+    if not real:
+        raise TypeError(f"{name} must hold real numbers, got dtype {source.dtype}.")
+
+
+def _release_pages(array: np.ndarray) -> None:
+    """Give back the pages a memory map has read, so that a scan of it does not stay resident."""
+    mode = None
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        mode = getattr(base, "mode", mode)
+        base = getattr(base, "base", None)
+    # A copy-on-write map ("c") keeps the caller's changes in those very pages.
+    if base is not None and mode in ("r", "r+", "w+") and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,39 @@
+"""One progress bar for all long work, and the one switch that silences it."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+_enabled = True
+
+
+def set_progress(enabled: bool) -> None:
+    """Show or silence the progress bars of the whole SDK.
+
+    Bars appear only in a terminal or notebook and only for work that takes longer than a second or
+    two. The environment variable ``TQDM_DISABLE=1`` silences them too.
+
+    Parameters
+    ----------
+    enabled : bool
+        False silences every bar until this is called again with True.
+
+    Examples
+    --------
+    >>> import vilu_sdk
+    >>> vilu_sdk.set_progress(False)
+    >>> vilu_sdk.set_progress(True)
+    """
+    global _enabled
+    _enabled = bool(enabled)
+
+
+def track(steps: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over `steps` under a bar that says `what` is going on."""
+    # disable=None: no bar where the output is not a terminal, so logs stay readable.
+    return iter(
+        tqdm(steps, desc=what, total=total, delay=1.5, leave=False, disable=None if _enabled else True)
+    )

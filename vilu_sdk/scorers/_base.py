@@ -1,0 +1,164 @@
+"""What every scorer shares: the five verbs, the checks around them, and persistence."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from vilu_sdk import similarity
+from vilu_sdk.intake import Rows, Task, candidates, check_task, require_candidates
+
+
+class Scorer(BaseEstimator):
+    """Base of all scorers: embeddings in, uncertainty out, higher = more likely wrong.
+
+    A subclass says how it learns (`_learn`, if it does) and how it ranks (`_decision`); everything a
+    user calls is here.
+    """
+
+    #: Whether `predict_uncertainty` is meant as a probability of failure. Where it is not, the
+    #: decision function is the logarithm of the uncertainty instead of its log-odds.
+    is_probability: ClassVar[bool] = True
+    #: Whether the scorer must be fitted before it can score.
+    learns: ClassVar[bool] = False
+    #: Fewest candidates with which the score has a meaning.
+    min_candidates: ClassVar[int] = 2
+
+    def fit(
+        self,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        correct: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from embeddings and what is known about them.
+
+        Scorers that learn nothing check the arguments and ignore them.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings; numpy (memory-mapped too), torch or nested lists. Rows are normalised.
+        z_txt : array-like of shape (K, d)
+            Embeddings of the candidate texts.
+        labels : array-like of shape (N,), optional
+            True class of each image, an integer in [0, K). Without labels (and without `correct`)
+            this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
+        correct : array-like of shape (N,), optional
+            Only whether each zero-shot prediction was right, as booleans.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If an array has the wrong shape, holds NaN, infinite or all-zero rows, or labels are not
+            integers in [0, K); the message names the argument.
+        TypeError
+            If an array does not hold real numbers.
+        """
+        task = check_task(z_img, z_txt, labels, correct)
+        self._learn(task)
+        self.n_features_in_ = task.images.d
+        return self
+
+    def decision_function(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
+        """Rank images by uncertainty, without saturation.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts the prediction is chosen from.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            Higher = more likely wrong: the log-odds of `predict_uncertainty` where that is a
+            probability, its logarithm otherwise. The unit is nats.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the scorer learns and was not fitted.
+        ValueError, TypeError
+            As in `fit`; also with fewer candidates than the score can compare.
+        """
+        images, text = self._check_score(z_img, z_txt_set)
+        require_candidates(len(text), type(self).__name__, self.min_candidates)
+        decision = similarity.stream(images, len(text), self._decision(text))
+        return decision.to(torch.float64).numpy()
+
+    def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
+        """Return the uncertainty of the zero-shot prediction of each image.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts the prediction is chosen from; any K, also one never seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            Higher = more likely wrong. In [0, 1] where `is_probability` is True.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `decision_function`.
+        """
+        decision = self.decision_function(z_img, z_txt_set)
+        return expit(decision) if self.is_probability else np.exp(decision)
+
+    def predict(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.int64]:
+        """Return the zero-shot prediction, the candidate of the largest cosine (the first of equals).
+
+        It is the same for every scorer, so that failures do not depend on the scorer.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            Row numbers of `z_txt_set`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `fit`.
+        """
+        images = Rows(z_img, "z_img")
+        return similarity.top1(images, candidates(z_txt_set, images.d)).numpy()
+
+    def _learn(self, task: Task) -> None:
+        """Set the learned attributes; scorers that learn nothing leave it."""
+
+    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from image rows (n, d) to their decision values (n,) among `text`."""
+        raise NotImplementedError
+
+    def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Tensor]:
+        if self.learns:
+            check_is_fitted(self)
+        images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
+        return images, candidates(z_txt_set, images.d)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return not self.learns or hasattr(self, "n_features_in_")

@@ -1,0 +1,35 @@
+"""Metrics of failure prediction, and the comparison of scorers by them."""
+
+from vilu_sdk.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+from vilu_sdk.evaluation.comparison import compare, evaluate
+from vilu_sdk.evaluation.metrics import failure_metrics, fpr95
+from vilu_sdk.evaluation.risk_coverage import (
+    augrc,
+    aurc,
+    coverage_at_risk,
+    e_aurc,
+    risk_at_coverage,
+    risk_coverage_curve,
+)
+from vilu_sdk.evaluation.table import ComparisonTable
+
+__all__ = [
+    "ComparisonTable",
+    "augrc",
+    "aurc",
+    "brier_score",
+    "compare",
+    "coverage_at_risk",
+    "e_aurc",
+    "evaluate",
+    "expected_calibration_error",
+    "failure_metrics",
+    "fpr95",
+    "negative_log_likelihood",
+    "risk_at_coverage",
+    "risk_coverage_curve",
+]

@@ -1,5 +1,8 @@
 """What several test files share."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from vilu_sdk.datasets import DigitsVLM, load_digits_vlm
@@ -8,3 +11,13 @@ from vilu_sdk.datasets import DigitsVLM, load_digits_vlm
 @pytest.fixture(scope="session")
 def digits() -> DigitsVLM:
     return load_digits_vlm()
+
+
+@pytest.fixture(scope="session")
+def toy() -> SimpleNamespace:
+    """Six classes in 16 dimensions, predicted right about three times in four."""
+    rng = np.random.default_rng(0)
+    z_txt = rng.normal(size=(6, 16)).astype(np.float32)
+    labels = rng.integers(6, size=640)
+    z_img = (z_txt[labels] + 1.8 * rng.normal(size=(640, 16))).astype(np.float32)
+    return SimpleNamespace(z_img=z_img, z_txt=z_txt, labels=labels)

@@ -106,19 +106,15 @@ class Rows:
             )
         return rows.div_(norms[:, None]) if self.normalise else rows
 
+    def slices(self, width: int = 0) -> list[slice]:
+        """Cut the rows so that an array of a slice's rows × max(width, d) stays small."""
+        size = max(1, CHUNK_ELEMENTS // max(width, self.d))
+        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
     def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (slice, rows) so that an array of rows × max(width, d) stays small."""
-        size = self._chunk_rows(width)
-        for start in range(0, len(self), size):
-            index = slice(start, min(start + size, len(self)))
+        """Yield (slice, rows) for each of `slices(width)`."""
+        for index in self.slices(width):
             yield index, self.read(index)
-
-    def n_chunks(self, width: int = 0) -> int:
-        """Return how many chunks `chunks(width)` yields."""
-        return -(-len(self) // self._chunk_rows(width))
-
-    def _chunk_rows(self, width: int) -> int:
-        return max(1, CHUNK_ELEMENTS // max(width, self.d))
 
     def _row_number(self, index: slice | np.ndarray | Tensor, bad: Tensor) -> int:
         return int(np.arange(len(self))[index][bad.numpy()][0])
@@ -141,6 +137,36 @@ class Task:
     def is_caption(self) -> bool:
         """Whether images and candidates are pairs."""
         return self.labels is None and self.correct is None
+
+    def batch(self, rows: slice | Tensor) -> "Batch":
+        """Read some rows; in a caption task their captions are the candidates."""
+        z = self.images.read(rows)
+        if self.is_caption:
+            return Batch(z, self.text[rows], torch.arange(len(z)), None, tie_is_right=True)
+        labels = None if self.labels is None else self.labels[rows]
+        return Batch(z, self.text, labels, None if self.correct is None else self.correct[rows])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a task: images (n, d), their candidates (K, d) and what is known of them (n,)."""
+
+    z: Tensor
+    text: Tensor
+    labels: Tensor | None
+    correct: Tensor | None
+    tie_is_right: bool = False
+
+    def right(self, logits: Tensor) -> Tensor:
+        """Return whether the prediction by `logits` (n, K) is right, (n,)."""
+        if self.correct is not None or self.labels is None:
+            assert self.correct is not None
+            return self.correct
+        if self.tie_is_right:
+            # Equal captions tie exactly; the image's own is as good an answer as its twin.
+            own = logits.gather(1, self.labels[:, None])[:, 0]
+            return own == logits.amax(dim=1)
+        return logits.argmax(dim=1) == self.labels
 
 
 def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:

@@ -33,12 +33,8 @@ def stream(images: Rows, width: int, score: Callable[[Tensor], Tensor], what: st
     -------
     Tensor of shape (N, ...)
     """
-    chunks = images.chunks(width)
-    parts = []
     with torch.no_grad():
-        for _, z in track(chunks, what, total=images.n_chunks(width)):
-            parts.append(score(z))
-    return torch.cat(parts)
+        return torch.cat([score(images.read(rows)) for rows in track(images.slices(width), what)])
 
 
 def top1(images: Rows, text: Tensor) -> Tensor:
@@ -107,15 +103,6 @@ class Posterior:
         return self.log_tail + torch.log(certain - self.log_tail + torch.special.entr(self.rest).sum(dim=1))
 
     @cached_property
-    def _rest_purity(self) -> Tensor:
-        return self.rest.square().sum(dim=1)
-
-    @cached_property
     def log_impurity(self) -> Tensor:
         """Log of 1 - Σ p², finite for one-hot rows too."""
-        return self.log_tail + torch.log(2 - self.tail * (1 + self._rest_purity))
-
-    @cached_property
-    def log_purity(self) -> Tensor:
-        """Log of Σ p²."""
-        return torch.log((1 - self.tail).square() + self.tail.square() * self._rest_purity)
+        return self.log_tail + torch.log(2 - self.tail * (1 + self.rest.square().sum(dim=1)))

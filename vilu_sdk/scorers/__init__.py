@@ -1,5 +1,25 @@
 """One file a method; each reads like its paper's equation."""
 
+from vilu_sdk.scorers._laplace import KroneckerFactors
+from vilu_sdk.scorers._paper import PaperRecipe
+from vilu_sdk.scorers.bayesvlm import BayesVLMScorer
+from vilu_sdk.scorers.lvu import LVUScorer
+from vilu_sdk.scorers.probvlm import ProbVLMScorer
+from vilu_sdk.scorers.relu import RelUScorer
 from vilu_sdk.scorers.softmax import DoctorScorer, EntropyScorer, MCMScorer
+from vilu_sdk.scorers.temperature import TemperatureScaledMCMScorer
+from vilu_sdk.scorers.vilu import ViLUEstimator
 
-__all__ = ["DoctorScorer", "EntropyScorer", "MCMScorer"]
+__all__ = [
+    "BayesVLMScorer",
+    "DoctorScorer",
+    "EntropyScorer",
+    "KroneckerFactors",
+    "LVUScorer",
+    "MCMScorer",
+    "PaperRecipe",
+    "ProbVLMScorer",
+    "RelUScorer",
+    "TemperatureScaledMCMScorer",
+    "ViLUEstimator",
+]

@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk import similarity
 from vilu_sdk.intake import Rows, Task, candidates, check_task, require_candidates
+from vilu_sdk.scorers._bound import BoundClassifier
+from vilu_sdk.scorers._persistence import Persistent
 
 
-class Scorer(BaseEstimator):
+class Scorer(Persistent):
     """Base of all scorers: embeddings in, uncertainty out, higher = more likely wrong.
 
     A subclass says how it learns (`_learn`, if it does) and how it ranks (`_decision`); everything a
@@ -119,8 +120,7 @@ class Scorer(BaseEstimator):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `decision_function`.
         """
-        decision = self.decision_function(z_img, z_txt_set)
-        return expit(decision) if self.is_probability else np.exp(decision)
+        return self._uncertainty(self.decision_function(z_img, z_txt_set))
 
     def predict(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.int64]:
         """Return the zero-shot prediction, the candidate of the largest cosine (the first of equals).
@@ -147,12 +147,49 @@ class Scorer(BaseEstimator):
         images = Rows(z_img, "z_img")
         return similarity.top1(images, candidates(z_txt_set, images.d)).numpy()
 
+    def bind(self, z_txt_set: ArrayLike) -> BoundClassifier:
+        """Return a scikit-learn classifier over images alone, for a fixed candidate set.
+
+        Parameters
+        ----------
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts; row k is class k.
+
+        Returns
+        -------
+        BoundClassifier
+            For `GridSearchCV`, `cross_val_predict` and `Pipeline`; its score is the AUC of finding
+            wrong predictions. It scores at once where this scorer could.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vilu_sdk import MCMScorer
+        >>> bound = MCMScorer(logit_scale=10.0).bind(np.eye(3))
+        >>> bound.predict_uncertainty(np.array([[1.0, 0.9, 0.0]])).round(4)
+        array([0.3226])
+        """
+        candidates(z_txt_set)
+        if isinstance(z_txt_set, Tensor):
+            z_txt_set = z_txt_set.detach()  # scikit-learn copies parameters, which torch refuses in a graph
+        return BoundClassifier(self, z_txt_set)
+
     def _learn(self, task: Task) -> None:
         """Set the learned attributes; scorers that learn nothing leave it."""
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from image rows (n, d) to their decision values (n,) among `text`."""
         raise NotImplementedError
+
+    def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo the logarithm, or log-odds, that keeps the decision function from saturating."""
+        uncertainty: NDArray[np.float64] = expit(decision) if self.is_probability else np.exp(decision)
+        return uncertainty
 
     def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Tensor]:
         if self.learns:

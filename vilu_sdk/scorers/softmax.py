@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vilu_sdk.intake import positive
@@ -140,6 +141,10 @@ class DoctorScorer(Scorer):
 
         def decide(z: Tensor) -> Tensor:
             p = Posterior(scale * (z @ text.T))
-            return p.log_odds if self.variant == "beta" else p.log_impurity - p.log_purity
+            if self.variant == "beta":
+                return p.log_odds
+            # In float64, so that this ranks exactly as 1 - Σ p² does.
+            log_impurity = p.log_impurity.double()
+            return log_impurity - torch.log1p(-torch.exp(log_impurity))
 
         return decide

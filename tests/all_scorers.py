@@ -1,0 +1,44 @@
+"""Every scorer that the package exports, in settings that fit in a second."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import vilu_sdk
+from vilu_sdk.scorers._base import Scorer
+
+# Beside the defaults; a scorer that is not named here is tested with its defaults alone.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "EntropyScorer": [{}, {"normalise": True}],
+    "DoctorScorer": [{}, {"variant": "beta"}],
+    "LVUScorer": [
+        {"epochs": 2, "hidden": (8,), "random_state": 0},
+        {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "correct"},
+    ],
+    "ProbVLMScorer": [{"epochs": 2, "random_state": 0}],
+    "ViLUEstimator": [
+        {"recipe": vilu_sdk.PaperRecipe(epochs=2, hidden=(8,)), "random_state": 0},
+    ],
+}
+# These read more than embeddings, or predict from more than the cosine; their own files test them.
+EXCLUDED: set[str] = set()
+
+CLASSES = [
+    value
+    for name in vilu_sdk.__all__
+    if isinstance(value := getattr(vilu_sdk, name), type)
+    and issubclass(value, Scorer)
+    and name not in EXCLUDED
+]
+EXAMPLES = [
+    pytest.param(cls(**params), id=f"{cls.__name__}{i or ''}")
+    for cls in CLASSES
+    for i, params in enumerate(VARIANTS.get(cls.__name__, [{}]))
+]
+
+
+def fitted(scorer: Scorer, toy: SimpleNamespace) -> Scorer:
+    from sklearn.base import clone
+
+    return clone(scorer).fit(toy.z_img, toy.z_txt, toy.labels)

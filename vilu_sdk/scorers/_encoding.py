@@ -1,0 +1,189 @@
+"""Estimators as JSON and tensors, and back, without ever importing what a file names."""
+
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+# Classes a file may name. A file can only choose among them, never import code.
+_CLASSES: dict[str, type] = {}
+_STREAMS = (np.random.RandomState, np.random.Generator, torch.Generator)
+
+T = TypeVar("T", bound=type)
+
+
+@runtime_checkable
+class Storable(Protocol):
+    """An object that knows its own state; `storable` admits its class."""
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return settings and tensors."""
+
+    @classmethod
+    def from_state(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """Build the object that `to_state` described; missing or extra tensors must raise."""
+
+
+def storable(cls: T) -> T:
+    """Admit a class to what saved scorers may contain; usable as a decorator.
+
+    It must be an estimator of scikit-learn (stored by parameters and fitted attributes) or have
+    ``to_state`` and ``from_state``. Of two classes of one name, the first stays and the second
+    cannot be saved, unless it is the first one defined again.
+    """
+    if not issubclass(cls, BaseEstimator) and not hasattr(cls, "from_state"):
+        raise TypeError(f"{cls.__name__} is neither an estimator nor has to_state and from_state.")
+    known = _CLASSES.get(cls.__name__)
+    if known is None or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__):
+        _CLASSES[cls.__name__] = cls
+    return cls
+
+
+def encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    """Return `value` as JSON; arrays go into `tensors` under names that start with `where`."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else {"__float__": repr(value)}
+    if isinstance(value, list):
+        return [encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, tuple):
+        return {"__tuple__": encode(list(value), where, tensors)}
+    if isinstance(value, dict) and all(isinstance(key, str) and not key.startswith("__") for key in value):
+        return {key: encode(item, f"{where}.{key}", tensors) for key, item in value.items()}
+    if isinstance(value, torch.dtype):
+        return {"__dtype__": str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"__device__": str(value)}
+    if isinstance(value, Tensor):
+        # clone: safetensors refuses tensors that share memory.
+        tensors[where] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"__tensor__": where}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        tensors[where] = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
+        return {"__array__": where}
+    if _CLASSES.get(type(value).__name__) is type(value):
+        if isinstance(value, Storable):
+            return _encode_state(value, where, tensors)
+        return _encode_estimator(value, where, tensors)
+    raise TypeError(
+        f"{where or 'the scorer'} is a {type(value).__module__}.{type(value).__qualname__}, which is not "
+        "stored; scorers are saved with numbers, strings, lists, dicts, arrays and classes admitted by "
+        "`storable`."
+    )
+
+
+def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Reverse `encode`, taking out of `tensors` what is used."""
+    if isinstance(value, list):
+        return [decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind = next((key for key in value if key.startswith("__")), None)
+    if kind is None:
+        return {key: decode(item, tensors) for key, item in value.items()}
+    expected = _KEYS.get(kind)
+    if expected is None or value.keys() != expected:
+        wrong = sorted(value.keys() ^ (expected or set()))
+        raise ValueError(f"config.json has unknown or missing keys beside {kind}: {', '.join(wrong)}.")
+    content = value[kind]
+    if kind == "__float__":
+        return float(content)
+    if kind == "__tuple__":
+        return tuple(decode(content, tensors))
+    if kind == "__dtype__" and isinstance(getattr(torch, content, None), torch.dtype):
+        return getattr(torch, content)
+    if kind == "__device__":
+        return torch.device(content)
+    if kind == "__tensor__":
+        return _take(content, tensors)
+    if kind == "__array__":
+        return _take(content, tensors).numpy()
+    if kind == "__class__":
+        return _decode_estimator(class_of(content), value["params"], value["fitted"], tensors)
+    if kind == "__object__":
+        taken = {name: _take(f"{value['prefix']}.{name}", tensors) for name in value["tensors"]}
+        config = decode(value["config"], tensors)
+        try:
+            return class_of(content).from_state(config, taken)
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise ValueError(f"The saved {content} does not fit the class: {error}") from error
+    raise ValueError(f"config.json has the {kind} {content!r}, which torch does not know.")
+
+
+# The keys of each kind of entry that is not plain JSON, the one that names the kind first.
+_KEYS: dict[str, set[str]] = {
+    **{kind: {kind} for kind in ("__float__", "__tuple__", "__dtype__", "__device__")},
+    **{kind: {kind} for kind in ("__tensor__", "__array__")},
+    "__class__": {"__class__", "params", "fitted"},
+    "__object__": {"__object__", "prefix", "config", "tensors"},
+}
+
+
+def _encode_estimator(estimator: BaseEstimator, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    start = f"{where}." if where else ""
+    params = {
+        name: None if isinstance(value, _STREAMS) else encode(value, f"{start}params.{name}", tensors)
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    fitted = {
+        name: encode(value, f"{start}{name}", tensors)
+        for name, value in vars(estimator).items()
+        if _is_learned(name)
+    }
+    return {"__class__": type(estimator).__name__, "params": params, "fitted": fitted}
+
+
+def _decode_estimator(
+    cls: type[BaseEstimator], params: Mapping[str, Any], fitted: Mapping[str, Any], tensors: dict[str, Tensor]
+) -> BaseEstimator:
+    unknown = sorted(params.keys() - signature(cls).parameters.keys())
+    if unknown:
+        raise ValueError(
+            f"config.json has parameters that {cls.__name__} does not know: {', '.join(unknown)}; it was "
+            "changed or needs a newer vilu-sdk."
+        )
+    wrong = [name for name in fitted if not _is_learned(name)]
+    if wrong:
+        raise ValueError(f"config.json has learned attributes of impossible names: {', '.join(wrong)}.")
+    estimator = cls(**{name: decode(value, tensors) for name, value in params.items()})
+    for name, value in fitted.items():
+        setattr(estimator, name, decode(value, tensors))
+    return estimator
+
+
+def _encode_state(value: Storable, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    config, state = value.to_state()
+    for name, tensor in state.items():
+        encode(tensor, f"{where}.{name}", tensors)
+    return {
+        "__object__": type(value).__name__,
+        "prefix": where,
+        "config": encode(config, f"{where}.config", tensors),
+        "tensors": list(state),
+    }
+
+
+def _is_learned(name: str) -> bool:
+    return name.isidentifier() and name.endswith("_") and not name.startswith("_")
+
+
+def class_of(name: Any) -> Any:
+    """Return the admitted class of this name."""
+    if name not in _CLASSES:
+        raise ValueError(
+            f"config.json names the class {name!r}, which this version of vilu-sdk does not have."
+        )
+    return _CLASSES[name]
+
+
+def _take(name: str, tensors: dict[str, Tensor]) -> Tensor:
+    if name not in tensors:
+        raise ValueError(f"model.safetensors lacks the tensor {name!r} that config.json names.")
+    return tensors.pop(name)

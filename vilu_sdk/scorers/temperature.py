@@ -1,0 +1,136 @@
+"""MCM after temperature scaling."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from vilu_sdk.evaluation.calibration import expected_calibration_error
+from vilu_sdk.intake import Task, positive
+from vilu_sdk.progress import track
+from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.similarity import Posterior
+
+# Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
+BOUND = 1e3
+
+
+class TemperatureScaledMCMScorer(Scorer):
+    r"""MCM with the logits multiplied by one number learned from labels.
+
+    .. math:: u = 1 - \max_j \mathrm{softmax}_j(b \, s \, z_v^\top z_{t_j}), \qquad b > 0
+
+    Parameters
+    ----------
+    logit_scale : float
+        The model's learnt scale s: 100 for CLIP.
+    objective : {"nll", "ece"}
+        What b minimises on the labelled images: the negative log-likelihood of the true class, which
+        is convex in b, or the expected calibration error of the top probability in 15 bins, which is
+        searched on a logarithmic grid because it jumps.
+
+    Attributes
+    ----------
+    multiplier_ : float
+        The learned b, the inverse of the usual temperature, in [0.001, 1000].
+
+    Notes
+    -----
+    In a caption task the candidates of an image are all captions given to `fit`. The best b depends on
+    their number, so fit with as many candidates as will be scored.
+
+    References
+    ----------
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vilu_sdk import TemperatureScaledMCMScorer
+    >>> rng = np.random.default_rng(0)
+    >>> z_txt = rng.normal(size=(4, 8))
+    >>> labels = rng.integers(4, size=200)
+    >>> z_img = z_txt[labels] + 1.5 * rng.normal(size=(200, 8))
+    >>> scorer = TemperatureScaledMCMScorer().fit(z_img, z_txt, labels)
+    >>> bool(scorer.multiplier_ < 0.1)  # a scale of 100 is far too confident here
+    True
+    """
+
+    learns = True
+
+    def __init__(self, *, logit_scale: float = 100.0, objective: Literal["nll", "ece"] = "nll") -> None:
+        self.logit_scale = logit_scale
+        self.objective = objective
+
+    def _learn(self, task: Task) -> None:
+        if task.correct is not None:
+            raise ValueError(
+                "TemperatureScaledMCMScorer learns from the true classes; pass `labels` instead of `correct`."
+            )
+        searches = {"nll": _minimise_nll, "ece": _minimise_ece}
+        if self.objective not in searches:
+            raise ValueError(f"objective must be 'nll' or 'ece', got {self.objective!r}.")
+        labels = torch.arange(len(task.text)) if task.labels is None else task.labels
+        self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
+
+    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+        scale = positive(self.logit_scale, "logit_scale") * self.multiplier_
+        return lambda z: Posterior(scale * (z @ text.T)).log_odds
+
+
+def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
+    """Find where the NLL, convex in b, has slope zero: the mean logit equals the label's logit."""
+
+    def slope(log_b: float) -> float:
+        total = 0.0
+        for rows in task.images.slices(len(task.text)):
+            logits = scale * (task.images.read(rows) @ task.text.T)
+            p = torch.softmax(math.exp(log_b) * logits, dim=1)
+            gap = (p * logits).sum(dim=1) - logits.gather(1, labels[rows, None])[:, 0]
+            total += float(gap.sum(dtype=torch.float64))
+        return total / len(labels)
+
+    low, high = -math.log(BOUND), math.log(BOUND)
+    if slope(low) >= 0:
+        _warn_bound("the labels are no likelier than chance under the zero-shot softmax", 1 / BOUND)
+        return 1 / BOUND
+    if slope(high) <= 0:
+        _warn_bound("every labelled image is right with a margin", BOUND)
+        return BOUND
+    return math.exp(brentq(slope, low, high, xtol=1e-9))
+
+
+def _minimise_ece(task: Task, labels: Tensor, scale: float) -> float:
+    """Search a logarithmic grid of multipliers, then a finer one around its best."""
+    grid = torch.linspace(-math.log(BOUND), math.log(BOUND), 61, dtype=torch.float64)
+    for _ in range(2):
+        errors = _calibration_errors(task, labels, scale, grid)
+        best = int(errors.argmin())
+        step = float(grid[1] - grid[0])
+        centre = float(grid[best])
+        grid = torch.linspace(centre - step, centre + step, 61, dtype=torch.float64)
+        grid = grid.clamp(-math.log(BOUND), math.log(BOUND))
+    return math.exp(centre)
+
+
+def _calibration_errors(task: Task, labels: Tensor, scale: float, grid: Tensor) -> Tensor:
+    odds, failures = [], []
+    for rows in track(task.images.slices(len(task.text)), "fitting temperature"):
+        logits = scale * (task.images.read(rows) @ task.text.T)
+        failures.append(logits.argmax(dim=1) != labels[rows])
+        odds.append(torch.stack([Posterior(float(b) * logits).log_odds for b in grid.exp()]))
+    uncertainty, failure = torch.sigmoid(torch.cat(odds, dim=1)), torch.cat(failures)
+    return torch.tensor([expected_calibration_error(u.numpy(), failure.numpy()) for u in uncertainty])
+
+
+def _warn_bound(reason: str, value: float) -> None:
+    warnings.warn(
+        f"Temperature scaling has no finite optimum because {reason}; using the bound {value:g}. "
+        "Fit on images that hold both right and wrong predictions.",
+        UserWarning,
+        stacklevel=5,
+    )

@@ -9,8 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 
-from vilu_sdk import similarity
-from vilu_sdk.intake import Rows, candidates, check_labels
+from vilu_sdk.intake import Rows, check_labels
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers._base import Scorer
@@ -36,8 +35,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    `cross_val_predict` passes ``method="predict_uncertainty"`` or ``"uncertainty_decision"`` through.
-    For ``method="decision_function"`` it renumbers labels first, so every class must occur in y.
+    `decision_function` means here what it means for every scorer, one uncertainty an image, and not
+    one value a class as for other classifiers. So ``cross_val_predict(..., method="decision_function")``
+    gives uncertainties out of fold, while scikit-learn's own metrics of class scores, "roc_auc" among
+    them, have no meaning for this classifier; accuracy has, but is the same for every scorer.
+
+    With that method `cross_val_predict` renumbers the labels, so it fails unless every class occurs
+    in y. `fit`, `score` and the searches need no such thing.
 
     Examples
     --------
@@ -95,15 +99,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         """Return `Scorer.predict_uncertainty` for the candidates, (N,)."""
         return self._scorer.predict_uncertainty(X, self.z_txt_set)
 
-    def uncertainty_decision(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return `Scorer.decision_function` for the candidates, (N,): the ranking, unsaturated."""
-        return self._scorer.decision_function(X, self.z_txt_set)
-
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return how much each class is favoured, as scikit-learn asks of a classifier.
-
-        This is not an uncertainty, for which a classifier has no place here: see
-        `uncertainty_decision`.
+        """Return `Scorer.decision_function` for the candidates: the ranking, unsaturated.
 
         Parameters
         ----------
@@ -112,13 +109,10 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (N, K), or (N,) for two classes
-            Cosines, whose argmax is `predict`; for two classes that of class 1 minus that of class 0.
+        ndarray of shape (N,)
+            Higher = more likely wrong, for any number of classes.
         """
-        images = Rows(X, "X")
-        text = candidates(self.z_txt_set, images.d)
-        cosines = similarity.stream(images, len(text), lambda z: z @ text.T).double().numpy()
-        return cosines[:, 1] - cosines[:, 0] if len(text) == 2 else cosines
+        return self._scorer.decision_function(X, self.z_txt_set)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return how well uncertainty finds the wrong predictions.
@@ -143,7 +137,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         """
         labels = check_labels(y, len(Rows(X, "X")), len(self.classes_), name="y")
         failure = self.predict(X) != labels.numpy()
-        decision = self.uncertainty_decision(X)
+        decision = self.decision_function(X)
         if failure.all() or not failure.any():
             warnings.warn(
                 f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so the AUC of "

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sklearn.base import clone
 
 import vilu_sdk
 from vilu_sdk.scorers._base import Scorer
@@ -16,20 +17,22 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 2, "hidden": (8,), "random_state": 0},
         {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "correct"},
     ],
-    "ProbVLMScorer": [{"epochs": 2, "random_state": 0}],
+    "BayesVLMScorer": [{"random_state": 0}],
+    "ProbVLMScorer": [
+        {"epochs": 2, "hidden": 16, "random_state": 0, "pooling": "log_mean"},
+        {"epochs": 2, "hidden": 16, "random_state": 0, "readout": "cross_modal"},
+    ],
     "ViLUEstimator": [
         {"recipe": vilu_sdk.PaperRecipe(epochs=2, hidden=(8,)), "random_state": 0},
     ],
 }
-# These read more than embeddings, or predict from more than the cosine; their own files test them.
-EXCLUDED: set[str] = set()
+# Compares densities of embeddings, which no logit scale enters.
+UNSCALED = {"ProbVLMScorer"}
 
 CLASSES = [
     value
     for name in vilu_sdk.__all__
-    if isinstance(value := getattr(vilu_sdk, name), type)
-    and issubclass(value, Scorer)
-    and name not in EXCLUDED
+    if isinstance(value := getattr(vilu_sdk, name), type) and issubclass(value, Scorer)
 ]
 EXAMPLES = [
     pytest.param(cls(**params), id=f"{cls.__name__}{i or ''}")
@@ -39,6 +42,4 @@ EXAMPLES = [
 
 
 def fitted(scorer: Scorer, toy: SimpleNamespace) -> Scorer:
-    from sklearn.base import clone
-
     return clone(scorer).fit(toy.z_img, toy.z_txt, toy.labels)

@@ -82,7 +82,7 @@ def test_cross_val_predict_gives_uncertainties_out_of_fold(toy):
 @pytest.mark.filterwarnings("ignore:Number of classes in training fold")
 def test_cross_val_predict_is_loud_where_it_renumbers_classes(toy):
     rows = toy.labels != 2
-    with pytest.raises((IndexError, ValueError), match="shape mismatch|out of bounds"):
+    with pytest.raises((IndexError, ValueError), match=r"shape mismatch|out of bounds"):
         cross_val_predict(
             MCMScorer().bind(toy.z_txt), toy.z_img[rows], toy.labels[rows], method="decision_function"
         )

@@ -33,8 +33,17 @@ def stream(images: Rows, width: int, score: Callable[[Tensor], Tensor], what: st
     -------
     Tensor of shape (N, ...)
     """
+    out = None
     with torch.no_grad():
-        return torch.cat([score(images.read(rows)) for rows in track(images.slices(width), what)])
+        for rows in track(images.slices(width), what):
+            scores = score(images.read(rows))
+            if out is None:
+                # One block for all results: small ones kept between the large temporaries would
+                # fragment the heap by a chunk each time.
+                out = scores.new_empty((len(images), *scores.shape[1:]))
+            out[rows] = scores
+    assert out is not None  # Rows is never empty
+    return out
 
 
 def top1(images: Rows, text: Tensor) -> Tensor:

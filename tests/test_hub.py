@@ -10,10 +10,11 @@ import safetensors.torch
 import torch
 from all_scorers import EXAMPLES, fitted
 from fake_hub import TOKEN, FakeHub, running_hub
+from huggingface_hub import constants, file_download
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
-from vilu_sdk import DoctorScorer, MCMScorer, hub
+from vilu_sdk import DoctorScorer, MCMScorer, hub, set_progress
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._encoding import decode, encode, storable
 
@@ -318,7 +319,11 @@ def test_a_folder_comes_before_a_repository_of_the_same_name(tmp_path, monkeypat
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running_hub() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        # What setting HF_ENDPOINT before the import of huggingface_hub would do.
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        for module in (constants, file_download):
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         yield running
 
 
@@ -378,6 +383,21 @@ def test_branches_and_private_repositories(server: FakeHub, tmp_path):
     assert [load(name).logit_scale for name in (None, "low")] == [100.0, 2.0]
     with pytest.raises(FileNotFoundError, match="no revision 'high'"):
         load("high")
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_one_switch_silences_the_bars_of_the_hub(shown, server: FakeHub, tmp_path, capfd):
+    from huggingface_hub.utils import are_progress_bars_disabled
+
+    MCMScorer().push_to_hub("owner/name", token=TOKEN)
+    capfd.readouterr()
+    set_progress(shown)
+    try:
+        MCMScorer.from_pretrained("owner/name", cache_dir=tmp_path)
+    finally:
+        set_progress(True)
+    assert bool(capfd.readouterr().err) is shown
+    assert not are_progress_bars_disabled()
 
 
 def test_what_the_hub_lacks_or_refuses(server: FakeHub, tmp_path):

@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
+
+from vilu_sdk import progress
 
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
@@ -192,14 +195,15 @@ def find_folder(
     repo_id = name if "/" in name else f"{DEFAULT_NAMESPACE}/{name}"
     nowhere = f"{name!r} is neither a folder here nor, as {repo_id!r}, a repository that the Hub shows you"
     try:
-        snapshot: str = _api(token).snapshot_download(
-            repo_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            allow_patterns=[CONFIG_FILE, TENSORS_FILE],
-        )
+        with _bars():
+            snapshot: str = _api(token).snapshot_download(
+                repo_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                allow_patterns=[CONFIG_FILE, TENSORS_FILE],
+            )
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"The repository {repo_id!r} has no revision {revision!r}.") from error
     except errors.GatedRepoError as error:
@@ -263,15 +267,34 @@ def upload_folder(
     if revision is not None:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     files = [CommitOperationAdd(name, Path(folder) / name) for name in (CONFIG_FILE, TENSORS_FILE)]
-    commit = api.create_commit(repo_id, files, revision=revision, commit_message=commit_message)
+    with _bars():
+        commit = api.create_commit(repo_id, files, revision=revision, commit_message=commit_message)
     return str(commit.commit_url)
 
 
 def _api(token: str | bool | None) -> Any:
     from huggingface_hub import HfApi
 
-    # huggingface_hub reads HF_ENDPOINT once, at its import; a notebook may set it later.
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="vilu-sdk")
+    return HfApi(token=token, library_name="vilu-sdk", library_version=_version())
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Let the one switch of the SDK silence the bars of huggingface_hub too."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    silence = not progress._enabled and not are_progress_bars_disabled()
+    if silence:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if silence:
+            enable_progress_bars()
 
 
 def _version() -> str:

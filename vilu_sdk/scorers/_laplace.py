@@ -135,7 +135,7 @@ def last_layer(
     precision = positive(precision, "prior_precision")
     damping = math.sqrt(precision)
     dtype = torch.get_default_dtype()
-    root = (u * (alpha + damping).rsqrt()).to(dtype)
+    root = (u * (alpha + damping).rsqrt()).to(dtype).contiguous()
     variance = (v.square() / (beta + damping)).sum(dim=1).to(dtype)
     return LastLayer(root, variance, precision)
 

@@ -57,9 +57,12 @@ class ProbVLMScorer(Scorer):
     pooling : {"mean", "log_mean"}
         How `visual_aleatoric` pools the variances of the coordinates: by their mean, or by the mean of
         their logarithms, which a few coordinates of extreme shape do not rule.
-    image_scale : float
-        Multiplies the normalised image embeddings in the adapters. 1 treats images as texts; the authors'
-        code has 100, since its CLIP returns images times the logit scale.
+    logit_scale : float
+        The model's learnt scale s: 100 for CLIP. Used only if `image_scale` is None, since no cosine enters
+        the method.
+    image_scale : float or None
+        Multiplies the normalised image embeddings in the adapters. 1 treats images as texts; None is the
+        logit scale, as in the authors' code, whose CLIP returns images times it.
     hidden : int
         Width of the adapters' hidden layers.
     dropout : float
@@ -124,7 +127,8 @@ class ProbVLMScorer(Scorer):
         readout: Literal["visual_aleatoric", "cross_modal"] = "visual_aleatoric",
         likelihood: Likelihood = "exact",
         pooling: Literal["mean", "log_mean"] = "mean",
-        image_scale: float = 1.0,
+        logit_scale: float = 100.0,
+        image_scale: float | None = 1.0,
         hidden: int = 256,
         dropout: float = 0.05,
         mae_weight: float = 1.0,
@@ -140,6 +144,7 @@ class ProbVLMScorer(Scorer):
         self.readout = readout
         self.likelihood = likelihood
         self.pooling = pooling
+        self.logit_scale = logit_scale
         self.image_scale = image_scale
         self.hidden = hidden
         self.dropout = dropout
@@ -164,7 +169,7 @@ class ProbVLMScorer(Scorer):
         image_rows, text_rows = known_pairs(task)
         order = torch.randperm(len(image_rows), generator=generator)
         held_out = int(self.validation_fraction * len(order))
-        scale = positive(self.image_scale, "image_scale")
+        scale = self._image_scale
 
         def read(pairs: Tensor) -> tuple[Tensor, Tensor]:
             return scale * task.images.read(image_rows[pairs]), task.text[text_rows[pairs]]
@@ -187,7 +192,7 @@ class ProbVLMScorer(Scorer):
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         self._check_parameters()
-        scale = positive(self.image_scale, "image_scale")
+        scale = self._image_scale
         adapter: ProbVLMAdapter = self.image_adapter_
 
         def visual(z: Tensor) -> Tensor:
@@ -201,6 +206,11 @@ class ProbVLMScorer(Scorer):
             return Posterior(logits, (z @ text.T).argmax(dim=1)).log_odds
 
         return visual if self.readout == "visual_aleatoric" else cross_modal
+
+    @property
+    def _image_scale(self) -> float:
+        logit_scale = positive(self.logit_scale, "logit_scale")
+        return logit_scale if self.image_scale is None else positive(self.image_scale, "image_scale")
 
     def _check_parameters(self) -> None:
         choices = {

@@ -2,6 +2,7 @@ import copy
 import json
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +283,34 @@ def test_a_reader_meets_a_writer_and_reads_one_save(tmp_path, monkeypatch):
     config, state = hub.read_folder(tmp_path)
     assert config == {"new": True}
     assert torch.equal(state["w"], tensors(2.0)["w"])
+
+
+def test_a_pending_file_that_moves_while_it_is_read_is_found_under_its_name(tmp_path, monkeypatch):
+    hub.write_folder(tmp_path, {"new": True}, tensors(2.0))
+    final, pending = tmp_path / hub.TENSORS_FILE, tmp_path / f".{hub.TENSORS_FILE}.{32 * '0'}"
+    final.rename(pending)
+    read = Path.read_bytes
+
+    def moving(path):
+        if path == pending:
+            pending.rename(final)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", moving)
+    assert torch.equal(hub.read_folder(tmp_path)[1]["w"], tensors(2.0)["w"])
+
+
+def test_leftovers_of_killed_writes_go_once_they_are_old(tmp_path):
+    for name, age in [("old", 2 * hub.LEFTOVER_SECONDS), ("new", 0)]:
+        for file in (hub.TENSORS_FILE, hub.CONFIG_FILE):
+            path = tmp_path / f".{file}.{name:0>32}"
+            path.touch()
+            os.utime(path, (time.time() - age,) * 2)
+    (tmp_path / ".gitignore").touch()
+    os.utime(tmp_path / ".gitignore", (0, 0))
+    hub.write_folder(tmp_path, CONFIG, tensors())
+    left = [name for name in visible(tmp_path) if name not in (hub.CONFIG_FILE, hub.TENSORS_FILE)]
+    assert sorted(name[-3:] for name in left) == ["new", "new", "ore"]
 
 
 # --- names -----------------------------------------------------------------------------------------

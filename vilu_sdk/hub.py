@@ -6,9 +6,10 @@ Nothing here knows a scorer, and nothing here unpickles: settings are JSON, arra
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 #: What this version writes and the newest that it reads.
 FORMAT_VERSION = 1
+#: Age at which a temporary file can no longer belong to a save under way.
+LEFTOVER_SECONDS = 3600
 #: Where a bare name such as "clip-b32-imagenet" is looked for on the Hub.
 DEFAULT_NAMESPACE = "vilu-sdk"
 
@@ -34,8 +37,8 @@ def write_folder(
     The configuration records the checksum of its tensors, and both files are complete on the disk
     before the first of them changes its name. Replacing the configuration is the moment of the
     switch: a crash before it leaves the old pair, a crash after it leaves the new configuration, whose
-    tensors `read_folder` then finds under their temporary name. An interrupted write can leave such a
-    hidden file behind; it is never mistaken for another save.
+    tensors `read_folder` then finds under their temporary name. A killed write can leave such a hidden
+    file behind; it is never mistaken for another save, and a save an hour later removes it.
 
     Parameters
     ----------
@@ -75,6 +78,10 @@ def write_folder(
     _sync_names(folder)  # or a power failure could keep the second new name and lose the first
     os.replace(pending[0], folder / TENSORS_FILE)
     _sync_names(folder)
+    for path in _temporary(folder):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -322,6 +329,11 @@ def _write_beside(target: Path, data: bytes) -> Path:
     return path
 
 
+def _temporary(folder: Path) -> list[Path]:
+    """Return the files that `_write_beside` made and that have not got their final name."""
+    return sorted(path for file in (CONFIG_FILE, TENSORS_FILE) for path in folder.glob(f".{file}.{'?' * 32}"))
+
+
 def _sync_names(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
@@ -343,11 +355,12 @@ def _read(folder: Path, file: str) -> bytes:
 
 def _matching_tensors(folder: Path, checksum: Any) -> bytes | None:
     """Return the tensors with this checksum, also where a crash kept them from their final name."""
-    files = [TENSORS_FILE, *sorted(path.name for path in folder.glob(f".{TENSORS_FILE}.*"))]
-    if not (folder / TENSORS_FILE).exists() and len(files) > 1:
-        files = files[1:]  # the very first save, interrupted between its two renames
-    for file in files:
-        data = _read(folder, file)
-        if hashlib.sha256(data).hexdigest() == checksum:
-            return data
+    pending = [path.name for path in _temporary(folder)]
+    # The final name is tried once more at the end: a writer may move a pending file there meanwhile.
+    for file in (TENSORS_FILE, *pending, TENSORS_FILE):
+        with suppress(FileNotFoundError):
+            data = (folder / file).read_bytes()
+            if hashlib.sha256(data).hexdigest() == checksum:
+                return data
+    _read(folder, TENSORS_FILE)  # to say so if there is none
     return None

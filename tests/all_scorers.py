@@ -26,9 +26,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"recipe": vilu_sdk.PaperRecipe(epochs=2, hidden=(8,)), "random_state": 0},
     ],
 }
-# Compares densities of embeddings, which no logit scale enters.
-UNSCALED = {"ProbVLMScorer"}
-
 CLASSES = [
     value
     for name in vilu_sdk.__all__

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from all_scorers import CLASSES, EXAMPLES, UNSCALED, fitted
+from all_scorers import CLASSES, EXAMPLES, fitted
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
@@ -46,7 +46,7 @@ def test_init_stores_what_it_is_given_and_nothing_else(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_parameter_has_a_default_and_the_scale_is_clips(cls):
     parameters = cls().get_params()
-    assert parameters.get("logit_scale") == (None if cls.__name__ in UNSCALED else 100.0)
+    assert parameters["logit_scale"] == 100.0
     assert parameters.get("random_state") is None
 
 
@@ -56,8 +56,7 @@ def test_clone_repr_and_set_params(scorer, fit_once):
     assert repr(copy) == repr(scorer)
     assert not [name for name in vars(copy) if name.endswith("_")]
     assert repr(scorer).startswith(f"{type(scorer).__name__}(")
-    if type(scorer).__name__ not in UNSCALED:
-        assert copy.set_params(logit_scale=7.0).logit_scale == 7.0
+    assert copy.set_params(logit_scale=7.0).logit_scale == 7.0
 
 
 @every_scorer
@@ -325,8 +324,6 @@ def test_one_candidate_is_refused_where_nothing_can_be_compared(scorer, toy, fit
 )
 @every_scorer
 def test_a_bad_logit_scale_is_named(scorer, scale, error, toy):
-    if type(scorer).__name__ in UNSCALED:
-        return
     scorer = clone(scorer).set_params(logit_scale=scale)
     with pytest.raises(error, match="logit_scale must be"):
         scorer.fit(toy.z_img, toy.z_txt, toy.labels).decision_function(toy.z_img, toy.z_txt)

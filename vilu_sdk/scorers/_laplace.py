@@ -186,18 +186,20 @@ def prob_cosine(image: GaussianEmbeddings, text: GaussianEmbeddings) -> tuple[Te
     The inner product's are exact for independent coordinates; the norms are replaced by the root of
     their expected squares.
     """
-    norms = image.squared_norm.sqrt()[:, None] * text.squared_norm.sqrt()
-    mean = (image.mean @ text.mean.T) / norms
-    # Σ_d (μ_v² + σ_v²) σ_t² + σ_v² μ_t² needs no product over pairs: σ² is a row's leverage times a vector.
+    norms = image.squared_norm, text.squared_norm
+    mean = (image.mean / norms[0].sqrt()[:, None]) @ (text.mean / norms[1].sqrt()[:, None]).T
+    # Σ_d (μ_v² + σ_v²) σ_t² + σ_v² μ_t² is of rank 2, since σ² is a row's leverage times a common vector.
     image_share = image.mean.square() @ text.variance + image.leverage * (image.variance @ text.variance)
     text_share = text.mean.square() @ image.variance
-    numerator = image_share[:, None] * text.leverage + image.leverage[:, None] * text_share
-    return mean, numerator / norms.square()
+    rows = torch.stack([image_share, image.leverage], dim=1) / norms[0][:, None]
+    columns = torch.stack([text.leverage, text_share], dim=1) / norms[1][:, None]
+    return mean, rows @ columns.T
 
 
 def probit_logits(mean: Tensor, variance: Tensor, logit_scale: float) -> Tensor:
     """Logits whose softmax approximates the expected softmax under Gaussian logits (n, K)."""
-    return logit_scale * mean * torch.rsqrt(1 + math.pi / 8 * logit_scale**2 * variance)
+    # k = 1 / √(1 + π/8 s² v), and s k = 1 / √(1/s² + π/8 v).
+    return mean * torch.rsqrt(logit_scale**-2 + math.pi / 8 * variance)
 
 
 def _symmetric(matrix: Any, name: str) -> Tensor:

@@ -217,4 +217,4 @@ names, the labels (N,) and the logit scale of your model (here {logit_scale:.1f}
     est = ViLUEstimator(logit_scale=100).fit(z_img, z_txt, labels)
     u = est.predict_uncertainty(new_z_img, z_txt)  # higher = more likely wrong
 
-How to get them from CLIP: examples/extract_clip_embeddings.py. Everything else: README.md."""
+How to get them from CLIP, and everything else: examples/ and README.md of the repository."""

@@ -231,6 +231,18 @@ def test_cross_modal_is_the_loss_as_a_softmax(toy, fitted):
     np.testing.assert_allclose(expit(scorer.decision_function(toy.z_img, toy.z_txt)), u)
 
 
+def test_cross_modal_of_gaussians_around_the_embeddings_is_the_zero_shot_softmax():
+    generator = torch.Generator().manual_seed(0)
+    z, text = (
+        torch.nn.functional.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64), dim=1)
+        for n in (5, 4)
+    )
+    inverse_scale, shape = torch.full_like(z, 3.0 - 1e-4), torch.full_like(z, 2.0 - 1e-4)
+    logits = cross_modal_logits(GeneralisedGaussian(z, inverse_scale, shape), text, "exact")
+    # -|z - t|² / α² averaged over d coordinates is (2 cos - 2) / (α² d).
+    torch.testing.assert_close(logits.softmax(dim=1), (2 * 9 / 6 * (z @ text.T)).softmax(dim=1))
+
+
 @pytest.mark.parametrize("likelihood", ["exact", "official"])
 def test_permuted_candidates_permute_the_logits(toy, fitted, likelihood):
     text = torch.from_numpy(toy.z_txt)

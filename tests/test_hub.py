@@ -157,7 +157,7 @@ def test_a_second_class_of_the_same_name_cannot_pose_as_the_first(tmp_path):
     impostor = type("MCMScorer", (Scorer,), {"__module__": "elsewhere"})
     with pytest.raises(TypeError, match="not stored"):
         impostor().save_pretrained(tmp_path)
-    with pytest.raises(TypeError, match="neither an estimator"):
+    with pytest.raises(TypeError, match="no estimator, no dataclass"):
         storable(type("Plain", (), {}))
 
 

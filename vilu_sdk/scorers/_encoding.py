@@ -1,6 +1,7 @@
 """Estimators as JSON and tensors, and back, without ever importing what a file names."""
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from inspect import signature
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
@@ -31,12 +32,12 @@ class Storable(Protocol):
 def storable(cls: T) -> T:
     """Admit a class to what saved scorers may contain; usable as a decorator.
 
-    It must be an estimator of scikit-learn (stored by parameters and fitted attributes) or have
-    ``to_state`` and ``from_state``. Of two classes of one name, the first stays and the second
-    cannot be saved, unless it is the first one defined again.
+    It must be an estimator of scikit-learn (stored by parameters and fitted attributes), a dataclass
+    (stored by fields) or have ``to_state`` and ``from_state``. Of two classes of one name, the first
+    stays and the second cannot be saved, unless it is the first one defined again.
     """
-    if not issubclass(cls, BaseEstimator) and not hasattr(cls, "from_state"):
-        raise TypeError(f"{cls.__name__} is neither an estimator nor has to_state and from_state.")
+    if not (issubclass(cls, BaseEstimator) or is_dataclass(cls) or hasattr(cls, "from_state")):
+        raise TypeError(f"{cls.__name__} is no estimator, no dataclass and has no to_state and from_state.")
     known = _CLASSES.get(cls.__name__)
     if known is None or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__):
         _CLASSES[cls.__name__] = cls
@@ -71,6 +72,12 @@ def encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     if _CLASSES.get(type(value).__name__) is type(value):
         if isinstance(value, Storable):
             return _encode_state(value, where, tensors)
+        if is_dataclass(value):
+            parts = {
+                item.name: encode(getattr(value, item.name), f"{where}.{item.name}", tensors)
+                for item in fields(value)
+            }
+            return {"__dataclass__": type(value).__name__, "fields": parts}
         return _encode_estimator(value, where, tensors)
     raise TypeError(
         f"{where or 'the scorer'} is a {type(value).__module__}.{type(value).__qualname__}, which is not "
@@ -107,6 +114,13 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         return _take(content, tensors).numpy()
     if kind == "__class__":
         return _decode_estimator(class_of(content), value["params"], value["fitted"], tensors)
+    if kind == "__dataclass__":
+        cls, parts = class_of(content), value["fields"]
+        if not (isinstance(cls, type) and is_dataclass(cls)) or parts.keys() != {
+            item.name for item in fields(cls)
+        }:
+            raise ValueError(f"The saved {content} has other fields than the class; it was changed.")
+        return cls(**{name: decode(item, tensors) for name, item in parts.items()})
     if kind == "__object__":
         taken = {name: _take(f"{value['prefix']}.{name}", tensors) for name in value["tensors"]}
         config = decode(value["config"], tensors)
@@ -122,6 +136,7 @@ _KEYS: dict[str, set[str]] = {
     **{kind: {kind} for kind in ("__float__", "__tuple__", "__dtype__", "__device__")},
     **{kind: {kind} for kind in ("__tensor__", "__array__")},
     "__class__": {"__class__", "params", "fitted"},
+    "__dataclass__": {"__dataclass__", "fields"},
     "__object__": {"__object__", "prefix", "config", "tensors"},
 }
 

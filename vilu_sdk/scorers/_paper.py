@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from sklearn.base import BaseEstimator
@@ -162,6 +162,19 @@ class PaperModel:
         """Return the function from images to log-odds of failure among `text`."""
         return lambda z: -self.head(z, text, self.logit_scale * (z @ text.T)) - self.log_weight
 
+    def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        """Return the function from images to the logits of the attention, or the zero-shot ones without."""
+        attention = self.head.attention
+        if attention is None:
+            return lambda z: {"zero-shot": self.logit_scale * (z @ text.T)}
+        scale = attention.scale
+
+        def compute(z: Tensor) -> dict[str, Tensor]:
+            query, key = attention.project(z, text)
+            return {"cross-attention": scale * (query @ key.T)}
+
+        return compute
+
     def adapt(self, task: Task, generator: torch.Generator) -> Self:
         """Fine-tune all weights on a few labelled images of another domain (supplement C.5)."""
         head = copy.deepcopy(self.head)
@@ -170,19 +183,6 @@ class PaperModel:
             loss=self.loss, weighting=self.weighting, what="adapting ViLU",
         )  # fmt: skip
         return replace(self, head=head, loss_curve=torch.cat([self.loss_curve, history]))
-
-    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what rebuilds this model: settings and tensors."""
-        config, tensors = self.head.to_state()
-        settings = {name: getattr(self, name) for name in ("logit_scale", "log_weight", "loss", "weighting")}
-        return {"head": config, **settings}, {"loss_curve": self.loss_curve, **tensors}
-
-    @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
-        """Rebuild a model from `to_state`."""
-        settings, weights = dict(config), dict(tensors)
-        loss_curve = weights.pop("loss_curve")
-        return cls(ViLUHead.from_state(settings.pop("head"), weights), **settings, loss_curve=loss_curve)
 
 
 def _log_weight(task: Task, batch_size: int) -> float:

@@ -1,32 +1,51 @@
 """ViLU: the estimator that users meet first."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
 
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from vilu_sdk.intake import Task, positive
+from vilu_sdk import similarity
+from vilu_sdk.intake import Rows, Task, candidates, check_task, positive, require_candidates
 from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers._paper import PaperRecipe
+from vilu_sdk.scorers._paper import PaperModel, PaperRecipe
+from vilu_sdk.scorers.auto.captions import CaptionModel
+from vilu_sdk.scorers.auto.model import LogLinearModel, total
+from vilu_sdk.scorers.auto.recipe import adapt_auto, learn_auto
+from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.training import seeded
 
 
 class ViLUEstimator(Scorer):
-    """Learned vision-language uncertainty: how likely the zero-shot prediction is wrong.
+    r"""Learned vision-language uncertainty: how likely the zero-shot prediction is wrong.
+
+    The default recipe turns whatever `fit` was given into a posterior over the candidates,
+
+    .. math::
+        q_j(x) = w_0\, s\, x^\top t_j + w_1 \log N(x; m_j, C) + w_2 \log N(\phi(x); \mu_j, \Sigma) + b_j,
+        \qquad u = \sigma\Bigl(a \log \tfrac{\sum_{j \ne \hat\jmath} e^{q_j}}{e^{q_{\hat\jmath}}} + c\Bigr),
+
+    with :math:`\hat\jmath` the zero-shot prediction. Every source must earn its weight on images left
+    out; what earns none leaves MCM. See ``docs/method.md``.
 
     Parameters
     ----------
     recipe : {"auto", "paper"} or PaperRecipe
-        How it learns. "paper" is the published method, `PaperRecipe` varies it.
+        How it learns: "auto" is the best this project knows, "paper" the published method, which
+        `PaperRecipe` varies.
     logit_scale : float
-        The model's learnt scale, by which cosines become logits: 100 for CLIP.
+        The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
-        Seeds what is random in the training.
+        Seeds what is random in the training; "auto" draws only subsets of large data.
 
     Attributes
     ----------
     model_ : object
         What was learned.
+    n_features_in_ : int
+        Width d of the embeddings.
 
     References
     ----------
@@ -35,17 +54,18 @@ class ViLUEstimator(Scorer):
     Examples
     --------
     >>> import numpy as np
-    >>> from vilu_sdk import PaperRecipe, ViLUEstimator
+    >>> from vilu_sdk import ViLUEstimator
     >>> rng = np.random.default_rng(0)
     >>> z_txt = rng.normal(size=(4, 8))
     >>> labels = rng.integers(4, size=256)
     >>> z_img = z_txt[labels] + 1.5 * rng.normal(size=(256, 8))
-    >>> est = ViLUEstimator(recipe=PaperRecipe(epochs=2), random_state=0).fit(z_img, z_txt, labels)
+    >>> est = ViLUEstimator(random_state=0).fit(z_img, z_txt, labels)
     >>> est.predict_uncertainty(z_img, z_txt).shape
     (256,)
     """
 
     learns = True
+    model_: LogLinearModel | PaperModel
 
     def __init__(
         self,
@@ -63,9 +83,159 @@ class ViLUEstimator(Scorer):
         """Fewest candidates with which the score has a meaning."""
         return self.model_.min_candidates
 
+    def adapt(
+        self,
+        z_img: ArrayLike,
+        z_txt_set: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        balanced: bool = False,
+    ) -> Self:
+        """Move to a new domain or class set, with unlabelled images or a few labelled ones.
+
+        With labels, what they teach is built upon what is known already, as far as it predicts images
+        left out better. Without, the default recipe looks for the candidates' images among the given
+        ones (of captions: for captions that all images like); the published one needs labels. An
+        estimator of the default recipe need not be fitted before.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Images of the domain.
+        z_txt_set : array-like of shape (K, d)
+            Its candidates.
+        labels : array-like of shape (N,), optional
+            Classes of the images, integers in [0, K).
+        balanced : bool
+            Only without labels: say that all candidates occur about equally often among these images.
+            This is worth several points of AUC where it is true, and ruins the ranking where it is not.
+
+        Returns
+        -------
+        self
+            Unchanged where an error is raised.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; and for the published recipe without labels, or `balanced` with labels.
+        """
+        scale = positive(self.logit_scale, "logit_scale")
+        generator = seeded(self.random_state)
+        images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
+        text = candidates(z_txt_set, images.d)
+        task = None if labels is None else check_task(z_img, z_txt_set, labels)
+        if task is not None and balanced:
+            raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
+        model = getattr(self, "model_", None)
+        if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
+            if task is None or model is None:
+                raise ValueError(
+                    "the published recipe adapts a fitted estimator with labels; fit it first and pass "
+                    "`labels`, or use recipe='auto'."
+                )
+            self.model_ = model.adapt(task, generator)
+            return self
+        require_candidates(len(text), "adapt")
+        if task is not None:
+            self.model_ = learn_auto(task, scale, generator, model)
+        else:
+            before = CaptionModel(scale) if model is None else model
+            self.model_ = adapt_auto(before, images, text, generator, balanced=balanced)
+        self.n_features_in_ = images.d
+        return self
+
+    def explain(
+        self,
+        z_img: ArrayLike,
+        z_txt_set: ArrayLike,
+        top_k: int = 3,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Name the competing candidates of each image and what the failure score is made of.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts.
+        top_k : int
+            How many competitors, at most K - 1.
+        names : sequence of str, optional
+            Names of the candidates, for the table.
+
+        Returns
+        -------
+        Explanation
+            Prints as a table; ``to_dicts()`` gives rows for a data frame.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator was not fitted.
+        ValueError, TypeError
+            As in `decision_function`; if `top_k` is below 1 or `names` are not K.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vilu_sdk import ViLUEstimator
+        >>> rng = np.random.default_rng(0)
+        >>> z_txt = rng.normal(size=(4, 8))
+        >>> labels = rng.integers(4, size=256)
+        >>> z_img = z_txt[labels] + 1.5 * rng.normal(size=(256, 8))
+        >>> est = ViLUEstimator(random_state=0).fit(z_img, z_txt, labels)
+        >>> explanation = est.explain(z_img[:2], z_txt, 1, names=["cat", "dog", "owl", "fox"])
+        >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
+        True
+        """
+        images, text = self._check_score(z_img, z_txt_set)
+        k = len(text)
+        require_candidates(k, "explain")
+        if not isinstance(top_k, int) or top_k < 1:
+            raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
+        if names is not None and len(names) != k:
+            raise ValueError(f"names has {len(names)} entries but z_txt_set has {k} rows; pass one for each.")
+        top_k = min(top_k, k - 1)
+        parts, decide = self.model_.parts(text), self.model_.decision(text)
+        sources: list[str] = []
+
+        def compete(z: Tensor) -> Tensor:
+            """Rows of: prediction, decision, attention, competitors, their attention, their evidence."""
+            found = parts(z)
+            sources[:] = found
+            prediction = (z @ text.T).argmax(dim=1)[:, None]
+            logits = total(found)
+            attention = torch.softmax(logits, dim=1)
+            rivals = logits.scatter(1, prediction, -torch.inf).topk(top_k, dim=1).indices
+            evidence = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
+            columns = [prediction, decide(z)[:, None], attention.gather(1, prediction), rivals]
+            return torch.cat([c.double() for c in (*columns, attention.gather(1, rivals), *evidence)], dim=1)
+
+        table = similarity.stream(images, k, compete, "explaining").numpy()
+        blocks = [table[:, 3 + i * top_k : 3 + (i + 1) * top_k] for i in range(2 + len(sources))]
+        return Explanation(
+            prediction=table[:, 0].astype("int64"),
+            uncertainty=self._uncertainty(table[:, 1]),
+            attention=table[:, 2],
+            competitors=blocks[0].astype("int64"),
+            competitor_attention=blocks[1],
+            evidence=dict(zip(sources, blocks[2:], strict=True)),
+            names=names,
+        )
+
     def _learn(self, task: Task) -> None:
-        recipe = PaperRecipe() if isinstance(self.recipe, str) else self.recipe
-        self.model_ = recipe.learn(task, positive(self.logit_scale, "logit_scale"), seeded(self.random_state))
+        scale, generator = positive(self.logit_scale, "logit_scale"), seeded(self.random_state)
+        if self.recipe == "auto":
+            require_candidates(len(task.text), "ViLUEstimator")
+            self.model_ = learn_auto(task, scale, generator)
+            return
+        recipe = PaperRecipe() if self.recipe == "paper" else self.recipe
+        if not isinstance(recipe, PaperRecipe):
+            raise ValueError(f"recipe must be 'auto', 'paper' or a PaperRecipe, got {recipe!r}.")
+        self.model_ = recipe.learn(task, scale, generator)
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         return self.model_.decision(text)

@@ -1,0 +1,187 @@
+"""The caption model: which caption an image was written for, learned from pairs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from sklearn.model_selection import KFold
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vilu_sdk.intake import Rows
+from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.scorers.auto.densities import LinearScores
+from vilu_sdk.scorers.auto.model import LogLinearModel, zero_shot
+
+# With fewer pairs what is learned is below MCM on average.
+MIN_PAIRS = 128
+# Pairs that are learned from; the weights are chosen on arrays of a third of them squared.
+MAX_PAIRS = 20_000
+FOLDS = 3
+SHRINKAGE = 0.6
+# Precision of the prior on the weights around MCM's, and the scale of each weight.
+PULL = 15.0
+UNITS = torch.tensor([1.0, 0.1, 1.0])
+MCM = torch.tensor([1.0, 0.0, 0.0])
+
+
+@storable
+@dataclass(frozen=True)
+class PairSources:
+    """What pairs teach about any caption: a regression of its image, and a bank of images.
+
+    Attributes
+    ----------
+    precision, text_map : Tensor of shape (d, d)
+        The density of an image given its caption t is N(centre + (t - text_centre) text_map, P⁻¹).
+    text_centre, centre : Tensor of shape (d,)
+    bank : Tensor of shape (m, d)
+        Images that tell which captions are liked by all.
+    """
+
+    precision: Tensor
+    text_map: Tensor
+    text_centre: Tensor
+    centre: Tensor
+    bank: Tensor
+
+    @classmethod
+    def learn(cls, x: Tensor, text: Tensor) -> Self:
+        """Learn from pairs of rows (n, d)."""
+        residuals = torch.empty_like(x)
+        folds = KFold(min(5, len(x)), shuffle=True, random_state=1)
+        for rest, held in folds.split(np.arange(len(x))):
+            centre, text_centre, text_map = _regress(x[rest], text[rest])
+            residuals[held] = x[held] - centre - (text[held] - text_centre) @ text_map
+        covariance = residuals.T @ residuals / len(x)
+        size = covariance.diagonal().mean()
+        covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * size * torch.eye(len(covariance))
+        centre, text_centre, text_map = _regress(x, text)
+        return cls(torch.linalg.inv(covariance), text_map, text_centre, centre, x)
+
+    def density(self, text: Tensor) -> LinearScores:
+        """Log-density of images given each caption (J, d), up to a constant in each row."""
+        means = (text - self.text_centre) @ self.text_map
+        directions = self.precision @ means.T
+        return LinearScores(directions, 0.5 * (means * directions.T).sum(dim=1) + self.centre @ directions)
+
+
+@storable
+@dataclass(frozen=True)
+class CaptionModel(LogLinearModel):
+    r"""Posterior over captions, the zero-shot one where nothing was learned.
+
+    .. math::
+        q_j = a\, s x^\top t_j + c \log p(x \mid t_j) - w \log \tfrac{1}{m} \sum_i e^{s x_i^\top t_j}
+
+    Attributes
+    ----------
+    logit_scale : float
+    sources : PairSources or None
+    weights : Tensor of shape (3,)
+        a, c, w.
+    target_bank : Tensor of shape (m, d) or None
+        Unlabelled images of the domain that is scored.
+    """
+
+    logit_scale: float
+    sources: PairSources | None = None
+    weights: Tensor | None = None
+    target_bank: Tensor | None = None
+
+    def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        """See `LogLinearModel`."""
+        scale = self.logit_scale
+        if self.sources is None or self.weights is None:
+            return zero_shot(scale, text)
+        a, c, w = self.weights.tolist()
+        density = self.sources.density(text)
+        bias = -w * popularity(text, scale, self.sources.bank)
+        if self.target_bank is not None:
+            # The domain's own images say it better, the more there are for each caption.
+            share = len(self.target_bank) / (len(self.target_bank) + len(text))
+            bias = (1 - share) * bias - share * a * popularity(text, scale, self.target_bank)
+        return lambda z: {
+            "zero-shot": a * scale * (z @ text.T),
+            "caption regression": c * density.scores(z),
+            "image bank": bias.expand(len(z), -1),
+        }
+
+    def unknown_share(self, text: Tensor) -> float:
+        """See `LogLinearModel`."""
+        return 1.0
+
+    def calibration(self, text: Tensor) -> tuple[float, float]:
+        """See `LogLinearModel`."""
+        return 1.0, 0.0  # the weights were chosen by likelihood already
+
+    def adapt(self, images: Tensor) -> Self:
+        """Take unlabelled images of the domain into account; repeated ones count once."""
+        return replace(self, target_bank=torch.unique(images, dim=0))
+
+
+def learn_captions(x: Tensor, text: Tensor, logit_scale: float, generator: torch.Generator) -> CaptionModel:
+    """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
+    n = len(x)
+    if n < MIN_PAIRS:
+        return CaptionModel(logit_scale)
+    if n > MAX_PAIRS:
+        rows = torch.randperm(n, generator=generator)[:MAX_PAIRS].sort().values
+        x, text, n = x[rows], text[rows], MAX_PAIRS
+    held_out = []
+    order = torch.randperm(n, generator=generator)
+    for held in order.chunk(FOLDS):
+        rest = torch.ones(n, dtype=torch.bool)
+        rest[held] = False
+        learned = PairSources.learn(x[rest], text[rest])
+        z, t = x[held], text[held]
+        held_out.append(
+            torch.stack(
+                [
+                    logit_scale * (z @ t.T),
+                    learned.density(t).scores(z),
+                    -popularity(t, logit_scale, learned.bank).expand(len(z), -1),
+                ]
+            )
+        )
+    return CaptionModel(logit_scale, PairSources.learn(x, text), _fit_weights(held_out))
+
+
+def popularity(text: Tensor, logit_scale: float, bank: Tensor) -> Tensor:
+    """Log of the mean likeness of each caption (J,) to the images of a bank."""
+    total = torch.full((len(text),), -torch.inf)
+    for rows in Rows(bank, "bank").slices(len(text)):
+        total = torch.logaddexp(total, torch.logsumexp(logit_scale * (bank[rows] @ text.T), dim=0))
+    return total - float(np.log(len(bank)))
+
+
+def _regress(x: Tensor, text: Tensor, ridge: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres and map of images on captions, the map shrunk towards a multiple of the identity."""
+    centre, text_centre = x.mean(dim=0), text.mean(dim=0)
+    x, text = x - centre, text - text_centre
+    identity = torch.eye(x.shape[1])
+    alpha = ((text * x).sum() / text.square().sum().clamp_min(1e-12)).clamp_min(0)
+    gram = text.T @ text
+    gram = gram + ridge * gram.diagonal().mean() * identity
+    return centre, text_centre, alpha * identity + torch.linalg.solve(gram, text.T @ (x - alpha * text))
+
+
+def _fit_weights(held_out: list[Tensor]) -> Tensor:
+    """Weights (3,) by the cross-entropy of the true caption on pairs left out, drawn towards MCM."""
+    n = sum(stack.shape[1] for stack in held_out)
+    v = torch.tensor([1.0, 0.0, 0.2], requires_grad=True)
+    optimiser = torch.optim.LBFGS([v], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = PULL / n * (v - MCM).square().sum()
+        for stack in held_out:
+            q = torch.tensordot(v * UNITS, stack, dims=1)
+            loss = loss + cross_entropy(q, torch.arange(len(q)), reduction="sum") / n
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return v.detach() * UNITS

@@ -1,0 +1,205 @@
+"""The class model: a label-informed posterior over candidates, and the log-odds it gives an error."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.intake import Task
+from vilu_sdk.progress import track
+from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.scorers.auto.densities import KernelScores, LinearScores, TextDensities
+from vilu_sdk.scorers.auto.gaussians import ClassGaussians
+from vilu_sdk.scorers.auto.learner import Blend, Evidence, learn_blend, left_out_logits
+from vilu_sdk.scorers.auto.model import LogLinearModel, total, zero_shot
+from vilu_sdk.scorers.auto.moments import Moments
+from vilu_sdk.scorers.auto.transfer import PRIOR_IMAGES, SHRINKAGE, match_texts, transferred_weight
+
+# Images kept in memory to choose weights on; the moments of the Gaussians see all of them.
+SAMPLE = 50_000
+SAMPLE_ELEMENTS = 20_000_000
+EM_ROUNDS = 3
+
+
+@storable
+@dataclass(frozen=True)
+class ClassModel(LogLinearModel):
+    r"""Posterior over candidates, built on another one: the zero-shot softmax in the simplest case.
+
+    .. math:: q_j = w_0\, base_j + w_1 \log N(x; m_j, C) + w_2 \log N(\phi(x); \mu_j, \Sigma) + b_j
+
+    Among candidates that `fit` did not see, the Gaussians are those that the texts predict, at the
+    weight that they earned on classes left out, and kernel and intercepts are silent.
+
+    Attributes
+    ----------
+    logit_scale : float
+    base : LogLinearModel or None
+        What is built upon; None means the zero-shot logits.
+    base_weight : float
+    text : Tensor of shape (K, d)
+        Known class texts.
+    known : LinearScores or None
+        Gaussians of the known classes, times their weight.
+    kernel : KernelScores or None
+        Gaussians in the likeness to training images, times their weight.
+    intercepts : Tensor of shape (K,) or None
+    open_set : TextDensities or None
+        Gaussians of any texts.
+    open_weights : tuple of float
+        Their weight where all candidates are known, and where none is.
+    line, base_line : tuple of float
+        Slope and offset that calibrate the log-odds among known, and among new candidates.
+    """
+
+    logit_scale: float
+    base: LogLinearModel | None
+    base_weight: float
+    text: Tensor
+    known: LinearScores | None = None
+    kernel: KernelScores | None = None
+    intercepts: Tensor | None = None
+    open_set: TextDensities | None = None
+    open_weights: tuple[float, float] = (0.0, 0.0)
+    line: tuple[float, float] = (1.0, 0.0)
+    base_line: tuple[float, float] = (1.0, 0.0)
+
+    def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+        """See `LogLinearModel`."""
+        match = match_texts(text, self.text)
+        is_known = bool((match >= 0).all())
+        base = zero_shot(self.logit_scale, text) if self.base is None else self.base.parts(text)
+        base_weight, linear = self.base_weight, None
+        if is_known and self.known is not None:
+            linear = self.known.among(match)
+        if not is_known:
+            share = float((match >= 0).double().mean())
+            base_weight = 1.0
+            weight = share * self.open_weights[0] + (1 - share) * self.open_weights[1]
+            if weight and self.open_set is not None:
+                linear = self.open_set.among(text, match).times(weight)
+
+        def compute(z: Tensor) -> dict[str, Tensor]:
+            found = {name: base_weight * part for name, part in base(z).items()}
+
+            def add(name: str, part: Tensor) -> None:
+                found[name] = found[name] + part if name in found else part
+
+            if linear is not None:
+                add("class Gaussians", linear.scores(z))
+            if is_known and self.kernel is not None:
+                add("kernel", self.kernel.scores(z, match))
+            if is_known and self.intercepts is not None:
+                add("class intercepts", self.intercepts[match].expand(len(z), -1))
+            return found
+
+        return compute
+
+    def unknown_share(self, text: Tensor) -> float:
+        """See `LogLinearModel`."""
+        if self.known is None and self.base is not None:
+            return self.base.unknown_share(text)
+        seen = match_texts(text, self.text) >= 0
+        return 1.0 if self.open_set is None else 1 - float(seen.double().mean())
+
+    def calibration(self, text: Tensor) -> tuple[float, float]:
+        """See `LogLinearModel`."""
+        if bool((match_texts(text, self.text) >= 0).all()):
+            return self.line
+        return self.base_line if self.base is None else self.base.calibration(text)
+
+
+def learn_classes(
+    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
+) -> ClassModel:
+    """Learn a class model from labels, or from right and wrong, upon `base`."""
+    n, k = len(task.images), len(task.text)
+    size = min(n, SAMPLE, max(SAMPLE_ELEMENTS // k, 1000))
+    sample = torch.randperm(n, generator=generator)[:size].sort().values if n > size else None
+    batch = task.batch(slice(None) if sample is None else sample)
+    # Leave-one-out formulas subtract nearly equal numbers where there are few images.
+    dtype = torch.float64 if size <= 1000 else torch.get_default_dtype()
+    text, x = task.text.to(dtype), batch.z.to(dtype)
+    with torch.no_grad():
+        cosines = batch.z @ task.text.T
+        below = zero_shot(logit_scale, task.text) if base is None else base.parts(task.text)
+        logits = total(below(batch.z)).to(dtype)
+    prediction = cosines.argmax(dim=1)
+    if batch.labels is not None:
+        whole = [(x, batch.labels)] if sample is None else _labelled_chunks(task)
+        moments = Moments.gather(whole, k)
+        evidence = Evidence(x, logits, text, prediction, batch.labels, None, moments)
+        blend = learn_blend(evidence, generator)
+    else:
+        assert batch.correct is not None
+        evidence, blend = _learn_from_bits(x, logits, text, prediction, batch.correct, generator)
+    return _model(evidence, blend, logit_scale, task.text, base)
+
+
+def _learn_from_bits(
+    x: Tensor, logits: Tensor, text: Tensor, prediction: Tensor, correct: Tensor, generator: torch.Generator
+) -> tuple[Evidence, Blend]:
+    """Alternate between the likeliest class of each image and the model that they give.
+
+    A right image has the predicted class, a wrong one any other.
+    """
+    q = logits
+    for step in range(EM_ROUNDS + 1):
+        others = q.scatter(1, prediction[:, None], -torch.inf).argmax(dim=1)
+        labels = torch.where(correct, prediction, others)
+        moments = Moments.gather([(x, labels)], len(text))
+        evidence = Evidence(x, logits, text, prediction, labels, correct, moments)
+        blend = learn_blend(evidence, generator, light=step < EM_ROUNDS)
+        if not evidence.says_anything:
+            break
+        if step < EM_ROUNDS:
+            q = left_out_logits(evidence, blend)
+            if blend.intercepts is not None:
+                q = q + blend.weights[-1].to(q) * blend.intercepts
+    return evidence, blend
+
+
+def _model(
+    e: Evidence, blend: Blend, logit_scale: float, text: Tensor, base: LogLinearModel | None
+) -> ClassModel:
+    """Keep of a blend what scoring needs."""
+    weights = iter(blend.weights.tolist())
+    base_weight = next(weights)
+    known = kernel = intercepts = None
+    text_weight = 0.0
+    if blend.gaussians is not None:
+        text_weight = next(weights)
+        known = LinearScores.of(blend.gaussians).times(text_weight)
+    if blend.kernel is not None:
+        found = blend.kernel
+        linear = LinearScores.of(found.gaussians).times(next(weights))
+        linear = replace(linear, directions=found.root.to(linear.directions) @ linear.directions)
+        dtype = torch.get_default_dtype()
+        spread = torch.tensor(found.spread, dtype=dtype)
+        kernel = KernelScores(found.landmarks.to(dtype), found.centre.to(dtype), spread, linear)
+    if blend.intercepts is not None:
+        intercepts = (next(weights) * blend.intercepts).to(torch.get_default_dtype())
+    open_set, new_weight = None, 0.0
+    if blend.gaussians is not None:
+        open_set = TextDensities.of(ClassGaussians(e.moments, e.text, PRIOR_IMAGES).whiten(SHRINKAGE))
+        new_weight = transferred_weight(e.x, e.base, e.labels, e.text) if e.correct is None else 0.0
+    return ClassModel(
+        logit_scale,
+        base,
+        base_weight,
+        text,
+        known,
+        kernel,
+        intercepts,
+        open_set,
+        (text_weight / base_weight, new_weight),
+        blend.line,
+        blend.base_line,
+    )
+
+
+def _labelled_chunks(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    assert task.labels is not None
+    for rows in track(task.images.slices(), "reading classes"):
+        yield task.images.read(rows), task.labels[rows]

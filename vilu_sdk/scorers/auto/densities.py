@@ -1,0 +1,118 @@
+"""Log-densities of classes as they are kept for scoring, up to a constant in each row."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.scorers.auto.gaussians import ClassGaussians
+from vilu_sdk.scorers.auto.landmarks import likeness
+
+
+@storable
+@dataclass(frozen=True)
+class LinearScores:
+    """Scores ``x @ directions - offsets`` of classes.
+
+    Attributes
+    ----------
+    directions : Tensor of shape (d, K)
+    offsets : Tensor of shape (K,)
+    """
+
+    directions: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, fitted: ClassGaussians) -> "LinearScores":
+        """Log-densities under whitened Gaussians."""
+        offsets = 0.5 * fitted.offsets + fitted.centre @ fitted.directions
+        dtype = torch.get_default_dtype()
+        return cls(fitted.directions.to(dtype), offsets.to(dtype))
+
+    def among(self, columns: Tensor) -> "LinearScores":
+        """The scores of some of the classes."""
+        return LinearScores(self.directions[:, columns], self.offsets[columns])
+
+    def times(self, weight: float) -> "LinearScores":
+        """The scores multiplied by a weight."""
+        return LinearScores(weight * self.directions, weight * self.offsets)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores (n, K) of vectors (n, d)."""
+        return x @ self.directions - self.offsets
+
+
+@storable
+@dataclass(frozen=True)
+class KernelScores:
+    """Scores of classes that are linear in the likeness to some training vectors.
+
+    Attributes
+    ----------
+    landmarks : Tensor of shape (m, d)
+    centre : Tensor of shape (d,)
+    spread : Tensor of shape ()
+    linear : LinearScores
+        Over the m likenesses.
+    """
+
+    landmarks: Tensor
+    centre: Tensor
+    spread: Tensor
+    linear: LinearScores
+
+    def scores(self, x: Tensor, columns: Tensor) -> Tensor:
+        """Scores (n, J) of vectors (n, d) for some of the classes."""
+        near = likeness(x, self.landmarks, self.centre, float(self.spread))
+        return self.linear.among(columns).scores(near)
+
+
+@storable
+@dataclass(frozen=True)
+class TextDensities:
+    """Gaussians of any texts: learned means of known classes, predicted means of new ones.
+
+    Attributes
+    ----------
+    means : Tensor of shape (K, d)
+        Of the known classes, about `centre`.
+    slack : Tensor of shape (K + 1,)
+        By how much the uncertainty of a mean inflates its squared distances, halved; the last entry is
+        that of a class never seen. Taking it out makes well-known and new classes comparable.
+    precision, text_map : Tensor of shape (d, d)
+    text_centre, centre : Tensor of shape (d,)
+    """
+
+    means: Tensor
+    slack: Tensor
+    precision: Tensor
+    text_map: Tensor
+    text_centre: Tensor
+    centre: Tensor
+
+    @classmethod
+    def of(cls, fitted: ClassGaussians) -> "TextDensities":
+        """Keep of whitened Gaussians what scoring needs."""
+        precision = fitted.precision
+        spread = float((precision * fitted.within).sum())  # tr(P C)
+        unseen = torch.full((1,), 1 / fitted.prior_images, dtype=fitted.means.dtype)
+        parts = (
+            fitted.means,
+            0.5 * spread * torch.cat([fitted.variance_of_means, unseen]),
+            precision,
+            fitted.text_map,
+            fitted.text_centre,
+            fitted.centre,
+        )
+        return cls(*(part.to(torch.get_default_dtype()) for part in parts))
+
+    def among(self, text: Tensor, match: Tensor) -> LinearScores:
+        """Scores of texts (J, d), of which `match` (J,) names the known class, or is -1."""
+        means = (text.to(self.means) - self.text_centre) @ self.text_map
+        seen = match >= 0
+        means[seen] = self.means[match[seen]]
+        directions = self.precision @ means.T
+        offsets = 0.5 * (means * directions.T).sum(dim=1) + self.centre @ directions
+        return LinearScores(directions, offsets - self.slack[match])

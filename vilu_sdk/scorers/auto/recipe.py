@@ -1,0 +1,68 @@
+"""The default recipe: from any supervision to a model, and from a model to a new domain."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.intake import Rows, Task
+from vilu_sdk.scorers.auto.adapt import adapt_classes
+from vilu_sdk.scorers.auto.captions import MIN_PAIRS, CaptionModel, learn_captions
+from vilu_sdk.scorers.auto.classes import SAMPLE, SAMPLE_ELEMENTS, learn_classes
+from vilu_sdk.scorers.auto.learner import MIN_IMAGES, MIN_OUTCOMES
+from vilu_sdk.scorers.auto.model import LogLinearModel
+
+# With more images than this for each candidate, candidates are classes and not captions.
+IMAGES_PER_CAPTION = 2
+
+
+def learn_auto(
+    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
+) -> LogLinearModel:
+    """Learn from whatever is known, upon `base` or the zero-shot logits."""
+    if not task.is_caption:
+        model = learn_classes(task, logit_scale, generator, base)
+        if shortage := _shortage(task):
+            _warn_fallback(f"they hold {shortage}", base)
+        return model
+    n = len(task.images)
+    if n < MIN_PAIRS:
+        _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
+        return CaptionModel(logit_scale) if base is None else base
+    return learn_captions(task.images.read(), task.text, logit_scale, generator)
+
+
+def adapt_auto(
+    model: LogLinearModel, images: Rows, text: Tensor, generator: torch.Generator, *, balanced: bool
+) -> LogLinearModel:
+    """Move a model to unlabelled images of a domain."""
+    size = min(len(images), SAMPLE, max(SAMPLE_ELEMENTS // len(text), 1000))
+    whole = size == len(images)
+    x = images.read(None if whole else torch.randperm(len(images), generator=generator)[:size])
+    few = len(x) <= IMAGES_PER_CAPTION * len(text)
+    if isinstance(model, CaptionModel) and model.sources is not None and few and not balanced:
+        return model.adapt(x)
+    return adapt_classes(model, x, text, balanced=balanced)
+
+
+def _shortage(task: Task) -> str:
+    n = len(task.images)
+    if n < MIN_IMAGES:
+        return f"{n} images, fewer than {MIN_IMAGES}"
+    if task.labels is not None:
+        return "one class only" if bool((task.labels == task.labels[0]).all()) else ""
+    assert task.correct is not None
+    right = int(task.correct.sum())
+    if min(right, n - right) < MIN_OUTCOMES:
+        return f"{right} right and {n - right} wrong images, fewer than {MIN_OUTCOMES} of a kind"
+    return ""
+
+
+def _warn_fallback(reason: str, base: LogLinearModel | None) -> None:
+    kept = "MCM's ranking" if base is None else "what was learned before"
+    warnings.warn(
+        f"ViLUEstimator learned nothing from the given images because {reason}; it keeps {kept}. "
+        "Pass more labelled images to gain from them.",
+        UserWarning,
+        stacklevel=6,
+    )

@@ -1,0 +1,83 @@
+"""What a failure score is made of, image by image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Competing candidates of each prediction, and what speaks for them.
+
+    Attributes
+    ----------
+    prediction : ndarray of shape (N,)
+        Zero-shot prediction, a row of the candidates.
+    uncertainty : ndarray of shape (N,)
+        As `predict_uncertainty` gives it.
+    attention : ndarray of shape (N,)
+        Attention on the prediction, in [0, 1].
+    competitors : ndarray of shape (N, top_k)
+        Candidates with the most attention beside the prediction, most first.
+    competitor_attention : ndarray of shape (N, top_k)
+        Their attention, in [0, 1].
+    evidence : dict of str to ndarray of shape (N, top_k)
+        What each source says for the competitor and against the prediction, in nats. Above 0 it raises
+        the uncertainty; the sources add up to the logarithm of the ratio of both attentions.
+    names : sequence of str or None
+        Names of the candidates.
+    """
+
+    prediction: NDArray[np.int64]
+    uncertainty: NDArray[np.float64]
+    attention: NDArray[np.float64]
+    competitors: NDArray[np.int64]
+    competitor_attention: NDArray[np.float64]
+    evidence: dict[str, NDArray[np.float64]]
+    names: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.prediction)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One flat dict for each image and competitor, for a data frame."""
+        return [
+            {
+                "image": i,
+                "prediction": self._name(self.prediction[i]),
+                "uncertainty": float(self.uncertainty[i]),
+                "attention": float(self.attention[i]),
+                "competitor": self._name(self.competitors[i, j]),
+                "competitor_attention": float(self.competitor_attention[i, j]),
+                **{source: float(values[i, j]) for source, values in self.evidence.items()},
+            }
+            for i in range(len(self))
+            for j in range(self.competitors.shape[1])
+        ]
+
+    def __str__(self) -> str:
+        sources = list(self.evidence)
+        head = ["image", "predicted", "uncertainty", "competitor", "attention", *sources]
+        lines = [head]
+        for row in self.to_dicts():
+            lines.append(
+                [
+                    str(row["image"]),
+                    f"{row['prediction']} ({row['attention']:.0%})",
+                    f"{row['uncertainty']:.3f}",
+                    str(row["competitor"]),
+                    f"{row['competitor_attention']:.0%}",
+                    *(f"{row[source]:+.2f}" for source in sources),
+                ]
+            )
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def _name(self, index: int) -> str | int:
+        return int(index) if self.names is None else self.names[int(index)]

@@ -156,7 +156,7 @@ def _learn_from_bits(
         if step < EM_ROUNDS:
             q = left_out_logits(evidence, blend)
             if blend.intercepts is not None:
-                q = q + blend.weights[-1].to(q) * blend.intercepts
+                q = q + blend.weights["intercepts"] * blend.intercepts
     return evidence, blend
 
 
@@ -164,22 +164,21 @@ def _model(
     e: Evidence, blend: Blend, logit_scale: float, text: Tensor, base: LogLinearModel | None
 ) -> ClassModel:
     """Keep of a blend what scoring needs."""
-    weights = iter(blend.weights.tolist())
-    base_weight = next(weights)
+    weights = blend.weights
     known = kernel = intercepts = None
     text_weight = 0.0
     if blend.gaussians is not None:
-        text_weight = next(weights)
+        text_weight = weights["gaussians"]
         known = LinearScores.of(blend.gaussians).times(text_weight)
     if blend.kernel is not None:
         found = blend.kernel
-        linear = LinearScores.of(found.gaussians).times(next(weights))
+        linear = LinearScores.of(found.gaussians).times(weights["kernel"])
         linear = replace(linear, directions=found.root.to(linear.directions) @ linear.directions)
         dtype = torch.get_default_dtype()
         spread = torch.tensor(found.spread, dtype=dtype)
         kernel = KernelScores(found.landmarks.to(dtype), found.centre.to(dtype), spread, linear)
     if blend.intercepts is not None:
-        intercepts = (next(weights) * blend.intercepts).to(torch.get_default_dtype())
+        intercepts = (weights["intercepts"] * blend.intercepts).to(torch.get_default_dtype())
     open_set, new_weight = None, 0.0
     if blend.gaussians is not None:
         open_set = TextDensities.of(ClassGaussians(e.moments, e.text, PRIOR_IMAGES).whiten(SHRINKAGE))
@@ -187,13 +186,13 @@ def _model(
     return ClassModel(
         logit_scale,
         base,
-        base_weight,
+        weights["base"],
         text,
         known,
         kernel,
         intercepts,
         open_set,
-        (text_weight / base_weight, new_weight),
+        (text_weight / weights["base"], new_weight),
         blend.line,
         blend.base_line,
     )

@@ -45,7 +45,7 @@ class ClassGaussians:
         counts, sums = moments.counts, moments.sums
         prior = torch.zeros_like(sums)
         if text is not None:
-            self.text_centre = (counts / self.n) @ text
+            self.text_centre = text.mean(dim=0)
             centred = text - self.text_centre
             alpha = _text_scale(centred, moments, prior_images)
             prior = alpha * centred

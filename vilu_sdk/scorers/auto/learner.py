@@ -15,7 +15,13 @@ from vilu_sdk.similarity import Posterior
 
 MIN_IMAGES = 10
 MIN_OUTCOMES = 5  # of right and of wrong, where only that is known
+# The kernel has many parameters: with fewer images than these it loses what it gains.
+KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS = 1000, 8
+KERNEL_SHRINKAGES = (0.1, 0.01, 0.003)
 MAX_LANDMARKS = 1500
+# Below this number of images weights go only part of the way, and the Gaussians' scores may spread at
+# most this share of the base's.
+FEW_IMAGES, MAX_SPREAD = 100, 0.3
 # Elements of the arrays of images × classes on which weights and intercepts are chosen.
 WEIGHT_ELEMENTS = 1_000_000
 GAUSSIAN_ELEMENTS = 500_000
@@ -65,18 +71,18 @@ class Evidence:
 
 @dataclass
 class Blend:
-    """Sources, their weights, and their scores on left-out rows.
+    """The sources that earned their place, their weights, and the calibration of their sum.
 
-    `gaussians`, `kernel` and `intercepts` are None where they did not earn their place.
+    `weights` has an entry for "base" and for each source that is not None; `line` and `base_line` are
+    the slope and offset of the log-odds under the blend and under the base alone.
     """
 
-    weights: Tensor = field(default_factory=lambda: torch.ones(1, dtype=torch.float64))
+    weights: dict[str, float] = field(default_factory=lambda: {"base": 1.0})
     gaussians: ClassGaussians | None = None
     kernel: "Kernel | None" = None
     intercepts: Tensor | None = None
     line: tuple[float, float] = (1.0, 0.0)
     base_line: tuple[float, float] = (1.0, 0.0)
-    gains: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -101,88 +107,115 @@ def price(n: int, k: int) -> float:
     return 0.6 if 20 <= n <= k else max(3.0, 125.0 / n)
 
 
-def learn_blend(evidence: Evidence, generator: torch.Generator, *, light: bool = False) -> Blend:
-    """Build up a blend, source by source."""
-    e = evidence
-    n, k = e.base.shape
+def intercepts_price(n: int) -> float:
+    """Nats that class intercepts must gain: they lean on class frequencies, which few images mistell."""
+    return max(5.0, 500.0 / n)
+
+
+def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False) -> Blend:
+    """Build up a blend, source by source; `light` is for the rounds before the last one."""
     blend = Blend()
     if not e.says_anything:
         return blend
+    n, k = e.base.shape
     cap = min(5000, max(1000, WEIGHT_ELEMENTS // k))
     rows = torch.randperm(n, generator=generator)[:cap] if n > cap else torch.arange(n)
+    x, labels = e.x[rows], e.labels[rows]
+    search = _Search(e, rows)
 
-    def weigh(scores: list[Tensor], some: Tensor) -> tuple[Tensor, float]:
-        correct = None if e.correct is None else e.correct[some]
-        return fit_weights(scores, e.labels[some], correct, e.prediction[some], base_tightness(n))
+    gaussians = _best_gaussians(e, rows[: max(500, GAUSSIAN_ELEMENTS // k)], light)
+    if search.offer("gaussians", [gaussians.leave_one_out(x, labels)], price(n, k)) is not None:
+        blend.gaussians = gaussians
 
-    scores = [e.base[rows]]
-    start = loss = _loss_of_base(e, rows)
-    cost = price(n, k)
-
-    gaussians = _best_gaussians(e, rows[: max(500, GAUSSIAN_ELEMENTS // k)], weigh, light)
-    left_out = gaussians.leave_one_out(e.x[rows], e.labels[rows])
-    weights, after = weigh([*scores, left_out], rows)
-    if loss - after > cost:
-        blend.gaussians, blend.weights, loss = gaussians, weights, after
-        scores.append(left_out)
-        blend.gains["class Gaussians"] = start - loss
-
-    if n >= max(1000, 8 * k) and not light:
+    if n >= max(KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS * k) and not light:
         kernel = _kernel(e, generator)
-        found = []
-        for shrinkage in (0.1, 0.01, 0.003):
-            left_out = kernel.gaussians.whiten(shrinkage).leave_one_out(kernel.features[rows], e.labels[rows])
-            found.append((*weigh([*scores, left_out], rows), left_out, shrinkage))
-        weights, after, left_out, shrinkage = min(found, key=lambda trial: trial[1])
-        if loss - after > cost:
-            kernel.gaussians.whiten(shrinkage)
-            blend.kernel, blend.weights = kernel, weights
-            blend.gains["kernel"] = loss - after
-            loss = after
-            scores.append(left_out)
+        features = kernel.features[rows]
+        trials = [
+            kernel.gaussians.whiten(shrinkage).leave_one_out(features, labels)
+            for shrinkage in KERNEL_SHRINKAGES
+        ]
+        chosen = search.offer("kernel", trials, price(n, k))
+        if chosen is not None:
+            kernel.gaussians.whiten(KERNEL_SHRINKAGES[chosen])
+            blend.kernel = kernel
 
+    blend.weights = search.weights
     q = left_out_logits(e, blend)
+    frequencies, concentration = torch.full((k,), 1 / k), math.inf
     if e.correct is None:
         frequencies, concentration = class_frequencies(e.labels, k)
-    else:
-        frequencies, concentration = torch.full((k,), 1 / k), math.inf
     frequencies = frequencies.to(q)
-    tried = []
-    b = None
+    found: list[Tensor] = []
+    trials = []
     for ridge in (1.0, 10.0) if n <= 1000 else (1.0,):
-        b = fit_intercepts(q, frequencies, ridge, b)
-        left_out = leave_one_out_intercepts(q, rows, b, e.labels, frequencies, ridge, concentration)
-        tried.append((*weigh([*scores, left_out], rows), left_out, b))
-    weights, after, left_out, b = min(tried, key=lambda trial: trial[1])
-    if loss - after > max(5.0, 500.0 / n):
-        blend.intercepts, blend.weights = b, weights
-        blend.gains["class intercepts"] = loss - after
-        loss = after
-        scores.append(left_out)
+        found.append(fit_intercepts(q, frequencies, ridge, found[-1] if found else None))
+        trials.append(
+            leave_one_out_intercepts(q, rows, found[-1], e.labels, frequencies, ridge, concentration)
+        )
+    chosen = search.offer("intercepts", trials, intercepts_price(n))
+    if chosen is not None:
+        blend.intercepts = found[chosen]
 
-    if len(scores) == 1:
-        blend.weights = torch.ones(1, dtype=torch.float64)
-    elif n < 100:
-        _step_back(blend.weights, scores, max(0.0, 1 - cost / max(start - loss, 1e-9)))
-    total = sum(w.to(s.dtype) * s for w, s in zip(blend.weights, scores, strict=True))
-    assert isinstance(total, Tensor)
+    blend.weights = search.final_weights(price(n, k))
+    scores = sum(blend.weights[name] * part for name, part in search.scores.items())
     wrong = e.wrong[rows]
-    blend.line = fit_platt(Posterior(total.double(), e.prediction[rows]).log_odds, wrong)
-    blend.base_line = fit_platt(Posterior(scores[0].double(), e.prediction[rows]).log_odds, wrong)
+    blend.line = _line(scores, e.prediction[rows], wrong)
+    blend.base_line = _line(search.scores["base"], e.prediction[rows], wrong)
     return blend
+
+
+class _Search:
+    """Takes in a source only if it lowers the loss of left-out rows by more than its price."""
+
+    def __init__(self, e: Evidence, rows: Tensor) -> None:
+        self.e, self.rows = e, rows
+        self.scores = {"base": e.base[rows]}
+        self.weights = {"base": 1.0}
+        self.start = self.loss = _loss_of_base(e, rows)
+
+    def offer(self, name: str, trials: list[Tensor], price: float) -> int | None:
+        """Weigh each trial's left-out scores beside what is in; return which was taken in, if any."""
+        fitted = [_weigh(self.e, [*self.scores.values(), trial], self.rows) for trial in trials]
+        best = min(range(len(trials)), key=lambda i: fitted[i][1])
+        weights, loss = fitted[best]
+        if self.loss - loss <= price:
+            return None
+        self.scores[name] = trials[best]
+        self.weights = dict(zip(self.scores, weights.tolist(), strict=True))
+        self.loss = loss
+        return best
+
+    def final_weights(self, price: float) -> dict[str, float]:
+        """The weights; with few images only a share of the way from the base to them."""
+        if len(self.rows) >= FEW_IMAGES or len(self.scores) == 1:
+            return self.weights
+        share = max(0.0, 1 - price / max(self.start - self.loss, 1e-9))
+        weights = {name: share * weight for name, weight in self.weights.items()}
+        weights["base"] += 1 - share
+        if "gaussians" in weights:
+            spread = self.scores["base"].std() / self.scores["gaussians"].std().clamp_min(1e-9)
+            weights["gaussians"] = min(weights["gaussians"], MAX_SPREAD * float(spread))
+        return weights
 
 
 def left_out_logits(e: Evidence, blend: Blend) -> Tensor:
     """Logits (n, K) of all rows, each left out of the sources that saw it; without the intercepts."""
-    weights = blend.weights.to(e.base.dtype)
-    q = weights[0] * e.base
-    used = 1
+    q = blend.weights["base"] * e.base
     if blend.gaussians is not None:
-        q += weights[used] * blend.gaussians.leave_one_out(e.x, e.labels)
-        used += 1
+        q += blend.weights["gaussians"] * blend.gaussians.leave_one_out(e.x, e.labels)
     if blend.kernel is not None:
-        q += weights[used] * blend.kernel.gaussians.leave_one_out(blend.kernel.features, e.labels)
+        q += blend.weights["kernel"] * blend.kernel.gaussians.leave_one_out(blend.kernel.features, e.labels)
     return q
+
+
+def _line(logits: Tensor | int | float, prediction: Tensor, wrong: Tensor) -> tuple[float, float]:
+    assert isinstance(logits, Tensor)
+    return fit_platt(Posterior(logits.double(), prediction).log_odds, wrong)
+
+
+def _weigh(e: Evidence, scores: list[Tensor], rows: Tensor) -> tuple[Tensor, float]:
+    correct = None if e.correct is None else e.correct[rows]
+    return fit_weights(scores, e.labels[rows], correct, e.prediction[rows], base_tightness(len(e.x)))
 
 
 def _loss_of_base(e: Evidence, rows: Tensor) -> float:
@@ -193,7 +226,7 @@ def _loss_of_base(e: Evidence, rows: Tensor) -> float:
     return float(torch.nn.functional.softplus(torch.where(e.correct[rows], odds, -odds)).sum())
 
 
-def _best_gaussians(e: Evidence, rows: Tensor, weigh, light: bool) -> ClassGaussians:  # type: ignore[no-untyped-def]
+def _best_gaussians(e: Evidence, rows: Tensor, light: bool) -> ClassGaussians:
     n, k = e.base.shape
     choices = [(2.0, 0.3)]
     if not light:
@@ -206,7 +239,7 @@ def _best_gaussians(e: Evidence, rows: Tensor, weigh, light: bool) -> ClassGauss
         if prior_images not in fitted:
             fitted[prior_images] = ClassGaussians(e.moments, e.text, prior_images)
         left_out = fitted[prior_images].whiten(shrinkage).leave_one_out(e.x[rows], e.labels[rows])
-        losses.append(weigh([e.base[rows], left_out], rows)[1])
+        losses.append(_weigh(e, [e.base[rows], left_out], rows)[1])
     prior_images, shrinkage = choices[losses.index(min(losses))]
     return fitted[prior_images].whiten(shrinkage)
 
@@ -220,11 +253,3 @@ def _kernel(e: Evidence, generator: torch.Generator) -> Kernel:
     features = likeness(e.x, landmarks, centre, spread) @ root
     moments = Moments.gather([(features, e.labels)], e.base.shape[1])
     return Kernel(ClassGaussians(moments, None), features, landmarks, centre, spread, root)
-
-
-def _step_back(weights: Tensor, scores: list[Tensor], share: float) -> None:
-    """With fewer than 100 images, keep only a share of the way from the base."""
-    weights[0] = 1 + (weights[0] - 1) * share
-    weights[1:] *= share
-    limit = 0.3 * float(scores[0].std() / scores[1].std().clamp_min(1e-9))
-    weights[1] = weights[1].clamp_max(limit)

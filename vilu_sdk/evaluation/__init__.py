@@ -1,6 +1,6 @@
 """Metrics of failure prediction, and the comparison of scorers by them."""
 
-from vilu_sdk.evaluation.calibration import (
+from vilu_sdk.calibration import (
     brier_score,
     expected_calibration_error,
     negative_log_likelihood,

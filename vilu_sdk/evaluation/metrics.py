@@ -9,8 +9,8 @@ import numpy.typing as npt
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vilu_sdk.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
-from vilu_sdk.evaluation.checks import check_probabilities, check_scores
+from vilu_sdk.calibration import brier_score, expected_calibration_error, negative_log_likelihood
+from vilu_sdk.checks import check_probabilities, check_scores
 from vilu_sdk.evaluation.risk_coverage import (
     Accepted,
     area_under_generalized_risk,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import UndefinedMetricWarning
 
-from vilu_sdk.evaluation.checks import BoolVector, FloatVector, check_scores
+from vilu_sdk.checks import BoolVector, FloatVector, check_scores
 
 IntVector = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from vilu_sdk.evaluation.calibration import expected_calibration_error
+from vilu_sdk.calibration import expected_calibration_error
 from vilu_sdk.intake import Task, positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._base import Scorer

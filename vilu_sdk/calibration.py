@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from vilu_sdk.evaluation.checks import check_probabilities
+from vilu_sdk.checks import check_probabilities
 
 
 def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, n_bins: int = 15) -> float:

@@ -19,6 +19,8 @@ MIN_OUTCOMES = 5  # of right and of wrong, where only that is known
 KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS = 1000, 8
 KERNEL_SHRINKAGES = (0.1, 0.01, 0.003)
 MAX_LANDMARKS = 1500
+# With so many images for each class, the rows that weights are chosen on tell the intercepts too.
+IMAGES_PER_INTERCEPT = 50
 # Below this number of images weights go only part of the way, and the Gaussians' scores may spread at
 # most this share of the base's.
 FEW_IMAGES, MAX_SPREAD = 100, 0.3
@@ -140,7 +142,10 @@ def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False)
             blend.kernel = kernel
 
     blend.weights = search.weights
-    q = left_out_logits(e, blend)
+    if len(rows) >= IMAGES_PER_INTERCEPT * k:
+        q, pool, inner = search.blended(blend.weights), labels, torch.arange(len(rows))
+    else:
+        q, pool, inner = left_out_logits(e, blend), e.labels, rows
     frequencies, concentration = torch.full((k,), 1 / k), math.inf
     if e.correct is None:
         frequencies, concentration = class_frequencies(e.labels, k)
@@ -149,18 +154,15 @@ def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False)
     trials = []
     for ridge in (1.0, 10.0) if n <= 1000 else (1.0,):
         found.append(fit_intercepts(q, frequencies, ridge, found[-1] if found else None))
-        trials.append(
-            leave_one_out_intercepts(q, rows, found[-1], e.labels, frequencies, ridge, concentration)
-        )
+        trials.append(leave_one_out_intercepts(q, inner, found[-1], pool, frequencies, ridge, concentration))
     chosen = search.offer("intercepts", trials, intercepts_price(n))
     if chosen is not None:
         blend.intercepts = found[chosen]
 
     blend.weights = search.final_weights(price(n, k))
-    scores = sum(blend.weights[name] * part for name, part in search.scores.items())
-    wrong = e.wrong[rows]
-    blend.line = _line(scores, e.prediction[rows], wrong)
-    blend.base_line = _line(search.scores["base"], e.prediction[rows], wrong)
+    prediction, wrong = e.prediction[rows], e.wrong[rows]
+    blend.line = _line(search.blended(blend.weights), prediction, wrong)
+    blend.base_line = _line(search.scores["base"], prediction, wrong)
     return blend
 
 
@@ -185,6 +187,10 @@ class _Search:
         self.loss = loss
         return best
 
+    def blended(self, weights: dict[str, float]) -> Tensor:
+        """The weighted sum of what is in, (rows, K)."""
+        return torch.stack([weights[name] * part for name, part in self.scores.items()]).sum(dim=0)
+
     def final_weights(self, price: float) -> dict[str, float]:
         """The weights; with few images only a share of the way from the base to them."""
         if len(self.rows) >= FEW_IMAGES or len(self.scores) == 1:
@@ -208,8 +214,7 @@ def left_out_logits(e: Evidence, blend: Blend) -> Tensor:
     return q
 
 
-def _line(logits: Tensor | int | float, prediction: Tensor, wrong: Tensor) -> tuple[float, float]:
-    assert isinstance(logits, Tensor)
+def _line(logits: Tensor, prediction: Tensor, wrong: Tensor) -> tuple[float, float]:
     return fit_platt(Posterior(logits.double(), prediction).log_odds, wrong)
 
 

@@ -21,8 +21,7 @@ KERNEL_SHRINKAGES = (0.1, 0.01, 0.003)
 MAX_LANDMARKS = 1500
 # With so many images for each class, the rows that weights are chosen on tell the intercepts too.
 IMAGES_PER_INTERCEPT = 50
-# Below this number of images weights go only part of the way, and the Gaussians' scores may spread at
-# most this share of the base's.
+# Below this number of images the Gaussians' scores may spread at most this share of the base's.
 FEW_IMAGES, MAX_SPREAD = 100, 0.3
 # Elements of the arrays of images × classes on which weights and intercepts are chosen.
 WEIGHT_ELEMENTS = 1_000_000
@@ -106,7 +105,7 @@ def base_tightness(n: int) -> float:
 
 def price(n: int, k: int) -> float:
     """Nats that a source must gain on left-out rows: chance gains are largest with few images."""
-    return 0.6 if 20 <= n <= k else max(3.0, 125.0 / n)
+    return 0.6 if 20 <= n <= k else max(5.0, 125.0 / n)
 
 
 def intercepts_price(n: int) -> float:
@@ -192,13 +191,13 @@ class _Search:
         return torch.stack([weights[name] * part for name, part in self.scores.items()]).sum(dim=0)
 
     def final_weights(self, price: float) -> dict[str, float]:
-        """The weights; with few images only a share of the way from the base to them."""
-        if len(self.rows) >= FEW_IMAGES or len(self.scores) == 1:
+        """The weights, the way from the base shortened by the share of the gain that is its price."""
+        if len(self.scores) == 1:
             return self.weights
         share = max(0.0, 1 - price / max(self.start - self.loss, 1e-9))
         weights = {name: share * weight for name, weight in self.weights.items()}
         weights["base"] += 1 - share
-        if "gaussians" in weights:
+        if len(self.rows) < FEW_IMAGES and "gaussians" in weights:
             spread = self.scores["base"].std() / self.scores["gaussians"].std().clamp_min(1e-9)
             weights["gaussians"] = min(weights["gaussians"], MAX_SPREAD * float(spread))
         return weights

@@ -1,0 +1,282 @@
+"""Explanations of failure scores, and moving an estimator to another domain."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+
+from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator
+
+SCALE = 20.0
+
+
+def estimator(**options):
+    return ViLUEstimator(**{"logit_scale": SCALE, "random_state": 0} | options)
+
+
+def auc(scorer, z_img, z_txt, labels):
+    wrong = scorer.predict(z_img, z_txt) != labels
+    return roc_auc_score(wrong, scorer.decision_function(z_img, z_txt))
+
+
+@pytest.fixture(scope="module")
+def captions(toy):
+    noise = np.random.default_rng(5).normal(size=toy.z_img.shape)
+    return (toy.z_img + 2.5 * noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def scorers(toy, captions):
+    """Estimators of every kind of model, with candidates."""
+    paper = PaperRecipe(epochs=2, hidden=(8,))
+    few = captions[:40]
+    fit = (toy.z_img, toy.z_txt, toy.labels)
+    return {
+        "classes": (estimator().fit(*fit), toy.z_txt),
+        "new candidates": (estimator().fit(*fit), few),
+        "captions": (estimator().fit(toy.z_img, captions), few),
+        "paper": (estimator(recipe=paper).fit(*fit), toy.z_txt),
+        "adapted": (estimator().fit(*fit).adapt(toy.z_img, few, balanced=True), few),
+    }
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """A class set, and a domain of the same classes whose images all moved."""
+    rng = np.random.default_rng(1)
+    z_txt = rng.normal(size=(8, 16))
+    drift = 1.5 * rng.normal(size=16) + 0.8 * rng.normal(size=(8, 16))
+
+    def draw(n, moved):
+        labels = rng.integers(8, size=n)
+        return z_txt[labels] + moved * drift[labels] + 1.2 * rng.normal(size=(n, 16)), labels
+
+    return SimpleNamespace(z_txt=z_txt, home=draw(600, 0), few=draw(120, 1), test=draw(1500, 1))
+
+
+# --- explain ---------------------------------------------------------------------------------------
+
+KINDS = ["classes", "new candidates", "captions", "paper", "adapted"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_evidence_adds_up_to_the_ratio_of_attentions(scorers, toy, kind):
+    scorer, text = scorers[kind]
+    found = scorer.explain(toy.z_img[:50], text, 3)
+    ratio = np.log(found.competitor_attention) - np.log(found.attention)[:, None]
+    np.testing.assert_allclose(sum(found.evidence.values()), ratio, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_competitors_are_the_strongest_of_the_others(scorers, toy, kind):
+    scorer, text = scorers[kind]
+    found = scorer.explain(toy.z_img[:50], text, len(text) + 7)
+    assert found.competitors.shape == found.competitor_attention.shape == (50, len(text) - 1)
+    np.testing.assert_array_equal(found.prediction, scorer.predict(toy.z_img[:50], text))
+    everything = np.column_stack([found.prediction, found.competitors])
+    np.testing.assert_array_equal(np.sort(everything, axis=1), np.tile(np.arange(len(text)), (50, 1)))
+    assert (np.diff(found.competitor_attention, axis=1) <= 1e-12).all()
+    np.testing.assert_allclose(found.attention + found.competitor_attention.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found.uncertainty, scorer.predict_uncertainty(toy.z_img[:50], text), atol=1e-6)
+    few = scorer.explain(toy.z_img[:50], text, 2)
+    np.testing.assert_array_equal(few.competitors, found.competitors[:, :2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_explanation_prints_as_a_table(scorers, toy, kind):
+    scorer, text = scorers[kind]
+    names = [f"class {i}" for i in range(len(text))]
+    found = scorer.explain(toy.z_img[:4], text, 2, names=names)
+    lines = str(found).splitlines()
+    assert len(lines) == 1 + 4 * 2
+    for word in ("image", "predicted", "uncertainty", "competitor", "attention", *found.evidence):
+        assert word in lines[0]
+    assert names[found.prediction[0]] in lines[1]
+    assert names[found.competitors[0, 0]] in lines[1]
+    rows = found.to_dicts()
+    assert len(rows) == 8
+    assert rows[3]["competitor"] == names[found.competitors[1, 1]]
+    assert scorer.explain(toy.z_img[:1], text).to_dicts()[0]["prediction"] == found.prediction[0]
+
+
+def test_an_explanation_names_what_was_learned(scorers, toy):
+    assert list(scorers["classes"][0].explain(toy.z_img[:2], toy.z_txt).evidence)[:2] == [
+        "zero-shot",
+        "class Gaussians",
+    ]
+    assert set(scorers["captions"][0].explain(toy.z_img[:2], toy.z_txt).evidence) == {
+        "zero-shot",
+        "caption regression",
+        "image bank",
+    }
+
+
+def test_explain_checks_what_it_is_given(scorers, toy):
+    scorer, text = scorers["classes"]
+    with pytest.raises(ValueError, match="names has 5 entries but z_txt_set has 6 rows"):
+        scorer.explain(toy.z_img, text, names=["a"] * 5)
+    for bad in (0, -1, 1.5, "3"):
+        with pytest.raises(ValueError, match="top_k must be an integer of at least 1"):
+            scorer.explain(toy.z_img, text, bad)
+    with pytest.raises(ValueError, match="z_txt_set has 1"):
+        scorer.explain(toy.z_img, text[:1])
+    with pytest.raises(ValueError, match="width"):
+        scorer.explain(toy.z_img[:, :3], text)
+    with pytest.raises(NotFittedError):
+        estimator().explain(toy.z_img, text)
+
+
+# --- adapt without labels --------------------------------------------------------------------------
+
+
+def test_adapting_needs_no_fit(digits):
+    scorer = estimator(logit_scale=digits.logit_scale)
+    assert scorer.adapt(digits.z_img_fit, digits.z_txt) is scorer
+    mcm = MCMScorer(logit_scale=digits.logit_scale)
+    test = digits.z_img_test, digits.z_txt, digits.labels_test
+    assert auc(scorer, *test) > auc(mcm, *test)
+    balanced = estimator(logit_scale=digits.logit_scale).adapt(digits.z_img_fit, digits.z_txt, balanced=True)
+    assert auc(balanced, *test) > auc(mcm, *test) + 0.02
+
+
+@pytest.mark.parametrize("n", [1, 2, 30, 400])
+def test_skewed_images_without_labels_do_no_harm(digits, n):
+    rng = np.random.default_rng(0)
+    frequencies = 1 / np.arange(1, 11) ** 1.5
+    test = digits.z_img_test, digits.z_txt, digits.labels_test
+    before = auc(MCMScorer(logit_scale=digits.logit_scale), *test)
+    for _ in range(3):
+        p = rng.permutation(frequencies)[digits.labels_fit]
+        rows = rng.choice(len(p), size=n, p=p / p.sum(), replace=False)
+        scorer = estimator(logit_scale=digits.logit_scale).adapt(digits.z_img_fit[rows], digits.z_txt)
+        assert auc(scorer, *test) > before - 0.01
+
+
+def test_images_without_labels_do_not_overrule_known_classes(toy):
+    scorer = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
+    before = scorer.decision_function(toy.z_img, toy.z_txt)
+    order = np.random.default_rng(0).permutation(6)
+    moved = toy.z_img[:300] + 1.0
+    for text in (toy.z_txt, toy.z_txt[order], toy.z_txt[:4]):
+        scorer.adapt(moved, text)
+        np.testing.assert_array_equal(scorer.decision_function(toy.z_img, toy.z_txt), before)
+
+
+def test_adapting_to_new_classes_leaves_the_known_ones_as_they_were(toy):
+    scorer = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
+    before = scorer.decision_function(toy.z_img, toy.z_txt)
+    scorer.adapt(toy.z_img, np.random.default_rng(8).normal(size=(9, 16)))
+    np.testing.assert_allclose(scorer.decision_function(toy.z_img, toy.z_txt), before, atol=1e-5)
+
+
+def test_captions_adapt_to_images_of_their_domain(toy, captions):
+    scorer = estimator().fit(toy.z_img[:300], captions[:300])
+    before = scorer.decision_function(toy.z_img[300:], captions[300:])
+    scorer.adapt(toy.z_img[300:500], captions[300:])
+    after = scorer.decision_function(toy.z_img[300:], captions[300:])
+    wrong = scorer.predict(toy.z_img[300:], captions[300:]) != np.arange(340)
+    assert np.abs(after - before).max() > 1e-3
+    assert roc_auc_score(wrong, after) > roc_auc_score(wrong, before) - 0.01
+    # An image that comes twice says nothing new.
+    twice = estimator().fit(toy.z_img[:300], captions[:300])
+    twice.adapt(np.repeat(toy.z_img[300:500], 2, axis=0), captions[300:])
+    np.testing.assert_allclose(twice.decision_function(toy.z_img[300:], captions[300:]), after, atol=1e-4)
+
+
+# --- adapt with labels -----------------------------------------------------------------------------
+
+
+def test_labels_of_a_shifted_domain_help(shifted):
+    test = shifted.test[0], shifted.z_txt, shifted.test[1]
+    fitted = estimator(logit_scale=10.0).fit(shifted.home[0], shifted.z_txt, shifted.home[1])
+    before = auc(fitted, *test)
+    fitted.adapt(shifted.few[0], shifted.z_txt, shifted.few[1])
+    assert auc(fitted, *test) > before + 0.02
+
+
+@pytest.mark.parametrize("n", [1, 9, 12, 40])
+def test_a_few_labels_of_the_same_domain_do_no_harm(digits, n):
+    test = digits.z_img_test, digits.z_txt, digits.labels_test
+    fitted = estimator(logit_scale=digits.logit_scale)
+    fitted.fit(digits.z_img_fit[:400], digits.z_txt, digits.labels_fit[:400])
+    before = auc(fitted, *test)
+    rows = slice(400, 400 + n)
+    if n < 10:
+        with pytest.warns(UserWarning, match="keeps what was learned before"):
+            fitted.adapt(digits.z_img_fit[rows], digits.z_txt, digits.labels_fit[rows])
+        assert auc(fitted, *test) == pytest.approx(before, abs=1e-6)
+    else:
+        fitted.adapt(digits.z_img_fit[rows], digits.z_txt, digits.labels_fit[rows])
+        assert auc(fitted, *test) > before - 0.01
+
+
+def test_adapting_an_unfitted_estimator_with_labels_is_fitting_it(digits):
+    given = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    one = estimator(logit_scale=digits.logit_scale).adapt(*given)
+    other = estimator(logit_scale=digits.logit_scale).fit(*given)
+    np.testing.assert_array_equal(
+        one.decision_function(digits.z_img_test, digits.z_txt),
+        other.decision_function(digits.z_img_test, digits.z_txt),
+    )
+
+
+def test_the_published_recipe_adapts_a_fitted_estimator_with_labels(toy):
+    paper = estimator(recipe=PaperRecipe(epochs=2, hidden=(8,)))
+    with pytest.raises(ValueError, match="fit it first"):
+        paper.adapt(toy.z_img, toy.z_txt, toy.labels)
+    paper.fit(toy.z_img, toy.z_txt, toy.labels)
+    before = paper.decision_function(toy.z_img, toy.z_txt)
+    with pytest.raises(ValueError, match="with labels"):
+        paper.adapt(toy.z_img, toy.z_txt)
+    np.testing.assert_array_equal(paper.decision_function(toy.z_img, toy.z_txt), before)
+    paper.adapt(toy.z_img[:200], toy.z_txt, toy.labels[:200])
+    assert np.abs(paper.decision_function(toy.z_img, toy.z_txt) - before).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"labels": np.zeros(640, dtype=int), "balanced": True}, ValueError, "balanced"),
+        ({"labels": np.full(640, 6)}, ValueError, "labels must lie in"),
+        ({"labels": np.zeros(639, dtype=int)}, ValueError, "labels has 639 entries"),
+        ({"z_img": np.full((640, 16), np.nan)}, ValueError, "z_img"),
+        ({"z_img": np.ones((640, 4))}, ValueError, "width"),
+        ({"z_txt_set": np.ones((1, 16))}, ValueError, "at least 2"),
+        ({"z_txt_set": np.zeros((6, 16))}, ValueError, "z_txt_set is all zero"),
+        ({"z_img": None}, TypeError, "z_img"),
+    ],
+)
+def test_an_error_leaves_the_estimator_as_it_was(toy, change, error, message):
+    scorer = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
+    model, before = scorer.model_, scorer.decision_function(toy.z_img, toy.z_txt)
+    with pytest.raises(error, match=message):
+        scorer.adapt(**{"z_img": toy.z_img, "z_txt_set": toy.z_txt} | change)
+    assert scorer.model_ is model
+    np.testing.assert_array_equal(scorer.decision_function(toy.z_img, toy.z_txt), before)
+    fresh = estimator()
+    with pytest.raises(error, match=message):
+        fresh.adapt(**{"z_img": toy.z_img, "z_txt_set": toy.z_txt} | change)
+    assert not vars(fresh).keys() & {"model_", "n_features_in_"}
+
+
+def test_adapting_does_not_touch_a_model_that_others_share(toy):
+    scorer = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
+    model = scorer.model_
+    line, known = model.line, model.known.directions.clone()
+    scorer.adapt(toy.z_img[:200], toy.z_txt, toy.labels[:200])
+    assert scorer.model_ is not model
+    assert model.line == line
+    assert (model.known.directions == known).all()
+
+
+def test_adapting_leaves_the_global_generators_alone_and_is_deterministic(toy):
+    new = np.random.default_rng(8).normal(size=(9, 16))
+    np.random.seed(3)  # noqa: NPY002 - the legacy global state is what must not move
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    decisions = [
+        estimator().adapt(toy.z_img, new, balanced=True).decision_function(toy.z_img, new) for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*decisions)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002

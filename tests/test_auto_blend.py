@@ -292,3 +292,26 @@ def test_what_texts_predict_earns_a_weight_only_where_it_helps():
 def test_too_few_classes_tell_nothing_about_new_ones(known):
     labels = torch.arange(60) % 5
     assert transferred_weight(known[labels], known[labels] @ known[:5].T, labels, known[:5]) == 0.0
+
+
+@pytest.mark.parametrize("spread", [0.3, 6.0, 20.0, 60.0])
+@pytest.mark.parametrize("rate", [0.0, 0.03, 0.5, 0.97, 1.0])
+def test_calibration_finds_the_optimum_of_wide_and_one_sided_log_odds(spread, rate):
+    rng = np.random.default_rng(int(10 * spread))
+    log_odds, wrong = spread * rng.normal(size=500), rng.random(500) < rate
+
+    def loss(line):
+        odds = np.where(wrong, -1, 1) * (line[0] * log_odds + line[1])
+        return np.logaddexp(0, odds).sum() + 5 * ((line[0] - 1) ** 2 + line[1] ** 2)
+
+    line = fit_platt(torch.tensor(log_odds), torch.tensor(wrong))
+    grid = [(a, b) for a in np.linspace(0.05, 2, 40) for b in np.linspace(-8, 8, 81)]
+    assert loss(line) <= min(map(loss, grid)) + 1e-3
+
+
+def test_swapped_near_duplicates_are_told_apart():
+    known = torch.nn.functional.normalize(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)))
+    known[1] = known[0] + 0.001
+    known[1] /= known[1].norm()
+    order = torch.tensor([1, 0, 2, 3, 4])
+    assert match_texts(known[order], known).tolist() == order.tolist()

@@ -46,6 +46,17 @@ def right_on_fit(digits):
 
 
 @pytest.fixture(scope="module")
+def toy():
+    """Six classes whose images lie beside their texts, so that labels teach what the texts do not say."""
+    rng = np.random.default_rng(0)
+    z_txt = rng.normal(size=(6, 16)).astype(np.float32)
+    labels = rng.integers(6, size=640)
+    beside = z_txt + 0.8 * rng.normal(size=(6, 16))
+    z_img = (beside[labels] + 1.8 * rng.normal(size=(640, 16))).astype(np.float32)
+    return SimpleNamespace(z_img=z_img, z_txt=z_txt, labels=labels)
+
+
+@pytest.fixture(scope="module")
 def crowd():
     """Like `toy`, with more images than the smallest sample that weights are chosen on."""
     rng = np.random.default_rng(4)
@@ -421,3 +432,27 @@ def test_every_kind_of_model_comes_back_from_a_folder(fitted_digits, digits, toy
                 err_msg=name,
             )
         assert repr(loaded) == repr(scorer)
+
+
+def test_more_classes_than_a_sample_has_images_for(monkeypatch):
+    monkeypatch.setattr("vilu_sdk.scorers.auto.classes.SAMPLE_ELEMENTS", 1)  # a sample of 1,000 images
+    rng = np.random.default_rng(0)
+    z_txt = rng.normal(size=(300, 4)).astype(np.float32)
+    labels = rng.integers(300, size=1100)
+    z_img = z_txt[labels] + 0.5 * rng.normal(size=(1100, 4)).astype(np.float32)
+    scorer = ViLUEstimator(random_state=0).fit(z_img, z_txt, labels)
+    assert np.isfinite(scorer.decision_function(z_img, z_txt)).all()
+
+
+def test_toning_down_an_overconfident_base_is_no_gain_of_a_source(digits):
+    drops = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        rows = rng.permutation(len(digits.labels_fit))[:100]
+        scorer = ViLUEstimator(logit_scale=100.0, random_state=0)
+        scorer.fit(digits.z_img_fit[rows], digits.z_txt, rng.integers(10, size=100))
+        wrong = scorer.predict(digits.z_img_test, digits.z_txt) != digits.labels_test
+        arrays = digits.z_img_test, digits.z_txt
+        mcm = MCMScorer(logit_scale=100.0).decision_function(*arrays)
+        drops.append(roc_auc_score(wrong, mcm) - roc_auc_score(wrong, scorer.decision_function(*arrays)))
+    assert max(drops) < 0.03

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -120,13 +121,15 @@ def fit_platt(log_odds: Tensor, wrong: Tensor, precision: float = 10.0) -> tuple
     Both have normal priors of the given precision around the identity, so that few images change
     little. The slope stays positive: calibration never changes a ranking.
     """
-    inputs = torch.stack([log_odds, torch.ones_like(log_odds)], dim=1).double()
-    target, identity = wrong.double(), torch.tensor([1.0, 0.0], dtype=torch.float64)
-    line = identity.clone()
-    for _ in range(20):
-        p = torch.sigmoid(inputs @ line)
-        gradient = inputs.T @ (p - target) + precision * (line - identity)
-        hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs + precision * torch.eye(2).double()
-        line = line - torch.linalg.solve(hessian, gradient)
-        line[0] = line[0].clamp(0.05, 5.0)
-    return float(line[0]), float(line[1])
+    inputs = np.stack([log_odds.double().numpy(), np.ones(len(log_odds))], axis=1)
+    sign = np.where(wrong.numpy(), -1.0, 1.0)
+    identity = np.array([1.0, 0.0])
+
+    def evaluate(line: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = sign * (inputs @ line)
+        loss = np.logaddexp(0, odds).sum() + 0.5 * precision * np.square(line - identity).sum()
+        return float(loss), inputs.T @ (sign * expit(odds)) + precision * (line - identity)
+
+    bounds = [(0.05, 5.0), (None, None)]
+    found = minimize(evaluate, identity, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return float(found[0]), float(found[1])

@@ -82,14 +82,11 @@ class CaptionModel(LogLinearModel):
     sources : PairSources or None
     weights : Tensor of shape (3,)
         a, c, w.
-    target_bank : Tensor of shape (m, d) or None
-        Unlabelled images of the domain that is scored.
     """
 
     logit_scale: float
     sources: PairSources | None = None
     weights: Tensor | None = None
-    target_bank: Tensor | None = None
 
     def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
         """See `LogLinearModel`."""
@@ -99,10 +96,6 @@ class CaptionModel(LogLinearModel):
         a, c, w = self.weights.tolist()
         density = self.sources.density(text)
         bias = -w * popularity(text, scale, self.sources.bank)
-        if self.target_bank is not None:
-            # The domain's own images say it better, the more there are for each caption.
-            share = len(self.target_bank) / (len(self.target_bank) + len(text))
-            bias = (1 - share) * bias - share * a * popularity(text, scale, self.target_bank)
         return lambda z: {
             "zero-shot": a * scale * (z @ text.T),
             "caption regression": c * density.scores(z),
@@ -118,8 +111,11 @@ class CaptionModel(LogLinearModel):
         return 1.0, 0.0  # the weights were chosen by likelihood already
 
     def adapt(self, images: Tensor) -> Self:
-        """Take unlabelled images of the domain into account; repeated ones count once."""
-        return replace(self, target_bank=torch.unique(images, dim=0))
+        """Take unlabelled images of the domain into the bank; repeated ones count once."""
+        if self.sources is None:
+            return self
+        bank = torch.cat([self.sources.bank, torch.unique(images, dim=0)])
+        return replace(self, sources=replace(self.sources, bank=bank))
 
 
 def learn_captions(x: Tensor, text: Tensor, logit_scale: float, generator: torch.Generator) -> CaptionModel:

@@ -127,7 +127,7 @@ def learn_classes(
         logits = total(below(batch.z)).to(dtype)
     prediction = cosines.argmax(dim=1)
     if batch.labels is not None:
-        whole = [(x, batch.labels)] if sample is None else _labelled_chunks(task)
+        whole = [(x, batch.labels)] if sample is None else _labelled_chunks(task, dtype)
         moments = Moments.gather(whole, k)
         evidence = Evidence(x, logits, text, prediction, batch.labels, None, moments)
         blend = learn_blend(evidence, generator)
@@ -198,7 +198,7 @@ def _model(
     )
 
 
-def _labelled_chunks(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+def _labelled_chunks(task: Task, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     assert task.labels is not None
     for rows in track(task.images.slices(), "reading classes"):
-        yield task.images.read(rows), task.labels[rows]
+        yield task.images.read(rows).to(dtype), task.labels[rows]

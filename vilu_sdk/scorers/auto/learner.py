@@ -172,7 +172,8 @@ class _Search:
         self.e, self.rows = e, rows
         self.scores = {"base": e.base[rows]}
         self.weights = {"base": 1.0}
-        self.start = self.loss = _loss_of_base(e, rows)
+        # At its own best weight: what a source gains by toning down the base is no gain of the source.
+        self.start = self.loss = _weigh(e, [e.base[rows]], rows)[1]
 
     def offer(self, name: str, trials: list[Tensor], price: float) -> int | None:
         """Weigh each trial's left-out scores beside what is in; return which was taken in, if any."""
@@ -220,14 +221,6 @@ def _line(logits: Tensor, prediction: Tensor, wrong: Tensor) -> tuple[float, flo
 def _weigh(e: Evidence, scores: list[Tensor], rows: Tensor) -> tuple[Tensor, float]:
     correct = None if e.correct is None else e.correct[rows]
     return fit_weights(scores, e.labels[rows], correct, e.prediction[rows], base_tightness(len(e.x)))
-
-
-def _loss_of_base(e: Evidence, rows: Tensor) -> float:
-    base = e.base[rows].double()
-    if e.correct is None:
-        return float(torch.nn.functional.cross_entropy(base, e.labels[rows], reduction="sum"))
-    odds = Posterior(base, e.prediction[rows]).log_odds
-    return float(torch.nn.functional.softplus(torch.where(e.correct[rows], odds, -odds)).sum())
 
 
 def _best_gaussians(e: Evidence, rows: Tensor, light: bool) -> ClassGaussians:

@@ -12,6 +12,8 @@ from vilu_sdk.scorers.auto.moments import Moments
 # Two texts of squared distance below this are one text that was stored at another precision.
 SAME_TEXT = 2e-4
 CLUSTERS = 3
+# Elements of the array of images × classes on which the weight of new texts is chosen.
+ELEMENTS = 4_000_000
 # Gaussians of new texts: means by their texts alone, so a broad covariance and a strong prior.
 SHRINKAGE, PRIOR_IMAGES = 0.6, 8.0
 # Ceiling of their weight per nat of the base: what is gained within one set overstates it elsewhere.
@@ -23,7 +25,7 @@ def match_texts(text: Tensor, known: Tensor) -> Tensor:
 
     Equal texts are matched in their order, so that a set with duplicates matches itself.
     """
-    if text.shape == known.shape and bool(((text - known).square().sum(dim=1) < SAME_TEXT).all()):
+    if torch.equal(text, known):
         return torch.arange(len(text))
     cosines = text @ known.T
     same = cosines > 1 - SAME_TEXT / 2
@@ -43,9 +45,13 @@ def transferred_weight(x: Tensor, base: Tensor, labels: Tensor, text: Tensor) ->
     Clusters of similar class texts are left out in turn and their images scored among themselves,
     which is how another class set looks to this one.
     """
-    k = len(text)
-    if k < 2 * CLUSTERS:
+    n, k = base.shape
+    if k < 2 * CLUSTERS or len(torch.unique(text, dim=0)) < CLUSTERS:
         return 0.0
+    cap = max(1000, ELEMENTS // k)
+    if n > cap:
+        some = torch.linspace(0, n - 1, cap).long()
+        x, base, labels = x[some], base[some], labels[some]
     clusters = torch.from_numpy(KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(text.double().numpy()))
     # Columns outside the left-out cluster stay in the arrays but cannot win.
     masked, scores = torch.full_like(base, -1e4), torch.zeros_like(base)

@@ -17,8 +17,8 @@ from vilu_sdk.scorers.auto.model import LogLinearModel, zero_shot
 
 # With fewer pairs what is learned is below MCM on average.
 MIN_PAIRS = 128
-# Pairs that are learned from; the weights are chosen on arrays of a third of them squared.
-MAX_PAIRS = 20_000
+# Pairs that are learned from, and of each fold those that weights are chosen on.
+MAX_PAIRS, MAX_HELD_OUT = 20_000, 2_000
 FOLDS = 3
 SHRINKAGE = 0.6
 # Precision of the prior on the weights around MCM's, and the scale of each weight.
@@ -118,21 +118,21 @@ class CaptionModel(LogLinearModel):
         return replace(self, sources=replace(self.sources, bank=bank))
 
 
-def learn_captions(x: Tensor, text: Tensor, logit_scale: float, generator: torch.Generator) -> CaptionModel:
+def learn_captions(
+    images: Rows, text: Tensor, logit_scale: float, generator: torch.Generator
+) -> CaptionModel:
     """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
-    n = len(x)
+    n = len(images)
     if n < MIN_PAIRS:
         return CaptionModel(logit_scale)
-    if n > MAX_PAIRS:
-        rows = torch.randperm(n, generator=generator)[:MAX_PAIRS].sort().values
-        x, text, n = x[rows], text[rows], MAX_PAIRS
+    rows = torch.randperm(n, generator=generator)[:MAX_PAIRS]
+    x, text = images.read(rows), text[rows]
     held_out = []
-    order = torch.randperm(n, generator=generator)
-    for held in order.chunk(FOLDS):
-        rest = torch.ones(n, dtype=torch.bool)
+    for held in torch.arange(len(rows)).chunk(FOLDS):
+        rest = torch.ones(len(rows), dtype=torch.bool)
         rest[held] = False
         learned = PairSources.learn(x[rest], text[rest])
-        z, t = x[held], text[held]
+        z, t = x[held[:MAX_HELD_OUT]], text[held[:MAX_HELD_OUT]]
         held_out.append(
             torch.stack(
                 [

@@ -151,7 +151,7 @@ def _learn_from_bits(
         moments = Moments.gather([(x, labels)], len(text))
         evidence = Evidence(x, logits, text, prediction, labels, correct, moments)
         blend = learn_blend(evidence, generator, light=step < EM_ROUNDS)
-        if not evidence.says_anything:
+        if evidence.shortage:
             break
         if step < EM_ROUNDS:
             q = left_out_logits(evidence, blend)

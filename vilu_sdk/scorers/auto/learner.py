@@ -61,13 +61,24 @@ class Evidence:
         return self.prediction != self.labels if self.correct is None else ~self.correct
 
     @property
-    def says_anything(self) -> bool:
-        """Whether there is something to learn from."""
-        if len(self.x) < MIN_IMAGES:
-            return False
-        if self.correct is None:
-            return bool((self.labels != self.labels[0]).any())
-        return min(int(self.correct.sum()), int((~self.correct).sum())) >= MIN_OUTCOMES
+    def shortage(self) -> str:
+        """Why there is nothing to learn from, empty where there is."""
+        return shortage(self.labels, self.correct)
+
+
+def shortage(labels: Tensor | None, correct: Tensor | None) -> str:
+    """What images hold where labels (n,), or right and wrong (n,), are too few to learn from."""
+    known = labels if correct is None else correct
+    assert known is not None
+    n = len(known)
+    if n < MIN_IMAGES:
+        return f"{n} images, fewer than {MIN_IMAGES}"
+    if correct is None:
+        return "one class only" if bool((known == known[0]).all()) else ""
+    right = int(correct.sum())
+    if min(right, n - right) < MIN_OUTCOMES:
+        return f"{right} right and {n - right} wrong images, fewer than {MIN_OUTCOMES} of a kind"
+    return ""
 
 
 @dataclass
@@ -116,7 +127,7 @@ def intercepts_price(n: int) -> float:
 def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False) -> Blend:
     """Build up a blend, source by source; `light` is for the rounds before the last one."""
     blend = Blend()
-    if not e.says_anything:
+    if e.shortage:
         return blend
     n, k = e.base.shape
     cap = min(5000, max(1000, WEIGHT_ELEMENTS // k))

@@ -9,7 +9,7 @@ from vilu_sdk.intake import Rows, Task
 from vilu_sdk.scorers.auto.adapt import adapt_classes
 from vilu_sdk.scorers.auto.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.auto.classes import SAMPLE, SAMPLE_ELEMENTS, learn_classes
-from vilu_sdk.scorers.auto.learner import MIN_IMAGES, MIN_OUTCOMES
+from vilu_sdk.scorers.auto.learner import shortage
 from vilu_sdk.scorers.auto.model import LogLinearModel
 
 # With more images than this for each candidate, candidates are classes and not captions.
@@ -22,14 +22,14 @@ def learn_auto(
     """Learn from whatever is known, upon `base` or the zero-shot logits."""
     if not task.is_caption:
         model = learn_classes(task, logit_scale, generator, base)
-        if shortage := _shortage(task):
-            _warn_fallback(f"they hold {shortage}", base)
+        if lack := shortage(task.labels, task.correct):
+            _warn_fallback(f"they hold {lack}", base)
         return model
     n = len(task.images)
     if n < MIN_PAIRS:
         _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
-    return learn_captions(task.images.read(), task.text, logit_scale, generator)
+    return learn_captions(task.images, task.text, logit_scale, generator)
 
 
 def adapt_auto(
@@ -43,19 +43,6 @@ def adapt_auto(
     if isinstance(model, CaptionModel) and model.sources is not None and few and not balanced:
         return model.adapt(x)
     return adapt_classes(model, x, text, balanced=balanced)
-
-
-def _shortage(task: Task) -> str:
-    n = len(task.images)
-    if n < MIN_IMAGES:
-        return f"{n} images, fewer than {MIN_IMAGES}"
-    if task.labels is not None:
-        return "one class only" if bool((task.labels == task.labels[0]).all()) else ""
-    assert task.correct is not None
-    right = int(task.correct.sum())
-    if min(right, n - right) < MIN_OUTCOMES:
-        return f"{right} right and {n - right} wrong images, fewer than {MIN_OUTCOMES} of a kind"
-    return ""
 
 
 def _warn_fallback(reason: str, base: LogLinearModel | None) -> None:

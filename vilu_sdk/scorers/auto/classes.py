@@ -17,7 +17,7 @@ from vilu_sdk.scorers.auto.moments import Moments
 from vilu_sdk.scorers.auto.transfer import PRIOR_IMAGES, SHRINKAGE, match_texts, transferred_weight
 
 # Images kept in memory to choose weights on; the moments of the Gaussians see all of them.
-SAMPLE = 50_000
+SAMPLE = 25_000
 SAMPLE_ELEMENTS = 20_000_000
 EM_ROUNDS = 3
 

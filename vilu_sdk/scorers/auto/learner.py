@@ -130,7 +130,7 @@ def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False)
     if e.shortage:
         return blend
     n, k = e.base.shape
-    cap = min(5000, max(1000, WEIGHT_ELEMENTS // k))
+    cap = 1000 if light else min(5000, max(1000, WEIGHT_ELEMENTS // k))
     rows = torch.randperm(n, generator=generator)[:cap] if n > cap else torch.arange(n)
     x, labels = e.x[rows], e.labels[rows]
     search = _Search(e, rows)

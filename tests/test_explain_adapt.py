@@ -285,3 +285,11 @@ def test_adapting_leaves_the_global_generators_alone_and_is_deterministic(toy):
     ]
     np.testing.assert_array_equal(*decisions)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_labels_stay_known_after_an_adaptation_to_another_set(toy):
+    scorer = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
+    before = scorer.decision_function(toy.z_img, toy.z_txt)
+    other = np.random.default_rng(4).normal(size=(7, 16))
+    scorer.adapt(toy.z_img[:200], other).adapt(toy.z_img[:300] + 1.0, toy.z_txt)
+    np.testing.assert_allclose(scorer.decision_function(toy.z_img, toy.z_txt), before, atol=1e-6)

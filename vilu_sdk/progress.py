@@ -31,9 +31,7 @@ def set_progress(enabled: bool) -> None:
     _enabled = bool(enabled)
 
 
-def track(steps: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+def track(steps: Iterable[T], what: str) -> Iterator[T]:
     """Iterate over `steps` under a bar that says `what` is going on."""
     # disable=None: no bar where the output is not a terminal, so logs stay readable.
-    return iter(
-        tqdm(steps, desc=what, total=total, delay=1.5, leave=False, disable=None if _enabled else True)
-    )
+    return iter(tqdm(steps, desc=what, delay=1.5, leave=False, disable=None if _enabled else True))

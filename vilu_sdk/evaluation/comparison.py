@@ -230,7 +230,7 @@ def compare(
 
     rows: list[dict[str, Any]] = []
     failure = None
-    for name, scorer in track(scorers.items(), "comparing", total=len(scorers)):
+    for name, scorer in track(scorers.items(), "comparing"):
         values: dict[str, Any] = {"scorer": str(name), **NO_VALUES, "note": ""}
         try:
             if fit_on is not None:

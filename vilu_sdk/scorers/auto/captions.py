@@ -122,10 +122,7 @@ def learn_captions(
     images: Rows, text: Tensor, logit_scale: float, generator: torch.Generator
 ) -> CaptionModel:
     """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
-    n = len(images)
-    if n < MIN_PAIRS:
-        return CaptionModel(logit_scale)
-    rows = torch.randperm(n, generator=generator)[:MAX_PAIRS]
+    rows = torch.randperm(len(images), generator=generator)[:MAX_PAIRS]
     x, text = images.read(rows), text[rows]
     held_out = []
     for held in torch.arange(len(rows)).chunk(FOLDS):

@@ -98,10 +98,10 @@ class ClassModel(LogLinearModel):
 
     def unknown_share(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
-        if self.known is None and self.base is not None:
-            return self.base.unknown_share(text)
-        seen = match_texts(text, self.text) >= 0
-        return 1.0 if self.open_set is None else 1 - float(seen.double().mean())
+        below = 1.0 if self.base is None else self.base.unknown_share(text)
+        if self.open_set is None:  # nothing was learned here, or only from images without labels
+            return below
+        return min(below, float((match_texts(text, self.text) < 0).double().mean()))
 
     def calibration(self, text: Tensor) -> tuple[float, float]:
         """See `LogLinearModel`."""
@@ -115,9 +115,8 @@ def learn_classes(
 ) -> ClassModel:
     """Learn a class model from labels, or from right and wrong, upon `base`."""
     n, k = len(task.images), len(task.text)
-    size = min(n, SAMPLE, max(SAMPLE_ELEMENTS // k, 1000))
-    sample = torch.randperm(n, generator=generator)[:size].sort().values if n > size else None
-    batch = task.batch(slice(None) if sample is None else sample)
+    batch = task.batch(sample_rows(n, k, generator))
+    size = len(batch.z)
     # Leave-one-out formulas subtract nearly equal numbers where there are few images.
     dtype = torch.float64 if size <= 1000 else torch.get_default_dtype()
     text, x = task.text.to(dtype), batch.z.to(dtype)
@@ -127,7 +126,7 @@ def learn_classes(
         logits = total(below(batch.z)).to(dtype)
     prediction = cosines.argmax(dim=1)
     if batch.labels is not None:
-        whole = [(x, batch.labels)] if sample is None else _labelled_chunks(task, dtype)
+        whole = [(x, batch.labels)] if size == n else _labelled_chunks(task, dtype)
         moments = Moments.gather(whole, k)
         evidence = Evidence(x, logits, text, prediction, batch.labels, None, moments)
         blend = learn_blend(evidence, generator)
@@ -135,6 +134,12 @@ def learn_classes(
         assert batch.correct is not None
         evidence, blend = _learn_from_bits(x, logits, text, prediction, batch.correct, generator)
     return _model(evidence, blend, logit_scale, task.text, base)
+
+
+def sample_rows(n: int, k: int, generator: torch.Generator) -> slice | Tensor:
+    """Rows to hold in memory with an array of rows × k beside them: all, or a random sample."""
+    size = min(SAMPLE, max(SAMPLE_ELEMENTS // k, 1000))
+    return slice(None) if n <= size else torch.randperm(n, generator=generator)[:size].sort().values
 
 
 def _learn_from_bits(

@@ -8,7 +8,7 @@ from torch import Tensor
 from vilu_sdk.intake import Rows, Task
 from vilu_sdk.scorers.auto.adapt import adapt_classes
 from vilu_sdk.scorers.auto.captions import MIN_PAIRS, CaptionModel, learn_captions
-from vilu_sdk.scorers.auto.classes import SAMPLE, SAMPLE_ELEMENTS, learn_classes
+from vilu_sdk.scorers.auto.classes import learn_classes, sample_rows
 from vilu_sdk.scorers.auto.learner import shortage
 from vilu_sdk.scorers.auto.model import LogLinearModel
 
@@ -36,9 +36,7 @@ def adapt_auto(
     model: LogLinearModel, images: Rows, text: Tensor, generator: torch.Generator, *, balanced: bool
 ) -> LogLinearModel:
     """Move a model to unlabelled images of a domain."""
-    size = min(len(images), SAMPLE, max(SAMPLE_ELEMENTS // len(text), 1000))
-    whole = size == len(images)
-    x = images.read(None if whole else torch.randperm(len(images), generator=generator)[:size])
+    x = images.read(sample_rows(len(images), len(text), generator))
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
     if isinstance(model, CaptionModel) and model.sources is not None and few and not balanced:
         return model.adapt(x)

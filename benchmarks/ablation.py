@@ -120,7 +120,7 @@ def score_pairs(arrays: Any, units: tuple[float, ...] | None, seed: int) -> tupl
         scorer = MCMScorer(logit_scale=scale_of(arrays))
         if units is not None:
             scorer = ViLUEstimator(logit_scale=scale_of(arrays), random_state=seed)
-            with patch.object(captions, "UNITS", torch.tensor(units)):
+            with patch.object(captions, "UNITS", units):
                 scorer.fit(z_img[rest], z_txt[rest])
         decisions.append(scorer.decision_function(z_img[held], z_txt[held]))
         failures.append(scorer.predict(z_img[held], z_txt[held]) != np.arange(len(held)))

@@ -23,8 +23,8 @@ FOLDS = 3
 SHRINKAGE = 0.6
 # Precision of the prior on the weights around MCM's, and the scale of each weight.
 PULL = 15.0
-UNITS = torch.tensor([1.0, 0.1, 1.0])
-MCM = torch.tensor([1.0, 0.0, 0.0])
+UNITS = (1.0, 0.1, 1.0)
+MCM = (1.0, 0.0, 0.0)
 
 
 @storable
@@ -164,17 +164,18 @@ def _regress(x: Tensor, text: Tensor, ridge: float = 1.0) -> tuple[Tensor, Tenso
 def _fit_weights(held_out: list[Tensor]) -> Tensor:
     """Weights (3,) by the cross-entropy of the true caption on pairs left out, drawn towards MCM."""
     n = sum(stack.shape[1] for stack in held_out)
+    units, mcm = torch.tensor(UNITS), torch.tensor(MCM)
     v = torch.tensor([1.0, 0.0, 0.2], requires_grad=True)
     optimiser = torch.optim.LBFGS([v], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = PULL / n * (v - MCM).square().sum()
+        loss = PULL / n * (v - mcm).square().sum()
         for stack in held_out:
-            q = torch.tensordot(v * UNITS, stack, dims=1)
+            q = torch.tensordot(v * units, stack, dims=1)
             loss = loss + cross_entropy(q, torch.arange(len(q)), reduction="sum") / n
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return v.detach() * UNITS
+    return v.detach() * units

@@ -172,6 +172,20 @@ def test_rows_are_those_of_evaluate():
     assert rows[0].keys() == rows[1].keys()
 
 
+def test_the_table_keeps_what_it_was_computed_from():
+    z_img, z_txt, labels = classes()
+    mcm, entropy = MCMScorer(logit_scale=5), EntropyScorer(logit_scale=5)
+    table = compare({"MCM": mcm, "entropy": entropy}, z_img, z_txt, labels, fit=False)
+    assert list(table.scores) == ["MCM", "entropy"]
+    np.testing.assert_array_equal(table.scores["entropy"], entropy.decision_function(z_img, z_txt))
+    np.testing.assert_array_equal(table.failure, mcm.predict(z_img, z_txt) != labels)
+    assert list(table.probabilities) == ["MCM"]
+    np.testing.assert_array_equal(table.probabilities["MCM"], mcm.predict_uncertainty(z_img, z_txt))
+    with pytest.warns(FitFailedWarning):
+        nothing = compare({"no": Recorder(ValueError("no"))}, z_img, z_txt, labels)
+    assert (nothing.scores, nothing.failure, nothing.probabilities) == ({}, None, {})
+
+
 def test_split_is_stratified_disjoint_and_repeatable():
     z_img, z_txt, labels = classes(n=100)
     scorers = {"a": Recorder(), "b": Recorder()}

@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,15 +32,28 @@ def score(method: Any, problem: Problem) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in problem.parts()])
 
 
-def measure(scorer: FailureScorer, problem: Problem, failure: NDArray[np.bool_]) -> dict[str, float]:
-    """Return the metrics and the seconds that scoring took."""
+class Scored(NamedTuple):
+    """What a scorer says of the rows: values (N,), P(failure) (N,) where it has one, seconds."""
+
+    decision: NDArray[np.float64]
+    probability: NDArray[np.float64] | None
+    seconds: float
+
+    def metrics(self, failure: NDArray[np.bool_]) -> dict[str, float]:
+        """All metrics that the scores allow."""
+        metrics = failure_metrics(self.decision, failure)
+        return (
+            metrics if self.probability is None else metrics | calibration_metrics(self.probability, failure)
+        )
+
+
+def score_rows(scorer: FailureScorer, problem: Problem) -> Scored:
+    """Score all rows once, and once more for probabilities."""
     start = time.perf_counter()
     decision = score(scorer.decision_function, problem)
     seconds = time.perf_counter() - start
-    metrics = failure_metrics(decision, failure)
-    if getattr(scorer, "is_probability", False):
-        metrics |= calibration_metrics(score(scorer.predict_uncertainty, problem), failure)
-    return metrics | {"score_seconds": seconds}
+    is_probability = getattr(scorer, "is_probability", False)
+    return Scored(decision, score(scorer.predict_uncertainty, problem) if is_probability else None, seconds)
 
 
 def evaluate(
@@ -103,9 +116,7 @@ def evaluate(
     (0.75, 1.0, 0.174)
     """
     problem = check_problem(z_img, z_txt, labels, batch_size)
-    metrics = measure(scorer, problem, zero_shot_failures(scorer, problem))
-    del metrics["score_seconds"]
-    return metrics
+    return score_rows(scorer, problem).metrics(zero_shot_failures(scorer, problem))
 
 
 def split(problem: Problem, test_size: float, random_state: Any) -> list[NDArray[np.int64]]:
@@ -229,6 +240,8 @@ def compare(
             problem = check_problem(*problem.take(held_out), batch_size)
 
     rows: list[dict[str, Any]] = []
+    scores: dict[str, NDArray[np.float64]] = {}
+    probabilities: dict[str, NDArray[np.float64]] = {}
     failure = None
     for name, scorer in track(scorers.items(), "comparing"):
         values: dict[str, Any] = {"scorer": str(name), **NO_VALUES, "note": ""}
@@ -240,9 +253,13 @@ def compare(
                 values["fit_seconds"] = time.perf_counter() - start
             if failure is None:
                 failure = zero_shot_failures(scorer, problem)
-            values |= measure(scorer, problem, failure)
+            scored = score_rows(scorer, problem)
+            values |= scored.metrics(failure) | {"score_seconds": scored.seconds}
+            scores[str(name)] = scored.decision
+            if scored.probability is not None:
+                probabilities[str(name)] = scored.probability
         except (ValueError, NotImplementedError) as error:
             values |= NO_VALUES | {"note": " ".join(str(error).split()) or type(error).__name__}
             warnings.warn(f"{name} has no values: {values['note']}", FitFailedWarning, stacklevel=2)
         rows.append(values)
-    return ComparisonTable(rows)
+    return ComparisonTable(rows, scores, failure if scores else None, probabilities)

@@ -2,9 +2,11 @@
 
 import html
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from vilu_sdk.checks import BoolVector, FloatVector
 
 
 class Column(NamedTuple):
@@ -46,7 +48,7 @@ def column_cells(column: Column, rows: Sequence[dict[str, Any]]) -> list[Cell]:
     return [Cell(text, text != MISSING and column.better * float(text) == best) for text in texts]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ComparisonTable:
     """What `compare` returns: one row for each scorer, in the order they were given.
 
@@ -57,9 +59,18 @@ class ComparisonTable:
     ----------
     rows : sequence of dict
         The values of each scorer, as `to_dicts` returns them.
+    scores : mapping of str to ndarray of shape (N,)
+        What the rows were computed from: the `decision_function` of each scorer that has values.
+    failure : ndarray of shape (N,) or None
+        Where the zero-shot prediction is wrong; None if no scorer has values.
+    probabilities : mapping of str to ndarray of shape (N,)
+        The `predict_uncertainty` of the scorers for which it is a probability of failure.
     """
 
     rows: Sequence[dict[str, Any]]
+    scores: Mapping[str, FloatVector] = field(default_factory=dict)
+    failure: BoolVector | None = None
+    probabilities: Mapping[str, FloatVector] = field(default_factory=dict)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, ready for `pandas.DataFrame`.
@@ -102,7 +113,15 @@ class ComparisonTable:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
+    def to_html(self) -> str:
+        """Return the table in HTML, the best value of each column in bold.
+
+        Returns
+        -------
+        str
+            A `table` element, and a `p` for each note. Names are escaped.
+        """
+
         def show(cell: Cell) -> str:
             text = html.escape(cell.text)
             return f"<b>{text}</b>" if cell.best else text
@@ -121,6 +140,8 @@ class ComparisonTable:
             f"<table>{caption}<thead>{tr(header, 'th')}</thead>"
             f"<tbody>{''.join(tr(row, 'td') for row in body)}</tbody></table>{notes}"
         )
+
+    _repr_html_ = to_html
 
     def _grid(self, show: Callable[[Cell], str]) -> list[list[str]]:
         """Return header and rows as strings."""

@@ -12,6 +12,8 @@ import torch
 from all_scorers import EXAMPLES, fitted
 from fake_hub import TOKEN, FakeHub, running_hub
 from huggingface_hub import constants, file_download
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
@@ -103,8 +105,8 @@ def test_every_kind_of_value_survives(toy, tmp_path):
 
 
 def test_random_streams_are_not_stored_and_seeds_are(tmp_path):
-    for given, expected in [(3, 3), (np.random.RandomState(3), None), (np.random.default_rng(3), None)]:
-        ToyScorer(random_state=given).save_pretrained(tmp_path)
+    for stream, expected in [(3, 3), (np.random.RandomState(3), None), (np.random.default_rng(3), None)]:
+        ToyScorer(random_state=stream).save_pretrained(tmp_path)
         assert ToyScorer.from_pretrained(tmp_path).random_state == expected
 
 
@@ -175,10 +177,15 @@ def test_a_second_class_of_the_same_name_cannot_pose_as_the_first(tmp_path):
         ({"__class__": "PaperRecipe", "fitted": {}}, "not a scorer|names the class"),
         ({"params": {"logit_scale": 1.0, "scale": 2}}, "MCMScorer does not know: scale"),
         ({"params": {"logit_scale": {"__module__": "os"}}}, "unknown or missing keys beside __module__"),
-        ({"params": {"logit_scale": {"__dtype__": "load"}}}, "__dtype__ 'load'"),
+        ({"params": {"logit_scale": {"__dtype__": "load"}}}, "dtype 'load'"),
         ({"fitted": {"_decision": 1}}, "impossible names: _decision"),
         ({"fitted": {"predict": 1}}, "impossible names: predict"),
-        ({"fitted": {"w_": {"__tensor__": "w_"}}}, "lacks the tensor 'w_'"),
+        (
+            {"fitted": {"w_": {"__tensor__": "w_", "shape": [1], "dtype": "float32"}}},
+            "lacks the tensor 'w_'",
+        ),
+        ({"fitted": {"w_": {"__tensor__": "w_"}}}, "keys beside __tensor__: dtype, shape"),
+        ({"params": []}, "params: .*, which should be a dict"),
     ],
 )
 def test_a_changed_configuration_is_refused(changes, message, tmp_path):
@@ -201,7 +208,44 @@ def test_missing_and_unexpected_tensors_are_errors(toy, tmp_path):
     with pytest.raises(ValueError, match="lacks the tensor 'weight_'"):
         ToyScorer.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="saved Layer does not fit"):
-        decode({"__object__": "Layer", "prefix": "x", "config": {}, "tensors": []}, {})
+        decode({"__object__": "Layer", "config": {}, "tensors": {}}, {})
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.ones(3), torch.ones(1, 2), torch.ones(2).double(), torch.ones(2).int()]
+)
+def test_a_tensor_of_another_shape_or_dtype_is_refused_by_name(wrong):
+    state: dict[str, Tensor] = {}
+    entry = encode([torch.rand(2)], "w", state)
+    assert entry == [{"__tensor__": "w.0", "shape": [2], "dtype": "float32"}]
+    state["w.0"] = wrong
+    with pytest.raises(ValueError, match=r"tensor 'w\.0' in .* has shape .* says \[2\] and torch\.float32"):
+        decode(entry, state)
+
+
+SPECIAL = [0.0, -0.0, float("inf"), -float("inf"), 65504.0, 2.0**-24, 0.1, 65536.0, 2.0**-25, float("nan")]
+
+
+@given(st.lists(st.one_of(st.sampled_from(SPECIAL), st.floats(width=16), st.floats(width=32)), max_size=4))
+def test_single_precision_is_halved_where_that_loses_no_bit(values):
+    array = np.array(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        survives = array.astype(np.float16).astype(np.float32).tobytes() == array.tobytes()
+    for value in (torch.from_numpy(array), array):
+        state: dict[str, Tensor] = {}
+        entry = encode(value, "w", state)
+        assert (state["w"].dtype == torch.float16) is survives
+        again = decode(entry, state)
+        assert type(again) is type(value)
+        assert np.asarray(again).tobytes() == array.tobytes()
+        assert np.asarray(again).dtype == np.float32
+
+
+def test_names_that_would_meet_are_kept_apart():
+    state: dict[str, Tensor] = {}
+    entry = encode({"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}}, "x", state)
+    again = decode(entry, state)
+    assert [again["a.b"].item(), again["a"]["b"].item()] == [0.0, 1.0]
 
 
 def test_damaged_files_are_refused(tmp_path):

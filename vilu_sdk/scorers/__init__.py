@@ -1,5 +1,7 @@
 """One file a method; each reads like its paper's equation."""
 
+from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers._card import Card
 from vilu_sdk.scorers._laplace import KroneckerFactors
 from vilu_sdk.scorers._paper import PaperRecipe
 from vilu_sdk.scorers.bayesvlm import BayesVLMScorer
@@ -12,6 +14,7 @@ from vilu_sdk.scorers.vilu import ViLUEstimator
 
 __all__ = [
     "BayesVLMScorer",
+    "Card",
     "DoctorScorer",
     "EntropyScorer",
     "KroneckerFactors",
@@ -20,6 +23,7 @@ __all__ = [
     "PaperRecipe",
     "ProbVLMScorer",
     "RelUScorer",
+    "Scorer",
     "TemperatureScaledMCMScorer",
     "ViLUEstimator",
 ]

@@ -64,11 +64,12 @@ def encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         return {"__device__": str(value)}
     if isinstance(value, Tensor):
         # clone: safetensors refuses tensors that share memory.
-        tensors[where] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {"__tensor__": where}
+        return _put(
+            "__tensor__", where, value.detach().cpu().clone(memory_format=torch.contiguous_format), tensors
+        )
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        tensors[where] = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
-        return {"__array__": where}
+        native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+        return _put("__array__", where, torch.from_numpy(native), tensors)
     if _CLASSES.get(type(value).__name__) is type(value):
         if isinstance(value, Storable):
             return _encode_state(value, where, tensors)
@@ -95,49 +96,52 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
     kind = next((key for key in value if key.startswith("__")), None)
     if kind is None:
         return {key: decode(item, tensors) for key, item in value.items()}
-    expected = _KEYS.get(kind)
-    if expected is None or value.keys() != expected:
-        wrong = sorted(value.keys() ^ (expected or set()))
+    expected = _ENTRIES.get(kind, {})
+    if value.keys() != expected.keys():
+        wrong = sorted(value.keys() ^ expected.keys())
         raise ValueError(f"config.json has unknown or missing keys beside {kind}: {', '.join(wrong)}.")
+    for key, form in expected.items():
+        if not isinstance(value[key], form):
+            raise ValueError(f"config.json has {key}: {value[key]!r}, which should be a {form.__name__}.")
     content = value[kind]
     if kind == "__float__":
         return float(content)
     if kind == "__tuple__":
         return tuple(decode(content, tensors))
-    if kind == "__dtype__" and isinstance(getattr(torch, content, None), torch.dtype):
-        return getattr(torch, content)
+    if kind == "__dtype__":
+        return _dtype(content)
     if kind == "__device__":
-        return torch.device(content)
+        return _device(content)
     if kind == "__tensor__":
-        return _take(content, tensors)
+        return _take(value, content, tensors)
     if kind == "__array__":
-        return _take(content, tensors).numpy()
+        return _take(value, content, tensors).numpy()
     if kind == "__class__":
         return _decode_estimator(class_of(content), value["params"], value["fitted"], tensors)
     if kind == "__dataclass__":
         cls, parts = class_of(content), value["fields"]
-        if not (isinstance(cls, type) and is_dataclass(cls)) or parts.keys() != {
-            item.name for item in fields(cls)
-        }:
+        if not (isinstance(cls, type) and is_dataclass(cls)) or parts.keys() != {item.name for item in fields(cls)}:
             raise ValueError(f"The saved {content} has other fields than the class; it was changed.")
         return cls(**{name: decode(item, tensors) for name, item in parts.items()})
-    if kind == "__object__":
-        taken = {name: _take(f"{value['prefix']}.{name}", tensors) for name in value["tensors"]}
-        config = decode(value["config"], tensors)
-        try:
-            return class_of(content).from_state(config, taken)
-        except (RuntimeError, KeyError, TypeError) as error:
-            raise ValueError(f"The saved {content} does not fit the class: {error}") from error
-    raise ValueError(f"config.json has the {kind} {content!r}, which torch does not know.")
+    taken = {name: decode(entry, tensors) for name, entry in value["tensors"].items()}
+    config = decode(value["config"], tensors)
+    try:
+        return class_of(content).from_state(config, taken)
+    except (AttributeError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(f"The saved {content} does not fit the class: {error}") from error
 
 
-# The keys of each kind of entry that is not plain JSON, the one that names the kind first.
-_KEYS: dict[str, set[str]] = {
-    **{kind: {kind} for kind in ("__float__", "__tuple__", "__dtype__", "__device__")},
-    **{kind: {kind} for kind in ("__tensor__", "__array__")},
-    "__class__": {"__class__", "params", "fitted"},
-    "__dataclass__": {"__dataclass__", "fields"},
-    "__object__": {"__object__", "prefix", "config", "tensors"},
+# The keys of each kind of entry that is not plain JSON and what they hold; the first names the kind.
+_ENTRIES: dict[str, dict[str, type]] = {
+    "__float__": {"__float__": str},
+    "__tuple__": {"__tuple__": list},
+    "__dtype__": {"__dtype__": str},
+    "__device__": {"__device__": str},
+    "__tensor__": {"__tensor__": str, "shape": list, "dtype": str},
+    "__array__": {"__array__": str, "shape": list, "dtype": str},
+    "__class__": {"__class__": str, "params": dict, "fitted": dict},
+    "__dataclass__": {"__dataclass__": str, "fields": dict},
+    "__object__": {"__object__": str, "config": object, "tensors": dict},
 }
 
 
@@ -158,6 +162,8 @@ def _encode_estimator(estimator: BaseEstimator, where: str, tensors: dict[str, T
 def _decode_estimator(
     cls: type[BaseEstimator], params: Mapping[str, Any], fitted: Mapping[str, Any], tensors: dict[str, Tensor]
 ) -> BaseEstimator:
+    if not issubclass(cls, BaseEstimator):
+        raise ValueError(f"config.json has a {cls.__name__} where a scorer or an estimator belongs.")
     unknown = sorted(params.keys() - signature(cls).parameters.keys())
     if unknown:
         raise ValueError(
@@ -175,13 +181,10 @@ def _decode_estimator(
 
 def _encode_state(value: Storable, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     config, state = value.to_state()
-    for name, tensor in state.items():
-        encode(tensor, f"{where}.{name}", tensors)
     return {
         "__object__": type(value).__name__,
-        "prefix": where,
         "config": encode(config, f"{where}.config", tensors),
-        "tensors": list(state),
+        "tensors": {name: encode(tensor, f"{where}.{name}", tensors) for name, tensor in state.items()},
     }
 
 
@@ -191,14 +194,50 @@ def _is_learned(name: str) -> bool:
 
 def class_of(name: Any) -> Any:
     """Return the admitted class of this name."""
-    if name not in _CLASSES:
+    if not isinstance(name, str) or name not in _CLASSES:
         raise ValueError(
             f"config.json names the class {name!r}, which this version of vilu-sdk does not have."
         )
     return _CLASSES[name]
 
 
-def _take(name: str, tensors: dict[str, Tensor]) -> Tensor:
+def _put(kind: str, name: str, tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Store a tensor, at half the size where that loses no bit, and return its entry."""
+    while name in tensors:  # "a.b" of one dict and "b" of the dict "a" beside it
+        name += "'"
+    entry = {kind: name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+    if tensor.dtype == torch.float32:
+        half = tensor.to(torch.float16)
+        # Compared as bits, so that a negative zero or the payload of a NaN counts too.
+        if torch.equal(half.to(torch.float32).view(torch.int32), tensor.view(torch.int32)):
+            tensor = half
+    tensors[name] = tensor
+    return entry
+
+
+def _take(entry: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Tensor:
+    """Return the tensor of an entry, and no other than the one that was stored."""
     if name not in tensors:
         raise ValueError(f"model.safetensors lacks the tensor {name!r} that config.json names.")
-    return tensors.pop(name)
+    tensor, dtype = tensors.pop(name), _dtype(entry["dtype"])
+    halved = dtype == torch.float32 and tensor.dtype == torch.float16
+    if list(tensor.shape) != entry["shape"] or not (tensor.dtype == dtype or halved):
+        raise ValueError(
+            f"The tensor {name!r} in model.safetensors has shape {list(tensor.shape)} and {tensor.dtype}, "
+            f"but config.json says {entry['shape']} and {dtype}."
+        )
+    return tensor.to(dtype)
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"config.json has the dtype {name!r}, which torch does not know.")
+    return dtype
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"config.json has the device {name!r}, which torch does not know.") from error

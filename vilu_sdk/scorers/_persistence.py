@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from vilu_sdk import hub
+from vilu_sdk.scorers._card import Card
 from vilu_sdk.scorers._encoding import class_of, decode, encode, storable
 
 
@@ -19,7 +20,7 @@ class Persistent(BaseEstimator):
         super().__init_subclass__(**kwargs)
         storable(cls)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], *, card: Card | None = None) -> None:
         """Save parameters and everything learned into a folder.
 
         The folder then holds ``config.json`` and ``model.safetensors``, of which a crash keeps either
@@ -30,6 +31,8 @@ class Persistent(BaseEstimator):
         ----------
         folder : path-like
             Made if it does not exist.
+        card : Card, optional
+            What is known of the scorer beside its weights; by default the `card_` it was loaded with.
 
         Raises
         ------
@@ -49,6 +52,8 @@ class Persistent(BaseEstimator):
         """
         tensors: dict[str, Tensor] = {}
         config = encode(self, "", tensors)
+        if card is not None:
+            config["fitted"]["card_"] = encode(card, "card_", tensors)
         hub.write_folder(folder, config, tensors)
 
     @classmethod
@@ -119,6 +124,7 @@ class Persistent(BaseEstimator):
         private: bool | None = None,
         revision: str | None = None,
         commit_message: str | None = None,
+        card: Card | None = None,
     ) -> str:
         """Upload the scorer to a Hub repository, in one commit.
 
@@ -134,6 +140,8 @@ class Persistent(BaseEstimator):
             Branch to commit to, made if it does not exist; the main branch by default.
         commit_message : str, optional
             By default says which class was uploaded.
+        card : Card, optional
+            As in `save_pretrained`.
 
         Returns
         -------
@@ -150,7 +158,7 @@ class Persistent(BaseEstimator):
             If the Hub refuses, for instance without a token that may write.
         """
         with TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
+            self.save_pretrained(folder, card=card)
             return hub.upload_folder(
                 Path(folder),
                 repo_id,

@@ -1,7 +1,8 @@
 """The one streaming pass over images × candidates, and the numerics of its softmax.
 
 An array of images × candidates exists only for one chunk of rows at a time, so memory grows with
-N + K and never with N · K.
+N + K and never with N · K. What needs no more of it than a reduction goes through the candidates tile
+by tile too, so that what follows a matrix product finds its result in the caches.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,13 @@ from torch.nn.functional import logsigmoid
 
 from vilu_sdk.intake import Rows
 from vilu_sdk.progress import track
+
+#: Columns of a tile of candidates.
+TILE = 4096
+#: Columns of a block in the search for a maximum.
+BLOCK = 32
+#: Takes image rows (n, d) and a slice of the candidates, returns their logits in an array of its own.
+Logits = Callable[[Tensor, slice], Tensor]
 
 
 def stream(images: Rows, width: int, score: Callable[[Tensor], Tensor], what: str = "scoring") -> Tensor:
@@ -48,7 +56,99 @@ def stream(images: Rows, width: int, score: Callable[[Tensor], Tensor], what: st
 
 def top1(images: Rows, text: Tensor) -> Tensor:
     """Return the zero-shot prediction of each image: the first candidate of the largest cosine."""
-    return stream(images, len(text), lambda z: (z @ text.T).argmax(dim=1), "predicting")
+    return stream(images, tile_width(len(text)), lambda z: nearest(z, text), "predicting")
+
+
+def nearest(z: Tensor, text: Tensor) -> Tensor:
+    """Return the first candidate of the largest cosine (n,) for rows (n, d) among texts (K, d)."""
+    best = torch.full((len(z),), -torch.inf, dtype=z.dtype)
+    column = torch.zeros(len(z), dtype=torch.int64)
+    for tile in tiles(len(text)):
+        top, at = first_maximum(z @ text[tile].T)
+        column = torch.where(top > best, tile.start + at, column)
+        best = torch.maximum(best, top)
+    return column
+
+
+def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) -> Tensor:
+    """Log-odds that a column is wrong under a softmax, as `Posterior.log_odds` gives them.
+
+    Costs little more than the logits do.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n, d)
+        Image rows.
+    k : int
+        Number of candidates, at least two.
+    logits : callable
+        Takes image rows and a slice of the candidates.
+    column : Tensor of shape (n,), optional
+        By default the first maximum of each row.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+    """
+    shift = None
+    own = torch.full((len(z),), -torch.inf, dtype=z.dtype)
+    rest = torch.zeros_like(own)
+    for tile in tiles(k):
+        block = logits(z, tile)
+        if column is None:
+            top, at = first_maximum(block)
+            shift = top if shift is None else shift
+            rest += torch.exp(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
+            own = torch.maximum(own, top)
+            block.scatter_(1, at[:, None], -torch.inf)
+        else:
+            shift = block.amax(dim=1) if shift is None else shift
+            inside = (column >= tile.start) & (column < tile.stop)
+            at = (column - tile.start).clamp(0, block.shape[1] - 1)[:, None]
+            value = block.gather(1, at)[:, 0]
+            own = torch.where(inside, value, own)
+            block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
+        rest += block.sub_(shift[:, None]).exp_().sum(dim=1)
+    assert shift is not None
+    result = rest.log() + shift - own
+    # Further from the shift than this, terms that matter can have left the range of a float32.
+    unsafe = torch.nonzero(~((rest > 1e-30) & (rest < 1e30)))[:, 0]
+    if len(unsafe):
+        whole = torch.cat([logits(z[unsafe], tile) for tile in tiles(k)], dim=1)
+        result[unsafe] = Posterior(whole, None if column is None else column[unsafe]).log_odds
+    return result
+
+
+def tiles(k: int) -> list[slice]:
+    """Cut k columns into tiles."""
+    return [slice(start, min(start + TILE, k)) for start in range(0, k, TILE)]
+
+
+def tile_width(k: int) -> int:
+    """Columns of the widest tile of k."""
+    return min(k, TILE)
+
+
+def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the maximum of each row (n,) and the first column (n,) that has it.
+
+    Torch finds which column is largest one by one, but how large it is eight at a time; so the best
+    block of columns is found first.
+    """
+    n, k = values.shape
+    whole = k - k % BLOCK
+    if whole < 8 * BLOCK:
+        top, column = values.max(dim=1)
+        return top, column
+    blocks = values[:, :whole].unflatten(1, (-1, BLOCK))
+    top, best = blocks.amax(dim=2).max(dim=1)
+    inside = blocks.gather(1, best[:, None, None].expand(n, 1, BLOCK))[:, 0]
+    column = best * BLOCK + inside.argmax(dim=1)
+    if whole < k:
+        last, at = values[:, whole:].max(dim=1)
+        column = torch.where(last > top, whole + at, column)
+        top = torch.maximum(top, last)
+    return top, column
 
 
 class Posterior:
@@ -75,7 +175,7 @@ class Posterior:
     """
 
     def __init__(self, logits: Tensor, column: Tensor | None = None) -> None:
-        self.column = logits.argmax(dim=1) if column is None else column
+        self.column = first_maximum(logits)[1] if column is None else column
         index = self.column[:, None]
         self._rest_logits = logits.scatter(1, index, -torch.inf)
         self._rest_lse = torch.logsumexp(self._rest_logits, dim=1)

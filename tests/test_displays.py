@@ -1,0 +1,344 @@
+"""What the pictures show, measured on the drawn figures themselves."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+from scipy.stats import binomtest
+from sklearn.exceptions import FitFailedWarning
+
+from vilu_sdk import DoctorScorer, MCMScorer, RelUScorer, TemperatureScaledMCMScorer
+from vilu_sdk.displays import (
+    CandidatesDisplay,
+    ClassFailureDisplay,
+    ConfusionDisplay,
+    LearningCurveDisplay,
+    ReliabilityDisplay,
+    RiskCoverageDisplay,
+    ROCDisplay,
+    ScoreDistributionDisplay,
+)
+from vilu_sdk.displays.scores import interval
+from vilu_sdk.evaluation import evaluate, expected_calibration_error, failure_metrics, risk_coverage_curve
+
+matplotlib.use("Agg")
+MCM = MCMScorer(logit_scale=5)
+CURVES = (ROCDisplay, RiskCoverageDisplay, ReliabilityDisplay)
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Any:
+    settings_before = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == settings_before
+
+
+@pytest.fixture(scope="module")
+def drawn(toy: SimpleNamespace) -> SimpleNamespace:
+    """Scores of MCM on the toy problem."""
+    given = (toy.z_img, toy.z_txt)
+    predicted = MCM.predict(*given)
+    return SimpleNamespace(
+        decision=MCM.decision_function(*given),
+        probability=MCM.predict_uncertainty(*given),
+        predicted=predicted,
+        failure=predicted != toy.labels,
+        labels=toy.labels,
+        data=(toy.z_img, toy.z_txt, toy.labels),
+    )
+
+
+def every_display(toy: SimpleNamespace, name: str = "MCM", class_names: Any = None) -> list[Any]:
+    """One of each, drawn."""
+    data = (toy.z_img, toy.z_txt, toy.labels)
+    return [
+        *(cls.from_estimator(MCM, *data, name=name) for cls in (*CURVES, ScoreDistributionDisplay)),
+        ClassFailureDisplay.from_estimator(MCM, *data, name=name, class_names=class_names),
+        ConfusionDisplay.from_estimator(MCM, *data, name=name, class_names=class_names),
+        CandidatesDisplay.from_estimator(MCM, *data, name=name),
+        LearningCurveDisplay.from_estimator(
+            TemperatureScaledMCMScorer(), *data, test=data, n_draws=2, name=name
+        ),
+    ]
+
+
+# --- the numbers -----------------------------------------------------------------------------------
+
+scores_and_failures = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.7, 1.0]), st.booleans()), min_size=2, max_size=60
+).filter(lambda rows: len({failure for _, failure in rows}) == 2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(scores_and_failures)
+def test_curves_carry_the_metrics_of_the_evaluation(rows: list[tuple[float, bool]]) -> None:
+    u, y = map(np.array, zip(*rows, strict=True))
+    metrics = failure_metrics(u, y)
+    figure = matplotlib.figure.Figure()
+    roc = ROCDisplay.from_scores(u, y, ax=figure.subplots())
+    assert roc.auc == pytest.approx(metrics["auc"])
+    assert roc.fpr95 == metrics["fpr95"]
+    risk = RiskCoverageDisplay.from_scores(u, y, ax=figure.subplots())
+    assert risk.aurc == pytest.approx(metrics["aurc"])
+    curve = risk_coverage_curve(u, y)
+    np.testing.assert_allclose(risk.line_.get_xydata(), np.stack([curve.coverage, curve.risk], 1))
+    bins = ReliabilityDisplay.from_scores(u, y, ax=figure.subplots())
+    assert bins.ece == expected_calibration_error(u, y)
+    assert (bins.low <= bins.observed).all()
+    assert (bins.observed <= bins.high).all()
+    both = ScoreDistributionDisplay.from_scores(u, y, probability=True, ax=figure.subplots())
+    assert both.right.sum() == pytest.approx(1)
+    assert both.wrong.sum() == pytest.approx(1)
+
+
+def test_the_point_of_95_percent_lies_on_the_curve(drawn: SimpleNamespace) -> None:
+    display = ROCDisplay.from_scores(drawn.decision, drawn.failure)
+    (x,), (y,) = display.point_.get_data()
+    assert y == 0.95
+    # Between the curve's values at x, since the curve can rise steeply there.
+    wrong, right = display.line_.get_data()
+    assert right[wrong <= x].max() >= 0.95 - 1 / (~drawn.failure).sum()
+    assert right[wrong >= x].min() <= 0.95 + 1 / (~drawn.failure).sum()
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    wrong, n = np.array([0, 3, 7, 20]), np.array([5, 10, 7, 200])
+    exact = [binomtest(int(k), int(m)).proportion_ci(method="exact") for k, m in zip(wrong, n, strict=True)]
+    np.testing.assert_allclose(np.stack(interval(wrong, n), 1), [[ci.low, ci.high] for ci in exact])
+
+
+def test_reliability_of_a_true_probability_covers_the_diagonal() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=20_000)
+    display = ReliabilityDisplay.from_scores(p, rng.uniform(size=len(p)) < p, n_bins=20)
+    assert len(display.said) == 20
+    inside = (display.low <= display.said) & (display.said <= display.high)
+    assert inside.sum() >= 17  # 95 % each: fewer than 17 of 20 happen in 2 of 1000 draws
+
+
+def test_certified_point(drawn: SimpleNamespace) -> None:
+    threshold = np.quantile(drawn.decision, 0.4)
+    display = RiskCoverageDisplay.from_scores(drawn.decision, drawn.failure, threshold=threshold, bound=0.3)
+    kept = drawn.decision < threshold
+    assert display.certified == (kept.mean(), drawn.failure[kept].mean(), 0.3)
+    point, way = display.certified_
+    assert RiskCoverageDisplay.from_scores([0.1], [0], threshold=-np.inf, bound=np.nan).certified is None
+    assert (*point.get_xdata(), *point.get_ydata()) == display.certified[:2]
+    assert way.get_ydata().max() == 0.3
+    np.testing.assert_allclose(
+        np.interp(point.get_xdata(), *display.line_.get_data()), point.get_ydata(), atol=1e-9
+    )
+
+
+def test_classes_count_every_prediction_once(drawn: SimpleNamespace) -> None:
+    for classes in (drawn.labels, drawn.predicted):
+        display = ClassFailureDisplay.from_scores(
+            drawn.probability, drawn.failure, classes, probability=True, top=3
+        )
+        assert display.n.sum() == len(drawn.failure)
+        assert display.wrong.sum() == drawn.failure.sum()
+        assert (np.diff(display.wrong / display.n) <= 0).all()
+        assert display.n @ display.said == pytest.approx(drawn.probability.sum())
+        assert len(display.bars_) == 3
+
+
+def test_confusions_are_the_off_diagonal_of_the_confusion_matrix(drawn: SimpleNamespace) -> None:
+    display = ConfusionDisplay.from_scores(drawn.decision, drawn.labels, drawn.predicted)
+    counts = np.zeros((6, 6), int)
+    np.add.at(counts, (drawn.labels, drawn.predicted), 1)
+    np.fill_diagonal(counts, 0)
+    shown = np.zeros_like(counts)
+    shown[tuple(display.pairs.T)] = display.flagged + display.missed
+    np.testing.assert_array_equal(shown, counts)
+    assert display.flagged.sum() == (drawn.failure & (drawn.decision > display.threshold)).sum()
+    assert (drawn.decision[~drawn.failure] <= display.threshold).mean() >= 0.95
+    assert (np.diff(display.flagged) <= 0).all()
+
+
+# --- sweeps ----------------------------------------------------------------------------------------
+
+
+def test_all_candidates_is_the_evaluation(drawn: SimpleNamespace) -> None:
+    display = CandidatesDisplay.from_estimator(MCM, *drawn.data, sizes=[2, 6])
+    np.testing.assert_allclose(display.auc[-1], evaluate(MCM, *drawn.data)["auc"])
+    assert np.ptp(display.auc[0]) > 0
+
+
+def test_a_scorer_that_does_not_learn_is_a_level_line(drawn: SimpleNamespace) -> None:
+    images, text, labels = drawn.data
+    test = (images[320:], text, labels[320:])
+    display = LearningCurveDisplay.from_estimator(MCM, images[:320], text, labels[:320], test=test)
+    np.testing.assert_allclose(display.auc, evaluate(MCM, *test)["auc"])
+    assert display.line_.get_marker() == "none"
+    assert display.band_ is None
+
+
+def test_learning_from_all_labels_does_not_depend_on_the_draw(drawn: SimpleNamespace) -> None:
+    scorer = RelUScorer(logit_scale=5)
+    display = LearningCurveDisplay.from_estimator(
+        scorer, *drawn.data, test=drawn.data, sizes=[40, 640], n_draws=3
+    )
+    assert np.ptp(display.auc[0]) > 0
+    assert np.ptp(display.auc[1]) == 0
+    assert not hasattr(scorer, "n_features_in_")
+
+
+def test_what_cannot_be_scored_leaves_a_gap(drawn: SimpleNamespace) -> None:
+    scorer = RelUScorer(logit_scale=5).fit(*drawn.data)
+    with pytest.warns(FitFailedWarning, match="no AUC with 3"):
+        display = CandidatesDisplay.from_estimator(scorer, *drawn.data, sizes=[3, 6], n_draws=1)
+    assert display.line_.get_xdata().tolist() == [6]
+
+
+def test_caption_tasks() -> None:
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(64, 16))
+    images = text + 2 * rng.normal(size=(64, 16))
+    display = CandidatesDisplay.from_estimator(MCM, images, text, sizes=[8, 64], n_draws=2)
+    np.testing.assert_allclose(display.auc[-1], evaluate(MCM, images, text)["auc"])
+    assert ROCDisplay.from_estimator(MCM, images, text, batch_size=16).auc == pytest.approx(
+        evaluate(MCM, images, text, batch_size=16)["auc"]
+    )
+    for cls in (ClassFailureDisplay, ConfusionDisplay):
+        with pytest.raises(ValueError, match="caption task has no classes"):
+            cls.from_estimator(MCM, images, text)
+
+
+# --- the contract of scikit-learn's displays -------------------------------------------------------
+
+
+def test_estimators_and_scores_draw_the_same(drawn: SimpleNamespace) -> None:
+    for cls, u in zip(CURVES, (drawn.decision, drawn.decision, drawn.probability), strict=True):
+        one = cls.from_estimator(MCM, *drawn.data)
+        other = cls.from_scores(u, drawn.failure, name="MCMScorer")
+        line_of_one, line_of_other = one.ax_.lines[-1], other.ax_.lines[-1]
+        np.testing.assert_array_equal(line_of_one.get_xydata(), line_of_other.get_xydata())
+
+
+def test_displays_are_redrawn_where_they_are_told(toy: SimpleNamespace) -> None:
+    for display in every_display(toy):
+        first = display.ax_
+        ax = plt.figure().subplots()
+        assert display.plot(ax) is display
+        assert display.ax_ is ax is not first
+        assert display.figure_ is ax.figure
+        assert ax.get_xlabel()
+        assert len(first.patches) == len(ax.patches)
+        plt.close("all")
+
+
+@pytest.mark.parametrize("cls", CURVES)
+def test_several_scorers_look_different_on_one_axes(cls: Any, drawn: SimpleNamespace) -> None:
+    ax = None
+    for number in range(5):
+        ax = cls.from_scores(drawn.probability ** (1 + number), drawn.failure, name=f"{number}", ax=ax).ax_
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert [text[0] for text in texts] == list("01234")
+    handles = [getattr(handle, "lines", [handle])[0] for handle in ax.get_legend_handles_labels()[0]]
+    assert len({handle.get_color() for handle in handles}) == 5
+    assert len({str(handle._dash_pattern) for handle in handles}) == 5
+
+
+def test_line_style_can_be_chosen(drawn: SimpleNamespace) -> None:
+    display = ROCDisplay.from_scores(drawn.decision, drawn.failure, color="red", linewidth=3)
+    assert display.line_.get_color() == "red"
+    assert display.line_.get_linewidth() == 3
+
+
+# --- readable --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("MCM", None),
+        ("a scorer with quite a long name", [f"a class with a rather long name {k}" for k in range(6)]),
+        ("costs $5_{ or $6", ["$x^{$", "<b>", "a_b", "\\alpha", "100 %", "$5 and $6"]),
+    ],
+)
+def test_half_a_column_holds_everything(toy: SimpleNamespace, name: str, names: Any) -> None:
+    for display in every_display(toy, name, names):
+        figure, ax = display.figure_, display.ax_
+        figure.canvas.draw()
+        assert figure.get_figwidth() == 3.3
+        legend = ax.get_legend().get_window_extent()
+        assert legend.y0 >= ax.get_window_extent().y1
+        everything = figure.get_tightbbox()  # inches
+        assert everything.x0 >= -0.01
+        assert everything.y0 >= -0.01
+        assert everything.x1 <= figure.get_figwidth() + 0.01
+        assert everything.y1 <= figure.get_figheight() + 0.01
+        plt.close(figure)
+
+
+# --- refusals and the extra ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: ROCDisplay.from_scores([0.1, 0.2], [0, 0]), "needs right and wrong predictions"),
+        (lambda: ReliabilityDisplay.from_scores([0.1, 1.2], [0, 1]), r"must lie in \[0, 1\]"),
+        (lambda: ReliabilityDisplay.from_scores([0.1, 0.2], [0, 1], n_bins=0), "n_bins must be a positive"),
+        (lambda: ScoreDistributionDisplay.from_scores([0.1], [0], bins=1.5), "bins must be a positive"),
+        (lambda: RiskCoverageDisplay.from_scores([0.1], [0], threshold=1.0), "belong together"),
+        (lambda: ClassFailureDisplay.from_scores([0.1], [0], [0.5]), "classes must be class numbers"),
+        (lambda: ClassFailureDisplay.from_scores([0.1], [0], [0, 1]), "classes has 2 entries"),
+        (lambda: ClassFailureDisplay.from_scores([0.1], [0], [1], class_names=["a"]), "holds class 1"),
+        (lambda: ClassFailureDisplay.from_scores([0.1], [0], [0], top=0), "top must be a positive"),
+        (lambda: ConfusionDisplay.from_scores([0.1], [0], [0]), "All predictions are right"),
+        (lambda: ConfusionDisplay.from_scores([0.1], [0], [1]), "All predictions are wrong"),
+        (lambda: LearningCurveDisplay(sizes=[1, 2], auc=[[0.5]]), "auc must have a row for each"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": [1]}, "sizes must be"),
+        ({"sizes": [700]}, "sizes must be"),
+        ({"n_draws": 0}, "n_draws must"),
+    ],
+)
+@pytest.mark.parametrize("cls", [LearningCurveDisplay, CandidatesDisplay])
+def test_sweeps_out_of_range_are_refused(
+    cls: Any, options: dict[str, Any], message: str, drawn: SimpleNamespace
+) -> None:
+    if cls is LearningCurveDisplay:
+        options = options | {"test": drawn.data}
+    with pytest.raises(ValueError, match=message):
+        cls.from_estimator(MCM, *drawn.data, **options)
+
+
+def test_what_is_no_probability_has_no_reliability(drawn: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="DoctorScorer is no probability of failure"):
+        ReliabilityDisplay.from_estimator(DoctorScorer(), *drawn.data)
+    with pytest.raises(ValueError, match='by must be "true" or "predicted"'):
+        ClassFailureDisplay.from_estimator(MCM, *drawn.data, by="guess")
+
+
+def test_matplotlib_is_imported_when_it_draws_and_named_when_it_is_missing() -> None:
+    code = """
+import sys
+import vilu_sdk, vilu_sdk.cli, vilu_sdk.displays, vilu_sdk.evaluation
+assert "matplotlib" not in sys.modules
+sys.modules["matplotlib"] = None
+try:
+    vilu_sdk.displays.ROCDisplay.from_scores([0, 1], [0, 1])
+except ImportError as error:
+    print(error)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == 'Pictures need matplotlib: pip install "vilu-sdk[plot]"\n'

@@ -1,0 +1,19 @@
+"""Pictures in the manner of scikit-learn's displays; they need the extra ``plot`` when they are drawn."""
+
+from vilu_sdk.displays.classes import ClassFailureDisplay
+from vilu_sdk.displays.confusions import ConfusionDisplay
+from vilu_sdk.displays.risk_coverage import RiskCoverageDisplay
+from vilu_sdk.displays.roc import ROCDisplay
+from vilu_sdk.displays.scores import ReliabilityDisplay, ScoreDistributionDisplay
+from vilu_sdk.displays.sweeps import CandidatesDisplay, LearningCurveDisplay
+
+__all__ = [
+    "CandidatesDisplay",
+    "ClassFailureDisplay",
+    "ConfusionDisplay",
+    "LearningCurveDisplay",
+    "ROCDisplay",
+    "ReliabilityDisplay",
+    "RiskCoverageDisplay",
+    "ScoreDistributionDisplay",
+]

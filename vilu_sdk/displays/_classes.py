@@ -1,0 +1,48 @@
+"""Checks of classes and their names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilu_sdk.checks import as_vector
+
+
+def check_names(names: Sequence[str] | None, k: int) -> list[str]:
+    """Return the names of k classes, their numbers by default."""
+    if names is None:
+        return [f"class {index}" for index in range(k)]
+    if len(names) != k:
+        raise ValueError(
+            f"class_names has {len(names)} entries but there are {k} classes; pass one for each."
+        )
+    return [str(name) for name in names]
+
+
+def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
+    """Return a vector of non-negative integers."""
+    vector = as_vector(values, name)
+    if len(vector) != n:
+        raise ValueError(f"{name} has {len(vector)} entries but uncertainty has {n}; pass one for each row.")
+    if (vector != np.floor(vector)).any() or (vector < 0).any():
+        raise ValueError(f"{name} must be class numbers, integers from 0 on.")
+    return vector.astype(np.int64)
+
+
+def check_range(index: NDArray[np.int64], name: str, k: int) -> None:
+    """Refuse a class that has no name."""
+    if index.max() >= k:
+        raise ValueError(f"{name} holds class {index.max()}, but class_names has {k} entries.")
+
+
+def count_classes(index: NDArray[np.int64], names: Sequence[str] | None) -> int:
+    """Return how many classes there are at least."""
+    return int(index.max()) + 1 if names is None else len(names)
+
+
+def how_many(top: Any, n: int) -> int:
+    """Return how many of n rows to show."""
+    if top is not None and (not isinstance(top, int | np.integer) or top < 1):
+        raise ValueError(f"top must be a positive integer or None, got {top!r}.")
+    return n if top is None else min(int(top), n)

@@ -1,0 +1,195 @@
+"""Which classes fail, and what the uncertainty says of them."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vilu_sdk.checks import FloatVector, check_scores
+from vilu_sdk.displays._base import Answers, ScoreDisplay
+from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
+from vilu_sdk.displays._style import (
+    BLACK,
+    WRONG,
+    axes_for,
+    bars,
+    height_of_bars,
+    legend_above,
+    percent,
+    shorten,
+)
+from vilu_sdk.displays.scores import interval
+
+
+class ClassFailureDisplay(ScoreDisplay):
+    """The classes with the highest failure rates, and what the uncertainty says of them.
+
+    Where the mean uncertainty lies far from the failure rate, the scorer misjudges the class. Whiskers are
+    95 % Clopper-Pearson intervals.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (C,)
+        The classes that occur, from the highest failure rate on.
+    n, wrong : ndarray of shape (C,)
+        How many predictions they have, and how many of those are wrong.
+    said : ndarray of shape (C,), optional
+        Mean probability of failure of each class, if the uncertainty is one.
+    class_names : list of str
+        Of all classes.
+    name : str, optional
+        For the legend.
+
+    Attributes
+    ----------
+    bars_ : matplotlib BarContainer
+        Failure rates.
+    said_ : matplotlib Line2D or None
+        Mean uncertainties.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> display = ClassFailureDisplay.from_scores(
+    ...     [0.1, 0.2, 0.7, 0.4], [0, 0, 1, 0], [0, 0, 1, 1], class_names=["cat", "dog"], probability=True
+    ... )
+    >>> display.classes.tolist(), display.wrong.tolist(), display.said.round(2).tolist()
+    ([1, 0], [1, 0], [0.55, 0.15])
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: NDArray[np.int64],
+        n: NDArray[np.int64],
+        wrong: NDArray[np.int64],
+        said: FloatVector | None,
+        class_names: list[str],
+        name: str | None = None,
+    ) -> None:
+        self.classes = classes
+        self.n = n
+        self.wrong = wrong
+        self.said = said
+        self.class_names = class_names
+        self.name = name
+
+    @classmethod
+    def from_scores(
+        cls,
+        uncertainty: ArrayLike,
+        failure: ArrayLike,
+        classes: ArrayLike,
+        *,
+        class_names: Sequence[str] | None = None,
+        probability: bool = False,
+        top: int | None = 15,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw the classes of given scores.
+
+        Parameters
+        ----------
+        uncertainty, failure : array-like of shape (N,)
+            As in `failure_metrics`.
+        classes : array-like of shape (N,)
+            The class of each row, true or predicted: an integer in [0, K).
+        class_names : sequence of K str, optional
+            By default "class 0", "class 1" and so on.
+        probability : bool, default=False
+            Read the uncertainty as the probability of failure and mark its mean.
+        top : int or None, default=15
+            How many classes to show, those of the highest failure rates; None for all.
+        name : str, optional
+            Of the scorer, for the legend.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+
+        Returns
+        -------
+        ClassFailureDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `failure_metrics`, or if the classes are no integers in [0, K).
+        """
+        u, y = check_scores(uncertainty, failure)
+        index = check_classes(classes, "classes", len(u))
+        names = check_names(class_names, count_classes(index, class_names))
+        check_range(index, "classes", len(names))
+        n, wrong = np.bincount(index), np.bincount(index, y).astype(np.int64)
+        present = np.flatnonzero(n)
+        # Of equal rates the one with more predictions is the worse.
+        ranked = present[np.lexsort((-n[present], -wrong[present] / n[present]))]
+        display = cls(
+            classes=ranked,
+            n=n[ranked],
+            wrong=wrong[ranked],
+            said=np.bincount(index, u)[ranked] / n[ranked] if probability else None,
+            class_names=names,
+            name=name,
+        )
+        return display.plot(ax, top=top)
+
+    @classmethod
+    def _from_answers(
+        cls, answers: Answers, *, by: Literal["true", "predicted"] = "true", **options: Any
+    ) -> Self:
+        if by not in ("true", "predicted"):
+            raise ValueError(f'by must be "true" or "predicted", got {by!r}.')
+        if answers.labels is None:
+            raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
+        options.setdefault("class_names", check_names(None, answers.n_candidates))
+        classes = answers.labels if by == "true" else answers.predicted
+        known = answers.probability is not None
+        u = answers.probability if answers.probability is not None else answers.decision
+        return cls.from_scores(u, answers.failure, classes, probability=known, **options)
+
+    def plot(self, ax: Any = None, *, top: int | None = 15, name: str | None = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure, as high as its rows need.
+        top : int or None, default=15
+            How many classes to show; None for all.
+        name : str, optional
+            For the legend, instead of `self.name`.
+
+        Returns
+        -------
+        self
+        """
+        shown = slice(how_many(top, len(self.classes)))
+        n, wrong = self.n[shown], self.wrong[shown]
+        ax = axes_for(ax, height_of_bars(len(n)))
+        rate, rows = wrong / n, np.arange(len(n))
+        low, high = interval(wrong, n)
+        whiskers = np.maximum(0, [rate - low, high - rate])
+        label = "wrong predictions, 95 % interval"
+        self.bars_ = ax.barh(rows, rate, 0.7, color=WRONG, alpha=0.6, label=label)
+        ax.errorbar(rate, rows, xerr=whiskers, fmt="none", ecolor=BLACK, elinewidth=0.7)
+        self.said_ = None
+        if self.said is not None:
+            of = name or self.name
+            label = "mean uncertainty" + (f", {shorten(of, 20)}" if of else "")
+            (self.said_,) = ax.plot(
+                *(self.said[shown], rows),
+                linestyle="none",
+                marker="D",
+                color=BLACK,
+                markerfacecolor="white",
+                markersize=4.5,
+                label=label,
+            )
+        names = [shorten(self.class_names[index]) for index in self.classes[shown]]
+        bars(ax, [f"{text} ({count})" for text, count in zip(names, n, strict=True)])
+        ax.set(xlabel="predictions (%)", xlim=(0, 1.01))
+        percent(ax.xaxis)
+        legend_above(ax)
+        return self._drawn(ax)

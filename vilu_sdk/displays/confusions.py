@@ -1,0 +1,182 @@
+"""Which confusions the uncertainty gives away."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vilu_sdk.checks import as_vector, check_scores
+from vilu_sdk.displays._base import Answers, ScoreDisplay
+from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
+from vilu_sdk.displays._style import SKY, WRONG, axes_for, bars, height_of_bars, legend_above, shorten
+
+
+class ConfusionDisplay(ScoreDisplay):
+    """The most frequent confusions, and how many of them the uncertainty gives away.
+
+    A mistake counts as flagged if its uncertainty is above the threshold.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (P, 2)
+        True and predicted class, those with the most flagged mistakes first.
+    flagged, missed : ndarray of shape (P,)
+        Mistakes of each pair above the threshold, and at or below it.
+    threshold : float
+        In the units of the uncertainty.
+    class_names : list of str
+        Of all classes.
+    name : str, optional
+        Of the scorer, for the legend.
+
+    Attributes
+    ----------
+    flagged_, missed_ : matplotlib BarContainer
+        The two parts of the bars.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> display = ConfusionDisplay.from_scores(
+    ...     [0.1, 0.2, 0.7, 0.9], [0, 1, 0, 0], [0, 1, 1, 1], threshold=0.8, class_names=["cat", "dog"]
+    ... )
+    >>> display.pairs.tolist(), display.flagged.tolist(), display.missed.tolist()
+    ([[0, 1]], [1], [1])
+    """
+
+    def __init__(
+        self,
+        *,
+        pairs: NDArray[np.int64],
+        flagged: NDArray[np.int64],
+        missed: NDArray[np.int64],
+        threshold: float,
+        class_names: list[str],
+        name: str | None = None,
+    ) -> None:
+        self.pairs = pairs
+        self.flagged = flagged
+        self.missed = missed
+        self.threshold = threshold
+        self.class_names = class_names
+        self.name = name
+
+    @classmethod
+    def from_scores(
+        cls,
+        uncertainty: ArrayLike,
+        labels: ArrayLike,
+        predicted: ArrayLike,
+        *,
+        threshold: float | None = None,
+        class_names: Sequence[str] | None = None,
+        top: int | None = 12,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw the confusions of given predictions.
+
+        Parameters
+        ----------
+        uncertainty : array-like of shape (N,)
+            Scores, higher = more likely wrong.
+        labels, predicted : array-like of shape (N,)
+            True and predicted class of each row, integers in [0, K).
+        threshold : float, optional
+            Above it a mistake is flagged. By default the one that accepts 95 % of the right predictions.
+        class_names : sequence of K str, optional
+            By default "class 0", "class 1" and so on.
+        top : int or None, default=12
+            How many pairs to show; None for all.
+        name : str, optional
+            Of the scorer, for the legend.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+
+        Returns
+        -------
+        ConfusionDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the vectors are malformed or differ in length, classes are no integers in [0, K), all
+            predictions are right, or all are wrong and no threshold is given.
+        """
+        n = len(as_vector(uncertainty, "uncertainty"))
+        true, guess = check_classes(labels, "labels", n), check_classes(predicted, "predicted", n)
+        u, y = check_scores(uncertainty, true != guess)
+        names = check_names(class_names, count_classes(np.append(true, guess), class_names))
+        check_range(true, "labels", len(names))
+        check_range(guess, "predicted", len(names))
+        if not y.any():
+            raise ValueError("All predictions are right: there is no confusion to show.")
+        if threshold is None:
+            if y.all():
+                raise ValueError("All predictions are wrong: no threshold accepts right ones, so pass one.")
+            threshold = float(np.quantile(u[~y], 0.95, method="higher"))
+        found, inverse = np.unique(np.stack([true, guess], 1)[y], axis=0, return_inverse=True)
+        above = u[y] > threshold
+        inverse = inverse.ravel()  # numpy 2.0 gave it another shape
+        flagged = np.bincount(inverse, above, len(found)).astype(np.int64)
+        missed = np.bincount(inverse, ~above, len(found)).astype(np.int64)
+        order = np.lexsort((-missed, -flagged))
+        display = cls(
+            pairs=found[order].astype(np.int64),
+            flagged=flagged[order],
+            missed=missed[order],
+            threshold=threshold,
+            class_names=names,
+            name=name,
+        )
+        return display.plot(ax, top=top)
+
+    @classmethod
+    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+        if answers.labels is None:
+            raise ValueError(
+                "A caption task has no classes to confuse: pass labels, or draw another picture."
+            )
+        options.setdefault("class_names", check_names(None, answers.n_candidates))
+        return cls.from_scores(answers.decision, answers.labels, answers.predicted, **options)
+
+    def plot(self, ax: Any = None, *, top: int | None = 12, name: str | None = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure, as high as its rows need.
+        top : int or None, default=12
+            How many pairs to show; None for all.
+        name : str, optional
+            For the legend, instead of `self.name`.
+
+        Returns
+        -------
+        self
+        """
+        shown = slice(how_many(top, len(self.pairs)))
+        flagged, missed = self.flagged[shown], self.missed[shown]
+        ax = axes_for(ax, height_of_bars(len(flagged)))
+        rows = np.arange(len(flagged))
+        by = f" by {shorten(name or self.name or '', 20)}" if name or self.name else ""
+        self.flagged_ = ax.barh(
+            rows,
+            flagged,
+            0.7,
+            color=SKY,
+            hatch="////",
+            label="flagged" + (f" by {shorten(by, 20)}" if by else ""),
+        )
+        self.missed_ = ax.barh(rows, missed, 0.7, left=flagged, color=WRONG, label="let through")
+        for patch in self.flagged_:
+            patch.set(edgecolor="white", linewidth=0)
+        names = [[shorten(self.class_names[index], 16) for index in pair] for pair in self.pairs[shown]]
+        bars(ax, [" → ".join(pair) for pair in names])
+        ax.set_xlabel("mistakes, true → predicted class", loc="right")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        legend_above(ax)
+        return self._drawn(ax)

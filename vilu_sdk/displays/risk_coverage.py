@@ -1,0 +1,212 @@
+"""Risk over coverage with the certified point."""
+
+from typing import Any, Self
+
+from numpy.typing import ArrayLike
+
+from vilu_sdk.checks import FloatVector, check_scores
+from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
+from vilu_sdk.displays._style import BLACK, GREY, axes_for, legend_above, next_look, percent
+from vilu_sdk.evaluation.risk_coverage import area_under_risk, count_accepted
+
+
+class RiskCoverageDisplay(ScoreDisplay):
+    """Error rate of the predictions one keeps, over the share one keeps.
+
+    Parameters
+    ----------
+    coverage, risk : ndarray of shape (T,)
+        As `risk_coverage_curve` gives them.
+    aurc : float
+        Area under the curve.
+    certified : tuple (coverage, risk, bound), optional
+        Of a threshold with a guarantee: the share of the rows that it accepts, the error rate among them
+        as observed here, and the error rate that it promises not to exceed. None if it accepts no row.
+    name : str, optional
+        For the legend.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve.
+    certified_ : tuple of matplotlib Line2D, or None
+        The certified point and the way up to its bound.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> display = RiskCoverageDisplay.from_scores(
+    ...     [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1], threshold=0.25, bound=0.05, name="MCM"
+    ... )
+    >>> display.certified
+    (0.5, 0.0, 0.05)
+    """
+
+    def __init__(
+        self,
+        *,
+        coverage: FloatVector,
+        risk: FloatVector,
+        aurc: float,
+        certified: tuple[float, float, float] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.coverage = coverage
+        self.risk = risk
+        self.aurc = aurc
+        self.certified = certified
+        self.name = name
+
+    @classmethod
+    def from_scores(
+        cls,
+        uncertainty: ArrayLike,
+        failure: ArrayLike,
+        *,
+        threshold: float | None = None,
+        bound: float | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Draw the curve of given scores.
+
+        Parameters
+        ----------
+        uncertainty, failure : array-like of shape (N,)
+            As in `failure_metrics`.
+        threshold : float, optional
+            A threshold with a guarantee, in the units of `uncertainty`: rows below it are accepted, none if
+            it is minus infinity.
+        bound : float, optional
+            The error rate that `threshold` promises not to exceed, as a fraction.
+        name : str, optional
+            For the legend.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        **line
+            Of the curve, for `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        RiskCoverageDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `failure_metrics`; also if only one of `threshold` and `bound` is given.
+        """
+        u, y = check_scores(uncertainty, failure)
+        if (threshold is None) != (bound is None):
+            raise ValueError("threshold and bound belong together: pass both or neither.")
+        counts = count_accepted(u, y)
+        certified = None
+        if threshold is not None and bound is not None and (u < threshold).any():
+            kept = u < threshold
+            certified = (float(kept.mean()), float(y[kept].mean()), float(bound))
+        display = cls(
+            coverage=counts.rows / len(u),
+            risk=counts.errors / counts.rows,
+            aurc=area_under_risk(counts),
+            certified=certified,
+            name=name,
+        )
+        return display.plot(ax, **line)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        scorer: Any,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        batch_size: int | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Score labelled images and draw.
+
+        Parameters
+        ----------
+        scorer : scorer or SelectivePredictor
+            Fitted, if it is one that learns. Of a selective predictor, its scorer is drawn, and the
+            threshold with its bound marked.
+        z_img, z_txt, labels, batch_size, name, **options
+            As for the other displays.
+
+        Returns
+        -------
+        RiskCoverageDisplay
+
+        Raises
+        ------
+        ValueError, TypeError, sklearn.exceptions.NotFittedError
+            As in `evaluate`; also if a selective predictor has a threshold for each group.
+        ImportError
+            If matplotlib is missing.
+        """
+        if hasattr(scorer, "report_"):
+            options = promise(scorer) | options
+            scorer = scorer.scorer
+        return super().from_estimator(
+            scorer, z_img, z_txt, labels, batch_size=batch_size, name=name, **options
+        )
+
+    @classmethod
+    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+        return cls.from_scores(answers.decision, answers.failure, **options)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
+        """Draw, onto other curves too.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        name : str, optional
+            For the legend, instead of `self.name`.
+        **line
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(ax)
+        look = next_look(ax)
+        label = label_with(name or self.name, f"AURC {100 * self.aurc:.1f} %")
+        style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5, "label": label} | line
+        (self.line_,) = ax.plot(self.coverage, self.risk, **style)
+        self.certified_ = None
+        if self.certified is not None:
+            coverage, risk, bound = self.certified
+            (way,) = ax.plot([coverage, coverage], [risk, bound], color=GREY, linewidth=1, marker="_")
+            (point,) = ax.plot(
+                *(coverage, risk),
+                color=self.line_.get_color(),
+                marker="*",
+                markeredgecolor=BLACK,
+                markersize=9,
+                linestyle="none",
+                zorder=4,
+                label=f"certified: risk ≤ {100 * bound:.1f} % (keeps {100 * coverage:.0f} %)",
+            )
+            self.certified_ = (point, way)
+        ax.set(xlabel="coverage: predictions kept (%)", ylabel="risk: errors among them (%)")
+        ax.set_xlim(-0.01, 1.01)
+        ax.set_ylim(bottom=0)
+        percent(ax.xaxis, ax.yaxis)
+        legend_above(ax)
+        return self._drawn(ax)
+
+
+def promise(selective: Any) -> dict[str, float]:
+    """Return the threshold of a fitted selective predictor and the bound that holds below it."""
+    report = selective.report_
+    if report.groups:
+        raise ValueError(
+            "The predictor has a threshold for each group: draw the scores of a group with its threshold."
+        )
+    return {"threshold": report.threshold, "bound": report.risk_bound}

@@ -1,0 +1,146 @@
+"""ROC curve with the 95 % point."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vilu_sdk.checks import FloatVector, check_scores
+from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
+from vilu_sdk.displays._style import LIGHT, axes_for, legend_above, next_look, percent
+from vilu_sdk.evaluation.metrics import false_positive_rate
+from vilu_sdk.evaluation.risk_coverage import count_accepted
+
+
+class ROCDisplay(ScoreDisplay):
+    """ROC curve of accepting predictions, with the point where 95 % of the right ones are accepted.
+
+    Right predictions are the positives, as in the ViLU paper: a threshold accepts some of the right
+    predictions and, by mistake, some of the wrong ones.
+
+    Parameters
+    ----------
+    wrong_accepted, right_accepted : ndarray of shape (T,)
+        Share of the wrong and of the right predictions accepted at each threshold, as fractions.
+    auc : float
+        Area under the curve.
+    fpr95 : float
+        Share of the wrong predictions accepted when 95 % of the right ones are, see `fpr95`.
+    name : str, optional
+        For the legend.
+
+    Attributes
+    ----------
+    line_, point_ : matplotlib Line2D
+        The curve and the point at 95 %.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> display = ROCDisplay.from_scores([0.1, 0.2, 0.7, 0.4], [0, 0, 1, 0], name="MCM")
+    >>> display.auc, display.fpr95
+    (1.0, 0.0)
+    """
+
+    def __init__(
+        self,
+        *,
+        wrong_accepted: FloatVector,
+        right_accepted: FloatVector,
+        auc: float,
+        fpr95: float,
+        name: str | None = None,
+    ) -> None:
+        self.wrong_accepted = wrong_accepted
+        self.right_accepted = right_accepted
+        self.auc = auc
+        self.fpr95 = fpr95
+        self.name = name
+
+    @classmethod
+    def from_scores(
+        cls,
+        uncertainty: ArrayLike,
+        failure: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Draw the curve of given scores.
+
+        Parameters
+        ----------
+        uncertainty, failure : array-like of shape (N,)
+            As in `failure_metrics`.
+        name : str, optional
+            For the legend.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        **line
+            Of the curve, for `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        ROCDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `failure_metrics`; also if all predictions are right or all are wrong.
+        """
+        u, y = check_scores(uncertainty, failure)
+        if y.all() or not y.any():
+            raise ValueError(
+                f"failure is the same in all {len(y)} rows; a ROC curve needs right and wrong predictions."
+            )
+        counts = count_accepted(u, y)
+        rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
+        wrong, right = errors / errors[-1], (rows - errors) / (rows[-1] - errors[-1])
+        auc = float(np.sum(np.diff(wrong) * (right[1:] + right[:-1])) / 2)
+        display = cls(
+            wrong_accepted=wrong,
+            right_accepted=right,
+            auc=auc,
+            fpr95=false_positive_rate(counts, "official"),
+            name=name,
+        )
+        return display.plot(ax, **line)
+
+    @classmethod
+    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+        return cls.from_scores(answers.decision, answers.failure, **options)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
+        """Draw, onto other curves too.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        name : str, optional
+            For the legend, instead of `self.name`.
+        **line
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(ax, 2.6)
+        look = next_look(ax)
+        if not ax.lines:
+            ax.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.8, zorder=1)
+            ax.axhline(0.95, color=LIGHT, linewidth=0.8, linestyle=":", zorder=1)
+        label = label_with(name or self.name, f"AUC {100 * self.auc:.1f}, FPR95 {100 * self.fpr95:.1f} %")
+        style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5, "label": label} | line
+        (self.line_,) = ax.plot(self.wrong_accepted, self.right_accepted, **style)
+        (self.point_,) = ax.plot(
+            self.fpr95, 0.95, color=self.line_.get_color(), marker=look.marker, markersize=5, zorder=3
+        )
+        ax.set(xlabel="wrong predictions accepted (%)", ylabel="right predictions accepted (%)")
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        percent(ax.xaxis, ax.yaxis)
+        legend_above(ax)
+        return self._drawn(ax)

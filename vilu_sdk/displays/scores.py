@@ -1,0 +1,314 @@
+"""The uncertainties themselves: their distribution, and whether they are the probabilities they claim."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
+
+from vilu_sdk.calibration import expected_calibration_error
+from vilu_sdk.checks import FloatVector, check_probabilities, check_scores
+from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
+from vilu_sdk.displays._style import LIGHT, RIGHT, WRONG, axes_for, legend_above, next_look, percent
+
+PROBABILITY = "probability of failure (%)"
+
+
+class ScoreDistributionDisplay(ScoreDisplay):
+    """How the uncertainty is distributed over right and over wrong predictions.
+
+    The less both overlap, the better the scorer. Each histogram sums to 100 %.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (B + 1,)
+        Of the bins.
+    right, wrong : ndarray of shape (B,)
+        Share of the right and of the wrong predictions in each bin, as fractions; zeros if there are none.
+    xlabel : str
+        What the uncertainty is, with its unit.
+    name : str, optional
+        For the title.
+
+    Attributes
+    ----------
+    right_, wrong_ : matplotlib StepPatch
+        The histograms.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    References
+    ----------
+    Lafon et al., "ViLU: learning vision-language uncertainties for failure prediction", ICCV 2025,
+    Figures 6, 9 and 10.
+
+    Examples
+    --------
+    >>> display = ScoreDistributionDisplay.from_scores([0.1, 0.3, 0.9], [0, 0, 1], bins=2)
+    >>> display.right.tolist(), display.wrong.tolist()
+    ([1.0, 0.0], [0.0, 1.0])
+    """
+
+    def __init__(
+        self,
+        *,
+        edges: FloatVector,
+        right: FloatVector,
+        wrong: FloatVector,
+        xlabel: str = "uncertainty",
+        name: str | None = None,
+    ) -> None:
+        self.edges = edges
+        self.right = right
+        self.wrong = wrong
+        self.xlabel = xlabel
+        self.name = name
+
+    @classmethod
+    def from_scores(
+        cls,
+        uncertainty: ArrayLike,
+        failure: ArrayLike,
+        *,
+        probability: bool = False,
+        bins: int = 25,
+        xlabel: str = "uncertainty",
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw the distributions of given scores.
+
+        Parameters
+        ----------
+        uncertainty, failure : array-like of shape (N,)
+            As in `failure_metrics`.
+        probability : bool, default=False
+            Read the uncertainty as the probability of failure: it lies in [0, 1], is shown in percent, and
+            the bins cover it all.
+        bins : int, default=25
+            Number of bins of equal width.
+        xlabel : str, default="uncertainty"
+            What the uncertainty is, if it is no probability.
+        name : str, optional
+            For the title.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+
+        Returns
+        -------
+        ScoreDistributionDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `failure_metrics`, or if `bins` is not a positive integer.
+        """
+        u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
+        if not isinstance(bins, int | np.integer) or bins < 1:
+            raise ValueError(f"bins must be a positive integer, got {bins!r}.")
+        edges = np.histogram_bin_edges(u, bins, (0, 1) if probability else None)
+
+        def share(values: FloatVector) -> FloatVector:
+            return np.histogram(values, edges)[0] / max(1, len(values))
+
+        display = cls(
+            edges=edges,
+            right=share(u[~y]),
+            wrong=share(u[y]),
+            xlabel=PROBABILITY if probability else xlabel,
+            name=name,
+        )
+        return display.plot(ax)
+
+    @classmethod
+    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+        if answers.probability is not None:
+            return cls.from_scores(answers.probability, answers.failure, probability=True, **options)
+        return cls.from_scores(
+            answers.decision, answers.failure, **{"xlabel": "log uncertainty (nats)"} | options
+        )
+
+    def plot(self, ax: Any = None, *, name: str | None = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure. Histograms of several scorers belong on several axes.
+        name : str, optional
+            For the title, instead of `self.name`.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(ax)
+        self.right_ = ax.stairs(
+            self.right, self.edges, fill=True, color=RIGHT, alpha=0.35, label="right predictions"
+        )
+        self.wrong_ = ax.stairs(
+            self.wrong, self.edges, color=WRONG, linewidth=1.5, hatch="////", label="wrong predictions"
+        )
+        # Hatches in full strength would hide what is behind them.
+        self.wrong_.set(facecolor="none", edgecolor=WRONG)
+        ax.set(xlabel=self.xlabel, ylabel="share of predictions (%)", xlim=(self.edges[0], self.edges[-1]))
+        ax.set_ylim(bottom=0)
+        percent(ax.yaxis, *([ax.xaxis] if self.xlabel == PROBABILITY else []))
+        legend_above(ax)
+        title = name or self.name
+        if title is not None:
+            # Inside the figure and above the legend, which has the place of a title.
+            ax.get_legend().set_title(title, prop={"size": ax.xaxis.label.get_size(), "weight": "bold"})
+        return self._drawn(ax)
+
+
+class ReliabilityDisplay(ScoreDisplay):
+    """How often predictions fail whose probability of failure is said to be so high.
+
+    On the diagonal an uncertainty can be taken at its word. Bins hold equally many predictions; bars are
+    95 % Clopper-Pearson intervals of the failure rate of a bin.
+
+    Parameters
+    ----------
+    said, observed : ndarray of shape (B,)
+        Mean uncertainty and failure rate of each bin, as fractions.
+    low, high : ndarray of shape (B,)
+        Ends of the interval of each failure rate.
+    ece : float
+        `expected_calibration_error` of all rows, with its own 15 bins of equal width.
+    name : str, optional
+        For the legend.
+
+    Attributes
+    ----------
+    errorbar_ : matplotlib ErrorbarContainer
+        The curve and its intervals.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> display = ReliabilityDisplay.from_scores([0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1], n_bins=1)
+    >>> display.said.tolist(), display.observed.tolist()
+    ([0.25], [0.25])
+    """
+
+    def __init__(
+        self,
+        *,
+        said: FloatVector,
+        observed: FloatVector,
+        low: FloatVector,
+        high: FloatVector,
+        ece: float,
+        name: str | None = None,
+    ) -> None:
+        self.said = said
+        self.observed = observed
+        self.low = low
+        self.high = high
+        self.ece = ece
+        self.name = name
+
+    @classmethod
+    def from_scores(
+        cls,
+        uncertainty: ArrayLike,
+        failure: ArrayLike,
+        *,
+        n_bins: int = 10,
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Draw the diagram of given probabilities.
+
+        Parameters
+        ----------
+        uncertainty : array-like of shape (N,)
+            Probabilities of failure, in [0, 1].
+        failure : array-like of shape (N,)
+            1 where the prediction is wrong.
+        n_bins : int, default=10
+            Number of bins; equal uncertainties share a bin, so there can be fewer.
+        name : str, optional
+            For the legend.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        **line
+            For `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        ReliabilityDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `expected_calibration_error`.
+        """
+        ece = expected_calibration_error(uncertainty, failure)
+        u, y = check_probabilities(uncertainty, failure)
+        if not isinstance(n_bins, int | np.integer) or n_bins < 1:
+            raise ValueError(f"n_bins must be a positive integer, got {n_bins!r}.")
+        edges = np.unique(np.quantile(u, np.arange(1, n_bins) / n_bins))
+        bins = np.searchsorted(edges, u, side="left")
+        counts = np.bincount(bins)
+        full = np.flatnonzero(counts)
+        n, wrong = counts[full], np.bincount(bins, y)[full]
+        low, high = interval(wrong, n)
+        display = cls(
+            said=np.bincount(bins, u)[full] / n, observed=wrong / n, low=low, high=high, ece=ece, name=name
+        )
+        return display.plot(ax, **line)
+
+    @classmethod
+    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+        if answers.probability is None:
+            raise ValueError(
+                f"The uncertainty of {options.get('name')} is no probability of failure, so there is nothing "
+                "to compare with failure rates: recalibrate it first."
+            )
+        return cls.from_scores(answers.probability, answers.failure, **options)
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
+        """Draw, onto other curves too.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        name : str, optional
+            For the legend, instead of `self.name`.
+        **line
+            For `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(ax, 2.6)
+        look = next_look(ax)
+        if not ax.lines:
+            ax.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.8, zorder=1)
+        style: dict[str, Any] = {**look._asdict(), "markersize": 4, "linewidth": 1.2, "elinewidth": 0.8}
+        style["label"] = label_with(name or self.name, f"ECE {100 * self.ece:.1f} %")
+        # Rounding must not make a bar negative.
+        bars = np.maximum(0, [self.observed - self.low, self.high - self.observed])
+        self.errorbar_ = ax.errorbar(self.said, self.observed, yerr=bars, **style | line)
+        ax.set(xlabel=f"uncertainty: {PROBABILITY}", ylabel="observed failures (%)")
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        percent(ax.xaxis, ax.yaxis)
+        legend_above(ax)
+        return self._drawn(ax)
+
+
+def interval(
+    wrong: NDArray[Any], n: NDArray[Any], confidence: float = 0.95
+) -> tuple[FloatVector, FloatVector]:
+    """Return the two-sided Clopper-Pearson interval of rates `wrong / n`."""
+    tail = (1 - confidence) / 2
+    with np.errstate(invalid="ignore"):
+        low = np.where(wrong > 0, beta.ppf(tail, wrong, n - wrong + 1), 0.0)
+        high = np.where(wrong < n, beta.ppf(1 - tail, wrong + 1, n - wrong), 1.0)
+    return low, high

@@ -1,0 +1,322 @@
+"""AUC against what one can vary: the number of labels, the number of candidates."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
+from sklearn.utils import check_random_state
+
+from vilu_sdk.displays._base import Display, pool
+from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
+from vilu_sdk.evaluation.metrics import failure_metrics
+from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
+from vilu_sdk.progress import track
+
+RandomState = int | np.random.RandomState | None
+
+
+class SweepDisplay(Display):
+    """AUC over a number that varies: the mean of some draws, and one standard deviation around it.
+
+    Parameters
+    ----------
+    sizes : array-like of shape (S,)
+        The numbers, above 0.
+    auc : array-like of shape (S, R)
+        AUC of each draw, as a fraction; NaN where there is none.
+    name : str, optional
+        For the legend.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The mean. A scorer that the number does not touch is a line without markers.
+    band_ : matplotlib PolyCollection or None
+        The spread, if there is any.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> display = LearningCurveDisplay(sizes=[10, 100], auc=[[0.7, 0.8], [0.9, 0.9]], name="ViLU").plot()
+    >>> display.line_.get_ydata().round(2).tolist()
+    [0.75, 0.9]
+    """
+
+    xlabel: str
+
+    def __init__(self, *, sizes: ArrayLike, auc: ArrayLike, name: str | None = None) -> None:
+        self.sizes = np.asarray(sizes)
+        self.auc = np.asarray(auc, dtype=np.float64)
+        if self.auc.ndim != 2 or self.sizes.shape != self.auc.shape[:1]:
+            raise ValueError(
+                f"auc must have a row for each of the sizes and a column for each draw, got shape "
+                f"{self.auc.shape} for sizes of shape {self.sizes.shape}."
+            )
+        self.name = name
+
+    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
+        """Draw, onto other curves too.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        name : str, optional
+            For the legend, instead of `self.name`.
+        **line
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        self
+        """
+        from matplotlib.ticker import NullLocator
+
+        ax = axes_for(ax)
+        look = next_look(ax)
+        known = np.isfinite(self.auc).any(axis=1)
+        sizes, auc = self.sizes[known], self.auc[known]
+        mean, spread = np.nanmean(auc, axis=1), np.nanstd(auc, axis=1)
+        style = {
+            **look._asdict(),
+            "markersize": 4,
+            "linewidth": 1.3,
+            "label": shorten(name or self.name or ""),
+        }
+        style |= line
+        if np.ptp(mean) == 0:
+            style["marker"] = "none"
+        (self.line_,) = ax.plot(sizes, mean, **style)
+        self.band_ = None
+        if spread.any():
+            colour = self.line_.get_color()
+            self.band_ = ax.fill_between(
+                sizes, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0
+            )
+        ax.set(xscale="log", xlabel=self.xlabel, ylabel="AUC (%)")
+        # Curves that were drawn before have their own sizes.
+        ticks = np.unique(np.concatenate([line.get_xdata() for line in ax.lines]))
+        ax.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        percent(ax.yaxis)
+        legend_above(ax)
+        return self._drawn(ax)
+
+
+class LearningCurveDisplay(SweepDisplay):
+    """AUC against the number of labels that a scorer learns from, as in the ViLU paper's Figure 5.
+
+    Parameters, attributes and `plot` are those of `SweepDisplay`.
+    """
+
+    xlabel = "labelled images"
+
+    @classmethod
+    def from_estimator(
+        cls,
+        scorer: FailureScorer,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        test: Sequence[Any],
+        sizes: Sequence[int] | None = None,
+        n_draws: int = 3,
+        random_state: RandomState = 0,
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Fit clones on more and more of the images, score the same test images, and draw.
+
+        A scorer that does not learn is scored once, and drawn as a level line.
+
+        Parameters
+        ----------
+        scorer : scorer
+            It is cloned, never changed.
+        z_img, z_txt, labels : array-like of shape (N, d), (K, d) and (N,)
+            As in `compare`; in a caption task without labels.
+        test : tuple (z_img, z_txt, labels) or (z_img, z_txt)
+            The rows to score, as in `compare`.
+        sizes : sequence of int, optional
+            Numbers of images to fit; by default five from 1/16 of them to all, doubling.
+        n_draws : int, default=3
+            How many random orders of the images to take. Within an order the images of a size are among
+            those of the next.
+        random_state : int, RandomState instance or None, default=0
+            Of the orders.
+        name : str, optional
+            For the legend, by default the scorer's class.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        **line
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        LearningCurveDisplay
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `compare`, or if a size or `n_draws` is out of range.
+
+        Warns
+        -----
+        FitFailedWarning
+            If the scorer cannot learn from a draw, which then does not count.
+        """
+        random = check_random_state(random_state)
+        problem = check_problem(z_img, z_txt, labels, None)
+        z_img_test, z_txt_test, labels_test = (*test, None)[:3]
+        held = check_problem(z_img_test, z_txt_test, labels_test, None)
+        n = len(problem.images)
+        sizes = _check_sizes(sizes, [max(2, n >> shift) for shift in (4, 3, 2, 1, 0)], 2, n)
+        orders = [random.permutation(n) for _ in range(_check_draws(n_draws))]
+        failure = zero_shot_failures(scorer, held)
+
+        def draw(size: int, order: NDArray[np.int64]) -> float:
+            # Sorted, because the order of the rows says nothing and files are read in order.
+            fitted = clone(scorer).fit(*problem.take(np.sort(order[:size])))
+            return auc_of(fitted, held, failure)
+
+        if getattr(scorer, "learns", True):
+            auc = _sweep(draw, sizes, orders, "learning curve")
+        else:
+            auc = np.full((len(sizes), 1), auc_of(scorer, held, failure))
+        name = type(scorer).__name__ if name is None else name
+        return cls(sizes=sizes, auc=auc, name=name).plot(ax, **line)
+
+
+class CandidatesDisplay(SweepDisplay):
+    """AUC against the number of candidates to choose from, as in the ViLU paper's Figure 4.
+
+    Parameters, attributes and `plot` are those of `SweepDisplay`.
+    """
+
+    xlabel = "candidates"
+
+    @classmethod
+    def from_estimator(
+        cls,
+        scorer: FailureScorer,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        sizes: Sequence[int] | None = None,
+        n_draws: int = 3,
+        random_state: RandomState = 0,
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Score with fewer and more candidates, and draw.
+
+        With labels, some of the classes are drawn, and their images scored among them. Without labels, a
+        caption task, images are shuffled and put in batches, and the captions of a batch are the candidates.
+
+        Parameters
+        ----------
+        scorer : scorer
+            Fitted, if it is one that learns.
+        z_img, z_txt, labels : array-like of shape (N, d), (K, d) and (N,)
+            As in `evaluate`.
+        sizes : sequence of int, optional
+            Numbers of candidates; by default five up to all, doubling.
+        n_draws : int, default=3
+            How many random draws of candidates.
+        random_state : int, RandomState instance or None, default=0
+            Of the draws.
+        name : str, optional
+            For the legend, by default the scorer's class.
+        ax : matplotlib Axes, optional
+            By default those of a new figure.
+        **line
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        CandidatesDisplay
+
+        Raises
+        ------
+        ValueError, TypeError, sklearn.exceptions.NotFittedError
+            As in `evaluate`, or if a size or `n_draws` is out of range.
+
+        Warns
+        -----
+        FitFailedWarning
+            If the scorer cannot score a number of candidates, which is then left out.
+        """
+        random = check_random_state(random_state)
+        problem = check_problem(z_img, z_txt, labels, None)
+        k = len(problem.text)
+        sizes = _check_sizes(sizes, [max(2, k >> shift) for shift in (4, 3, 2, 1, 0)], 2, k)
+        orders = [random.permutation(k) for _ in range(_check_draws(n_draws))]
+
+        def draw(size: int, order: NDArray[np.int64]) -> float:
+            if problem.labels is None:
+                part = check_problem(problem.images[order], problem.text[order], None, size)
+            else:
+                place = np.full(k, -1)
+                place[order[:size]] = np.arange(size)
+                rows = np.flatnonzero(place[problem.labels] >= 0)
+                if not len(rows):
+                    return math.nan
+                part = check_problem(
+                    problem.images[rows], problem.text[order[:size]], place[problem.labels[rows]], None
+                )
+            return auc_of(scorer, part, zero_shot_failures(scorer, part))
+
+        name = type(scorer).__name__ if name is None else name
+        return cls(sizes=sizes, auc=_sweep(draw, sizes, orders, "candidates"), name=name).plot(ax, **line)
+
+
+def auc_of(scorer: FailureScorer, problem: Problem, failure: NDArray[np.bool_]) -> float:
+    """Return the AUC, NaN if all predictions are right or all are wrong."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        return failure_metrics(pool(scorer.decision_function, problem), failure)["auc"]
+
+
+def _sweep(
+    draw: Callable[[int, NDArray[np.int64]], float],
+    sizes: Sequence[int],
+    orders: Sequence[NDArray[np.int64]],
+    what: str,
+) -> NDArray[np.float64]:
+    """Return the AUC of every size and order."""
+    auc = np.full((len(sizes), len(orders)), math.nan)
+    for row, column in track(list(np.ndindex(auc.shape)), what):
+        try:
+            auc[row, column] = draw(sizes[row], orders[column])
+        except (ValueError, NotImplementedError) as error:
+            warnings.warn(f"no AUC with {sizes[row]}: {error}", FitFailedWarning, stacklevel=3)
+    return auc
+
+
+def _check_sizes(sizes: Any, default: list[int], least: int, most: int) -> list[int]:
+    """Return the sizes, distinct and increasing."""
+    wanted = np.unique(default if sizes is None else np.asarray(sizes))
+    if wanted.dtype.kind not in "iu" or not len(wanted) or wanted[0] < least or wanted[-1] > most:
+        raise ValueError(f"sizes must be integers from {least} to {most}, got {sizes!r}.")
+    return [int(size) for size in wanted]
+
+
+def _check_draws(n_draws: Any) -> int:
+    if not isinstance(n_draws, int | np.integer) or n_draws < 1:
+        raise ValueError(f"n_draws must be a positive integer, got {n_draws!r}.")
+    return int(n_draws)

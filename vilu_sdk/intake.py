@@ -7,12 +7,16 @@ caller changed it), with rows of norm 1 unless a method asks for the raw ones.
 import mmap
 import numbers
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from vilu_sdk.shards import Shards
 
 # Elements of the largest intermediate array of a chunk: 16 MB in float32, which stays near the caches.
 CHUNK_ELEMENTS = 1 << 22
@@ -26,8 +30,8 @@ class Rows:
     Parameters
     ----------
     source : array-like of shape (n, d)
-        A numpy array (memory-mapped ones are never loaded whole), a torch tensor of any dtype and
-        device, or nested sequences.
+        A numpy array (memory-mapped ones are never loaded whole), what `open_embeddings` returns, a torch
+        tensor of any dtype and device, or nested sequences.
     name : str
         The argument's name, for the errors.
     d : int, optional
@@ -45,7 +49,7 @@ class Rows:
     """
 
     def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
-        if not isinstance(source, Tensor):
+        if not isinstance(source, Tensor | Shards):
             try:
                 source = np.asanyarray(source)
             except ValueError as error:
@@ -88,9 +92,14 @@ class Rows:
         else:
             index = index.numpy() if isinstance(index, Tensor) else index
             target = np.float64 if dtype == torch.float64 else np.float32
-            with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported with its row below
-                rows = torch.from_numpy(np.array(self.source[index], dtype=target))
-            _release_pages(self.source)
+            values = self.source[index]
+            if values.dtype == np.float16:  # torch widens it several times as fast as numpy
+                rows = torch.from_numpy(np.array(values)).to(dtype)
+            else:
+                with np.errstate(over="ignore"):  # an overflow becomes inf, reported with its row below
+                    rows = torch.from_numpy(np.array(values, dtype=target))
+            if isinstance(self.source, np.ndarray):
+                _release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
         if not torch.isfinite(norms).all():
             row = self._row_number(index, ~torch.isfinite(norms))
@@ -116,35 +125,92 @@ class Rows:
         for index in self.slices(width):
             yield index, self.read(index)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the rows are read from files, in which consecutive ones come at a fraction of the cost."""
+        return isinstance(self.source, Shards) or (
+            isinstance(self.source, np.ndarray) and _memory_map(self.source)[0] is not None
+        )
+
+    def blocks(self, size: int) -> list[slice]:
+        """Cut the rows into blocks of about `size` that are read at little cost each."""
+        if isinstance(self.source, Shards):
+            return self.source.blocks(size)
+        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+    def load(self, parts: list[slice] | None = None) -> "Rows":
+        """Return the rows of some slices (all by default), checked, normalised and in memory."""
+        parts = [slice(0, len(self))] if parts is None else parts
+        rows = torch.empty(sum(part.stop - part.start for part in parts), self.d)
+        step, done = max(1, CHUNK_ELEMENTS // self.d), 0
+        for part in parts:
+            for start in range(part.start, part.stop, step):
+                stop = min(start + step, part.stop)
+                rows[done : done + stop - start] = self.read(slice(start, stop))
+                done += stop - start
+        return Rows(rows, self.name, normalise=False)
+
     def _row_number(self, index: slice | np.ndarray | Tensor, bad: Tensor) -> int:
         return int(np.arange(len(self))[index][bad.numpy()][0])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Folder in which a long fit keeps its state, and the settings, as JSON, of the fit it belongs to."""
+
+    folder: Path
+    settings: Any
 
 
 @dataclass(frozen=True)
 class Task:
     """What `fit` was given: images, candidates and one kind of supervision.
 
-    `labels` (n,) when the true classes are known, `correct` (n,) when only right or wrong is known;
-    neither in a caption task, where row i pairs with candidate i.
+    `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
+    classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
+    row i pairs with candidate i.
     """
 
     images: Rows
-    text: Tensor
+    texts: Rows
     labels: Tensor | None
     correct: Tensor | None
+    checkpoint: Checkpoint | None = None
 
     @property
     def is_caption(self) -> bool:
         """Whether images and candidates are pairs."""
         return self.labels is None and self.correct is None
 
+    @cached_property
+    def text(self) -> Tensor:
+        """All candidates at once, (K, d): for class sets, and what compares an image with every caption."""
+        return self.texts.read()
+
     def batch(self, rows: slice | Tensor) -> "Batch":
         """Read some rows; in a caption task their captions are the candidates."""
         z = self.images.read(rows)
         if self.is_caption:
-            return Batch(z, self.text[rows], torch.arange(len(z)), None, tie_is_right=True)
+            return Batch(z, self.texts.read(rows), torch.arange(len(z)), None, tie_is_right=True)
         labels = None if self.labels is None else self.labels[rows]
         return Batch(z, self.text, labels, None if self.correct is None else self.correct[rows])
+
+    def load(self, parts: list[slice]) -> "Task":
+        """Return the rows of some slices as a task of its own, in memory."""
+        rows = torch.cat([torch.arange(part.start, part.stop) for part in parts])
+        return replace(
+            self,
+            images=self.images.load(parts),
+            texts=self.texts.load(parts) if self.is_caption else self.texts,
+            labels=None if self.labels is None else self.labels[rows],
+            correct=None if self.correct is None else self.correct[rows],
+        )
+
+    def check_rows(self) -> None:
+        """Read all rows, so that bad ones are reported."""
+        for rows in (self.images, self.texts):
+            for _ in rows.chunks():
+                pass
 
 
 @dataclass(frozen=True)
@@ -172,18 +238,19 @@ class Batch:
 def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
     """Check the arguments of `fit` together."""
     images = Rows(z_img, "z_img")
-    text = candidates(z_txt, images.d, name="z_txt")
+    texts = Rows(z_txt, "z_txt", d=images.d)
     if labels is not None and correct is not None:
         raise ValueError("labels and correct were both given; labels say more, so pass labels alone.")
-    if labels is None and correct is None and len(images) != len(text):
+    if labels is None and correct is None and len(images) != len(texts):
         raise ValueError(
             f"without labels, image i pairs with caption i, but z_img has {len(images)} rows and z_txt "
-            f"{len(text)}; pass labels (or correct) for a class set, or as many captions as images."
+            f"{len(texts)}; pass labels (or correct) for a class set, or as many captions as images."
         )
+    is_caption = labels is None and correct is None
     return Task(
         images,
-        text,
-        None if labels is None else check_labels(labels, len(images), len(text)),
+        texts if is_caption else texts.load(),
+        None if labels is None else check_labels(labels, len(images), len(texts)),
         None if correct is None else check_correct(correct, len(images)),
     )
 
@@ -261,11 +328,17 @@ def _check_real(source: Tensor | np.ndarray, name: str) -> None:
 
 def _release_pages(array: np.ndarray) -> None:
     """Give back the pages a memory map has read, so that a scan of it does not stay resident."""
+    pages, mode = _memory_map(array)
+    # A copy-on-write map ("c") keeps the caller's changes in those very pages.
+    if pages is not None and mode in ("r", "r+", "w+") and hasattr(pages, "madvise"):
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
+def _memory_map(array: np.ndarray) -> tuple[mmap.mmap | None, str | None]:
+    """Return the map that an array is a view of, and its mode."""
     mode = None
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):
         mode = getattr(base, "mode", mode)
         base = getattr(base, "base", None)
-    # A copy-on-write map ("c") keeps the caller's changes in those very pages.
-    if base is not None and mode in ("r", "r+", "w+") and hasattr(base, "madvise"):
-        base.madvise(mmap.MADV_DONTNEED)
+    return base, mode

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from vilu_sdk.intake import Rows, Task, check_task, positive, require_candidates
+from vilu_sdk.intake import Task, check_task, positive, require_candidates
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._exact_inputs import activations, raw_embeddings, squared_weights
@@ -287,8 +287,8 @@ class BayesVLMScorer(Scorer):
         return np.asarray(expit(decision))
 
     def _learn(self, task: Task) -> None:
-        texts = Rows(task.text, "z_txt")
-        factors = self._estimate(Encoder(task.images, task.images), Encoder(texts, texts), task)
+        texts = Encoder(task.texts, task.texts)
+        factors = self._estimate(Encoder(task.images, task.images), texts, task)
         # The virtual weights are the identity, ‖I‖² = d.
         self._set_posterior(factors, (float(task.images.d), float(task.images.d)))
 

@@ -229,7 +229,7 @@ class ViLUEstimator(Scorer):
     def _learn(self, task: Task) -> None:
         scale, generator = positive(self.logit_scale, "logit_scale"), seeded(self.random_state)
         if self.recipe == "auto":
-            require_candidates(len(task.text), "ViLUEstimator")
+            require_candidates(len(task.texts), "ViLUEstimator")
             self.model_ = learn_auto(task, scale, generator)
             return
         recipe = PaperRecipe() if self.recipe == "paper" else self.recipe

@@ -118,12 +118,10 @@ class CaptionModel(LogLinearModel):
         return replace(self, sources=replace(self.sources, bank=bank))
 
 
-def learn_captions(
-    images: Rows, text: Tensor, logit_scale: float, generator: torch.Generator
-) -> CaptionModel:
+def learn_captions(images: Rows, texts: Rows, logit_scale: float, generator: torch.Generator) -> CaptionModel:
     """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
     rows = torch.randperm(len(images), generator=generator)[:MAX_PAIRS]
-    x, text = images.read(rows), text[rows]
+    x, text = images.read(rows), texts.read(rows)
     held_out = []
     for held in torch.arange(len(rows)).chunk(FOLDS):
         rest = torch.ones(len(rows), dtype=torch.bool)

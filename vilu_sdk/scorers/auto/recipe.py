@@ -29,7 +29,7 @@ def learn_auto(
     if n < MIN_PAIRS:
         _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
-    return learn_captions(task.images, task.text, logit_scale, generator)
+    return learn_captions(task.images, task.texts, logit_scale, generator)
 
 
 def adapt_auto(

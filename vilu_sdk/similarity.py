@@ -140,7 +140,7 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     if whole < 8 * BLOCK:
         top, column = values.max(dim=1)
         return top, column
-    blocks = values[:, :whole].unflatten(1, (-1, BLOCK))
+    blocks = values[:, :whole].view(n, whole // BLOCK, BLOCK)
     top, best = blocks.amax(dim=2).max(dim=1)
     inside = blocks.gather(1, best[:, None, None].expand(n, 1, BLOCK))[:, 0]
     column = best * BLOCK + inside.argmax(dim=1)

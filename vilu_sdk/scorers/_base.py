@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk import similarity
-from vilu_sdk.intake import Rows, Task, candidates, check_task, require_candidates
+from vilu_sdk.intake import Rows, Task, candidates, check_task, positive, require_candidates
 from vilu_sdk.scorers._bound import BoundClassifier
 from vilu_sdk.scorers._persistence import Persistent
 
@@ -30,6 +31,8 @@ class Scorer(Persistent):
     learns: ClassVar[bool] = False
     #: Fewest candidates with which the score has a meaning.
     min_candidates: ClassVar[int] = 2
+    #: Whether it scores only the candidates of the fit, in their order, and so cannot learn from captions.
+    fixed_candidates: ClassVar[bool] = False
 
     def fit(
         self,
@@ -147,19 +150,20 @@ class Scorer(Persistent):
         images = Rows(z_img, "z_img")
         return similarity.top1(images, candidates(z_txt_set, images.d)).numpy()
 
-    def bind(self, z_txt_set: ArrayLike) -> BoundClassifier:
+    def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.
 
         Parameters
         ----------
-        z_txt_set : array-like of shape (K, d)
-            Candidate texts; row k is class k.
+        z_txt_set : array-like of shape (K, d) or None
+            Candidate texts; row k is class k. With None, `fit` takes class means of the images for texts:
+            failure prediction for any labelled features.
 
         Returns
         -------
         BoundClassifier
             For `GridSearchCV`, `cross_val_predict` and `Pipeline`; its score is the AUC of finding
-            wrong predictions. It scores at once where this scorer could.
+            wrong predictions. With texts it scores at once where this scorer could.
 
         Raises
         ------
@@ -174,10 +178,18 @@ class Scorer(Persistent):
         >>> bound.predict_uncertainty(np.array([[1.0, 0.9, 0.0]])).round(4)
         array([0.3226])
         """
+        if z_txt_set is None:
+            return BoundClassifier(self)
         candidates(z_txt_set)
         if isinstance(z_txt_set, Tensor):
             z_txt_set = z_txt_set.detach()  # scikit-learn copies parameters, which torch refuses in a graph
-        return BoundClassifier(self, z_txt_set)
+        bound = BoundClassifier(self, z_txt_set)
+        return bound._use_as_fitted() if self.__sklearn_is_fitted__() else bound
+
+    @property
+    def softmax_scale(self) -> float:
+        """What cosines are multiplied by for zero-shot class probabilities."""
+        return positive(self.logit_scale, "logit_scale")
 
     def _learn(self, task: Task) -> None:
         """Set the learned attributes; scorers that learn nothing only have bad rows reported."""
@@ -201,3 +213,9 @@ class Scorer(Persistent):
 
     def __sklearn_is_fitted__(self) -> bool:
         return not self.learns or hasattr(self, "n_features_in_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = self.learns
+        tags.target_tags.required = self.fixed_candidates
+        return tags

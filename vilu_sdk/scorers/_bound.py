@@ -1,15 +1,23 @@
 """A scorer and its candidates as one scikit-learn classifier over images."""
 
 import warnings
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import Tensor
 
-from vilu_sdk.intake import Rows, check_labels
+from vilu_sdk import similarity
+from vilu_sdk.intake import Rows, candidates, check_labels
+from vilu_sdk.scorers._class_means import class_means, leave_own_out
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers._base import Scorer
@@ -18,30 +26,38 @@ if TYPE_CHECKING:
 class BoundClassifier(ClassifierMixin, BaseEstimator):
     """Zero-shot classifier of images among fixed candidates, judged by how well it knows its failures.
 
-    Made by `Scorer.bind`. Classes are the row numbers of `z_txt_set`.
+    Made by `Scorer.bind`. Cross-validation slices X and y; the candidates are a parameter, and stay whole.
 
     Parameters
     ----------
     scorer : Scorer
-        Ranks the predictions. `fit` clones it; until then a scorer that is fitted, or learns nothing,
-        is used as it is.
-    z_txt_set : array-like of shape (K, d)
-        Candidate texts.
+        Tells which predictions are likely wrong. `fit` clones it.
+    z_txt_set : array-like of shape (K, d) or None
+        Candidate texts; classes are their row numbers. None takes the classes from y, and for the text
+        of a class the mean of its images.
 
     Attributes
     ----------
+    classes_ : ndarray of shape (K,)
+        ``arange(K)``, or the distinct values of y if there are no texts.
+    z_txt_set_ : array-like of shape (K, d)
+        The texts, or the class means of the unit images.
     scorer_ : Scorer
-        The fitted clone, after `fit`.
+        The fitted clone.
+    n_features_in_ : int
+        Width d of the embeddings.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the columns, if `fit` was given a data frame with names.
 
     Notes
     -----
-    `decision_function` means here what it means for every scorer, one uncertainty an image, and not
-    one value a class as for other classifiers. So ``cross_val_predict(..., method="decision_function")``
-    gives uncertainties out of fold, while scikit-learn's own metrics of class scores, "roc_auc" among
-    them, have no meaning for this classifier; accuracy has, but is the same for every scorer.
+    Predictions and class probabilities are the zero-shot ones for every scorer; what differs from scorer
+    to scorer is `predict_uncertainty`, which `score` judges.
 
-    With that method `cross_val_predict` renumbers the labels, so it fails unless every class occurs
-    in y. `fit`, `score` and the searches need no such thing.
+    Without texts, images are compared with class means by their cosines, so centre features that are not
+    embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
+    from are the same images, moved as if each had been left out of its class mean; see
+    ``docs/scikit-learn.md`` for what that is worth.
 
     Examples
     --------
@@ -59,14 +75,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     {'scorer__logit_scale': 1.0}
     """
 
-    def __init__(self, scorer: "Scorer", z_txt_set: ArrayLike) -> None:
+    classes_: NDArray[Any]
+    z_txt_set_: Any
+    scorer_: "Scorer"
+
+    def __init__(self, scorer: "Scorer", z_txt_set: ArrayLike | None = None) -> None:
         self.scorer = scorer
         self.z_txt_set = z_txt_set
-
-    @property
-    def classes_(self) -> NDArray[np.int64]:
-        """Row numbers of the candidates, (K,)."""
-        return np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit a clone of the scorer.
@@ -76,7 +91,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         X : array-like of shape (N, d)
             Image embeddings.
         y : array-like of shape (N,)
-            True classes, rows of `z_txt_set`. Not every class has to occur.
+            True classes: rows of `z_txt_set`, of which not every one has to occur, or any labels of at
+            least two classes if there are no texts.
 
         Returns
         -------
@@ -85,22 +101,35 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            As in `Scorer.fit`, where X is called z_img.
+            As in `Scorer.fit`, where X is called z_img; if there are no texts, also if y holds one class
+            or the images of a class have a mean of zero.
         """
-        check_labels(y, len(Rows(X, "X")), len(self.classes_), name="y")
-        self.scorer_ = clone(self.scorer).fit(X, self.z_txt_set, y)
+        X, y = map(np.asarray, validate_data(self, _to_numpy(X), _to_numpy(y), ensure_all_finite=False))
+        if self.z_txt_set is None:
+            check_classification_targets(y)
+            self.classes_, labels = np.unique(y, return_inverse=True)
+            self.z_txt_set_ = class_means(X, labels, self.classes_)
+            if self.scorer.learns:
+                X = leave_own_out(X, labels, self.z_txt_set_)
+        else:
+            self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
+            labels = check_labels(y, len(y), len(self.classes_), name="y").numpy()
+            self.z_txt_set_ = self.z_txt_set
+        self.scorer_ = clone(self.scorer).fit(X, self.z_txt_set_, labels)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Return the zero-shot predictions, (N,); the same for every scorer."""
-        return self._scorer.predict(X, self.z_txt_set)
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the zero-shot predictions, (N,) of `classes_`; the same for every scorer."""
+        images = self._check(X)
+        return np.asarray(self.classes_[self.scorer_.predict(images, self.z_txt_set_)])
 
     def predict_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return `Scorer.predict_uncertainty` for the candidates, (N,)."""
-        return self._scorer.predict_uncertainty(X, self.z_txt_set)
+        """Return `Scorer.predict_uncertainty` for the candidates, (N,), higher = more likely wrong."""
+        images = self._check(X)
+        return self.scorer_.predict_uncertainty(images, self.z_txt_set_)
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return `Scorer.decision_function` for the candidates: the ranking, unsaturated.
+    def rank_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Rank images by uncertainty, without saturation.
 
         Parameters
         ----------
@@ -110,9 +139,51 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (N,)
-            Higher = more likely wrong, for any number of classes.
+            `Scorer.decision_function` for the candidates, higher = more likely wrong.
         """
-        return self._scorer.decision_function(X, self.z_txt_set)
+        images = self._check(X)
+        return self.scorer_.decision_function(images, self.z_txt_set_)
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return class scores, as scikit-learn's classifiers do.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+
+        Returns
+        -------
+        ndarray of shape (N, K), or (N,) for two classes
+            Zero-shot logits; for two classes that of the second minus that of the first. Uncertainty is
+            `rank_uncertainty`.
+        """
+        images = Rows(self._check(X), "X")
+        # In float64, so that an image's value does not depend on the rows around it.
+        text = candidates(self.z_txt_set_, images.d).double()
+        logits = similarity.stream(images, len(text), lambda z: z.double() @ text.T).numpy()
+        logits *= self.scorer_.softmax_scale
+        return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the zero-shot class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+
+        Returns
+        -------
+        ndarray of shape (N, K)
+            Softmax of the cosines at the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
+            learned. One minus the largest is the uncertainty of MCM, with and without temperature; what
+            other scorers say is in `predict_uncertainty` alone.
+        """
+        logits = self.decision_function(X)
+        if logits.ndim == 1:
+            return np.stack([expit(-logits), expit(logits)], axis=1)
+        return np.asarray(softmax(logits, axis=1))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return how well uncertainty finds the wrong predictions.
@@ -132,12 +203,11 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         -------
         float
             The AUC of uncertainty against failure. 0.5, with an `UndefinedMetricWarning`, where all
-            predictions are right or all are wrong: failures depend on no parameter, so within such a
-            fold all candidates of a search get the same.
+            predictions are right or all are wrong: failures depend on no parameter of the scorer, so
+            within such a fold all candidates of a search get the same.
         """
-        labels = check_labels(y, len(Rows(X, "X")), len(self.classes_), name="y")
-        failure = self.predict(X) != labels.numpy()
-        decision = self.decision_function(X)
+        failure = self.find_failures(X, y)
+        ranking = self.rank_uncertainty(X)
         if failure.all() or not failure.any():
             warnings.warn(
                 f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so the AUC of "
@@ -146,16 +216,39 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
                 stacklevel=2,
             )
             return 0.5
-        return float(roc_auc_score(failure, decision, sample_weight=sample_weight))
+        return float(roc_auc_score(failure, ranking, sample_weight=sample_weight))
 
-    @property
-    def _scorer(self) -> "Scorer":
-        return self.scorer_ if hasattr(self, "scorer_") else self.scorer
+    def find_failures(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+        """Return where the prediction is wrong, (N,); labels y (N,) as in `fit`, or of unknown classes."""
+        predicted = self.predict(X)
+        y = _to_numpy(y)
+        if self.z_txt_set is not None:
+            check_labels(y, len(predicted), len(self.classes_), name="y")
+        return np.asarray(predicted != column_or_1d(y))
 
-    @property
-    def n_features_in_(self) -> int:
-        """Width d of the embeddings."""
-        return Rows(self.z_txt_set, "z_txt_set").d
+    def _check(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        X = _to_numpy(X)
+        if self.scorer_ is self.scorer:  # bound after its fit, which no column names were part of
+            X = np.asarray(X)
+        return np.asarray(validate_data(self, X, reset=False, ensure_all_finite=False))
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return bool(self._scorer.__sklearn_is_fitted__())
+    def _use_as_fitted(self) -> Self:
+        """Score with the scorer as it is."""
+        text = candidates(self.z_txt_set)
+        self.scorer_, self.z_txt_set_ = self.scorer, self.z_txt_set
+        self.classes_, self.n_features_in_ = np.arange(len(text)), text.shape[1]
+        return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = not hasattr(self, "scorer_")
+        return tags
+
+
+def _to_numpy(values: Any) -> Any:
+    """Give scikit-learn's checks an array where torch has one that numpy cannot read."""
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

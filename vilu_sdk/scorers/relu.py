@@ -66,6 +66,7 @@ class RelUScorer(Scorer):
 
     is_probability = False
     learns = True
+    fixed_candidates = True
 
     def __init__(self, *, logit_scale: float = 100.0, lam: float = 0.15, temperature: float = 0.5) -> None:
         self.logit_scale = logit_scale
@@ -86,7 +87,7 @@ class RelUScorer(Scorer):
         for rows in track(task.images.slices(k), "fitting Rel-U"):
             batch = task.batch(rows)
             cosines = batch.z @ batch.text.T
-            p = Posterior(self._scale * cosines).probabilities.double()
+            p = Posterior(self.softmax_scale * cosines).probabilities.double()
             right = batch.right(cosines)
             for side in (0, 1):
                 chosen = p[right == side]
@@ -113,7 +114,7 @@ class RelUScorer(Scorer):
                 f"RelUScorer was fitted with {k} classes but z_txt_set has {len(text)}; pass the classes of "
                 "the fit in their order."
             )
-        scale, distance = self._scale, self.distance_
+        scale, distance = self.softmax_scale, self.distance_
         uniform = torch.tensor(1 / (k * (k - 1)), dtype=torch.float64).sqrt().log()
         tiny = torch.finfo(distance.dtype).tiny
 
@@ -131,5 +132,6 @@ class RelUScorer(Scorer):
         return decide
 
     @property
-    def _scale(self) -> float:
-        return positive(self.logit_scale, "logit_scale") / positive(self.temperature, "temperature")
+    def softmax_scale(self) -> float:
+        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        return super().softmax_scale / positive(self.temperature, "temperature")

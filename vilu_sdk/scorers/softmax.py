@@ -44,7 +44,7 @@ class MCMScorer(Scorer):
         self.logit_scale = logit_scale
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = positive(self.logit_scale, "logit_scale")
+        scale = self.softmax_scale
         return lambda z: Posterior(scale * (z @ text.T)).log_odds
 
 
@@ -81,7 +81,7 @@ class EntropyScorer(Scorer):
         self.normalise = normalise
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = positive(self.logit_scale, "logit_scale")
+        scale = self.softmax_scale
         shift = float(np.log(np.log(len(text)))) if self.normalise else 0.0
         return lambda z: Posterior(scale * (z @ text.T)).log_entropy - shift
 
@@ -135,7 +135,7 @@ class DoctorScorer(Scorer):
         self.temperature = temperature
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = positive(self.logit_scale, "logit_scale") / positive(self.temperature, "temperature")
+        scale = self.softmax_scale
         if self.variant not in ("alpha", "beta"):
             raise ValueError(f"variant must be 'alpha' or 'beta', got {self.variant!r}.")
 
@@ -148,3 +148,8 @@ class DoctorScorer(Scorer):
             return log_impurity - torch.log1p(-torch.exp(log_impurity))
 
         return decide
+
+    @property
+    def softmax_scale(self) -> float:
+        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        return super().softmax_scale / positive(self.temperature, "temperature")

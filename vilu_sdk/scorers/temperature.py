@@ -78,8 +78,13 @@ class TemperatureScaledMCMScorer(Scorer):
         self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = positive(self.logit_scale, "logit_scale") * self.multiplier_
+        scale = self.softmax_scale
         return lambda z: Posterior(scale * (z @ text.T)).log_odds
+
+    @property
+    def softmax_scale(self) -> float:
+        """What cosines are multiplied by for class probabilities: the logit scale times the multiplier."""
+        return super().softmax_scale * self.multiplier_
 
 
 def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_hub import server as server
 
 from vilu_sdk.datasets import DigitsVLM, load_digits_vlm
 

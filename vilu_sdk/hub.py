@@ -1,145 +1,30 @@
-"""Files and names: one JSON and one safetensors file a folder, written atomically, and Hub transfers.
+"""Which folder a name means, and transfers to and from the Hugging Face Hub."""
 
-Nothing here knows a scorer, and nothing here unpickles: settings are JSON, arrays are safetensors.
-"""
-
-import hashlib
-import json
+import difflib
 import os
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
-from torch import Tensor
-
 from vilu_sdk import progress
+from vilu_sdk.storage import CONFIG_FILE, README_FILE, TENSORS_FILE, version
 
-CONFIG_FILE = "config.json"
-TENSORS_FILE = "model.safetensors"
-#: What this version writes and the newest that it reads.
-FORMAT_VERSION = 1
-#: Age at which a temporary file can no longer belong to a save under way.
-LEFTOVER_SECONDS = 3600
-#: Where a bare name such as "clip-b32-imagenet" is looked for on the Hub.
-DEFAULT_NAMESPACE = "vilu-sdk"
+#: Folder of the heads that come with the package, each a folder of its own.
+PRETRAINED = Path(__file__).parent / "pretrained"
+#: Short names of Hub repositories: name -> (repository, commit that the name is pinned to).
+ALIASES: dict[str, tuple[str, str]] = {}
 
 
-def write_folder(
-    folder: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
-    """Write settings and arrays into a folder, whole or not at all.
-
-    The configuration records the checksum of its tensors, and both files are complete on the disk
-    before the first of them changes its name. Replacing the configuration is the moment of the
-    switch: a crash before it leaves the old pair, a crash after it leaves the new configuration, whose
-    tensors `read_folder` then finds under their temporary name. A killed write can leave such a hidden
-    file behind; it is never mistaken for another save, and a save an hour later removes it.
-
-    Parameters
-    ----------
-    folder : path-like
-        Made if it does not exist.
-    config : mapping
-        JSON-able settings.
-    tensors : mapping of str to Tensor
-        Contiguous tensors on the CPU that share no memory.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written; what it held is unchanged.
-    ValueError
-        If the settings hold a NaN or infinite number.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    data = safetensors.torch.save(dict(tensors), metadata={"format": "pt"})
-    header = {
-        "format_version": FORMAT_VERSION,
-        "vilu_sdk_version": _version(),
-        "tensors_sha256": hashlib.sha256(data).hexdigest(),
-    }
-    text = json.dumps(header | dict(config), indent=2, allow_nan=False) + "\n"
-    pending: list[Path] = []
-    try:
-        pending.append(_write_beside(folder / TENSORS_FILE, data))
-        pending.append(_write_beside(folder / CONFIG_FILE, text.encode()))
-        _sync_names(folder)
-        os.replace(pending[1], folder / CONFIG_FILE)
-    except BaseException:
-        for path in pending:
-            path.unlink(missing_ok=True)
-        raise
-    _sync_names(folder)  # or a power failure could keep the second new name and lose the first
-    os.replace(pending[0], folder / TENSORS_FILE)
-    _sync_names(folder)
-    for path in _temporary(folder):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-                path.unlink()
-
-
-def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read what `write_folder` wrote, and verify that the two files belong together.
-
-    Parameters
-    ----------
-    folder : path-like
-        An existing folder.
+def bundled_heads() -> dict[str, Path]:
+    """Return the heads that come with the package, by name.
 
     Returns
     -------
-    config : dict
-        The settings, as given to `write_folder`.
-    tensors : dict of str to Tensor
-        On the CPU.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one of the two files is missing.
-    ValueError
-        If a newer version of the format was used, if the configuration is not what `write_folder`
-        writes, or if the tensors are damaged or of another save.
+    dict of str to Path
+        Name -> folder. Only these names are looked up, so none can lead out of the package.
     """
-    folder = Path(folder)
-    text = _read(folder, CONFIG_FILE)
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise ValueError(
-            f"{folder / CONFIG_FILE} is not valid JSON ({error}); save the scorer again."
-        ) from error
-    version = config.pop("format_version", None) if isinstance(config, dict) else None
-    if not isinstance(version, int):
-        raise ValueError(
-            f"{folder / CONFIG_FILE} has no format_version, so it is not the configuration of a scorer; "
-            "pass a folder written by save_pretrained."
-        )
-    writer = config.pop("vilu_sdk_version", "unknown")
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"{folder} was written by vilu-sdk {writer} in format {version}, but this version, {_version()}, "
-            f"reads formats up to {FORMAT_VERSION}; upgrade vilu-sdk."
-        )
-    checksum = config.pop("tensors_sha256", None)
-    data = _matching_tensors(folder, checksum)
-    if data is None:
-        if _read(folder, CONFIG_FILE) != text:
-            return read_folder(folder)  # someone saved while we were reading
-        raise ValueError(
-            f"{folder / TENSORS_FILE} is damaged or belongs to another save: its checksum is not the one in "
-            f"{CONFIG_FILE}; download or save the scorer again."
-        )
-    try:
-        return config, safetensors.torch.load(data)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{folder / TENSORS_FILE} is not a safetensors file ({error}).") from error
+    return {file.parent.name: file.parent for file in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
 
 
 def find_folder(
@@ -156,10 +41,11 @@ def find_folder(
     Parameters
     ----------
     name_or_path : str or path-like
-        An existing folder; else a Hub repository ``owner/name``; a bare ``name`` is a repository of
-        this project, ``vilu-sdk/name``.
+        In this order: an existing folder, a head that comes with the package, a name in `ALIASES`, a
+        Hub repository ``owner/name``.
     revision : str, optional
-        Branch, tag or commit of the repository; the main branch by default.
+        Branch, tag or commit of the repository; by default the main branch, of an alias the commit it
+        is pinned to. This and what follows concern the Hub alone.
     token : str or bool, optional
         Access token of the Hub; by default the one that ``hf auth login`` stored.
     cache_dir : path-like, optional
@@ -172,59 +58,53 @@ def find_folder(
     Returns
     -------
     Path
-        The folder given, or a snapshot in the cache.
+        The folder given, that of the bundled head, or a snapshot in the cache.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, repository or revision, or it is not in the cache and the Hub was
-        not to be asked or could not be reached.
+        If the name means nothing; the message says what was tried. Also if the repository has no such
+        revision, or it is not in the cache and the Hub was not to be asked or could not be reached.
     NotADirectoryError
         If the name is that of a file.
     PermissionError
-        If the repository is gated and the token has no access.
+        If the repository is gated, or the token may not read it.
+    ConnectionError
+        If the Hub answers with an error or the transfer breaks off.
     ValueError
-        If the name is empty or cannot be that of a repository.
+        If the name is empty, or the revision can be none.
     """
-    name = os.fspath(name_or_path)
+    name = os.fsdecode(name_or_path)
     if not name:
-        raise ValueError("name_or_path is empty; pass a folder or the name of a Hub repository.")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise NotADirectoryError(f"{folder} is a file; pass the folder that holds {CONFIG_FILE}.")
+        raise ValueError("name_or_path is empty; pass a folder or the name of a saved scorer.")
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
+        return Path(path)
+    if os.path.exists(path):
+        raise NotADirectoryError(f"{path} is a file; pass the folder that holds {CONFIG_FILE}.")
     if not isinstance(name_or_path, str) or _looks_like_path(name):
-        raise FileNotFoundError(f"There is no folder {folder}; pass one written by save_pretrained.")
-
-    from huggingface_hub import errors  # imported late: it takes a fifth of a second
-
-    repo_id = name if "/" in name else f"{DEFAULT_NAMESPACE}/{name}"
-    nowhere = f"{name!r} is neither a folder here nor, as {repo_id!r}, a repository that the Hub shows you"
-    try:
-        with _bars():
-            snapshot: str = _api(token).snapshot_download(
-                repo_id,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                allow_patterns=[CONFIG_FILE, TENSORS_FILE],
-            )
-    except errors.RevisionNotFoundError as error:
-        raise FileNotFoundError(f"The repository {repo_id!r} has no revision {revision!r}.") from error
-    except errors.GatedRepoError as error:
-        raise PermissionError(
-            f"The repository {repo_id!r} is gated; ask for access on its page and pass token."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise FileNotFoundError(f"{nowhere}; check the name, or pass token if it is private.") from error
-    except errors.LocalEntryNotFoundError as error:
-        reason = "local_files_only=True" if local_files_only else f"the Hub could not be asked ({error})"
         raise FileNotFoundError(
-            f"{name!r} is not a folder here, the cache does not hold {repo_id!r}, and {reason}."
-        ) from error
-    return Path(snapshot)
+            f"There is no folder {path}; pass one written by save_pretrained, or a Hub repository as "
+            "'owner/name'."
+        )
+    heads = bundled_heads()
+    if name in heads:
+        return heads[name]
+    repo_id, pinned = ALIASES.get(name, (name, None))
+    if repo_id.count("/") != 1:
+        raise _nothing_called(name, "a Hub repository (its name would have the form 'owner/name')")
+    _check_revision(revision)
+    try:
+        return _download(
+            repo_id,
+            revision=revision or pinned,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+    except LookupError as error:
+        raise _nothing_called(name, f"the Hub repository {repo_id!r} ({error})") from error.__cause__
 
 
 def upload_folder(
@@ -236,12 +116,12 @@ def upload_folder(
     revision: str | None = None,
     commit_message: str = "Upload scorer",
 ) -> str:
-    """Upload the two files of a folder to a Hub repository, in one commit.
+    """Upload what `write_folder` wrote to a Hub repository, in one commit.
 
     Parameters
     ----------
     folder : path-like
-        What `write_folder` wrote.
+        Holds the configuration and the tensors, and possibly a README.
     repo_id : str
         ``owner/name``; made if it does not exist.
     token : str or bool, optional
@@ -261,28 +141,110 @@ def upload_folder(
     Raises
     ------
     ValueError
-        If `repo_id` has no owner.
+        If `repo_id` is not ``owner/name``, or the revision can be none.
     huggingface_hub.errors.HfHubHTTPError
         If the Hub refuses, for instance without a token that may write.
     """
     if repo_id.count("/") != 1:
         raise ValueError(f"repo_id must be 'owner/name', got {repo_id!r}.")
+    _check_revision(revision)
     from huggingface_hub import CommitOperationAdd
 
+    files = [
+        CommitOperationAdd(name, path)
+        for name in (CONFIG_FILE, TENSORS_FILE, README_FILE)
+        if (path := Path(folder) / name).exists()
+    ]
     api = _api(token)
     api.create_repo(repo_id, private=private, exist_ok=True)
     if revision is not None:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
-    files = [CommitOperationAdd(name, Path(folder) / name) for name in (CONFIG_FILE, TENSORS_FILE)]
     with _bars():
         commit = api.create_commit(repo_id, files, revision=revision, commit_message=commit_message)
     return str(commit.commit_url)
 
 
+def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool, **options: Any) -> Path:
+    """Return a snapshot of the two files, or raise LookupError where there is no such repository."""
+    from huggingface_hub import errors  # imported late: it takes a fifth of a second
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo_id)
+    except errors.HFValidationError as error:
+        raise LookupError("which is not a possible name") from error
+    api = _api(token)
+    try:
+        with _bars():
+            snapshot: str = api.snapshot_download(
+                repo_id,
+                local_files_only=local_files_only,
+                allow_patterns=[CONFIG_FILE, TENSORS_FILE],
+                **options,
+            )
+        return Path(snapshot)
+    except errors.RevisionNotFoundError as error:
+        raise FileNotFoundError(
+            f"The repository {repo_id!r} has no revision {options['revision']!r}; pass a branch, tag or "
+            "commit that its page lists."
+        ) from error
+    except errors.GatedRepoError as error:
+        raise PermissionError(
+            f"The repository {repo_id!r} is gated; ask for access on its page and pass token."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise LookupError("the Hub shows you none; pass token if it is private") from error
+    except errors.LocalEntryNotFoundError as error:
+        if local_files_only:
+            raise LookupError("not in the cache, and local_files_only=True forbids to download it") from error
+        raise ConnectionError(
+            f"The Hub could not be asked for {repo_id!r}, and the cache does not hold it: "
+            f"{_brief(error.__cause__ or error)}. Try again, or pass a folder."
+        ) from error
+    except Exception as error:
+        # Broken transfers and malformed answers raise whatever the client's HTTP library raises, and its
+        # releases have used two; what can be wrong with the arguments was found above.
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            raise PermissionError(
+                f"The Hub does not let you read {repo_id!r}: {_brief(error)}. Pass a token that may."
+            ) from error
+        raise ConnectionError(
+            f"Downloading {repo_id!r} from the Hub failed: {_brief(error)}. Try again."
+        ) from error
+
+
+def _nothing_called(name: str, repository: str) -> FileNotFoundError:
+    """Say what was tried for a name, and how to go on."""
+    heads = list(bundled_heads())
+    close = difflib.get_close_matches(name, [*heads, *ALIASES], 1)
+    return FileNotFoundError(
+        f"Nothing is called {name!r}. Tried: a folder (none in {os.getcwd()}); the heads that come with "
+        f"vilu-sdk ({', '.join(heads) or 'none'}); the short names of Hub repositories "
+        f"({', '.join(ALIASES) or 'none'}); {repository}. "
+        + (f"Did you mean {close[0]!r}? " if close else "")
+        + "Otherwise pass a folder written by save_pretrained, or a Hub repository as 'owner/name'."
+    )
+
+
+def _check_revision(revision: str | None) -> None:
+    # The client uses it in the name of a file of its cache.
+    if revision is not None and (not revision or ".." in revision or revision.startswith(("/", "-"))):
+        raise ValueError(f"revision must be a branch, tag or commit, got {revision!r}.")
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1
+
+
+def _brief(error: BaseException) -> str:
+    """Return the first line of an error, and its kind if it says nothing."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
 def _api(token: str | bool | None) -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi(token=token, library_name="vilu-sdk", library_version=_version())
+    return HfApi(token=token, library_name="vilu-sdk", library_version=version())
 
 
 @contextmanager
@@ -302,65 +264,3 @@ def _bars() -> Iterator[None]:
     finally:
         if silence:
             enable_progress_bars()
-
-
-def _version() -> str:
-    from vilu_sdk import __version__
-
-    return __version__
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1
-
-
-def _write_beside(target: Path, data: bytes) -> Path:
-    """Write a hidden file next to `target`, down to the disk, and return its path."""
-    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        # open() rather than tempfile: the file keeps the permissions that the user's umask gives.
-        with open(path, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _temporary(folder: Path) -> list[Path]:
-    """Return the files that `_write_beside` made and that have not got their final name."""
-    return sorted(path for file in (CONFIG_FILE, TENSORS_FILE) for path in folder.glob(f".{file}.{'?' * 32}"))
-
-
-def _sync_names(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _read(folder: Path, file: str) -> bytes:
-    try:
-        return (folder / file).read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{folder} has no {file}; a saved scorer is a folder with {CONFIG_FILE} and {TENSORS_FILE}."
-        ) from error
-
-
-def _matching_tensors(folder: Path, checksum: Any) -> bytes | None:
-    """Return the tensors with this checksum, also where a crash kept them from their final name."""
-    pending = [path.name for path in _temporary(folder)]
-    # The final name is tried once more at the end: a writer may move a pending file there meanwhile.
-    for file in (TENSORS_FILE, *pending, TENSORS_FILE):
-        with suppress(FileNotFoundError):
-            data = (folder / file).read_bytes()
-            if hashlib.sha256(data).hexdigest() == checksum:
-                return data
-    _read(folder, TENSORS_FILE)  # to say so if there is none
-    return None

@@ -1,10 +1,15 @@
-"""What is known of a scorer beside its weights."""
+"""What is known of a scorer beside its weights, and the model card that tells it."""
 
+import inspect
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vilu_sdk.scorers._encoding import storable
+
+TAGS = ["vilu-sdk", "uncertainty", "failure-prediction", "vision-language"]
 
 
 @storable
@@ -51,6 +56,91 @@ class Card:
                 raise TypeError(f"{item.name} of a card must be a string, got {type(value).__name__}.")
         # A copy of plain numbers, so that what was measured cannot change afterwards.
         object.__setattr__(self, "metrics", _plain(self.metrics))
+
+
+def model_card(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) -> str:
+    """Return the model card of a saved scorer, with the metadata that the Hub reads.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        What was saved.
+    name : str
+        Folder or repository, as a reader would load it.
+    card : Card
+        What is known beside the weights.
+    backbone : mapping
+        The block of that name in ``config.json``.
+
+    Returns
+    -------
+    str
+        YAML between dashes, then Markdown.
+    """
+    from huggingface_hub import ModelCardData  # imported late: it takes a fifth of a second
+
+    on_the_hub = card.backbone is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", card.backbone)
+    data = ModelCardData(
+        library_name="vilu-sdk",
+        tags=TAGS,
+        license=card.license and card.license.lower(),
+        base_model=card.backbone if on_the_hub else None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{describe(scorer, name, card, backbone)}"
+
+
+def describe(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) -> str:
+    """Return the Markdown of `model_card`, of the same arguments."""
+    kind = type(scorer)
+    package = kind.__module__.split(".")[0]
+    facts = {
+        "scorer": f"`{' '.join(repr(scorer).split())}`",
+        "fitted on": card.dataset or "not recorded",
+        "backbone": card.backbone or "not recorded",
+        "width d of its embeddings": backbone["dimension"] or "any",
+        "its logit scale": "not used" if backbone["logit_scale"] is None else f"{backbone['logit_scale']:g}",
+        "rows": "scaled to length 1 when they are read"
+        if backbone["normalisation"] == "l2"
+        else "taken as they are, not normalised",
+        "licence": card.license or "not recorded",
+    }
+    sections = [
+        f"# {name}",
+        (inspect.getdoc(kind) or "A scorer.").split("\n\n")[0],
+        _table(["", ""], [[key, str(value)] for key, value in facts.items()]),
+        "## How to use",
+        f"""```python
+from {package} import {kind.__name__}
+scorer = {kind.__name__}.from_pretrained({name!r})
+u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely wrong
+```""",
+        "`z_img` (N, d) are embeddings of images, `z_txt_set` (K, d) those of the candidate texts that the "
+        "prediction is chosen from, both by the backbone above.",
+    ]
+    if card.metrics:
+        rows = dict.fromkeys(key for values in card.metrics.values() for key in values)
+        sections += [
+            "## Metrics",
+            "As `vilu_sdk.evaluation.evaluate` returns them: rates are fractions.",
+            _table(
+                ["", *card.metrics],
+                [[key, *(_number(values.get(key)) for values in card.metrics.values())] for key in rows],
+            ),
+        ]
+    if card.notes:
+        sections += ["## Notes", card.notes.strip()]
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if value == round(value) and abs(value) > 1 else f"{value:.4f}"
 
 
 def _plain(metrics: Any) -> dict[str, dict[str, float]]:

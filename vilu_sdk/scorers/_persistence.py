@@ -5,11 +5,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, cast
 
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from vilu_sdk import hub
-from vilu_sdk.scorers._card import Card
+from vilu_sdk import hub, storage
+from vilu_sdk.intake import positive
+from vilu_sdk.scorers._card import Card, model_card
 from vilu_sdk.scorers._encoding import class_of, decode, encode, storable
 
 
@@ -24,7 +26,8 @@ class Persistent(BaseEstimator):
         """Save parameters and everything learned into a folder.
 
         The folder then holds ``config.json`` and ``model.safetensors``, of which a crash keeps either
-        the old or the new pair. Nothing is pickled. A `random_state` that is a generator is saved as
+        the old or the new pair, and ``README.md``, the model card, which replaces a generated one and
+        never one of yours. Nothing is pickled. A `random_state` that is a generator is saved as
         None, because its position in its stream is not part of the scorer; integers are kept.
 
         Parameters
@@ -32,7 +35,8 @@ class Persistent(BaseEstimator):
         folder : path-like
             Made if it does not exist.
         card : Card, optional
-            What is known of the scorer beside its weights; by default the `card_` it was loaded with.
+            What is known of the scorer beside its weights; by default that of the scorer it was loaded
+            as, which `fit` forgets.
 
         Raises
         ------
@@ -50,11 +54,7 @@ class Persistent(BaseEstimator):
         ...     MCMScorer.from_pretrained(folder)
         MCMScorer(logit_scale=50.0)
         """
-        tensors: dict[str, Tensor] = {}
-        config = encode(self, "", tensors)
-        if card is not None:
-            config["fitted"]["card_"] = encode(card, "card_", tensors)
-        hub.write_folder(folder, config, tensors)
+        self._save(folder, Path(folder).resolve().name, card)
 
     @classmethod
     def from_pretrained(
@@ -66,16 +66,18 @@ class Persistent(BaseEstimator):
         cache_dir: str | os.PathLike[str] | None = None,
         force_download: bool = False,
         local_files_only: bool = False,
+        device: str | torch.device = "auto",
     ) -> Self:
-        """Load a saved scorer from a folder or from the Hub.
+        """Load a saved scorer from a folder, from the package or from the Hub.
 
         Parameters
         ----------
         name_or_path : str or path-like
-            An existing folder; else a Hub repository ``owner/name``; a bare ``name`` is a repository
-            of this project, ``vilu-sdk/name``. The options below concern the Hub alone.
+            In this order: an existing folder, a head that comes with vilu-sdk, a short name of a Hub
+            repository, a Hub repository ``owner/name``.
         revision : str, optional
-            Branch, tag or commit; the main branch by default.
+            Branch, tag or commit of a Hub repository; by default the main branch, or the commit that a
+            short name is pinned to. Ignored where nothing is asked of the Hub, as are the next four.
         token : str or bool, optional
             Access token of the Hub; by default the one that ``hf auth login`` stored.
         cache_dir : path-like, optional
@@ -84,23 +86,36 @@ class Persistent(BaseEstimator):
             Download again what is in the cache.
         local_files_only : bool
             Never use the network.
+        device : {"auto", "cpu"} or torch.device
+            Where to compute; "auto" is the best place that is supported. Scorers compute on the CPU, so
+            nothing else is accepted today.
 
         Returns
         -------
         scorer
-            Of the class that was saved, with its tensors on the CPU.
+            Of the class that was saved. If it was saved with a `Card`, that is its attribute ``card_``.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such folder, repository or revision, or a file of it is missing.
+            If the name means nothing (the message says what was tried), the repository has no such
+            revision, or a file is missing.
         TypeError
             If another class was saved; the base class loads any.
         ValueError
-            If the files are damaged, from a newer version, or do not fit the class.
+            If the files are damaged, from a newer version, or do not fit the class; if scorers cannot
+            compute on the device.
         PermissionError
-            If the repository is gated and the token has no access.
+            If the repository is gated, or the token may not read it.
+        ConnectionError
+            If the Hub cannot be reached or fails, and the cache does not hold the repository.
+
+        Examples
+        --------
+        >>> from vilu_sdk.scorers import Scorer
+        >>> scorer = Scorer.from_pretrained("owner/name", revision="v1")  # doctest: +SKIP
         """
+        _check_device(device)
         folder = hub.find_folder(
             name_or_path,
             revision=revision,
@@ -109,12 +124,14 @@ class Persistent(BaseEstimator):
             force_download=force_download,
             local_files_only=local_files_only,
         )
-        config, tensors = hub.read_folder(folder)
+        config, tensors = storage.read_folder(folder)
         try:
             return cls._from_config(config, tensors)
         except (TypeError, ValueError) as error:
             error.add_note(f"While loading {folder}.")
             raise
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError) as error:
+            raise ValueError(f"{folder} holds no scorer that fits together: {error!r}.") from error
 
     def push_to_hub(
         self,
@@ -151,14 +168,14 @@ class Persistent(BaseEstimator):
         Raises
         ------
         ValueError
-            If `repo_id` has no owner.
+            If `repo_id` is not ``owner/name``.
         TypeError
             As in `save_pretrained`.
         huggingface_hub.errors.HfHubHTTPError
             If the Hub refuses, for instance without a token that may write.
         """
         with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, card=card)
+            self._save(folder, repo_id, card)
             return hub.upload_folder(
                 Path(folder),
                 repo_id,
@@ -168,8 +185,23 @@ class Persistent(BaseEstimator):
                 commit_message=commit_message or f"Upload {type(self).__name__}",
             )
 
+    def _save(self, folder: str | os.PathLike[str], name: str, card: Card | None) -> None:
+        """Write the files; `name` is what the model card calls the scorer."""
+        if card is None:
+            card = getattr(self, "card_", None)
+        elif not isinstance(card, Card):
+            raise TypeError(f"card must be a vilu_sdk.scorers.Card, got {type(card).__name__}.")
+        tensors: dict[str, Tensor] = {}
+        config = encode(self, "", tensors)
+        if card is not None:
+            config["fitted"]["card_"] = encode(card, "card_", tensors)
+        backbone = _backbone(self, card)
+        text = model_card(self, name, card or Card(), backbone)
+        storage.write_folder(folder, {"backbone": backbone} | config, tensors, text)
+
     @classmethod
     def _from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        backbone = config.pop("backbone", None)
         saved = class_of(config.get("__class__"))
         if not issubclass(saved, Persistent):
             raise ValueError(f"config.json is of a {saved.__name__}, which is not a scorer.")
@@ -182,4 +214,35 @@ class Persistent(BaseEstimator):
         scorer = decode(config, unused)
         if unused:
             raise ValueError(f"model.safetensors holds unexpected tensors: {', '.join(sorted(unused))}.")
+        card = getattr(scorer, "card_", None)
+        if not isinstance(card, Card | None):
+            raise ValueError(f"config.json has a {type(card).__name__} where the card belongs.")
+        if backbone != _backbone(scorer, card):
+            raise ValueError(
+                f"config.json says of the backbone {backbone}, but the scorer in it expects "
+                f"{_backbone(scorer, card)}; one of the two was changed."
+            )
         return cast(Self, scorer)
+
+
+def _backbone(scorer: Any, card: Card | None) -> dict[str, Any]:
+    """Return what the embeddings given to a scorer must be; None is what is not known."""
+    try:
+        scale: float | None = positive(getattr(scorer, "logit_scale", None), "logit_scale")
+    except (TypeError, ValueError):
+        scale = None
+    return {
+        "name": None if card is None else card.backbone,
+        "dimension": getattr(scorer, "n_features_in_", None),
+        "logit_scale": scale,
+        # BayesVLM's exact mode takes embeddings as the projection returns them.
+        "normalisation": "none" if getattr(scorer, "mode", None) == "exact" else "l2",
+    }
+
+
+def _check_device(device: str | torch.device) -> None:
+    if str(device) not in ("auto", "cpu"):
+        raise ValueError(
+            f"device must be 'auto' or 'cpu', got {str(device)!r}: scorers compute on the CPU, and take "
+            "embeddings from any device."
+        )

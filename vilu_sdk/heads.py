@@ -1,6 +1,6 @@
 """Torch modules of the failure predictors: cross-attention, perceptron, and the two put together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from vilu_sdk.similarity import Posterior
+from vilu_sdk.similarity import Posterior, log_odds, nearest, read_out, zero_shot_logits
 
 
 class CrossAttention(nn.Module):
@@ -50,6 +50,13 @@ class CrossAttention(nn.Module):
         if self.legacy_freeze_decay:
             return z + 0 * self.in_proj_v(z), text + 0 * self.in_proj_t(text)
         return z, text
+
+    def folded(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys (K, d) that hold the query's projection and the scale too, and values (K, d)."""
+        if self.frozen:
+            return self.scale * text, text
+        values = self.in_proj_t(text)
+        return self.scale * (values @ self.in_proj_v.weight), values
 
     def forward(self, z: Tensor, text: Tensor) -> Tensor:
         """Return the read-out (n, d) of candidates (K, d) for images (n, d)."""
@@ -124,6 +131,41 @@ class ViLUHead(nn.Module):
             parts.append(Posterior(logits).tail[:, None])
         confidence: Tensor = self.mlp(torch.cat(parts, dim=1))
         return confidence[:, 0]
+
+    @torch.no_grad()
+    def against(self, text: Tensor, logit_scale: float) -> Callable[[Tensor], Tensor]:
+        """Return `forward` as a function of images (n, d) alone, for scoring among fixed candidates.
+
+        What depends on the texts alone is computed once: keys with both projections in them, and what
+        each text adds to the first layer, attended to or predicted.
+        """
+        k, d = text.shape
+        first, later = self.mlp[0], self.mlp[1:]
+        assert isinstance(first, nn.Linear)
+        widths = [d, d * (self.attention is not None), d * self.predicted, int(self.mcm_input)]
+        by_image, by_attended, by_predicted, by_mcm = torch.split(first.weight, widths, dim=1)
+        zero_shot = zero_shot_logits(text, logit_scale)
+        shared = False
+        if self.attention is not None:
+            keys, values = self.attention.folded(text)
+            attend, attended = zero_shot_logits(keys, 1.0), values @ by_attended.T
+            shared = self.attention.frozen  # attention then peaks at the prediction
+        if self.predicted:
+            predicted = text @ by_predicted.T
+
+        def confidence(z: Tensor) -> Tensor:
+            x, column = torch.addmm(first.bias, z, by_image.T), None
+            if self.attention is not None:
+                average, column = read_out(z, k, attend, attended)
+                x += average
+            if self.predicted:
+                x += predicted[column if shared else nearest(z, text)]
+            if self.mcm_input:
+                x += torch.sigmoid(log_odds(z, k, zero_shot))[:, None] * by_mcm[:, 0]
+            logit: Tensor = later(x)
+            return logit[:, 0]
+
+        return confidence
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return what rebuilds this head: settings and tensors."""

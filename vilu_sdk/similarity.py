@@ -19,6 +19,8 @@ from vilu_sdk.progress import track
 TILE = 4096
 #: Columns of a block in the search for a maximum.
 BLOCK = 32
+#: A sum of exponentials between this and its inverse has lost no term that matters to the range of float32.
+SAFE = 1e30
 #: Takes image rows (n, d) and a slice of the candidates, returns their logits in an array of its own.
 Logits = Callable[[Tensor, slice], Tensor]
 
@@ -111,12 +113,58 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
         rest += block.sub_(shift[:, None]).exp_().sum(dim=1)
     assert shift is not None
     result = rest.log() + shift - own
-    # Further from the shift than this, terms that matter can have left the range of a float32.
-    unsafe = torch.nonzero(~((rest > 1e-30) & (rest < 1e30)))[:, 0]
+    unsafe = torch.nonzero(~((rest > 1 / SAFE) & (rest < SAFE)))[:, 0]
     if len(unsafe):
-        whole = torch.cat([logits(z[unsafe], tile) for tile in tiles(k)], dim=1)
-        result[unsafe] = Posterior(whole, None if column is None else column[unsafe]).log_odds
+        some = None if column is None else column[unsafe]
+        result[unsafe] = Posterior(_whole(z[unsafe], k, logits), some).log_odds
     return result
+
+
+def zero_shot_logits(text: Tensor, scale: float) -> Logits:
+    """Logits of cosines times a scale."""
+    scaled = scale * text
+    return lambda z, tile: z @ scaled[tile].T
+
+
+def read_out(z: Tensor, k: int, logits: Logits, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Average values by the softmax of logits: attention, tile by tile.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n, d)
+        Image rows.
+    k : int
+        Number of candidates.
+    logits : callable
+        Takes image rows and a slice of the candidates.
+    values : Tensor of shape (K, h)
+        What is averaged.
+
+    Returns
+    -------
+    average : Tensor of shape (n, h)
+    column : Tensor of shape (n,)
+        The first maximum of each row of logits.
+    """
+    shift = None
+    best = torch.full((len(z),), -torch.inf, dtype=z.dtype)
+    column = torch.zeros(len(z), dtype=torch.int64)
+    mass = torch.zeros_like(best)
+    average = torch.zeros(len(z), values.shape[1], dtype=z.dtype)
+    for tile in tiles(k):
+        block = logits(z, tile)
+        top, at = first_maximum(block)
+        column = torch.where(top > best, tile.start + at, column)
+        best = torch.maximum(best, top)
+        shift = top if shift is None else shift
+        block.sub_(shift[:, None]).exp_()
+        mass += block.sum(dim=1)
+        average.addmm_(block, values[tile])
+    average /= mass[:, None]
+    unsafe = torch.nonzero(~(mass < SAFE))[:, 0]  # a later tile lies far above the first
+    if len(unsafe):
+        average[unsafe] = torch.softmax(_whole(z[unsafe], k, logits), dim=1) @ values
+    return average, column
 
 
 def tiles(k: int) -> list[slice]:
@@ -149,6 +197,10 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
         column = torch.where(last > top, whole + at, column)
         top = torch.maximum(top, last)
     return top, column
+
+
+def _whole(z: Tensor, k: int, logits: Logits) -> Tensor:
+    return torch.cat([logits(z, tile) for tile in tiles(k)], dim=1)
 
 
 class Posterior:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vilu_sdk.intake import positive
 from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.similarity import Posterior
+from vilu_sdk.similarity import Posterior, log_odds, tile_width, zero_shot_logits
 
 
 class MCMScorer(Scorer):
@@ -44,8 +44,11 @@ class MCMScorer(Scorer):
         self.logit_scale = logit_scale
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = self.softmax_scale
-        return lambda z: Posterior(scale * (z @ text.T)).log_odds
+        logits = zero_shot_logits(text, self.softmax_scale)
+        return lambda z: log_odds(z, len(text), logits)
+
+    def _width(self, k: int) -> int:
+        return tile_width(k)
 
 
 class EntropyScorer(Scorer):

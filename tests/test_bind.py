@@ -210,9 +210,10 @@ def test_one_class_and_a_mean_of_zero_are_named(toy):
         )
 
 
-def means_and_turned(z, labels):
-    means = class_means(z, labels, np.unique(labels))
-    return means, leave_own_out(z, labels, means).astype(np.float64)
+def means_and_turned(z, labels, weights=None):
+    weights = torch.ones(len(z)).double() if weights is None else torch.tensor(weights)
+    means = class_means(z, labels, np.unique(labels), weights)
+    return means, leave_own_out(z, labels, means, weights).astype(np.float64)
 
 
 @pytest.mark.parametrize("k", [2, 3, 6])

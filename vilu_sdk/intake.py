@@ -168,7 +168,7 @@ class Task:
 
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
     classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
-    row i pairs with candidate i.
+    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them.
     """
 
     images: Rows
@@ -176,6 +176,7 @@ class Task:
     labels: Tensor | None
     correct: Tensor | None
     checkpoint: Checkpoint | None = None
+    weights: Tensor | None = None
 
     @property
     def is_caption(self) -> bool:
@@ -204,6 +205,7 @@ class Task:
             texts=self.texts.load(parts) if self.is_caption else self.texts,
             labels=None if self.labels is None else self.labels[rows],
             correct=None if self.correct is None else self.correct[rows],
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     def check_rows(self) -> None:
@@ -284,6 +286,20 @@ def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
             f"{array.dtype}; class labels go into `labels`."
         )
     return torch.from_numpy(array.astype(bool))
+
+
+def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tensor:
+    """Return sample weights as a float64 tensor of shape (n,)."""
+    array = _vector(weights, n, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    array = array.astype(np.float64)
+    bad = np.flatnonzero(~((array >= 0) & np.isfinite(array)))
+    if len(bad):
+        raise ValueError(f"{name} must be finite and not negative, but {name}[{bad[0]}] is {array[bad[0]]}.")
+    if not array.any():
+        raise ValueError(f"{name} is zero for every image; give at least one a weight.")
+    return torch.from_numpy(array)
 
 
 def require_candidates(k: int, method: str, minimum: int = 2) -> None:

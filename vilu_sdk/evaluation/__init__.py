@@ -15,6 +15,12 @@ from vilu_sdk.evaluation.risk_coverage import (
     risk_at_coverage,
     risk_coverage_curve,
 )
+from vilu_sdk.evaluation.scoring import (
+    cross_val_uncertainty,
+    failure_auc_scorer,
+    neg_aurc_scorer,
+    neg_fpr95_scorer,
+)
 from vilu_sdk.evaluation.table import ComparisonTable
 
 __all__ = [
@@ -24,11 +30,15 @@ __all__ = [
     "brier_score",
     "compare",
     "coverage_at_risk",
+    "cross_val_uncertainty",
     "e_aurc",
     "evaluate",
     "expected_calibration_error",
+    "failure_auc_scorer",
     "failure_metrics",
     "fpr95",
+    "neg_aurc_scorer",
+    "neg_fpr95_scorer",
     "negative_log_likelihood",
     "risk_at_coverage",
     "risk_coverage_curve",

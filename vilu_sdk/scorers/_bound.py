@@ -12,11 +12,11 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
 from torch import Tensor
 
 from vilu_sdk import similarity
-from vilu_sdk.intake import Rows, candidates, check_labels
+from vilu_sdk.intake import Rows, candidates, check_labels, check_weights
 from vilu_sdk.scorers._class_means import class_means, leave_own_out
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.scorer = scorer
         self.z_txt_set = z_txt_set
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a clone of the scorer.
 
         Parameters
@@ -93,6 +93,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         y : array-like of shape (N,)
             True classes: rows of `z_txt_set`, of which not every one has to occur, or any labels of at
             least two classes if there are no texts.
+        sample_weight : array-like of shape (N,), optional
+            Weights of the images, at least 0, in the class means and for scorers whose `fit` takes them.
 
         Returns
         -------
@@ -102,20 +104,34 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError, TypeError
             As in `Scorer.fit`, where X is called z_img; if there are no texts, also if y holds one class
-            or the images of a class have a mean of zero.
+            or the images of a class have a mean of zero; if there are texts and weights that the
+            scorer cannot use.
+
+        Warns
+        -----
+        UserWarning
+            If weights enter the class means alone, because the scorer learns but takes none.
         """
         X, y = map(np.asarray, validate_data(self, _to_numpy(X), _to_numpy(y), ensure_all_finite=False))
+        weights = torch.ones(len(X), dtype=torch.float64)
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, len(X))
+            # As if they had not been given: a class of such images alone is no class.
+            kept = (weights > 0).numpy()
+            X, y, weights = X[kept], y[kept], weights[kept]
+        images = X
         if self.z_txt_set is None:
             check_classification_targets(y)
             self.classes_, labels = np.unique(y, return_inverse=True)
-            self.z_txt_set_ = class_means(X, labels, self.classes_)
+            self.z_txt_set_ = class_means(X, labels, self.classes_, weights)
             if self.scorer.learns:
-                X = leave_own_out(X, labels, self.z_txt_set_)
+                images = leave_own_out(X, labels, self.z_txt_set_, weights)
         else:
             self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
             labels = check_labels(y, len(y), len(self.classes_), name="y").numpy()
             self.z_txt_set_ = self.z_txt_set
-        self.scorer_ = clone(self.scorer).fit(X, self.z_txt_set_, labels)
+        used = {} if sample_weight is None else self._usable(weights)
+        self.scorer_ = clone(self.scorer).fit(images, self.z_txt_set_, labels, **used)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -225,6 +241,21 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         if self.z_txt_set is not None:
             check_labels(y, len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != column_or_1d(y))
+
+    def _usable(self, weights: Tensor) -> dict[str, Tensor]:
+        """Return the weights as an argument of the scorer's fit, if it has it."""
+        if has_fit_parameter(self.scorer, "sample_weight"):
+            return {"sample_weight": weights}
+        name = type(self.scorer).__name__
+        if self.z_txt_set is not None:
+            raise ValueError(f"{name} cannot use sample weights; leave sample_weight out.")
+        if self.scorer.learns:
+            warnings.warn(
+                f"{name} cannot use sample weights; they enter the class means alone.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return {}
 
     def _check(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self)

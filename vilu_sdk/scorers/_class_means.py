@@ -11,8 +11,10 @@ from torch.nn.functional import normalize
 from vilu_sdk.intake import SMALLEST_NORM, Rows
 
 
-def class_means(X: Any, labels: NDArray[np.intp], classes: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean of the unit images of each class, (K, d)."""
+def class_means(
+    X: Any, labels: NDArray[np.intp], classes: NDArray[Any], weights: Tensor
+) -> NDArray[np.float64]:
+    """Weighted mean of the unit images of each class, (K, d)."""
     if len(classes) < 2:
         raise ValueError(
             f"y holds one class, {classes[0]}; without texts the classes come from y, so pass at least two."
@@ -20,8 +22,8 @@ def class_means(X: Any, labels: NDArray[np.intp], classes: NDArray[Any]) -> NDAr
     images, index = Rows(X, "X"), torch.from_numpy(labels)
     sums = torch.zeros(len(classes), images.d, dtype=torch.float64)
     for rows, z in images.chunks():
-        sums.index_add_(0, index[rows], z.double())
-    means = (sums / torch.bincount(index)[:, None]).numpy()
+        sums.index_add_(0, index[rows], weights[rows, None] * z.double())
+    means = (sums / torch.bincount(index, weights)[:, None]).numpy()
     if (empty := np.linalg.norm(means, axis=1) < SMALLEST_NORM).any():
         raise ValueError(
             f"the images of class {classes[empty][0]} have a mean of zero, which has no direction; pass a "
@@ -30,7 +32,9 @@ def class_means(X: Any, labels: NDArray[np.intp], classes: NDArray[Any]) -> NDAr
     return means
 
 
-def leave_own_out(X: Any, labels: NDArray[np.intp], means: NDArray[np.float64]) -> NDArray[np.float32]:
+def leave_own_out(
+    X: Any, labels: NDArray[np.intp], means: NDArray[np.float64], weights: Tensor
+) -> NDArray[np.float32]:
     """Turn each unit image so that it lies to its class mean as it would to the mean of the others, (N, d).
 
     An image is part of the mean of its class and so looks surer than a new one; among few images of high
@@ -42,15 +46,17 @@ def leave_own_out(X: Any, labels: NDArray[np.intp], means: NDArray[np.float64]) 
     mean = torch.from_numpy(means)
     own = normalize(mean, dim=1)
     others = normalize(own.sum(dim=0) - own, dim=1)
-    counts = torch.bincount(index)
+    totals = torch.bincount(index, weights)
     turned = np.empty((len(images), images.d), dtype=np.float32)
     for rows, z in images.chunks():
         z, c = z.double(), index[rows]
-        n = counts[c][:, None]
         fixed = others[c]
-        source = _across(n * mean[c] - z, fixed)
+        left = totals[c] - weights[rows]
+        source = _across(totals[c, None] * mean[c] - weights[rows, None] * z, fixed)
         target = _across(own[c], fixed)
-        turn = (n[:, 0] > 1) & (_dot(source, target)[:, 0] > 0)  # a mean that turns round says nothing
+        turn = (left > 1e-9 * totals[c]) & (
+            _dot(source, target)[:, 0] > 0
+        )  # a mean that turns round says nothing
         turned[rows] = torch.where(turn[:, None], _rotate(z, source, target), z).numpy()
     return turned
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from vilu_sdk.intake import Task, positive
 from vilu_sdk.progress import track
-from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers._weighted import WeightedScorer
 from vilu_sdk.similarity import Posterior
 
 
-class RelUScorer(Scorer):
+class RelUScorer(WeightedScorer):
     r"""Rel-U: a distance between classes, learned so that wrong predictions are far from one-hot.
 
     .. math::
@@ -84,15 +84,16 @@ class RelUScorer(Scorer):
         k = len(task.text)
         moments = torch.zeros(2, k, k, dtype=torch.float64)  # of the wrong and of the right images
         counts = torch.zeros(2, dtype=torch.float64)
+        weights = torch.ones(len(task.images)) if task.weights is None else task.weights
         for rows in track(task.images.slices(k), "fitting Rel-U"):
             batch = task.batch(rows)
             cosines = batch.z @ batch.text.T
             p = Posterior(self.softmax_scale * cosines).probabilities.double()
             right = batch.right(cosines)
             for side in (0, 1):
-                chosen = p[right == side]
-                moments[side] += chosen.T @ chosen
-                counts[side] += len(chosen)
+                chosen, weight = p[right == side], weights[rows][right == side]
+                moments[side] += chosen.T @ (weight[:, None] * chosen)
+                counts[side] += weight.sum()
         if (counts == 0).any():
             warnings.warn(
                 f"RelUScorer was fitted on predictions that are all {'right' if counts[1] else 'wrong'}; it "
@@ -100,7 +101,7 @@ class RelUScorer(Scorer):
                 UserWarning,
                 stacklevel=3,
             )
-        wrong, right_mean = moments / counts.clamp_min(1)[:, None, None]
+        wrong, right_mean = moments / torch.where(counts > 0, counts, 1.0)[:, None, None]
         distance = (self.lam * wrong - (1 - self.lam) * right_mean).clamp_min(0).fill_diagonal_(0)
         self.used_fallback_ = not bool(distance.any())
         if self.used_fallback_:

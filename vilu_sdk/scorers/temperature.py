@@ -12,14 +12,14 @@ from torch import Tensor
 from vilu_sdk.calibration import expected_calibration_error
 from vilu_sdk.intake import Task, positive
 from vilu_sdk.progress import track
-from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers._weighted import WeightedScorer
 from vilu_sdk.similarity import Posterior
 
 # Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
 BOUND = 1e3
 
 
-class TemperatureScaledMCMScorer(Scorer):
+class TemperatureScaledMCMScorer(WeightedScorer):
     r"""MCM with the logits multiplied by one number learned from labels.
 
     .. math:: u = 1 - \max_j \mathrm{softmax}_j(b \, s \, z_v^\top z_{t_j}), \qquad b > 0
@@ -74,6 +74,8 @@ class TemperatureScaledMCMScorer(Scorer):
         searches = {"nll": _minimise_nll, "ece": _minimise_ece}
         if self.objective not in searches:
             raise ValueError(f"objective must be 'nll' or 'ece', got {self.objective!r}.")
+        if self.objective == "ece" and task.weights is not None:
+            raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
         self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
 
@@ -89,6 +91,9 @@ class TemperatureScaledMCMScorer(Scorer):
 
 def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
     """Find where the NLL, convex in b, has slope zero: the mean logit equals the label's logit."""
+    weights = torch.ones(len(labels), dtype=torch.float64) if task.weights is None else task.weights
+    # The slope's sign is judged against zero, so the weights' unit may not underflow.
+    weights = weights / weights.mean()
 
     def slope(log_b: float) -> float:
         total = 0.0
@@ -96,7 +101,7 @@ def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
             logits = scale * (task.images.read(rows) @ task.text.T)
             p = torch.softmax(math.exp(log_b) * logits, dim=1)
             gap = (p * logits).sum(dim=1) - logits.gather(1, labels[rows, None])[:, 0]
-            total += float(gap.sum(dtype=torch.float64))
+            total += float(gap.double() @ weights[rows])
         return total / len(labels)
 
     low, high = -math.log(BOUND), math.log(BOUND)

@@ -1,59 +1,19 @@
-"""Evaluate one scorer, or compare several on the same split."""
+"""Evaluate one scorer, or compare several on the same splits."""
 
-import math
-import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
 
-from vilu_sdk.evaluation.metrics import calibration_metrics, failure_metrics
-from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
+from vilu_sdk.evaluation.metrics import warn_single_class
+from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
+from vilu_sdk.evaluation.run import Round, random_rounds, run, score_rows
+from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
-from vilu_sdk.progress import track
-
-NO_VALUES = dict.fromkeys(
-    [
-        *("auc", "fpr95", "fpr95_conservative", "fpr95_error", "aupr_error", "aupr_success"),
-        *("aurc", "e_aurc", "augrc", "e_augrc", "accuracy", "error_rate", "n", "ece", "brier", "nll"),
-        *("fit_seconds", "score_seconds"),
-    ],
-    math.nan,
-)
-
-
-def score(method: Any, problem: Problem) -> NDArray[np.float64]:
-    """Apply a bound method of a scorer to every part and pool the values."""
-    return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in problem.parts()])
-
-
-class Scored(NamedTuple):
-    """What a scorer says of the rows: values (N,), P(failure) (N,) where it has one, seconds."""
-
-    decision: NDArray[np.float64]
-    probability: NDArray[np.float64] | None
-    seconds: float
-
-    def metrics(self, failure: NDArray[np.bool_]) -> dict[str, float]:
-        """All metrics that the scores allow."""
-        metrics = failure_metrics(self.decision, failure)
-        return (
-            metrics if self.probability is None else metrics | calibration_metrics(self.probability, failure)
-        )
-
-
-def score_rows(scorer: FailureScorer, problem: Problem) -> Scored:
-    """Score all rows once, and once more for probabilities."""
-    start = time.perf_counter()
-    decision = score(scorer.decision_function, problem)
-    seconds = time.perf_counter() - start
-    is_probability = getattr(scorer, "is_probability", False)
-    return Scored(decision, score(scorer.predict_uncertainty, problem) if is_probability else None, seconds)
 
 
 def evaluate(
@@ -116,25 +76,11 @@ def evaluate(
     (0.75, 1.0, 0.174)
     """
     problem = check_problem(z_img, z_txt, labels, batch_size)
-    return score_rows(scorer, problem).metrics(zero_shot_failures(scorer, problem))
-
-
-def split(problem: Problem, test_size: float, random_state: Any) -> list[NDArray[np.int64]]:
-    """Return train and test rows, stratified by class where every class can be in both."""
-    n = len(problem.images)
-
-    def draw(stratify: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
-        rows: list[NDArray[np.int64]] = train_test_split(
-            np.arange(n), test_size=test_size, random_state=random_state, stratify=stratify
-        )
-        return rows
-
-    parts = draw(None)
-    if problem.labels is None:
-        return parts
-    counts = np.bincount(problem.labels)
-    counts = counts[counts > 0]
-    return draw(problem.labels) if counts.min() > 1 and len(counts) <= min(map(len, parts)) else parts
+    failure = zero_shot_failures(scorer, problem)
+    scored = score_rows(scorer, problem, failure)
+    if failure.all() or not failure.any():
+        warn_single_class(failure, stacklevel=2)
+    return scored.metrics
 
 
 def compare(
@@ -148,8 +94,12 @@ def compare(
     fit: bool = True,
     batch_size: int | None = None,
     random_state: int | np.random.RandomState | None = None,
+    n_splits: int = 1,
+    reference: str | None = None,
+    confidence: float | None = 0.95,
+    n_bootstrap: int = 400,
 ) -> ComparisonTable:
-    """Fit and score any set of scorers on one split.
+    """Fit and score any set of scorers on the same rows, and say which differences are real.
 
     There are three ways to say what is fitted and what is scored:
 
@@ -179,13 +129,23 @@ def compare(
     batch_size : int, optional
         Rows of a batch when a caption task is scored, as in `evaluate`.
     random_state : int, RandomState instance or None, default=None
-        Of the split. Scorers have their own.
+        Of the splits. Scorers have their own.
+    n_splits : int, default=1
+        How many random splits to fit and score on. With several, each value is the mean over them. A
+        `random_state` of a scorer that is a number s is s + j on split j = 0, 1, …, so that the spread
+        holds the randomness of its training too.
+    reference : str, optional
+        Name of the scorer whose difference to every other is estimated and tested.
+    confidence : float or None, default=0.95
+        Of intervals and tests; None leaves both out.
+    n_bootstrap : int, default=400
+        Resamples that the standard errors of all but AUC and AUGRC are computed from.
 
     Returns
     -------
     ComparisonTable
-        Prints in a terminal and in a notebook; `to_markdown` and `to_dicts` give the rows away. All rows
-        share the same failures. Seconds are wall-clock, of `fit` and of one `decision_function`.
+        Prints in a terminal and in a notebook; `to_markdown`, `to_html` and `to_dicts` give the rows away.
+        All rows share the same failures. Seconds are wall-clock, of `fit` and of one `decision_function`.
 
     Raises
     ------
@@ -194,9 +154,24 @@ def compare(
 
     Warns
     -----
+    UndefinedMetricWarning
+        Once, if all predictions are correct or all are wrong.
     FitFailedWarning
         If a scorer raises a ValueError or NotImplementedError, for instance because it cannot do caption
         tasks: it gets a row of NaN with the reason as its note, and the others go on.
+
+    Notes
+    -----
+    On one split, standard errors come from DeLong (AUC, AUGRC) and from a bootstrap that resamples failures
+    and correct predictions apart, so they hold the accuracy fixed. On several, from the variance between
+    splits with the correction of Nadeau and Bengio. Differences are paired, since all scorers see the same
+    rows. P-values are corrected by Holm's rule: against the reference for all scorers but it, against the
+    best value of a column for all pairs, since the data choose the best.
+
+    References
+    ----------
+    DeLong et al., Biometrics 44(3), 1988; Nadeau & Bengio, "Inference for the generalization error",
+    Machine Learning 52, 2003; Holm, Scandinavian Journal of Statistics 6(2), 1979.
 
     Examples
     --------
@@ -211,55 +186,60 @@ def compare(
     >>> [row["scorer"] for row in table.to_dicts()]
     ['MCM', 'entropy']
     """
-    if not isinstance(scorers, Mapping) or not scorers:
-        raise ValueError(
-            'scorers must be a non-empty mapping from names to scorers, as in {"MCM": MCMScorer()}.'
-        )
-    fit_on: tuple[Any, ...] | None = None
+    _check_settings(scorers, n_splits, reference, confidence, n_bootstrap)
+    if n_splits > 1 and (test is not None or not fit):
+        raise ValueError("n_splits draws random splits of the given rows; leave out test and fit=False.")
     if test is not None:
         if not fit:
             raise ValueError(
                 "test and fit=False exclude each other: with fit=False, the rows of z_img are scored."
             )
-        if len(test) != (2 if labels is None else 3):
-            names = "(z_img, z_txt)" if labels is None else "(z_img, z_txt, labels)"
-            raise ValueError(
-                f"test must be a tuple {names} like the first arguments, got {len(test)} entries."
-            )
-        fit_on = check_problem(z_img, z_txt, labels, None)[:3]
-        z_img_test, z_txt_test, labels_test = (*test, None)[:3]
-        try:
-            problem = check_problem(z_img_test, z_txt_test, labels_test, batch_size)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"test: {error}") from error
+        rounds = iter([_given_round((z_img, z_txt, labels), test, batch_size)])
     else:
         problem = check_problem(z_img, z_txt, labels, None if fit else batch_size)
-        if fit:
-            train, held_out = split(problem, test_size, random_state)
-            fit_on = problem.take(train)
-            problem = check_problem(*problem.take(held_out), batch_size)
+        rng = check_random_state(random_state)
+        rounds = (
+            random_rounds(problem, test_size, batch_size, rng, n_splits)
+            if fit
+            else iter([Round(None, problem)])
+        )
+    results = run({str(name): scorer for name, scorer in scorers.items()}, rounds, n_splits)
 
-    rows: list[dict[str, Any]] = []
-    scores: dict[str, NDArray[np.float64]] = {}
-    probabilities: dict[str, NDArray[np.float64]] = {}
-    failure = None
-    for name, scorer in track(scorers.items(), "comparing"):
-        values: dict[str, Any] = {"scorer": str(name), **NO_VALUES, "note": ""}
-        try:
-            if fit_on is not None:
-                scorer = clone(scorer)
-                start = time.perf_counter()
-                scorer.fit(*fit_on)
-                values["fit_seconds"] = time.perf_counter() - start
-            if failure is None:
-                failure = zero_shot_failures(scorer, problem)
-            scored = score_rows(scorer, problem)
-            values |= scored.metrics(failure) | {"score_seconds": scored.seconds}
-            scores[str(name)] = scored.decision
-            if scored.probability is not None:
-                probabilities[str(name)] = scored.probability
-        except (ValueError, NotImplementedError) as error:
-            values |= NO_VALUES | {"note": " ".join(str(error).split()) or type(error).__name__}
-            warnings.warn(f"{name} has no values: {values['note']}", FitFailedWarning, stacklevel=2)
-        rows.append(values)
-    return ComparisonTable(rows, scores, failure if scores else None, probabilities)
+    for name, outcome in results.outcomes.items():
+        if outcome.note:
+            warnings.warn(f"{name} has no values: {outcome.note}", FitFailedWarning, stacklevel=2)
+    failure = results.failure
+    if failure is not None and (failure.all() or not failure.any()):
+        warn_single_class(failure, stacklevel=2)
+    return summarise(results, reference, confidence, n_bootstrap)
+
+
+def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any, n_bootstrap: Any) -> None:
+    """Check everything that is not data."""
+    if not isinstance(scorers, Mapping) or not scorers:
+        raise ValueError(
+            'scorers must be a non-empty mapping from names to scorers, as in {"MCM": MCMScorer()}.'
+        )
+    if reference is not None and reference not in scorers:
+        raise ValueError(f"reference must be one of {list(scorers)}, got {reference!r}.")
+    if confidence is None and reference is not None:
+        raise ValueError("reference needs a confidence; leave out confidence=None.")
+    if confidence is not None and not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), or None for no intervals, got {confidence!r}.")
+    for name, value, least in (("n_splits", n_splits, 1), ("n_bootstrap", n_bootstrap, 2)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+
+
+def _given_round(train: tuple[Any, ...], test: Sequence[Any], batch_size: int | None) -> Round:
+    """Fit the first rows, score the second."""
+    if len(test) != (2 if train[2] is None else 3):
+        names = "(z_img, z_txt)" if train[2] is None else "(z_img, z_txt, labels)"
+        raise ValueError(f"test must be a tuple {names} like the first arguments, got {len(test)} entries.")
+    z_img, z_txt, labels = train
+    fit_on = check_problem(z_img, z_txt, labels, None)[:3]
+    z_img, z_txt, labels = (*test, None)[:3]
+    try:
+        return Round(fit_on, check_problem(z_img, z_txt, labels, batch_size))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"test: {error}") from error

@@ -10,7 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vilu_sdk.calibration import brier_score, expected_calibration_error, negative_log_likelihood
-from vilu_sdk.checks import check_probabilities, check_scores
+from vilu_sdk.checks import BoolVector, FloatVector, check_probabilities, check_scores
 from vilu_sdk.evaluation.risk_coverage import (
     Accepted,
     area_under_generalized_risk,
@@ -31,6 +31,13 @@ def warn_undefined(names: str, n: int, error_rate: float, stacklevel: int) -> No
         UndefinedMetricWarning,
         stacklevel=stacklevel + 1,
     )
+
+
+def warn_single_class(failure: BoolVector, stacklevel: int) -> None:
+    """Say once which of all the metrics are undefined."""
+    absent = "aupr_success" if failure.all() else "aupr_error"
+    undefined = f"auc, fpr95 and {absent} are"
+    warn_undefined(undefined, len(failure), float(failure.mean()), stacklevel=stacklevel + 1)
 
 
 def false_positive_rate(counts: Accepted, method: FPR95Method) -> float:
@@ -168,6 +175,13 @@ def failure_metrics(
     """
     u, y = check_scores(uncertainty, failure)
     calibration = calibration_metrics(u, y) if probability else {}
+    if y.all() or not y.any():
+        warn_single_class(y, stacklevel=2)
+    return ranking_metrics(u, y) | calibration
+
+
+def ranking_metrics(u: FloatVector, y: BoolVector) -> dict[str, float]:
+    """All metrics of a ranking, from checked vectors and without warnings."""
     counts = count_accepted(u, y)
     n, errors = len(y), int(counts.errors[-1])
     error_rate = errors / n
@@ -175,9 +189,6 @@ def failure_metrics(
     # takes differences of neighbouring scores.
     rank = np.searchsorted(counts.threshold, u)
     aurc, augrc = area_under_risk(counts), area_under_generalized_risk(counts)
-    if errors in (0, n):
-        absent = "aupr_error" if errors == 0 else "aupr_success"
-        warn_undefined(f"auc, fpr95 and {absent} are", n, error_rate, stacklevel=2)
     return {
         "auc": float(roc_auc_score(y, rank)) if 0 < errors < n else math.nan,
         "fpr95": false_positive_rate(counts, "official"),
@@ -192,5 +203,4 @@ def failure_metrics(
         "accuracy": (n - errors) / n,
         "error_rate": error_rate,
         "n": n,
-        **calibration,
     }

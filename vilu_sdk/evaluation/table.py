@@ -32,20 +32,21 @@ COLUMNS = (
 MISSING = "–"
 
 
+BEST = "*"
+EQUAL = "≈"
+
+
 class Cell(NamedTuple):
-    """A printed value and whether it is the best of its column."""
+    """A printed value, its interval, whether it is among the best, and like the reference."""
 
     text: str
+    interval: str = ""
     best: bool = False
+    equal: bool = False
 
-
-def column_cells(column: Column, rows: Sequence[dict[str, Any]]) -> list[Cell]:
-    """Format one column and mark its best values, ties at the printed precision included."""
-    values = [column.scale * row[column.key] for row in rows]
-    texts = [MISSING if math.isnan(v) else f"{v:.{column.decimals}f}" for v in values]
-    ranked = [column.better * float(text) for text in texts if text != MISSING]
-    best = max(ranked) if column.better and len(ranked) > 1 else None
-    return [Cell(text, text != MISSING and column.better * float(text) == best) for text in texts]
+    def mark(self, best: str = "") -> str:
+        """Return the marks, with one for the best where it cannot be bold."""
+        return best * self.best + EQUAL * self.equal
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -65,12 +66,22 @@ class ComparisonTable:
         Where the zero-shot prediction is wrong; None if no scorer has values.
     probabilities : mapping of str to ndarray of shape (N,)
         The `predict_uncertainty` of the scorers for which it is a probability of failure.
+    confidence : float or None
+        Of the intervals and tests in the rows; None if there are none.
+    reference : str or None
+        The scorer to which differences were taken.
+    n_splits : int
+        Over how many splits the rows are means. `scores`, `failure` and `probabilities` are those of the
+        first split.
     """
 
     rows: Sequence[dict[str, Any]]
     scores: Mapping[str, FloatVector] = field(default_factory=dict)
     failure: BoolVector | None = None
     probabilities: Mapping[str, FloatVector] = field(default_factory=dict)
+    confidence: float | None = None
+    reference: str | None = None
+    n_splits: int = 1
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, ready for `pandas.DataFrame`.
@@ -81,11 +92,25 @@ class ComparisonTable:
             ``scorer``: the name. The metrics of `failure_metrics`, as fractions; ``ece``, ``brier`` and
             ``nll`` are NaN for a scorer whose uncertainty is not a probability. ``fit_seconds`` (NaN if it
             was not fitted here), ``score_seconds``. ``note``: why a scorer has no values, or "".
+            With a confidence, for each metric of auc, fpr95, aupr_error, aurc, augrc, ece, brier:
+            ``auc_low``, ``auc_high``: the interval (NaN for ``ece`` on one split).
+            ``auc_p_best``: p-value of the difference to the best value of the table, corrected for all
+            pairs; 1 for the best itself.
+            With a reference too: ``auc_difference``: this scorer minus the reference.
+            ``auc_difference_low``, ``auc_difference_high``: its interval, of this one difference.
+            ``auc_p``: its p-value, corrected for all comparisons with the reference. NaN in the row of the
+            reference.
+            With several splits: ``auc_std``, of every metric, between the splits.
         """
         return [dict(row) for row in self.rows]
 
-    def to_markdown(self) -> str:
-        """Return the table in Markdown, the best value of each column in bold.
+    def to_markdown(self, *, intervals: bool = False) -> str:
+        """Return the table in Markdown, the best of each column and what is not distinguishable in bold.
+
+        Parameters
+        ----------
+        intervals : bool, default=False
+            Put the interval behind each value.
 
         Returns
         -------
@@ -95,26 +120,23 @@ class ComparisonTable:
 
         def show(cell: Cell) -> str:
             text = cell.text.replace("\\", "\\\\").replace("|", "\\|")
-            return f"**{text}**" if cell.best else text
+            text = (f"**{text}**" if cell.best else text) + cell.mark()
+            return f"{text} ({cell.interval})" if intervals and cell.interval else text
 
         header, *body = self._grid(show)
         widths = self._widths([header, *body], least=3)
         rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
         lines = [f"| {' | '.join(self._pad(row, widths))} |" for row in (header, rule, *body)]
-        notes = [f"- {note}" for note in self._notes()]
+        notes = [f"- {note}" for note in self._notes("Bold")]
         return "\n\n".join(part for part in ("\n".join(lines), self._summary(), "\n".join(notes)) if part)
 
-    def __str__(self) -> str:
-        header, *body = self._grid(lambda cell: cell.text)
-        widths = self._widths([header, *body])
-        rule = ["-" * width for width in widths]
-        lines = ["  ".join(self._pad(row, widths)).rstrip() for row in (header, rule, *body)]
-        return "\n".join(filter(None, [self._summary(), *lines, *self._notes()]))
+    def to_html(self, *, intervals: bool = True) -> str:
+        """Return the table in HTML, the best of each column and what is not distinguishable in bold.
 
-    __repr__ = __str__
-
-    def to_html(self) -> str:
-        """Return the table in HTML, the best value of each column in bold.
+        Parameters
+        ----------
+        intervals : bool, default=True
+            Put the interval under each value.
 
         Returns
         -------
@@ -124,7 +146,8 @@ class ComparisonTable:
 
         def show(cell: Cell) -> str:
             text = html.escape(cell.text)
-            return f"<b>{text}</b>" if cell.best else text
+            text = (f"<b>{text}</b>" if cell.best else text) + cell.mark()
+            return f"{text}<br><small>{cell.interval}</small>" if intervals and cell.interval else text
 
         header, *body = self._grid(show)
 
@@ -135,7 +158,7 @@ class ComparisonTable:
 
         summary = self._summary()
         caption = f"<caption>{html.escape(summary)}</caption>" if summary else ""
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes("Bold"))
         return (
             f"<table>{caption}<thead>{tr(header, 'th')}</thead>"
             f"<tbody>{''.join(tr(row, 'td') for row in body)}</tbody></table>{notes}"
@@ -143,12 +166,32 @@ class ComparisonTable:
 
     _repr_html_ = to_html
 
+    def __str__(self) -> str:
+        columns = self._columns()
+        star = "" if self.confidence is None else BEST
+        # Marks get a place of their own, so that digits stay below digits.
+        places = [max(len(cell.mark(star)) for cell in cells) for cells in columns]
+        lines = [
+            [cell.text + cell.mark(star).ljust(place) for cell, place in zip(row, places, strict=True)]
+            for row in zip(*columns, strict=True)
+        ]
+        header = ["scorer", *(column.header for column in COLUMNS)]
+        widths = self._widths([header, *lines])
+        rule = ["-" * width for width in widths]
+        text = ["  ".join(self._pad(row, widths)).rstrip() for row in (header, rule, *lines)]
+        return "\n".join(filter(None, [self._summary(), *text, *self._notes(star)]))
+
+    __repr__ = __str__
+
+    def _columns(self) -> list[list[Cell]]:
+        alpha = None if self.confidence is None else 1 - self.confidence
+        names = [Cell(row["scorer"]) for row in self.rows]
+        return [names, *(column_cells(column, self.rows, alpha) for column in COLUMNS)]
+
     def _grid(self, show: Callable[[Cell], str]) -> list[list[str]]:
         """Return header and rows as strings."""
-        names = [Cell(row["scorer"]) for row in self.rows]
-        columns = [names, *(column_cells(column, self.rows) for column in COLUMNS)]
         headers = ["scorer", *(column.header for column in COLUMNS)]
-        return [headers, *([show(cell) for cell in cells] for cells in zip(*columns, strict=True))]
+        return [headers, *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True))]
 
     @staticmethod
     def _widths(rows: list[list[str]], least: int = 0) -> list[int]:
@@ -164,7 +207,63 @@ class ComparisonTable:
         scored = [row for row in self.rows if not math.isnan(row["n"])]
         if not scored:
             return ""
-        return f"{scored[0]['n']} rows scored, zero-shot accuracy {100 * scored[0]['accuracy']:.1f} %"
+        accuracy = f"zero-shot accuracy {100 * scored[0]['accuracy']:.1f} %"
+        if self.n_splits > 1:
+            return (
+                f"mean ± standard deviation over {self.n_splits} random splits, {scored[0]['n']} rows scored "
+                f"in each, {accuracy}"
+            )
+        return f"{scored[0]['n']} rows scored, {accuracy}"
 
-    def _notes(self) -> list[str]:
-        return [f"{row['scorer']}: {row['note']}" for row in self.rows if row["note"]]
+    def _notes(self, best: str) -> list[str]:
+        cells = [cell for column in self._columns() for cell in column]
+        notes = []
+        if self.confidence is not None:
+            level = f"{100 * self.confidence:g} %"
+            if any(cell.best for cell in cells):
+                notes.append(
+                    f"{best}: the best of its column or not distinguishable from it at {level} "
+                    "(Holm, all pairs)"
+                )
+            if any(cell.equal for cell in cells):
+                notes.append(f"{EQUAL}: not distinguishable from {self.reference} at {level} (Holm)")
+        return notes + [f"{row['scorer']}: {row['note']}" for row in self.rows if row["note"]]
+
+
+def column_cells(column: Column, rows: Sequence[dict[str, Any]], alpha: float | None) -> list[Cell]:
+    """Format one column; without tests (alpha is None) the best are the best as printed."""
+    texts = [_number(column, row, column.key) for row in rows]
+    tested = alpha is not None and column.better != 0
+    if tested:
+        best = [row.get(f"{column.key}_p_best", math.nan) > alpha for row in rows]
+    else:
+        ranked = [column.better * float(text) for text in texts if text != MISSING]
+        top = max(ranked) if column.better and len(ranked) > 1 else None
+        best = [text != MISSING and column.better * float(text) == top for text in texts]
+    return [
+        Cell(
+            _spread(column, row, text),
+            _interval(column, row),
+            is_best,
+            tested and row.get(f"{column.key}_p", math.nan) > alpha,
+        )
+        for row, text, is_best in zip(rows, texts, best, strict=True)
+    ]
+
+
+def _number(column: Column, row: dict[str, Any], key: str, less: int = 0) -> str:
+    """Format one value, with some decimals `less`; `MISSING` if there is none."""
+    value = column.scale * row.get(key, math.nan)
+    return MISSING if math.isnan(value) else f"{value:.{column.decimals - less}f}"
+
+
+def _spread(column: Column, row: dict[str, Any], text: str) -> str:
+    """Put the standard deviation over splits behind a rate."""
+    spread = _number(column, row, f"{column.key}_std")
+    return text if spread == MISSING or not column.better else f"{text} ± {spread}"
+
+
+def _interval(column: Column, row: dict[str, Any]) -> str:
+    """Format the interval with one decimal less than the value."""
+    ends = [_number(column, row, f"{column.key}_{end}", less=1) for end in ("low", "high")]
+    return "" if MISSING in ends else "–".join(ends)

@@ -1,0 +1,136 @@
+"""Fit and score scorers, split by split."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import train_test_split
+
+from vilu_sdk.checks import BoolVector, FloatVector, check_probabilities, check_scores
+from vilu_sdk.evaluation.metrics import calibration_metrics, ranking_metrics
+from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
+from vilu_sdk.progress import track
+
+
+class Scored(NamedTuple):
+    """What a scorer says of the rows: values (N,), P(failure) (N,) where it has one, and its metrics."""
+
+    decision: FloatVector
+    probability: FloatVector | None
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass
+class Outcome:
+    """Metrics of one scorer on each split and its scores on the first, or the reason why there are none."""
+
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    first: Scored | None = None
+    note: str = ""
+
+
+@dataclass
+class Results:
+    """The outcomes by name, the failures of the first round, and test rows over training rows."""
+
+    outcomes: dict[str, Outcome]
+    failure: BoolVector | None = None
+    test_share: float = math.nan
+
+
+class Round(NamedTuple):
+    """What is fitted (nothing if None) and what is scored."""
+
+    fit_on: tuple[Any, ...] | None
+    problem: Problem
+
+
+def score_rows(scorer: FailureScorer, problem: Problem, failure: BoolVector) -> Scored:
+    """Score all rows once, and once more for probabilities where the scorer has them."""
+    start = time.perf_counter()
+    decision = _pool(scorer.decision_function, problem)
+    seconds = time.perf_counter() - start
+    decision, failure = check_scores(decision, failure)
+    metrics = ranking_metrics(decision, failure)
+    probability = None
+    if getattr(scorer, "is_probability", False):
+        probability, _ = check_probabilities(_pool(scorer.predict_uncertainty, problem), failure)
+        metrics |= calibration_metrics(probability, failure)
+    return Scored(decision, probability, metrics, seconds)
+
+
+def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds: int) -> Results:
+    """Fit and score every scorer in every round."""
+    results = Results({name: Outcome() for name in scorers})
+    for step, (j, name) in enumerate(track(list(product(range(n_rounds), scorers)), "comparing")):
+        if step % len(scorers) == 0:
+            (fit_on, problem), failure = next(rounds), None
+            results.test_share = math.nan if fit_on is None else len(problem.images) / len(fit_on[0])
+        outcome = results.outcomes[name]
+        if outcome.note:
+            continue
+        try:
+            scorer, seconds = scorers[name], math.nan
+            if fit_on is not None:
+                scorer = _reseeded(clone(scorer), j)
+                start = time.perf_counter()
+                scorer.fit(*fit_on)
+                seconds = time.perf_counter() - start
+            if failure is None:
+                failure = zero_shot_failures(scorer, problem)
+            scored = score_rows(scorer, problem, failure)
+        except (ValueError, NotImplementedError) as error:
+            results.outcomes[name] = Outcome(note=" ".join(str(error).split()) or type(error).__name__)
+            continue
+        outcome.metrics.append(scored.metrics | {"fit_seconds": seconds, "score_seconds": scored.seconds})
+        if j == 0:
+            outcome.first, results.failure = scored, failure
+    return results
+
+
+def random_rounds(
+    problem: Problem, test_size: float, batch_size: int | None, rng: np.random.RandomState, n_rounds: int
+) -> Iterator[Round]:
+    """Yield random splits, stratified by class where every class can be on both sides."""
+    for _ in range(n_rounds):
+        train, held_out = _split(problem, test_size, rng)
+        yield Round(problem.take(train), check_problem(*problem.take(held_out), batch_size))
+
+
+def _split(problem: Problem, test_size: float, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
+    """Return train and test rows."""
+    rows = np.arange(len(problem.images))
+    if problem.labels is not None:
+        smaller = min(map(len, train_test_split(rows, test_size=test_size, random_state=0)))
+        counts = np.bincount(problem.labels)
+        counts = counts[counts > 0]
+        if counts.min() > 1 and len(counts) <= smaller:
+            return list(
+                train_test_split(rows, test_size=test_size, random_state=rng, stratify=problem.labels)
+            )
+    return list(train_test_split(rows, test_size=test_size, random_state=rng))
+
+
+def _reseeded(scorer: Any, offset: int) -> Any:
+    """Add `offset` to every seed that is a number, so that rounds differ in them too."""
+    if not offset:
+        return scorer
+    seeds = {
+        name: int(value) + offset
+        for name, value in scorer.get_params().items()
+        if name.split("__")[-1] == "random_state" and isinstance(value, Integral)
+    }
+    return scorer.set_params(**seeds)
+
+
+def _pool(method: Any, problem: Problem) -> NDArray[Any]:
+    """Apply a bound method of a scorer to every part and pool the values."""
+    return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in problem.parts()])

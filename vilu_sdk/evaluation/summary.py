@@ -1,0 +1,71 @@
+"""From what became of each scorer to the rows of a table."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilu_sdk.evaluation import significance
+from vilu_sdk.evaluation.run import Outcome, Results
+from vilu_sdk.evaluation.table import ComparisonTable
+
+METRICS = (
+    *("auc", "fpr95", "fpr95_conservative", "fpr95_error", "aupr_error", "aupr_success"),
+    *("aurc", "e_aurc", "augrc", "e_augrc", "accuracy", "error_rate", "n", "ece", "brier", "nll"),
+    *("fit_seconds", "score_seconds"),
+)
+
+
+def summarise(
+    results: Results, reference: str | None, confidence: float | None, n_bootstrap: int
+) -> ComparisonTable:
+    """Average over splits, and add intervals and tests."""
+    done = {name: outcome for name, outcome in results.outcomes.items() if outcome.first is not None}
+    scores = {name: one.first.decision for name, one in done.items() if one.first}
+    probabilities = {
+        name: one.first.probability
+        for name, one in done.items()
+        if one.first and one.first.probability is not None
+    }
+    failure = results.failure if done else None
+    values = {metric: _values(metric, done) for metric in METRICS}
+    n_splits = max((len(one.metrics) for one in done.values()), default=1)
+    rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
+    if confidence is not None and failure is not None:
+        if n_splits > 1:
+            estimates = significance.of_splits(values, results.test_share, confidence)
+        else:
+            estimates = significance.of_rows(
+                {metric: table[0] for metric, table in values.items()},
+                np.stack(list(scores.values())),
+                failure,
+                {i: probabilities[name] for i, name in enumerate(done) if name in probabilities},
+                confidence,
+                n_bootstrap,
+            )
+        position = list(done).index(reference) if reference in done else None
+        judged = significance.judge(estimates, position, confidence)
+        rows = [row | entries for row, entries in zip(rows, judged, strict=True)]
+    nothing = dict.fromkeys(rows[0] if rows else METRICS, math.nan)
+    by_name = dict(zip(done, rows, strict=True))
+    every = [
+        {"scorer": name, **by_name.get(name, nothing), "note": outcome.note}
+        for name, outcome in results.outcomes.items()
+    ]
+    return ComparisonTable(every, scores, failure, probabilities, confidence, reference, n_splits)
+
+
+def _values(metric: str, done: dict[str, Outcome]) -> NDArray[np.float64]:
+    """Values (J, S) of a metric on each split."""
+    by_scorer = [[split.get(metric, math.nan) for split in one.metrics] for one in done.values()]
+    return np.array(by_scorer, dtype=np.float64).T
+
+
+def _averages(values: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """Mean over the splits (J,) of each metric, and with several their standard deviation."""
+    row: dict[str, Any] = {metric: float(of_splits.mean()) for metric, of_splits in values.items()}
+    row["n"] = int(row["n"])
+    if len(values["n"]) > 1:
+        row |= {f"{metric}_std": float(of_splits.std(ddof=1)) for metric, of_splits in values.items()}
+    return row

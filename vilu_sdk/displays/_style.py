@@ -66,13 +66,10 @@ def axes_for(ax: Any, height: float = HEIGHT) -> Any:
 
 def next_look(ax: Any) -> Look:
     """Return colour, dashes and marker that no curve of the axes has yet."""
-    drawn = len(labelled(ax))
+    # A point without a line, such as a mark on a curve, is no curve.
+    handles = ax.get_legend_handles_labels()[0]
+    drawn = sum(getattr(handle, "get_linestyle", str)() != "None" for handle in handles)
     return Look(COLOURS[drawn % len(COLOURS)], DASHES[drawn % len(DASHES)], MARKERS[drawn % len(MARKERS)])
-
-
-def labelled(ax: Any) -> list[Any]:
-    """Return what the legend of the axes names."""
-    return list(ax.get_legend_handles_labels()[0])
 
 
 def legend_above(ax: Any) -> None:

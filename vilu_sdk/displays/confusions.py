@@ -163,14 +163,7 @@ class ConfusionDisplay(ScoreDisplay):
         ax = axes_for(ax, height_of_bars(len(flagged)))
         rows = np.arange(len(flagged))
         by = f" by {shorten(name or self.name or '', 20)}" if name or self.name else ""
-        self.flagged_ = ax.barh(
-            rows,
-            flagged,
-            0.7,
-            color=SKY,
-            hatch="////",
-            label="flagged" + (f" by {shorten(by, 20)}" if by else ""),
-        )
+        self.flagged_ = ax.barh(rows, flagged, 0.7, color=SKY, hatch="////", label=f"flagged{by}")
         self.missed_ = ax.barh(rows, missed, 0.7, left=flagged, color=WRONG, label="let through")
         for patch in self.flagged_:
             patch.set(edgecolor="white", linewidth=0)

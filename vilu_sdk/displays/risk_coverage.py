@@ -191,6 +191,7 @@ class RiskCoverageDisplay(ScoreDisplay):
                 markersize=9,
                 linestyle="none",
                 zorder=4,
+                clip_on=False,  # without errors it lies on the axis
                 label=f"certified: risk ≤ {100 * bound:.1f} % (keeps {100 * coverage:.0f} %)",
             )
             self.certified_ = (point, way)

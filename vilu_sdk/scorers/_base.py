@@ -1,5 +1,6 @@
 """What every scorer shares: the five verbs, the checks around them, and persistence."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from vilu_sdk import similarity
 from vilu_sdk.intake import Rows, Task, candidates, check_task, positive, require_candidates
 from vilu_sdk.scorers._bound import BoundClassifier
+from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
 
 
@@ -73,6 +75,7 @@ class Scorer(Persistent):
         task = check_task(z_img, z_txt, labels, correct)
         self._learn(task)
         self.n_features_in_ = task.images.d
+        self._remember(task.images, task.texts)
         return self
 
     def decision_function(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
@@ -100,6 +103,7 @@ class Scorer(Persistent):
         """
         images, text = self._check_score(z_img, z_txt_set)
         require_candidates(len(text), type(self).__name__, self.min_candidates)
+        self._compare(images, text)
         decision = similarity.stream(images, len(text), self._decision(text))
         return decision.to(torch.float64).numpy()
 
@@ -210,6 +214,25 @@ class Scorer(Persistent):
             check_is_fitted(self)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         return images, candidates(z_txt_set, images.d)
+
+    def _remember(self, images: Rows, texts: Rows) -> None:
+        """Keep what the embeddings look like, and forget what a card said of an earlier fit."""
+        if self.learns:
+            self.seen_ = Seen.of(images, texts)
+        for name in ("card_", "_warned"):
+            self.__dict__.pop(name, None)
+
+    def _compare(self, images: Rows, text: Tensor) -> None:
+        """Warn, once for each scorer, of embeddings that another model than that of the fit has made."""
+        seen = getattr(self, "seen_", None)
+        if seen is None or (complaint := seen.complaint(images, text)) is None:
+            return
+        mine = object()  # of threads that come here together, one finds its own
+        if self.__dict__.setdefault("_warned", mine) is mine:
+            warnings.warn(
+                f"This {type(self).__name__} seems to be given embeddings of another model: {complaint}",
+                stacklevel=4,
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return not self.learns or hasattr(self, "n_features_in_")

@@ -45,4 +45,5 @@ class WeightedScorer(Scorer):
             task = replace(task, weights=check_weights(sample_weight, len(task.images)))
         self._learn(task)
         self.n_features_in_ = task.images.d
+        self._remember(task.images, task.texts)
         return self

@@ -127,6 +127,7 @@ class ViLUEstimator(Scorer):
         task = None if labels is None else check_task(z_img, z_txt_set, labels)
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
+        self._compare(images, text)
         model = getattr(self, "model_", None)
         if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
             if task is None or model is None:
@@ -135,6 +136,7 @@ class ViLUEstimator(Scorer):
                     "`labels`, or use recipe='auto'."
                 )
             self.model_ = model.adapt(task, generator)
+            self._remember(images, Rows(text, "z_txt_set", normalise=False))
             return self
         require_candidates(len(text), "adapt")
         if task is not None:
@@ -143,6 +145,7 @@ class ViLUEstimator(Scorer):
             before = CaptionModel(scale) if model is None else model
             self.model_ = adapt_auto(before, images, text, generator, balanced=balanced)
         self.n_features_in_ = images.d
+        self._remember(images, Rows(text, "z_txt_set", normalise=False))
         return self
 
     def explain(
@@ -194,6 +197,7 @@ class ViLUEstimator(Scorer):
         images, text = self._check_score(z_img, z_txt_set)
         k = len(text)
         require_candidates(k, "explain")
+        self._compare(images, text)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
         if names is not None and len(names) != k:

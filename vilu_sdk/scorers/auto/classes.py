@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from vilu_sdk.intake import Task
 from vilu_sdk.progress import track
@@ -14,7 +15,7 @@ from vilu_sdk.scorers.auto.gaussians import ClassGaussians
 from vilu_sdk.scorers.auto.learner import Blend, Evidence, learn_blend, left_out_logits
 from vilu_sdk.scorers.auto.model import LogLinearModel, total, zero_shot
 from vilu_sdk.scorers.auto.moments import Moments
-from vilu_sdk.scorers.auto.transfer import PRIOR_IMAGES, SHRINKAGE, match_texts, transferred_weight
+from vilu_sdk.scorers.auto.transfer import PRIOR_IMAGES, SHRINKAGE, match_texts, text_keys, transferred_weight
 
 # Images kept in memory to choose weights on; the moments of the Gaussians see all of them.
 SAMPLE = 25_000
@@ -39,9 +40,9 @@ class ClassModel(LogLinearModel):
         What is built upon; None means the zero-shot logits.
     base_weight : float
     text : Tensor of shape (K, d)
-        Known class texts.
+        Known class texts; of width m where they are kept as keys.
     known : LinearScores or None
-        Gaussians of the known classes, times their weight.
+        Gaussians of the known classes, times their weight; None where they are those of `open_set`.
     kernel : KernelScores or None
         Gaussians in the likeness to training images, times their weight.
     intercepts : Tensor of shape (K,) or None
@@ -51,6 +52,8 @@ class ClassModel(LogLinearModel):
         Their weight where all candidates are known, and where none is.
     line, base_line : tuple of float
         Slope and offset that calibrate the log-odds among known, and among new candidates.
+    key : Tensor of shape (d, m) or None
+        Projection of texts to the keys by which they are recognised; None compares the texts.
     """
 
     logit_scale: float
@@ -64,15 +67,24 @@ class ClassModel(LogLinearModel):
     open_weights: tuple[float, float] = (0.0, 0.0)
     line: tuple[float, float] = (1.0, 0.0)
     base_line: tuple[float, float] = (1.0, 0.0)
+    key: Tensor | None = None
+
+    def match(self, text: Tensor) -> Tensor:
+        """Return for each text (J, d) the known class that it names, or -1."""
+        if self.key is None:
+            return match_texts(text, self.text)
+        return match_texts(text_keys(text, self.key), normalize(self.text, dim=1))
 
     def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
         """See `LogLinearModel`."""
-        match = match_texts(text, self.text)
+        match = self.match(text)
         is_known = bool((match >= 0).all())
         base = zero_shot(self.logit_scale, text) if self.base is None else self.base.parts(text)
         base_weight, linear = self.base_weight, None
         if is_known and self.known is not None:
             linear = self.known.among(match)
+        elif is_known and self.open_set is not None:
+            linear = self.open_set.among_known(match).times(self.base_weight * self.open_weights[0])
         if not is_known:
             share = float((match >= 0).double().mean())
             base_weight = 1.0
@@ -101,11 +113,11 @@ class ClassModel(LogLinearModel):
         below = 1.0 if self.base is None else self.base.unknown_share(text)
         if self.open_set is None:  # nothing was learned here, or only from images without labels
             return below
-        return min(below, float((match_texts(text, self.text) < 0).double().mean()))
+        return min(below, float((self.match(text) < 0).double().mean()))
 
     def calibration(self, text: Tensor) -> tuple[float, float]:
         """See `LogLinearModel`."""
-        if bool((match_texts(text, self.text) >= 0).all()):
+        if bool((self.match(text) >= 0).all()):
             return self.line
         return self.base_line if self.base is None else self.base.calibration(text)
 
@@ -114,6 +126,19 @@ def learn_classes(
     task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
 ) -> ClassModel:
     """Learn a class model from labels, or from right and wrong, upon `base`."""
+    evidence, blend = learn_sources(task, logit_scale, generator, base)
+    return class_model(evidence, blend, logit_scale, task.text, base)
+
+
+def learn_sources(
+    task: Task,
+    logit_scale: float,
+    generator: torch.Generator,
+    base: LogLinearModel | None = None,
+    *,
+    kernel: bool = True,
+) -> tuple[Evidence, Blend]:
+    """Choose and weigh the sources of a class model; `kernel` says whether that one is tried."""
     n, k = len(task.images), len(task.text)
     batch = task.batch(sample_rows(n, k, generator))
     size = len(batch.z)
@@ -129,11 +154,9 @@ def learn_classes(
         whole = [(x, batch.labels)] if size == n else _labelled_chunks(task, dtype)
         moments = Moments.gather(whole, k)
         evidence = Evidence(x, logits, text, prediction, batch.labels, None, moments)
-        blend = learn_blend(evidence, generator)
-    else:
-        assert batch.correct is not None
-        evidence, blend = _learn_from_bits(x, logits, text, prediction, batch.correct, generator)
-    return _model(evidence, blend, logit_scale, task.text, base)
+        return evidence, learn_blend(evidence, generator, kernel=kernel)
+    assert batch.correct is not None
+    return _learn_from_bits(x, logits, text, prediction, batch.correct, generator)
 
 
 def sample_rows(n: int, k: int, generator: torch.Generator) -> slice | Tensor:
@@ -165,7 +188,7 @@ def _learn_from_bits(
     return evidence, blend
 
 
-def _model(
+def class_model(
     e: Evidence, blend: Blend, logit_scale: float, text: Tensor, base: LogLinearModel | None
 ) -> ClassModel:
     """Keep of a blend what scoring needs."""

@@ -113,6 +113,13 @@ class TextDensities:
         means = (text.to(self.means) - self.text_centre) @ self.text_map
         seen = match >= 0
         means[seen] = self.means[match[seen]]
+        linear = self._of_means(means)
+        return LinearScores(linear.directions, linear.offsets - self.slack[match])
+
+    def among_known(self, columns: Tensor) -> LinearScores:
+        """Scores of known classes among themselves, all of whose means were learned."""
+        return self._of_means(self.means[columns])
+
+    def _of_means(self, means: Tensor) -> LinearScores:
         directions = self.precision @ means.T
-        offsets = 0.5 * (means * directions.T).sum(dim=1) + self.centre @ directions
-        return LinearScores(directions, offsets - self.slack[match])
+        return LinearScores(directions, 0.5 * (means * directions.T).sum(dim=1) + self.centre @ directions)

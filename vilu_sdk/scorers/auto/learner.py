@@ -124,7 +124,9 @@ def intercepts_price(n: int) -> float:
     return max(5.0, 500.0 / n)
 
 
-def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False) -> Blend:
+def learn_blend(
+    e: Evidence, generator: torch.Generator, *, light: bool = False, kernel: bool = True
+) -> Blend:
     """Build up a blend, source by source; `light` is for the rounds before the last one."""
     blend = Blend()
     if e.shortage:
@@ -139,17 +141,17 @@ def learn_blend(e: Evidence, generator: torch.Generator, *, light: bool = False)
     if search.offer("gaussians", [gaussians.leave_one_out(x, labels)], price(n, k)) is not None:
         blend.gaussians = gaussians
 
-    if n >= max(KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS * k) and not light:
-        kernel = _kernel(e, generator)
-        features = kernel.features[rows]
+    if n >= max(KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS * k) and kernel and not light:
+        candidate = _kernel(e, generator)
+        features = candidate.features[rows]
         trials = [
-            kernel.gaussians.whiten(shrinkage).leave_one_out(features, labels)
+            candidate.gaussians.whiten(shrinkage).leave_one_out(features, labels)
             for shrinkage in KERNEL_SHRINKAGES
         ]
         chosen = search.offer("kernel", trials, price(n, k))
         if chosen is not None:
-            kernel.gaussians.whiten(KERNEL_SHRINKAGES[chosen])
-            blend.kernel = kernel
+            candidate.gaussians.whiten(KERNEL_SHRINKAGES[chosen])
+            blend.kernel = candidate
 
     blend.weights = search.weights
     if len(rows) >= IMAGES_PER_INTERCEPT * k:

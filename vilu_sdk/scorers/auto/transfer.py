@@ -3,6 +3,7 @@
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from vilu_sdk.scorers.auto.blend import fit_weights
 from vilu_sdk.scorers.auto.densities import TextDensities
@@ -39,7 +40,21 @@ def match_texts(text: Tensor, known: Tensor) -> Tensor:
     return match
 
 
-def transferred_weight(x: Tensor, base: Tensor, labels: Tensor, text: Tensor) -> float:
+def text_keys(text: Tensor, key: Tensor) -> Tensor:
+    """Return keys (J, m), of norm 1, by which texts (J, d) are told apart; see `match_texts`."""
+    return normalize(text @ key, dim=1)
+
+
+def transferred_weight(
+    x: Tensor,
+    base: Tensor,
+    labels: Tensor,
+    text: Tensor,
+    *,
+    prior_images: float = PRIOR_IMAGES,
+    shrinkage: float = SHRINKAGE,
+    ceiling: float = MAX_WEIGHT,
+) -> float:
     """Weight of the text-predicted Gaussians, relative to the base, among texts never seen.
 
     Clusters of similar class texts are left out in turn and their images scored among themselves,
@@ -64,7 +79,7 @@ def transferred_weight(x: Tensor, base: Tensor, labels: Tensor, text: Tensor) ->
         place = torch.full((k,), -1)
         place[rest] = torch.arange(len(rest))
         moments = Moments.gather([(x[~rows], place[labels[~rows]])], len(rest))
-        fitted = ClassGaussians(moments, text[rest], PRIOR_IMAGES).whiten(SHRINKAGE)
+        fitted = ClassGaussians(moments, text[rest], prior_images).whiten(shrinkage)
         block = torch.nonzero(rows)[:, 0][:, None], out
         masked[block] = base[block]
         unknown = torch.full((len(out),), -1)
@@ -75,4 +90,4 @@ def transferred_weight(x: Tensor, base: Tensor, labels: Tensor, text: Tensor) ->
         return 0.0
     some = torch.nonzero(used)[:, 0]
     weights, _ = fit_weights([masked[some], scores[some]], labels[some], None, labels[some], tightness=1e-6)
-    return min(float(weights[1] / weights[0]), MAX_WEIGHT)
+    return min(float(weights[1] / weights[0]), ceiling)

@@ -46,4 +46,5 @@ class WeightedScorer(Scorer):
         self._learn(task)
         self.n_features_in_ = task.images.d
         self._remember(task.images, task.texts)
+        self._remember(task.images, task.texts)
         return self

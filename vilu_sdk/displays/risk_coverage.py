@@ -197,7 +197,9 @@ class RiskCoverageDisplay(ScoreDisplay):
             self.certified_ = (point, way)
         ax.set(xlabel="coverage: predictions kept (%)", ylabel="risk: errors among them (%)")
         ax.set_xlim(-0.01, 1.01)
-        ax.set_ylim(bottom=0)
+        # The first few predictions have any error rate, and would decide the scale for all others.
+        settled = [line.get_ydata()[line.get_xdata() >= 0.1].max(initial=0) for line in ax.lines]
+        ax.set_ylim(0, 1.05 * max(settled) or 1)
         percent(ax.xaxis, ax.yaxis)
         legend_above(ax)
         return self._drawn(ax)

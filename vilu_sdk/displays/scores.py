@@ -152,6 +152,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
         # Hatches in full strength would hide what is behind them.
         self.wrong_.set(facecolor="none", edgecolor=WRONG)
         ax.set(xlabel=self.xlabel, ylabel="share of predictions (%)", xlim=(self.edges[0], self.edges[-1]))
+        ax.autoscale(axis="y")
         ax.set_ylim(bottom=0)
         percent(ax.yaxis, *([ax.xaxis] if self.xlabel == PROBABILITY else []))
         legend_above(ax)

@@ -7,7 +7,7 @@ caller changed it), with rows of norm 1 unless a method asks for the raw ones.
 import mmap
 import numbers
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,11 @@ class Task:
         """Whether images and candidates are pairs."""
         return self.labels is None and self.correct is None
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether batches are read from files."""
+        return self.images.on_disk or (self.is_caption and self.texts.on_disk)
+
     @cached_property
     def text(self) -> Tensor:
         """All candidates at once, (K, d): for class sets, and what compares an image with every caption."""
@@ -199,13 +204,13 @@ class Task:
     def load(self, parts: list[slice]) -> "Task":
         """Return the rows of some slices as a task of its own, in memory."""
         rows = torch.cat([torch.arange(part.start, part.stop) for part in parts])
+        known = ((item.name, getattr(self, item.name)) for item in fields(self))
+        taken: dict[str, Any] = {name: value[rows] for name, value in known if isinstance(value, Tensor)}
         return replace(
             self,
             images=self.images.load(parts),
             texts=self.texts.load(parts) if self.is_caption else self.texts,
-            labels=None if self.labels is None else self.labels[rows],
-            correct=None if self.correct is None else self.correct[rows],
-            weights=None if self.weights is None else self.weights[rows],
+            **taken,
         )
 
     def check_rows(self) -> None:

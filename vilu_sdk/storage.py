@@ -146,6 +146,22 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
         raise ValueError(f"{folder / TENSORS_FILE} is not a safetensors file ({error}).") from error
 
 
+def remove_folder(folder: str | os.PathLike[str]) -> None:
+    """Remove what `write_folder` wrote, and the folder if nothing else is in it.
+
+    Parameters
+    ----------
+    folder : path-like
+        One that need not exist.
+    """
+    folder = Path(folder)
+    # The configuration first: without it, what is left of an interrupted removal is not a save.
+    for path in (folder / CONFIG_FILE, folder / TENSORS_FILE, *_temporary(folder)):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def version() -> str:
     """Return the version of the package."""
     from vilu_sdk import __version__

@@ -12,7 +12,10 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from vilu_sdk.feed import Feed
+from vilu_sdk.intake import Batch, Task
 from vilu_sdk.progress import track
+from vilu_sdk.resume import FitState, named, optimiser_state, part, set_optimiser_state
 
 Weighting = Literal["adaptive", "static"]
 
@@ -67,31 +70,24 @@ def mse_loss(confidence: Tensor, target: Tensor, correct: Tensor, weighting: Wei
     return (failure_weights(correct, weighting) * losses).mean()
 
 
-def batches(n: int, size: int, order: Tensor) -> Iterator[Tensor]:
-    """Cut `order` into batches of equal size, dropping the rest; all of it where n < size."""
-    size = min(size, n)
-    for start in range(0, n - size + 1, size):
-        yield order[start : start + size]
-
-
 def train(
     module: nn.Module,
-    n: int,
-    loss: Callable[[Tensor, int], Tensor],
+    task: Task,
+    loss: Callable[[Batch, int], Tensor],
     settings: SGD,
     generator: torch.Generator | None,
     what: str = "training",
 ) -> Tensor:
-    """Minimise `loss` over batches of n rows.
+    """Minimise `loss` over the batches of a task, going on where its checkpoint was left.
 
     Parameters
     ----------
     module : nn.Module
         What is trained, in place.
-    n : int
-        Number of rows.
+    task : Task
+        What it is trained on.
     loss : callable
-        Takes the row numbers of a batch and the number of steps taken so far, returns a scalar.
+        Takes a batch and the number of steps taken so far, returns a scalar.
     settings : SGD
         The optimiser's settings.
     generator : torch.Generator or None
@@ -111,17 +107,35 @@ def train(
         weight_decay=settings.weight_decay,
     )
     history: list[float] = []
+    feed = Feed(task, settings.batch_size, settings.epochs, generator)
+    fit = FitState(task)
+    if fit.state:
+        history = fit.state["history"].tolist()
+        feed.done = len(history)
+        module.load_state_dict(part(fit.state, "module"))
+        set_optimiser_state(optimiser, part(fit.state, "optimiser"))
+        if generator is not None:
+            generator.set_state(fit.state["order"])
+
+    def state() -> dict[str, Tensor]:
+        return {
+            "order": feed.epoch_state,
+            "history": torch.tensor(history, dtype=torch.float64),
+            **named("module", module.state_dict()),
+            **named("optimiser", optimiser_state(optimiser)),
+        }
+
     module.train()
-    for epoch in track(range(settings.epochs), what):
+    for batch in track(feed, what):
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate(epoch)
-        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-        for rows in batches(n, settings.batch_size, order):
-            optimiser.zero_grad()
-            value = loss(rows, len(history))
-            value.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            history.append(float(value.detach()))
+            group["lr"] = settings.rate(len(history) // feed.steps)
+        optimiser.zero_grad()
+        value = loss(batch, len(history))
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        history.append(float(value.detach()))
+        fit.keep(state)
+    fit.keep(state, now=True)
     module.eval()
     return torch.tensor(history)
 

@@ -1,20 +1,26 @@
 """What every scorer shares: the five verbs, the checks around them, and persistence."""
 
+import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
+from sklearn.base import clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk import similarity
-from vilu_sdk.intake import Rows, Task, candidates, check_task, positive, require_candidates
+from vilu_sdk.intake import Checkpoint, Rows, Task, candidates, check_task, positive, require_candidates
+from vilu_sdk.resume import forget
 from vilu_sdk.scorers._bound import BoundClassifier
+from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
 
@@ -43,6 +49,7 @@ class Scorer(Persistent):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Learn from embeddings and what is known about them.
 
@@ -59,6 +66,10 @@ class Scorer(Persistent):
             this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
+        checkpoint : path-like, optional
+            A folder of its own, in which a fit by gradient descent keeps its state every half minute. Killed
+            and called again with the same arguments, the fit goes on from there, to the same weights as if
+            it had never stopped. A finished fit removes it. Scorers that fit in one go ignore it.
 
         Returns
         -------
@@ -68,15 +79,12 @@ class Scorer(Persistent):
         ------
         ValueError
             If an array has the wrong shape, holds NaN, infinite or all-zero rows, or labels are not
-            integers in [0, K); the message names the argument.
+            integers in [0, K); the message names the argument. Also if the checkpoint is that of another
+            scorer, of other settings or other data.
         TypeError
             If an array does not hold real numbers.
         """
-        task = check_task(z_img, z_txt, labels, correct)
-        self._learn(task)
-        self.n_features_in_ = task.images.d
-        self._remember(task.images, task.texts)
-        return self
+        return self._fit(check_task(z_img, z_txt, labels, correct), checkpoint)
 
     def decision_function(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.
@@ -104,7 +112,7 @@ class Scorer(Persistent):
         images, text = self._check_score(z_img, z_txt_set)
         require_candidates(len(text), type(self).__name__, self.min_candidates)
         self._compare(images, text)
-        decision = similarity.stream(images, len(text), self._decision(text))
+        decision = similarity.stream(images, self._width(len(text)), self._decision(text))
         return decision.to(torch.float64).numpy()
 
     def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
@@ -195,14 +203,29 @@ class Scorer(Persistent):
         """What cosines are multiplied by for zero-shot class probabilities."""
         return positive(self.logit_scale, "logit_scale")
 
+    def _fit(self, task: Task, checkpoint: str | os.PathLike[str] | None) -> Self:
+        """Learn from a checked task; the checkpoint is for as long as that takes."""
+        if checkpoint is not None:
+            settings = {"scorer": encode(clone(self), "", {})}
+            task = replace(task, checkpoint=Checkpoint(Path(checkpoint), settings))
+        self._learn(task)
+        self.n_features_in_ = task.images.d
+        self._remember(task.images, task.texts)
+        if task.checkpoint is not None:
+            forget(task.checkpoint)
+        return self
+
     def _learn(self, task: Task) -> None:
         """Set the learned attributes; scorers that learn nothing only have bad rows reported."""
-        for _ in task.images.chunks():
-            pass
+        task.check_rows()
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from image rows (n, d) to their decision values (n,) among `text`."""
         raise NotImplementedError
+
+    def _width(self, k: int) -> int:
+        """Columns of the widest array that `_decision` makes for an image and k candidates."""
+        return k
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo the logarithm, or log-odds, that keeps the decision function from saturating."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.heads import ViLUHead
-from vilu_sdk.intake import Task, positive
+from vilu_sdk.intake import Batch, Task, positive
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.training import SGD, Weighting, bce_loss, mse_loss, train
 
@@ -36,8 +36,7 @@ def train_confidence(
     if weighting not in ("adaptive", "static"):
         raise ValueError(f"weighting must be 'adaptive' or 'static', got {weighting!r}.")
 
-    def batch_loss(rows: Tensor, step: int) -> Tensor:
-        batch = task.batch(rows)
+    def batch_loss(batch: Batch, step: int) -> Tensor:
         logits = logit_scale * (batch.z @ batch.text.T)
         correct = batch.right(logits)
         if head.attention is not None:
@@ -49,7 +48,7 @@ def train_confidence(
         target = torch.softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
         return mse_loss(confidence, target, correct, weighting)
 
-    history = train(head, len(task.images), batch_loss, settings, generator, what)
+    history = train(head, task, batch_loss, settings, generator, what)
     if head.attention is not None:
         head.attention.frozen = len(history) < freeze_steps
     return history

@@ -10,11 +10,12 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vilu_sdk.feed import Feed
 from vilu_sdk.heads import ViLUHead
 from vilu_sdk.intake import Task
 from vilu_sdk.scorers._confidence import Loss, sgd_settings, train_confidence
 from vilu_sdk.scorers._encoding import storable
-from vilu_sdk.training import SGD, Weighting, batches, seeded_init
+from vilu_sdk.training import SGD, Weighting, seeded_init
 
 # Few-shot adaptation of the supplement (C.5) states no settings; these fine-tune without forgetting.
 ADAPT = SGD(epochs=50, batch_size=128, learning_rate=1e-3)
@@ -161,7 +162,8 @@ class PaperModel:
 
     def decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from images to log-odds of failure among `text`."""
-        return lambda z: -self.head(z, text, self.logit_scale * (z @ text.T)) - self.log_weight
+        confidence = self.head.against(text, self.logit_scale)
+        return lambda z: -confidence(z) - self.log_weight
 
     def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
         """Return the function from images to the logits of the attention, or the zero-shot ones without."""
@@ -190,9 +192,8 @@ def _log_weight(task: Task, batch_size: int) -> float:
     """Log of the adaptive weight at the failure rate of the training data, 0 where it has none."""
     right = 0
     rows_seen = 0
-    for rows in batches(len(task.images), batch_size, torch.arange(len(task.images))):
-        batch = task.batch(rows)
+    for batch in Feed(task, batch_size, 1, None):
         right += int(batch.right(batch.z @ batch.text.T).sum())
-        rows_seen += len(rows)
+        rows_seen += len(batch.z)
     failure_rate = 1 - right / rows_seen
     return math.log(-math.log(failure_rate)) if 0 < failure_rate < 1 else 0.0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vilu_sdk.progress import track
+from vilu_sdk.resume import FitState, named, optimiser_state, part, set_optimiser_state
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.training import seeded_init
 
@@ -168,6 +169,7 @@ def train_adapters(
     read: Callable[[Tensor], tuple[Tensor, Tensor]],
     settings: AdapterTraining,
     generator: torch.Generator,
+    fit: FitState | None = None,
 ) -> tuple[ProbVLMAdapter, ProbVLMAdapter, list[float]]:
     """Train both adapters and return those of the epoch with the smallest validation error.
 
@@ -183,39 +185,64 @@ def train_adapters(
     settings : AdapterTraining
     generator : torch.Generator
         Seeds initialisation, order and dropout.
+    fit : FitState, optional
+        Where to go on and keep the state.
 
     Returns
     -------
     image adapter, text adapter, and the mean training loss of every epoch
     """
+    fit = FitState() if fit is None else fit
     # Dropout draws from the global generator only, so that all of the training is seeded, then undone.
     with seeded_init(generator):
         image = ProbVLMAdapter(d, settings.hidden, settings.dropout)
         text = ProbVLMAdapter(d, settings.hidden, settings.dropout)
-        parameters = [*image.parameters(), *text.parameters()]
-        optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate)
-        best, best_state, history = math.inf, None, []
-        for _ in track(range(settings.epochs), "training ProbVLM"):
-            image.train()
-            text.train()
+        both = nn.ModuleList([image, text])
+        optimiser = torch.optim.Adam(both.parameters(), lr=settings.learning_rate)
+        best = math.inf
+        best_state: dict[str, Tensor] = {}
+        history: list[float] = []
+        losses: list[float] = []  # of the epoch under way
+        if fit.state:
+            both.load_state_dict(part(fit.state, "adapters"))
+            set_optimiser_state(optimiser, part(fit.state, "optimiser"))
+            history, losses = fit.state["history"].tolist(), fit.state["losses"].tolist()
+            best, best_state = float(fit.state["best"]), part(fit.state, "best_adapters")
+            torch.set_rng_state(fit.state["epoch_random"])
+        epoch_random = torch.get_rng_state()
+
+        def state() -> dict[str, Tensor]:
+            numbers = {"history": history, "losses": losses, "best": best}
+            return {
+                "epoch_random": epoch_random,
+                "random": torch.get_rng_state(),
+                **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
+                **named("adapters", both.state_dict()),
+                **named("best_adapters", best_state),
+                **named("optimiser", optimiser_state(optimiser)),
+            }
+
+        for _ in track(range(len(history), settings.epochs), "training ProbVLM"):
+            epoch_random = torch.get_rng_state()
+            both.train()
             batches = torch.split(train[torch.randperm(len(train))], settings.batch_size)
-            losses = []
-            for pairs in batches[: settings.batches_per_epoch]:
+            if losses:  # the order was drawn as before; go on drawing where the last step was
+                torch.set_rng_state(fit.state["random"])
+            for pairs in batches[len(losses) : settings.batches_per_epoch]:
                 optimiser.zero_grad()
                 loss = settings.pair_loss(image, text, *read(pairs))
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 losses.append(float(loss.detach()))
+                fit.keep(state)
             history.append(math.fsum(losses) / len(losses))
-            image.eval()
-            text.eval()
+            losses = []
+            both.eval()
             error = _mean_error(image, text, validation, read, settings.batch_size)
             if error <= best:
-                best = error
-                best_state = copy.deepcopy((image.state_dict(), text.state_dict()))
-    if best_state is not None:
-        image.load_state_dict(best_state[0])
-        text.load_state_dict(best_state[1])
+                best, best_state = error, copy.deepcopy(both.state_dict())
+    if best_state:
+        both.load_state_dict(best_state)
     return image, text, history
 
 

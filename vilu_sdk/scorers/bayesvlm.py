@@ -1,5 +1,6 @@
 """BayesVLM: a Laplace approximation of the encoders' last layers, exact or on embeddings alone."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -132,6 +133,7 @@ class BayesVLMScorer(Scorer):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         a_img: ArrayLike | None = None,
         a_txt: ArrayLike | None = None,
         image_factors: KroneckerFactors | None = None,
@@ -152,6 +154,8 @@ class BayesVLMScorer(Scorer):
             i of `z_txt`. Not needed if both factors are given.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right; see the Notes of the class.
+        checkpoint : path-like, optional
+            Ignored: a fit is one pass over the pairs.
         a_img, a_txt : array-like of shape (N, P_img) and (K, P_txt), optional
             Exact mode: activations in front of the projections, for CLIP the layer-normed class token and
             the layer-normed end-of-text token. A projection with a bias has a 1 appended to them.

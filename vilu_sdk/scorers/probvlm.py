@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.intake import CHUNK_ELEMENTS, Task, positive
+from vilu_sdk.resume import FitState
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._pairs import known_pairs
 from vilu_sdk.scorers._probvlm_adapter import (
@@ -165,14 +166,15 @@ class ProbVLMScorer(Scorer):
 
     def _learn(self, task: Task) -> None:
         self._check_parameters()
-        generator = seeded(self.random_state)
+        fit = FitState(task)
+        generator = fit.begin(seeded(self.random_state))
         image_rows, text_rows = known_pairs(task)
         order = torch.randperm(len(image_rows), generator=generator)
         held_out = int(self.validation_fraction * len(order))
         scale = self._image_scale
 
         def read(pairs: Tensor) -> tuple[Tensor, Tensor]:
-            return scale * task.images.read(image_rows[pairs]), task.text[text_rows[pairs]]
+            return scale * task.images.read(image_rows[pairs]), task.texts.read(text_rows[pairs])
 
         settings = AdapterTraining(
             likelihood=self.likelihood,
@@ -187,7 +189,7 @@ class ProbVLMScorer(Scorer):
             batches_per_epoch=self.batches_per_epoch,
         )
         self.image_adapter_, self.text_adapter_, self.loss_curve_ = train_adapters(
-            task.images.d, order[held_out:], order[:held_out], read, settings, generator
+            task.images.d, order[held_out:], order[:held_out], read, settings, generator, fit
         )
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,132 @@
+"""Batches of a task in random order, from memory or from files."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.intake import Batch, Task
+
+# Elements of the rows that are in memory of those on disk, at most twice: 256 MB in float32.
+BUFFER_ELEMENTS = 1 << 26
+# Elements of a block of consecutive rows: reads of 64 KB in float16, of which a buffer holds 2,048.
+BLOCK_ELEMENTS = 1 << 15
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Portion(NamedTuple):
+    """Batches that are cut from one task, and the state of the generator when their epoch began."""
+
+    epoch_state: Tensor
+    task: Task
+    batches: list[Tensor]
+
+
+class Feed:
+    """The batches of all epochs, drawn anew in each; what is left of an epoch's rows is dropped.
+
+    Rows in memory are shuffled all together. Of rows on disk, blocks are: random ones fill a buffer, whose
+    rows are then shuffled, while a thread fills the next. What fits into one buffer is loaded and counts as
+    in memory.
+
+    Parameters
+    ----------
+    task : Task
+    batch_size : int
+        Rows of a batch; all of them where there are fewer.
+    epochs : int
+    generator : torch.Generator or None
+        Draws the order; None keeps the rows in theirs.
+
+    Attributes
+    ----------
+    steps : int
+        Batches of an epoch.
+    done : int
+        Batches to leave out, set before the iteration to go on with one that was cut short.
+    epoch_state : Tensor
+        State of the generator when the epoch under way began, to be set before going on.
+    """
+
+    def __init__(self, task: Task, batch_size: int, epochs: int, generator: torch.Generator | None) -> None:
+        n = len(task.images)
+        self._size = min(batch_size, n)
+        width = task.images.d * (2 if task.is_caption else 1)
+        # A multiple of the batch, so that no batch is cut in two.
+        self._capacity = max(1, BUFFER_ELEMENTS // width // self._size) * self._size
+        self._streams = task.on_disk and n > self._capacity
+        self._task = task if self._streams or not task.on_disk else task.load([slice(0, n)])
+        self._epochs = epochs
+        self._generator = generator
+        self.steps = n // self._size
+        self.done = 0
+        self.epoch_state = self._state()
+
+    def __len__(self) -> int:
+        return self._epochs * self.steps - self.done
+
+    def __iter__(self) -> Iterator[Batch]:
+        portions = _one_ahead(self._load, self._plan()) if self._streams else map(self._load, self._plan())
+        for self.epoch_state, task, batches in portions:
+            for rows in batches:
+                yield task.batch(rows)
+
+    def _plan(self) -> Iterator[tuple[Tensor, list[slice] | None, list[Tensor]]]:
+        """Yield what the portions are made of: state, rows to load or None for all, and batches of them."""
+        # The epoch of the last batch that was done is drawn again, whether or not one is left of it.
+        first = max(0, self.done - 1) // self.steps
+        skip = self.done - first * self.steps
+        for _ in range(first, self._epochs):
+            state = self._state()
+            for parts in self._buffers() if self._streams else (None,):
+                n = len(self._task.images) if parts is None else sum(part.stop - part.start for part in parts)
+                order = self._permutation(n)
+                batches = [order[i * self._size : (i + 1) * self._size] for i in range(n // self._size)]
+                if skip < len(batches):
+                    yield state, parts, batches[skip:]
+                skip = max(0, skip - len(batches))
+
+    def _buffers(self) -> Iterator[list[slice]]:
+        """Yield the rows of each buffer of an epoch, in blocks that are ascending for a fast read."""
+        blocks = self._task.images.blocks(max(1, BLOCK_ELEMENTS // self._task.images.d))
+        held: list[slice] = []
+        room = self._capacity
+        for i in self._permutation(len(blocks)).tolist():
+            start = blocks[i].start
+            while start < blocks[i].stop:
+                stop = min(blocks[i].stop, start + room)
+                held.append(slice(start, stop))
+                room -= stop - start
+                start = stop
+                if not room:
+                    yield sorted(held, key=lambda part: part.start)
+                    held, room = [], self._capacity
+        if held:
+            yield sorted(held, key=lambda part: part.start)
+
+    def _load(self, planned: tuple[Tensor, list[slice] | None, list[Tensor]]) -> Portion:
+        state, parts, batches = planned
+        return Portion(state, self._task if parts is None else self._task.load(parts), batches)
+
+    def _permutation(self, n: int) -> Tensor:
+        return torch.arange(n) if self._generator is None else torch.randperm(n, generator=self._generator)
+
+    def _state(self) -> Tensor:
+        return torch.empty(0) if self._generator is None else self._generator.get_state()
+
+
+def _one_ahead(function: Callable[[T], U], items: Iterator[T]) -> Iterator[U]:
+    """Map `function` over items in a thread that is at work on the next while one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        ready: Future[U] | None = None
+        for item in items:
+            following = thread.submit(function, item)
+            if ready is not None:
+                yield ready.result()
+            ready = following
+        if ready is not None:
+            yield ready.result()

@@ -1,0 +1,143 @@
+"""Going on with a fit that was cut short: its state in a folder, written whole or not at all."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vilu_sdk import storage
+from vilu_sdk.intake import Checkpoint, Rows, Task
+
+# Seconds of work that a killed fit may lose.
+EVERY_SECONDS = 30.0
+# Rows by which data are recognised, and how far they may be off on another machine.
+PROBED_ROWS = 16
+TOLERANCE = 1e-4
+
+
+class FitState:
+    """The state of a fit, on disk if `fit` was given a checkpoint.
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+        What was kept by an earlier run of the same fit, empty if there was none.
+    """
+
+    def __init__(self, task: Task | None = None) -> None:
+        self.state: dict[str, Tensor] = {}
+        self._constants: dict[str, Tensor] = {}
+        self._folder: Path | None = None
+        if task is None or task.checkpoint is None:
+            return
+        self._folder = task.checkpoint.folder
+        self._config = {"fit": {**task.checkpoint.settings, "data": _describe(task)}}
+        self._constants = {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
+        self._written = time.monotonic()
+        if not (task.checkpoint.folder / storage.CONFIG_FILE).exists():
+            return
+        config, tensors = storage.read_folder(task.checkpoint.folder)
+        if "fit" not in config:
+            raise ValueError(
+                f"checkpoint={str(self._folder)!r} holds a saved scorer and not the state of a fit; pass "
+                "another folder."
+            )
+        different = list(_differences(config["fit"], self._config["fit"]))
+        for name, probe in self._constants.items():
+            if not different and not torch.allclose(tensors.pop(name), probe, rtol=0, atol=TOLERANCE):
+                different.append(f"the values of {'z_img' if name == 'probe.images' else 'z_txt'}")
+        if different:
+            raise ValueError(
+                f"checkpoint={str(self._folder)!r} belongs to another fit: it differs in "
+                f"{'; '.join(different[:5])}. Repeat that fit, pass another folder or remove this one."
+            )
+        self.state = tensors
+
+    def begin(self, generator: torch.Generator) -> torch.Generator:
+        """Return a generator as it was when the fit began, which need not be how this run would begin."""
+        if self.state:
+            generator.set_state(self.state["begin"])
+        self._constants["begin"] = generator.get_state()
+        return generator
+
+    def keep(self, state: Callable[[], Mapping[str, Tensor]], *, now: bool = False) -> None:
+        """Write the state if the last one has become old, or `now`."""
+        if self._folder is None or not (now or time.monotonic() - self._written >= EVERY_SECONDS):
+            return
+        storage.write_folder(self._folder, self._config, {**self._constants, **state()})
+        self._written = time.monotonic()
+
+
+def forget(checkpoint: Checkpoint) -> None:
+    """Remove the state of a fit that is finished."""
+    try:
+        config, _ = storage.read_folder(checkpoint.folder)
+    except (FileNotFoundError, ValueError):
+        return
+    if "fit" in config:
+        storage.remove_folder(checkpoint.folder)
+
+
+def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put a prefix before every name."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return what `named` named so."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+
+
+def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser remembers of each parameter."""
+    remembered = optimiser.state_dict()["state"]
+    return {
+        f"{number}.{name}": value
+        for number, values in remembered.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def set_optimiser_state(optimiser: Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Reverse `optimiser_state`."""
+    remembered: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        number, name = key.split(".")
+        remembered.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": remembered})
+
+
+def _describe(task: Task) -> dict[str, Any]:
+    """Shapes of the embeddings, and a checksum of each thing that is known of every image."""
+    known = {item.name: getattr(task, item.name) for item in fields(task)}
+    return {
+        "z_img": [len(task.images), task.images.d],
+        "z_txt": [len(task.texts), task.texts.d],
+        "dtype": str(torch.get_default_dtype()),
+    } | {
+        name: hashlib.sha256(value.numpy().tobytes()).hexdigest()
+        for name, value in known.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _probe(rows: Rows) -> Tensor:
+    return rows.read(np.unique(np.linspace(0, len(rows) - 1, PROBED_ROWS).astype(int))).float()
+
+
+def _differences(before: Any, now: Any, where: str = "") -> Any:
+    """Yield what differs between two JSON values, and where."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
+    elif before != now:
+        yield f"{where} ({before!r} there, {now!r} here)"

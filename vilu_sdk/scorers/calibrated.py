@@ -1,0 +1,271 @@
+"""Any scorer's decision values as a probability of failure."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.special import expit, log_expit
+from sklearn.base import clone
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from vilu_sdk.checks import BoolVector, FloatVector
+from vilu_sdk.intake import Batch, Task, positive
+from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.scorers.softmax import MCMScorer
+
+Method = Literal["isotonic", "platt", "beta"]
+
+# Log-odds for each standard deviation of the decision values that are left where there is nothing to
+# learn, so that a ranking stays one.
+LEAST_SLOPE = 1e-3
+# Rows that the steps of isotonic regression are mixed with, those of a smooth curve, so that steps do not
+# tie what the scorer ranked and few labels do not make probabilities of 0 and 1.
+SMOOTH_ROWS = 30.0
+
+
+class CalibratedScorer(Scorer):
+    r"""Turns the decision values of any scorer into a probability of failure.
+
+    The ranking stays that of the scorer. The curve is learned on decision values out of fold: a scorer
+    that learns is fitted `cv` times on the other folds, then once on all rows.
+
+    Parameters
+    ----------
+    scorer : Scorer, optional
+        What is calibrated, MCM by default. Cloned, so what it learned before does not count.
+    logit_scale : float
+        Of the default MCM. A scorer that is given has its own.
+    method : {"platt", "beta", "isotonic"}
+        "platt": the log-odds of failure are a line in the decision value. "beta": two slopes, one for
+        small and one for large values. "isotonic": any increasing curve.
+    cv : int
+        Number of folds, at least 2; unused where the scorer learns nothing.
+    random_state : int, RandomState instance or None
+        Draws the folds.
+
+    Attributes
+    ----------
+    scorer_ : Scorer
+        Fitted on all rows.
+    calibration_ : Calibration
+        From decision values to log-odds of failure.
+
+    Warns
+    -----
+    UserWarning
+        In `fit`, if all predictions are right, all are wrong, or the decision values do not rank them: the
+        probability is then nearly the same for all.
+
+    Notes
+    -----
+    Isotonic regression alone ties all rows of a step, which costs AUC, and gives probabilities of 0
+    and 1. Its curve is therefore mixed with the line of "platt", as if that were 30 rows more.
+
+    The probabilities hold for images and candidates like those of `fit`. In a caption task the
+    candidates of an image are all captions given to `fit`; fit with as many as will be scored.
+
+    References
+    ----------
+    Platt, "Probabilistic outputs for support vector machines", 1999.
+    Zadrozny & Elkan, "Transforming classifier scores into accurate multiclass probability estimates",
+    KDD 2002.
+    Kull, Silva Filho & Flach, "Beta calibration", AISTATS 2017.
+
+    Examples
+    --------
+    Entropies only rank; calibrated they are probabilities:
+
+    >>> from vilu_sdk import EntropyScorer
+    >>> from vilu_sdk.datasets import load_digits_vlm
+    >>> from vilu_sdk.evaluation import evaluate
+    >>> from vilu_sdk.scorers.calibrated import CalibratedScorer
+    >>> data = load_digits_vlm()
+    >>> scorer = CalibratedScorer(EntropyScorer(logit_scale=data.logit_scale))
+    >>> scorer = scorer.fit(data.z_img_fit, data.z_txt, data.labels_fit)
+    >>> evaluate(scorer, data.z_img_test, data.z_txt, data.labels_test)["ece"] < 0.05
+    True
+    """
+
+    learns = True
+
+    def __init__(
+        self,
+        scorer: Scorer | None = None,
+        *,
+        logit_scale: float = 100.0,
+        method: Method = "platt",
+        cv: int = 5,
+        random_state: Any = None,
+    ) -> None:
+        self.scorer = scorer
+        self.logit_scale = logit_scale
+        self.method = method
+        self.cv = cv
+        self.random_state = random_state
+
+    @property
+    def min_candidates(self) -> int:  # type: ignore[override]
+        """Fewest candidates with which the scorer's value has a meaning."""
+        return 2 if self.scorer is None else self.scorer.min_candidates
+
+    @property
+    def softmax_scale(self) -> float:
+        """What cosines are multiplied by for zero-shot class probabilities."""
+        return float(self.scorer_.softmax_scale)
+
+    def _learn(self, task: Task) -> None:
+        scorer = self._template()
+        known = {"labels": task.labels, "correct": task.correct}
+        self.scorer_ = clone(scorer).fit(task.images.source, task.texts.source, **known)
+        wrong = failures(task)
+        if scorer.learns:
+            decision = self._out_of_fold(scorer, task, wrong)
+        else:
+            decision = self.scorer_.decision_function(task.images.source, task.texts.source)
+        self.calibration_ = calibrate(decision, wrong, self.method, scorer.is_probability)
+
+    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+        decide = self.scorer_._decision(text)
+        return lambda z: torch.from_numpy(self.calibration_(decide(z).double().numpy()))
+
+    def _width(self, k: int) -> int:
+        return int(self.scorer_._width(k))
+
+    def _template(self) -> Scorer:
+        scale = positive(self.logit_scale, "logit_scale")
+        if self.scorer is not None and not isinstance(self.scorer, Scorer):
+            raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
+        own = getattr(self.scorer, "logit_scale", scale)
+        if scale not in (100.0, own):
+            raise ValueError(
+                f"logit_scale={scale:g} was given, but scorer has a logit_scale of its own, {own:g}, which "
+                "counts; set it there."
+            )
+        if self.method not in ("platt", "beta", "isotonic"):
+            raise ValueError(f"method must be 'platt', 'beta' or 'isotonic', got {self.method!r}.")
+        if not isinstance(self.cv, int | np.integer) or self.cv < 2:
+            raise ValueError(f"cv must be an integer of at least 2, got {self.cv!r}.")
+        return MCMScorer(logit_scale=scale) if self.scorer is None else self.scorer
+
+    def _out_of_fold(self, scorer: Scorer, task: Task, wrong: BoolVector) -> FloatVector:
+        """Score each row by a scorer that was fitted without it."""
+        n, fewest = len(wrong), min(wrong.sum(), (~wrong).sum())
+        if n < 2:
+            raise ValueError("z_img has a single row, so that none is left to score it by; pass more.")
+        images, text = task.images.source, task.texts.source
+        kind = StratifiedKFold if fewest >= self.cv else KFold
+        seed = check_random_state(self.random_state).randint(2**31)
+        decision = np.empty(n)
+        for rest, held in kind(min(self.cv, n), shuffle=True, random_state=seed).split(wrong, wrong):
+            known = {
+                "labels": None if task.labels is None else task.labels[rest],
+                "correct": None if task.correct is None else task.correct[rest],
+            }
+            fold = clone(scorer).fit(images[rest], text[rest] if task.is_caption else text, **known)
+            decision[held] = fold.decision_function(images[held], text)
+        return decision
+
+
+@storable
+@dataclass(frozen=True)
+class Calibration:
+    """An increasing curve from decision values to log-odds of failure.
+
+    With z = (x - centre) / spread, the smooth part is offset + low * log σ(z) - high * log σ(-z), a
+    line where `low` equals `high`. Steps, if there are any, are the values of `rows` rows.
+    """
+
+    centre: float
+    spread: float
+    low: float
+    high: float
+    offset: float
+    rows: int = 0
+    steps_x: FloatVector | None = None
+    steps_p: FloatVector | None = None
+
+    def __call__(self, decision: FloatVector) -> FloatVector:
+        """Return log-odds of failure, (n,)."""
+        z = (decision - self.centre) / self.spread
+        smooth: FloatVector = self.offset + self.low * log_expit(z) - self.high * log_expit(-z)
+        if self.steps_x is None or self.steps_p is None:
+            return smooth
+        step = self.rows * np.interp(decision, self.steps_x, self.steps_p)
+        wrong = step + SMOOTH_ROWS * expit(smooth)
+        right = self.rows - step + SMOOTH_ROWS * expit(-smooth)
+        return np.asarray(np.log(wrong) - np.log(right))
+
+
+def calibrate(decision: FloatVector, wrong: BoolVector, method: Method, is_probability: bool) -> Calibration:
+    """Learn the curve; `is_probability` says whether decision values are log-odds already."""
+    if method == "beta" and is_probability:
+        centre, spread = 0.0, 1.0
+    else:
+        centre, spread = float(decision.mean()), float(decision.std()) or 1.0
+    z = (decision - centre) / spread
+    if method == "beta":
+        low, high, offset = fit_slopes(np.column_stack([log_expit(z), -log_expit(-z)]), wrong)
+    else:
+        low, offset = fit_slopes(z[:, None], wrong)
+        high = low
+    if method != "isotonic":
+        return Calibration(centre, spread, low, high, offset)
+    steps = IsotonicRegression(y_min=0, y_max=1).fit(decision, wrong)
+    return Calibration(
+        centre, spread, low, high, offset, len(decision), steps.X_thresholds_, steps.y_thresholds_
+    )
+
+
+def fit_slopes(features: FloatVector, wrong: BoolVector) -> tuple[float, ...]:
+    """Fit a logistic regression with slopes that are not negative; return them and the offset.
+
+    Targets are Platt's, (k + 1) / (k + 2) for the k wrong rows, which keeps probabilities off 0 and 1.
+    """
+    k, n = int(wrong.sum()), len(wrong)
+    target = np.where(wrong, (k + 1) / (k + 2), 1 / (n - k + 2))
+    spread = features.std(axis=0)
+    spread[spread == 0] = 1.0
+    slopes = np.zeros(features.shape[1])
+    free = slopes == 0
+    both = np.repeat([True, False], n)
+    while True:
+        x = features / spread * free
+        model = LogisticRegression(C=10.0).fit(
+            np.concatenate([x, x]), both, sample_weight=np.concatenate([target, 1 - target])
+        )
+        slopes, offset = model.coef_[0] * free, float(model.intercept_[0])
+        if (slopes >= 0).all():
+            break
+        free &= slopes > 0
+    if slopes.max() < LEAST_SLOPE:
+        why = (
+            f"all {n} predictions are {'wrong' if k else 'right'}" if k in (0, n) else "they rank no failures"
+        )
+        warnings.warn(
+            f"Nothing can be learned from the decision values, because {why}; every image gets nearly the "
+            "same probability of failure. Fit on images that hold both right and wrong predictions.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return (*np.maximum(slopes, LEAST_SLOPE) / spread, offset)
+
+
+def failures(task: Task) -> BoolVector:
+    """Return where the zero-shot prediction is wrong, (n,); in a caption task exact ties are right."""
+    if task.correct is not None:
+        return (~task.correct).numpy()
+    wrong = np.empty(len(task.images), dtype=bool)
+    for rows in task.images.slices(len(task.text)):
+        z = task.images.read(rows)
+        own = np.arange(len(wrong))[rows] if task.labels is None else task.labels[rows].numpy()
+        batch = Batch(z, task.text, torch.as_tensor(own), None, tie_is_right=task.is_caption)
+        wrong[rows] = (~batch.right(z @ task.text.T)).numpy()
+    return wrong

@@ -1,0 +1,234 @@
+"""Fit, accept and predict: what is common to all ways of choosing a threshold."""
+
+import math
+import warnings
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from vilu_sdk.intake import candidates, check_task
+from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.scorers.calibrated import failures
+from vilu_sdk.selective.bounds import Ranking, rank
+from vilu_sdk.selective.report import SelectionReport
+
+ABSTAIN = -1
+
+
+class ThresholdPredictor(Persistent):
+    """Answers where the decision value is below a threshold, abstains elsewhere.
+
+    A subclass says by `_select` which threshold to take.
+    """
+
+    scorer: Scorer
+    confidence: float
+    per_class: bool
+    simultaneous: bool
+
+    def fit(
+        self,
+        z_img: ArrayLike,
+        z_txt_set: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        correct: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Find the threshold on a calibration set.
+
+        **The scorer must not have been fitted on these rows**: it is more certain of what it has seen,
+        and the promise would be void. It is used as it is and never fitted here.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (n, d)
+            Image embeddings of the calibration set.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts, those of later use.
+        labels : array-like of shape (n,), optional
+            True classes, rows of `z_txt_set`. Without labels (and without `correct`) image i pairs with
+            caption i.
+        correct : array-like of shape (n,), optional
+            Whether each zero-shot prediction was right, as booleans.
+        groups : array-like of shape (n,), optional
+            Integers or strings; each group gets a threshold of its own.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `Scorer.fit`; also if a parameter is out of its range or the scorer is not one.
+        sklearn.exceptions.NotFittedError
+            If the scorer learns and was not fitted.
+        """
+        if not isinstance(self.scorer, Scorer):
+            raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
+        self._check()
+        task = check_task(z_img, z_txt_set, labels, correct)
+        wrong = failures(task)
+        decision = self.scorer.decision_function(z_img, z_txt_set)
+        keys = self._keys(z_img, z_txt_set, groups)
+        delta = 1 - self.confidence
+        if keys is None:
+            report = self._report(rank(decision, wrong), delta)
+        else:
+            kinds = np.unique(keys)
+            share = delta / len(kinds) if self.simultaneous else delta
+            parts = tuple(
+                replace(
+                    self._report(rank(decision[keys == kind], wrong[keys == kind]), share), group=kind.item()
+                )
+                for kind in kinds
+            )
+            report = self._sum(parts)
+        self.report_ = report
+        self.candidates_ = task.text
+        self.caption_ = task.is_caption
+        self.n_features_in_ = task.images.d
+        return self
+
+    def accept(
+        self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which predictions may be relied on.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts. What is promised holds for those of `fit`.
+        groups : array-like of shape (N,), optional
+            Group of each image, where `fit` was given groups. A group that it did not see is
+            abstained on.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            True where the prediction is accepted.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            As in `Scorer.decision_function`; also if `groups` is missing or not asked for.
+
+        Warns
+        -----
+        UserWarning
+            If the candidates are not those of `fit`: nothing is promised for others.
+        """
+        check_is_fitted(self)
+        self._compare_candidates(z_txt_set)
+        decision = self.scorer.decision_function(z_img, z_txt_set)
+        keys = self._keys(z_img, z_txt_set, groups)
+        parts = self.report_.groups
+        if (keys is None) == bool(parts):
+            raise ValueError(
+                "groups must be passed to accept and predict if, and only if, they were passed to fit."
+            )
+        if keys is None:
+            return np.asarray(decision < self.report_.threshold)
+        accepted = np.zeros(len(decision), dtype=bool)
+        for part in parts:
+            accepted |= (keys == part.group) & (decision < part.threshold)
+        return accepted
+
+    def predict(
+        self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """Return the zero-shot prediction, or -1 where it is abstained.
+
+        Parameters
+        ----------
+        z_img, z_txt_set, groups
+            As in `accept`.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            Row numbers of `z_txt_set`, and -1.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `accept`.
+        """
+        accepted = self.accept(z_img, z_txt_set, groups=groups)
+        return np.where(accepted, self.scorer.predict(z_img, z_txt_set), ABSTAIN)
+
+    def _check(self) -> None:
+        """Check the parameters."""
+        share(self.confidence, "confidence")
+
+    def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
+        """Choose the threshold for these rows, each bound failing with probability delta at most."""
+        raise NotImplementedError
+
+    def _keys(self, z_img: Any, z_txt_set: Any, groups: Any) -> NDArray[Any] | None:
+        if not self.per_class:
+            return None if groups is None else check_groups(groups, len(z_img))
+        if groups is not None:
+            raise ValueError("per_class=True makes the predicted classes the groups; leave groups out.")
+        return self.scorer.predict(z_img, z_txt_set)
+
+    def _sum(self, parts: tuple[SelectionReport, ...]) -> SelectionReport:
+        bounds = [part.risk_bound for part in parts if part.accepted]
+        kept = "together" if self.simultaneous else "each by itself"
+        return replace(
+            parts[0],
+            method=f"{parts[0].method}, in {len(parts)} groups, {kept}",
+            confidence=self.confidence,
+            n=sum(part.n for part in parts),
+            accepted=sum(part.accepted for part in parts),
+            errors=sum(part.errors for part in parts),
+            threshold=math.nan,
+            # A mixture of groups errs no more than the worst of them.
+            risk_bound=max(bounds) if self.simultaneous and bounds else math.nan,
+            coverage_bound=math.nan,
+            cost=math.nan,
+            cost_bound=math.nan,
+            smallest_risk=math.nan,
+            smallest_risk_coverage=math.nan,
+            labels_needed=None,
+            group=None,
+            groups=parts,
+        )
+
+    def _compare_candidates(self, z_txt_set: Any) -> None:
+        text, known = candidates(z_txt_set), self.candidates_
+        same = text.shape == known.shape and (self.caption_ or bool((text - known).abs().max() < 1e-3))
+        if not same:
+            warnings.warn(
+                "The candidates are not those of fit. The threshold is used as it is, but what was promised "
+                "holds for the candidates of fit only; fit again on calibration images with the new ones.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def share(value: Any, name: str) -> float:
+    """Return a number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number strictly between 0 and 1, got {value!r}.")
+    return float(value)
+
+
+def check_groups(groups: Any, n: int) -> NDArray[Any]:
+    """Return groups as an array of shape (n,) of integers or strings."""
+    keys = np.asarray(groups)
+    if keys.shape != (n,) or keys.dtype.kind not in "iuU":
+        raise ValueError(
+            f"groups must hold one integer or string for each of the {n} images, got shape {keys.shape} "
+            f"and dtype {keys.dtype}."
+        )
+    return keys

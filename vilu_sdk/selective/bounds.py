@@ -1,0 +1,170 @@
+"""Counts of errors, exact binomial bounds on them, and the thresholds they allow."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import bdtr, betaincinv
+
+from vilu_sdk.checks import BoolVector, FloatVector, check_scores
+
+# Shares of the rows, most certain first, whose risk is bounded when the target is out of reach.
+FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+# A start so early that chance decides would waste large calibration sets.
+START_SHARE = 0.1
+# Beyond so many labels "about how many" is no advice.
+MOST_LABELS = 10**7
+
+
+class Ranking(NamedTuple):
+    """Calibration rows from the most to the least certain one.
+
+    Attributes
+    ----------
+    decision : ndarray of shape (n,)
+        Sorted decision values.
+    errors : ndarray of shape (n + 1,)
+        Errors among the first m rows, for m = 0, ..., n.
+    """
+
+    decision: FloatVector
+    errors: np.ndarray[Any, np.dtype[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.decision)
+
+    def threshold(self, m: int) -> float:
+        """Return the value that the first m rows, and no others, are below; m ends no tie in two."""
+        if m in (0, len(self)):
+            return math.inf if m else -math.inf
+        return float(self.decision[m])
+
+    def whole(self, m: int, step: int = -1) -> int:
+        """Move m down (or up, with ``step=1``) until it cuts through no tie."""
+        while 0 < m < len(self) and self.decision[m - 1] == self.decision[m]:
+            m += step
+        return m
+
+
+def rank(decision: FloatVector, wrong: BoolVector) -> Ranking:
+    """Sort rows by decision; rows of equal value come in an order that knows nothing of their errors."""
+    decision, wrong = check_scores(decision, wrong)
+    shuffled = np.random.default_rng(0).permutation(len(decision))
+    order = shuffled[np.argsort(decision[shuffled], kind="stable")]
+    return Ranking(decision[order], np.append(0, np.cumsum(wrong[order], dtype=np.int64)))
+
+
+def risk_upper_bound(errors: int, n: int, confidence: float) -> float:
+    """Bound an error rate from above, by Clopper and Pearson.
+
+    Parameters
+    ----------
+    errors : int
+        Errors seen.
+    n : int
+        Independent rows they were seen in.
+    confidence : float
+        Probability with which the bound is to hold, in (0, 1).
+
+    Returns
+    -------
+    float
+        In (0, 1]; 1 without rows.
+
+    References
+    ----------
+    Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26(4), 1934.
+
+    Examples
+    --------
+    >>> round(risk_upper_bound(0, 59, 0.95), 3)
+    0.05
+    """
+    return float(betaincinv(errors + 1, n - errors, confidence)) if errors < n else 1.0
+
+
+def rows_needed(errors: int, target: float, delta: float) -> int:
+    """Return the fewest rows with so many errors that reject "the risk is above the target"."""
+    low, high = errors, errors + 1
+    while bdtr(errors, high, target) > delta:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bdtr(errors, middle, target) <= delta else (middle, high)
+    return high
+
+
+def sequence_start(n: int, target: float, delta: float) -> int:
+    """Return how many rows the first test of a fixed sequence accepts; a function of nothing observed."""
+    tolerant = rows_needed(1, target, delta)
+    fewest = tolerant if tolerant <= n / 2 else rows_needed(0, target, delta)
+    return max(fewest, math.ceil(START_SHARE * n))
+
+
+def fixed_sequence(ranking: Ranking, target: float, delta: float) -> int:
+    """Return how many of the most certain rows may be accepted, by Learn-then-Test; 0 if none.
+
+    The hypotheses "the risk below this threshold exceeds the target" are tested from a start that is
+    fixed in advance, one row more at a time, up to the first that is not rejected. Each test is at
+    the full level: to accept too much, the first true hypothesis on the way must be rejected.
+    """
+    n, start = len(ranking), sequence_start(len(ranking), target, delta)
+    if start > n:
+        return 0
+    m = np.arange(start, n + 1)
+    rejected = bdtr(ranking.errors[start:], m, target) <= delta
+    last = start - 1 + (len(m) if rejected.all() else int(rejected.argmin()))
+    last = ranking.whole(last)
+    return last if last >= start else 0
+
+
+def sgr(ranking: Ranking, target: float, delta: float) -> tuple[int, float]:
+    """Return how many rows may be accepted and the bound on their risk, by SGR's binary search.
+
+    Each of the ⌈log₂ n⌉ bounds that are looked at is given an equal part of delta.
+    """
+    low, high = 1, len(ranking)
+    rounds = max(1, math.ceil(math.log2(high)))
+    best, bound = 0, math.nan
+    for _ in range(rounds):
+        middle = (low + high + 1) // 2
+        m = ranking.whole(middle)
+        b = risk_upper_bound(int(ranking.errors[m]), m, 1 - delta / rounds)
+        if b <= target:
+            low = middle
+            if m > best:
+                best, bound = m, b
+        else:
+            high = middle - 1
+        if low > high:
+            break
+    return best, bound
+
+
+def smallest_risk(ranking: Ranking, delta: float) -> tuple[float, float]:
+    """Return the smallest risk that can be promised and the share of rows it is promised for.
+
+    Clopper-Pearson bounds at a few shares fixed in advance, which hold together by Bonferroni.
+    """
+    bounds = [
+        (risk_upper_bound(int(ranking.errors[m]), m, 1 - delta / len(FALLBACK_SHARES)), m / len(ranking))
+        for m in (ranking.whole(math.ceil(share * len(ranking))) for share in FALLBACK_SHARES)
+    ]
+    return min(bounds)
+
+
+def labels_needed(ranking: Ranking, target: float, delta: float) -> int | None:
+    """Extrapolate how many calibration rows would certify the target; None if no number would.
+
+    At each of `FALLBACK_SHARES`, the error rate that was seen is taken to stay what it is.
+    """
+    m = np.unique(np.geomspace(1, MOST_LABELS, 3000).astype(np.int64))
+    needed = []
+    for share in FALLBACK_SHARES:
+        seen = math.ceil(share * len(ranking))
+        rate = ranking.errors[seen] / seen
+        enough = np.flatnonzero(bdtr(np.ceil(rate * m), m, target) <= delta)
+        if rate < target and len(enough):
+            needed.append(math.ceil(m[enough[0]] / share))
+    return min(needed, default=None)

@@ -1,0 +1,128 @@
+"""What a selective predictor found on its calibration set, and what it promises."""
+
+import math
+from dataclasses import dataclass
+
+from vilu_sdk.scorers._encoding import storable
+
+
+@storable
+@dataclass(frozen=True)
+class SelectionReport:
+    """What was found on the calibration set, for all rows or for one group; prints as a few lines.
+
+    Attributes
+    ----------
+    goal : str
+        What was asked for.
+    method : str
+        How the threshold was found.
+    confidence : float
+        Probability, over calibration sets, with which each bound holds.
+    n : int
+        Calibration rows.
+    accepted : int
+        Calibration rows below the threshold; 0 if everything is abstained on.
+    errors : int
+        Wrong predictions among them.
+    threshold : float
+        Accepted is what has a smaller decision value: infinity accepts everything, minus infinity
+        nothing; NaN where every group has its own.
+    risk_bound : float
+        The error rate among accepted predictions is at most this; NaN if nothing is promised.
+    coverage_bound : float
+        The share of accepted predictions is at least this.
+    cost, cost_bound : float
+        Mean cost of an image on the calibration set, and what it is at most on others; NaN where
+        costs were not asked for.
+    smallest_risk, smallest_risk_coverage : float
+        The smallest error rate that can be promised on these data and the share of the most certain
+        rows it is promised for; NaN where no risk was asked for.
+    labels_needed : int or None
+        Where the target was missed: about how many calibration rows would reach it, if the error
+        rates seen at 1/16, 1/8, 1/4 and 1/2 of the rows stay what they are; None if no number would.
+    group : int, str or None
+        Whose report it is.
+    groups : tuple of SelectionReport
+        One for each group; the counts above are then their sums, and nothing is promised of the
+        whole, unless the groups' promises hold simultaneously.
+    """
+
+    goal: str
+    method: str
+    confidence: float
+    n: int
+    accepted: int
+    errors: int
+    threshold: float
+    risk_bound: float
+    coverage_bound: float
+    cost: float = math.nan
+    cost_bound: float = math.nan
+    smallest_risk: float = math.nan
+    smallest_risk_coverage: float = math.nan
+    labels_needed: int | None = None
+    group: int | str | None = None
+    groups: "tuple[SelectionReport, ...]" = ()
+
+    @property
+    def accepted_share(self) -> float:
+        """Share of the calibration rows that is accepted."""
+        return self.accepted / self.n
+
+    @property
+    def observed_risk(self) -> float:
+        """Error rate among accepted calibration rows, NaN if there are none."""
+        return self.errors / self.accepted if self.accepted else math.nan
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.goal}, with {100 * self.confidence:g} % confidence ({self.method})",
+            f"  calibration rows   {self.n}",
+            f"  accepted           {self.accepted} ({_percent(self.accepted_share)})",
+        ]
+        if self.accepted and math.isfinite(self.coverage_bound):
+            lines[-1] += f", of new images at least {_percent(self.coverage_bound)}"
+        if self.accepted:
+            lines.append(f"  errors among them  {self.errors} ({_percent(self.observed_risk)})")
+        if self.accepted and math.isfinite(self.risk_bound):
+            lines[-1] += f", of new images at most {_percent(self.risk_bound)}"
+        if math.isfinite(self.cost):
+            lines.append(f"  cost of an image   {self.cost:.3g}, of new images at most {self.cost_bound:.3g}")
+        if self.groups:
+            return "\n".join([*lines, "", *self._group_lines()])
+        if self.accepted:
+            lines.append(f"  accepted where     decision_function < {self.threshold:.6g}")
+        else:
+            lines.append("  No threshold can promise it: everything is abstained on.")
+        if not self.accepted and math.isfinite(self.smallest_risk):
+            least, part = _percent(self.smallest_risk), _percent(self.smallest_risk_coverage)
+            lines.append(f"  what could be      {least} for the most certain {part} of the images")
+            lines.append(f"  labels needed      {self._labels()}")
+        return "\n".join(lines)
+
+    def _labels(self) -> str:
+        if self.labels_needed is None:
+            return "no number will do while even the most certain predictions err more often than that"
+        return f"about {self.labels_needed} or more, if error rates stay what they are"
+
+    def _group_lines(self) -> list[str]:
+        header = ("group", "rows", "accepted", "errors", "threshold")
+        body = [
+            (
+                str(part.group),
+                str(part.n),
+                str(part.accepted),
+                str(part.errors),
+                f"{part.threshold:.4g}" if part.accepted else "abstains",
+            )
+            for part in self.groups
+        ]
+        widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+        return [
+            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (header, *body)
+        ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

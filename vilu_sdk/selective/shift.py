@@ -1,0 +1,241 @@
+"""A monitor that says when images have moved away from the calibration set."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.stats import ks_2samp, mannwhitneyu
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from vilu_sdk.checks import FloatVector
+from vilu_sdk.intake import Rows, candidates
+from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.selective._base import share
+
+
+@dataclass(frozen=True)
+class ShiftReport:
+    """What a check found; prints as a sentence and two lines.
+
+    Attributes
+    ----------
+    n, n_reference : int
+        Images checked, and images of the calibration set they were compared with.
+    alpha : float
+        Rate of false alarms of this check.
+    score_p_value, embedding_p_value : float
+        Of the two tests; each alarms at alpha / 2 or less.
+    score_distance : float
+        Largest difference of the two distribution functions of the scores, in [0, 1].
+    more_uncertain : float
+        Probability that a checked image is more uncertain than one of the calibration set; 0.5 where
+        nothing changed, above it where errors are likely to have become more.
+    embedding_distance : float
+        Energy distance of the embeddings as a share of its maximum, in [0, 1].
+    """
+
+    n: int
+    n_reference: int
+    alpha: float
+    score_p_value: float
+    embedding_p_value: float
+    score_distance: float
+    more_uncertain: float
+    embedding_distance: float
+
+    @property
+    def scores_moved(self) -> bool:
+        """Whether the scores raise the alarm."""
+        return self.score_p_value <= self.alpha / 2
+
+    @property
+    def embeddings_moved(self) -> bool:
+        """Whether the embeddings raise the alarm."""
+        return self.embedding_p_value <= self.alpha / 2
+
+    @property
+    def moved(self) -> bool:
+        """Whether what was promised on the calibration set should no longer be relied on."""
+        return self.scores_moved or self.embeddings_moved
+
+    def __str__(self) -> str:
+        where = [name for name in ("scores", "embeddings") if getattr(self, f"{name}_moved")]
+        if where:
+            first = (
+                f"These {self.n} images are not like the calibration set: their {' and '.join(where)} have "
+                "moved. What was promised there need not hold for them; label some and calibrate again."
+            )
+        else:
+            first = f"No sign that these {self.n} images differ from the calibration set."
+        return (
+            f"{first}\n"
+            f"  scores      p = {self.score_p_value:.3g}, distance {self.score_distance:.3f}, "
+            f"more uncertain with probability {self.more_uncertain:.2f}\n"
+            f"  embeddings  p = {self.embedding_p_value:.3g}, distance {self.embedding_distance:.3f}"
+        )
+
+
+class ShiftMonitor(Persistent):
+    """Compares images with a calibration set, without labels.
+
+    Two tests, each at half of `alpha`: Kolmogorov and Smirnov's on the decision values, and the energy
+    distance of the embeddings, whose p-value comes from permutations and is exact.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        As used later. It must not have been fitted on the images given to `fit`.
+    alpha : float
+        Rate of false alarms **of one check** where nothing has moved, in (0, 1). Of C checks, up to C
+        times as many raise one; pass alpha / C to keep the rate for all of them together.
+    n_permutations : int
+        For the embeddings. The smallest p-value is 1 / (n_permutations + 1), which must reach alpha / 2.
+    max_images : int
+        At most so many images of either side are compared, drawn at random.
+    random_state : int, RandomState instance or None
+        Draws them, and the permutations.
+
+    Notes
+    -----
+    The tests see distributions, not errors. A shift need not do harm: other class frequencies can leave
+    the error rate as it is. And a shift that neither the embeddings nor the scores show, such as other
+    labels for the same images, is not seen.
+
+    References
+    ----------
+    Székely & Rizzo, "Energy statistics: a class of statistics based on distances", Journal of
+    Statistical Planning and Inference 143(8), 2013.
+    Rabanser, Günnemann & Lipton, "Failing loudly: an empirical study of methods for detecting dataset
+    shift", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from vilu_sdk import MCMScorer
+    >>> from vilu_sdk.datasets import load_digits_vlm
+    >>> from vilu_sdk.selective import ShiftMonitor
+    >>> data = load_digits_vlm()
+    >>> monitor = ShiftMonitor(MCMScorer(logit_scale=data.logit_scale), random_state=0)
+    >>> monitor = monitor.fit(data.z_img_fit, data.z_txt)
+    >>> monitor.check(data.z_img_test).moved
+    False
+    >>> monitor.check(data.z_img_test[data.labels_test < 5]).moved
+    True
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        alpha: float = 0.05,
+        *,
+        n_permutations: int = 499,
+        max_images: int = 1000,
+        random_state: Any = None,
+    ) -> None:
+        self.scorer = scorer
+        self.alpha = alpha
+        self.n_permutations = n_permutations
+        self.max_images = max_images
+        self.random_state = random_state
+
+    def fit(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> Self:
+        """Remember the calibration set.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (n, d)
+            Its images.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts, those of later use.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `Scorer.decision_function`; also if a parameter is out of its range.
+        sklearn.exceptions.NotFittedError
+            If the scorer learns and was not fitted.
+        """
+        if not isinstance(self.scorer, Scorer):
+            raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
+        if (self.n_permutations + 1) * share(self.alpha, "alpha") < 2:
+            raise ValueError(
+                f"n_permutations={self.n_permutations} can never raise an alarm at alpha={self.alpha:g}; it "
+                f"takes at least {math.ceil(2 / self.alpha) - 1}."
+            )
+        if self.max_images < 2:
+            raise ValueError(f"max_images must be at least 2, got {self.max_images}.")
+        images = Rows(z_img, "z_img")
+        self.decision_ = self.scorer.decision_function(z_img, z_txt_set)
+        self.images_ = self._draw(images)
+        self.candidates_ = candidates(z_txt_set)
+        self.n_features_in_ = images.d
+        return self
+
+    def check(self, z_img: ArrayLike) -> ShiftReport:
+        """Compare images with the calibration set.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            The latest images of the stream, drawn anew since the last check. Some hundred show a moderate
+            shift, thousands a slight one.
+
+        Returns
+        -------
+        ShiftReport
+            Its ``moved`` is the alarm.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            As in `Scorer.decision_function`.
+        """
+        check_is_fitted(self)
+        images = Rows(z_img, "z_img", d=self.n_features_in_)
+        decision = self.scorer.decision_function(z_img, self.candidates_)
+        scores = ks_2samp(decision, self.decision_)
+        wins = mannwhitneyu(decision, self.decision_).statistic / (len(decision) * len(self.decision_))
+        distance, p_value = self._energy_test(self._draw(images))
+        return ShiftReport(
+            n=len(images),
+            n_reference=len(self.decision_),
+            alpha=self.alpha,
+            score_p_value=float(scores.pvalue),
+            embedding_p_value=p_value,
+            score_distance=float(scores.statistic),
+            more_uncertain=float(wins),
+            embedding_distance=distance,
+        )
+
+    def _draw(self, images: Rows) -> Tensor:
+        """Read at most `max_images` rows."""
+        if len(images) <= self.max_images:
+            return images.read()
+        rng = check_random_state(self.random_state)
+        return images.read(np.sort(rng.choice(len(images), self.max_images, replace=False)))
+
+    def _energy_test(self, images: Tensor) -> tuple[float, float]:
+        """Return the energy coefficient and its p-value under permutations of all rows."""
+        n, m = len(images), len(self.images_)
+        both = torch.cat([images, self.images_])
+        distances = torch.cdist(both, both)
+        side = torch.cat([torch.full((n,), 1 / n), torch.full((m,), -1 / m)])
+        rng = check_random_state(self.random_state)
+        shuffles = np.stack([rng.permutation(n + m) for _ in range(self.n_permutations)])
+        weights = torch.cat([side[None], side[torch.from_numpy(shuffles)]])
+        # With weights 1/n and -1/m, the quadratic form is 2 E|X - Y| - E|X - X'| - E|Y - Y'|, negated.
+        energy: FloatVector = -((weights @ distances) * weights).sum(dim=1).double().numpy()
+        between = 2 * float(distances[:n, n:].mean())
+        p_value = float((energy >= energy[0]).mean())
+        return (max(0.0, float(energy[0])) / between if between else 0.0), p_value

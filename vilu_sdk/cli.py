@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vilu_sdk import __version__, demo, set_progress
+from vilu_sdk.scorers import Scorer
+from vilu_sdk.scorers._card import describe
 
 # What stands before each chapter of the demonstration.
 TITLES = {
@@ -47,9 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal that cannot show an arrow shall still get the table.
         sys.stdout.reconfigure(errors="replace")
     try:
-        _demo(arguments.random_state, arguments.quiet)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if arguments.command == "info":
+            _info(arguments.name, arguments.revision)
+        else:
+            _demo(arguments.random_state, arguments.quiet)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        message = " ".join([str(error), *getattr(error, "__notes__", [])])
+        print(f"{parser.prog}: error: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -67,7 +73,19 @@ def _parser() -> _Parser:
         "--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"
     )
     demo_parser.add_argument("--quiet", action="store_true", help="print the table only")
+    info_parser = commands.add_parser("info", help="print the card of a saved scorer")
+    info_parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="a folder, a head that comes with vilu-sdk or a Hub repository owner/name",
+    )
+    info_parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of the repository")
     return parser
+
+
+def _info(name: str, revision: str | None) -> None:
+    set_progress(False)
+    print(describe(Scorer.from_pretrained(name, revision=revision), name), end="")
 
 
 def _demo(random_state: int, quiet: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from vilu_sdk.intake import positive
 from vilu_sdk.scorers._encoding import storable
 
 TAGS = ["vilu-sdk", "uncertainty", "failure-prediction", "vision-language"]
@@ -58,7 +59,22 @@ class Card:
         object.__setattr__(self, "metrics", _plain(self.metrics))
 
 
-def model_card(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) -> str:
+def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
+    """Return what the embeddings given to a scorer must be; None is what is not known."""
+    try:
+        scale: float | None = positive(getattr(scorer, "logit_scale", None), "logit_scale")
+    except (TypeError, ValueError):
+        scale = None
+    return {
+        "name": None if card is None else card.backbone,
+        "dimension": getattr(scorer, "n_features_in_", None),
+        "logit_scale": scale,
+        # BayesVLM's exact mode takes embeddings as the projection returns them.
+        "normalisation": "none" if getattr(scorer, "mode", None) == "exact" else "l2",
+    }
+
+
+def model_card(scorer: Any, name: str, card: Card | None) -> str:
     """Return the model card of a saved scorer, with the metadata that the Hub reads.
 
     Parameters
@@ -67,10 +83,8 @@ def model_card(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) 
         What was saved.
     name : str
         Folder or repository, as a reader would load it.
-    card : Card
+    card : Card or None
         What is known beside the weights.
-    backbone : mapping
-        The block of that name in ``config.json``.
 
     Returns
     -------
@@ -79,6 +93,7 @@ def model_card(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) 
     """
     from huggingface_hub import ModelCardData  # imported late: it takes a fifth of a second
 
+    card = card or Card()
     on_the_hub = card.backbone is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", card.backbone)
     data = ModelCardData(
         library_name="vilu-sdk",
@@ -86,11 +101,13 @@ def model_card(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) 
         license=card.license and card.license.lower(),
         base_model=card.backbone if on_the_hub else None,
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{describe(scorer, name, card, backbone)}"
+    return f"---\n{data.to_yaml()}\n---\n\n{describe(scorer, name, card)}"
 
 
-def describe(scorer: Any, name: str, card: Card, backbone: Mapping[str, Any]) -> str:
-    """Return the Markdown of `model_card`, of the same arguments."""
+def describe(scorer: Any, name: str, card: Card | None = None) -> str:
+    """Return the Markdown of `model_card`, by default with the card that the scorer was loaded with."""
+    card = card or getattr(scorer, "card_", None) or Card()
+    backbone = backbone_of(scorer, card)
     kind = type(scorer)
     package = kind.__module__.split(".")[0]
     facts = {

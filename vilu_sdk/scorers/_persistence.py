@@ -10,8 +10,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from vilu_sdk import hub, storage
-from vilu_sdk.intake import positive
-from vilu_sdk.scorers._card import Card, model_card
+from vilu_sdk.scorers._card import Card, backbone_of, model_card
 from vilu_sdk.scorers._encoding import class_of, decode, encode, storable
 
 
@@ -195,9 +194,8 @@ class Persistent(BaseEstimator):
         config = encode(self, "", tensors)
         if card is not None:
             config["fitted"]["card_"] = encode(card, "card_", tensors)
-        backbone = _backbone(self, card)
-        text = model_card(self, name, card or Card(), backbone)
-        storage.write_folder(folder, {"backbone": backbone} | config, tensors, text)
+        config = {"backbone": backbone_of(self, card)} | config
+        storage.write_folder(folder, config, tensors, model_card(self, name, card))
 
     @classmethod
     def _from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
@@ -217,27 +215,13 @@ class Persistent(BaseEstimator):
         card = getattr(scorer, "card_", None)
         if not isinstance(card, Card | None):
             raise ValueError(f"config.json has a {type(card).__name__} where the card belongs.")
-        if backbone != _backbone(scorer, card):
+        expected = backbone_of(scorer, card)
+        if backbone != expected:
             raise ValueError(
-                f"config.json says of the backbone {backbone}, but the scorer in it expects "
-                f"{_backbone(scorer, card)}; one of the two was changed."
+                f"config.json says of the backbone {backbone}, but its scorer expects {expected}; one of "
+                "the two was changed."
             )
         return cast(Self, scorer)
-
-
-def _backbone(scorer: Any, card: Card | None) -> dict[str, Any]:
-    """Return what the embeddings given to a scorer must be; None is what is not known."""
-    try:
-        scale: float | None = positive(getattr(scorer, "logit_scale", None), "logit_scale")
-    except (TypeError, ValueError):
-        scale = None
-    return {
-        "name": None if card is None else card.backbone,
-        "dimension": getattr(scorer, "n_features_in_", None),
-        "logit_scale": scale,
-        # BayesVLM's exact mode takes embeddings as the projection returns them.
-        "normalisation": "none" if getattr(scorer, "mode", None) == "exact" else "l2",
-    }
 
 
 def _check_device(device: str | torch.device) -> None:

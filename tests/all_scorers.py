@@ -23,6 +23,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 2, "hidden": 16, "random_state": 0, "readout": "cross_modal"},
     ],
     "ViLUEstimator": [
+        {"random_state": 0},
         {"recipe": vilu_sdk.PaperRecipe(epochs=2, hidden=(8,)), "random_state": 0},
     ],
 }

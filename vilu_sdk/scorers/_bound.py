@@ -112,23 +112,23 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         UserWarning
             If weights enter the class means alone, because the scorer learns but takes none.
         """
-        X, y = map(np.asarray, validate_data(self, _to_numpy(X), _to_numpy(y), ensure_all_finite=False))
-        weights = torch.ones(len(X), dtype=torch.float64)
+        checked = validate_data(self, _to_numpy(X), _to_numpy(y), ensure_all_finite=False)
+        images, target = map(np.asarray, checked)
+        weights = torch.ones(len(images), dtype=torch.float64)
         if sample_weight is not None:
-            weights = check_weights(sample_weight, len(X))
+            weights = check_weights(sample_weight, len(images))
             # As if they had not been given: a class of such images alone is no class.
             kept = (weights > 0).numpy()
-            X, y, weights = X[kept], y[kept], weights[kept]
-        images = X
+            images, target, weights = images[kept], target[kept], weights[kept]
         if self.z_txt_set is None:
-            check_classification_targets(y)
-            self.classes_, labels = np.unique(y, return_inverse=True)
-            self.z_txt_set_ = class_means(X, labels, self.classes_, weights)
+            check_classification_targets(target)
+            self.classes_, labels = np.unique(target, return_inverse=True)
+            self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
             if self.scorer.learns:
-                images = leave_own_out(X, labels, self.z_txt_set_, weights)
+                images = leave_own_out(images, labels, self.z_txt_set_, weights)
         else:
             self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
-            labels = check_labels(y, len(y), len(self.classes_), name="y").numpy()
+            labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
             self.z_txt_set_ = self.z_txt_set
         used = {} if sample_weight is None else self._usable(weights)
         self.scorer_ = clone(self.scorer).fit(images, self.z_txt_set_, labels, **used)

@@ -1,5 +1,6 @@
 """Scorers that can give some images more weight than others."""
 
+import os
 from dataclasses import replace
 from typing import Self
 
@@ -19,13 +20,14 @@ class WeightedScorer(Scorer):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn from embeddings and what is known about them.
 
         Parameters
         ----------
-        z_img, z_txt, labels, correct
+        z_img, z_txt, labels, correct, checkpoint
             As in `Scorer.fit`.
         sample_weight : array-like of shape (N,), optional
             Weights of the images, at least 0. A weight of 2 counts as the image given twice, 0 as the image
@@ -45,6 +47,5 @@ class WeightedScorer(Scorer):
             task = replace(task, weights=check_weights(sample_weight, len(task.images)))
         self._learn(task)
         self.n_features_in_ = task.images.d
-        self._remember(task.images, task.texts)
         self._remember(task.images, task.texts)
         return self

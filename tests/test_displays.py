@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from scipy.stats import binomtest
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 
 from vilu_sdk import DoctorScorer, MCMScorer, RelUScorer, TemperatureScaledMCMScorer
 from vilu_sdk.displays import (
@@ -27,6 +27,7 @@ from vilu_sdk.displays import (
 )
 from vilu_sdk.displays.scores import interval
 from vilu_sdk.evaluation import evaluate, expected_calibration_error, failure_metrics, risk_coverage_curve
+from vilu_sdk.selective import SelectivePredictor
 
 matplotlib.use("Agg")
 MCM = MCMScorer(logit_scale=5)
@@ -136,6 +137,27 @@ def test_certified_point(drawn: SimpleNamespace) -> None:
     np.testing.assert_allclose(
         np.interp(point.get_xdata(), *display.line_.get_data()), point.get_ydata(), atol=1e-9
     )
+
+
+def test_a_selective_predictor_brings_its_promise(drawn: SimpleNamespace) -> None:
+    images, text, labels = drawn.data
+    selective = SelectivePredictor(MCM, target_risk=0.2)
+    with pytest.raises(NotFittedError):
+        RiskCoverageDisplay.from_estimator(selective, *drawn.data)
+    selective.fit(images[:320], text, labels[:320])
+    display = RiskCoverageDisplay.from_estimator(selective, images[320:], text, labels[320:])
+    accepted = selective.accept(images[320:], text)
+    assert display.certified == (accepted.mean(), drawn.failure[320:][accepted].mean(), 0.2)
+    assert display.aurc == evaluate(MCM, images[320:], text, labels[320:])["aurc"]
+    with pytest.raises(ValueError, match="a threshold for each group"):
+        RiskCoverageDisplay.from_estimator(selective.fit(*drawn.data, groups=drawn.labels), *drawn.data)
+
+
+def test_no_curve_leaves_the_axes_for_another(drawn: SimpleNamespace) -> None:
+    ax = RiskCoverageDisplay.from_scores(drawn.decision, np.zeros(640)).ax_
+    assert ax.get_ylim() == (0, 1)
+    worse = RiskCoverageDisplay.from_scores(-drawn.decision, drawn.failure, ax=ax)
+    assert ax.get_ylim()[1] > worse.risk[worse.coverage >= 0.1].max()
 
 
 def test_classes_count_every_prediction_once(drawn: SimpleNamespace) -> None:

@@ -3,11 +3,13 @@
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.checks import FloatVector, check_scores
 from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
 from vilu_sdk.displays._style import BLACK, GREY, axes_for, legend_above, next_look, percent
 from vilu_sdk.evaluation.risk_coverage import area_under_risk, count_accepted
+from vilu_sdk.selective._base import ThresholdPredictor
 
 
 class RiskCoverageDisplay(ScoreDisplay):
@@ -147,7 +149,7 @@ class RiskCoverageDisplay(ScoreDisplay):
         ImportError
             If matplotlib is missing.
         """
-        if hasattr(scorer, "report_"):
+        if isinstance(scorer, ThresholdPredictor):
             options = promise(scorer) | options
             scorer = scorer.scorer
         return super().from_estimator(
@@ -205,8 +207,9 @@ class RiskCoverageDisplay(ScoreDisplay):
         return self._drawn(ax)
 
 
-def promise(selective: Any) -> dict[str, float]:
+def promise(selective: ThresholdPredictor) -> dict[str, float]:
     """Return the threshold of a fitted selective predictor and the bound that holds below it."""
+    check_is_fitted(selective)
     report = selective.report_
     if report.groups:
         raise ValueError(

@@ -1,0 +1,163 @@
+"""One page that says how well failures are predicted, and what follows from it."""
+
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vilu_sdk.displays._style import pyplot
+from vilu_sdk.evaluation.problem import FailureScorer
+from vilu_sdk.progress import track
+from vilu_sdk.report import _html, _sections
+from vilu_sdk.report._subject import Subject, gather
+from vilu_sdk.selective._base import ThresholdPredictor
+
+__all__ = ["report"]
+
+
+def report(
+    scorers: FailureScorer | Mapping[str, FailureScorer],
+    z_img: ArrayLike,
+    z_txt: ArrayLike,
+    labels: ArrayLike | None,
+    path: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    title: str = "How well failures are predicted",
+    focus: str | None = None,
+    reference: str | None = None,
+    selective: ThresholdPredictor | Sequence[ThresholdPredictor] | None = None,
+    batch_size: int | None = None,
+    top: int = 10,
+) -> Path:
+    """Score labelled images and write all that is worth knowing into one HTML page.
+
+    The page needs no network and runs no script: tables and pictures, as SVG, are inside. It holds the
+    comparison of the scorers with intervals, pictures of ranking and calibration, what each threshold would
+    do, the most uncertain predictions and the most certain mistakes, the classes that fail, and what it
+    takes to make it again. It needs the extra ``plot``.
+
+    Parameters
+    ----------
+    scorers : scorer or mapping of str to scorer
+        Fitted, where they learn; they are used as they are.
+    z_img : array-like of shape (N, d)
+        Image embeddings, none that a scorer was fitted on.
+    z_txt : array-like of shape (K, d)
+        Candidate texts.
+    labels : array-like of shape (N,) or None
+        True class of each image. None for a caption task, as in `evaluate`; classes are then left out.
+    path : path-like
+        Where to write; an existing file is replaced, whole or not at all.
+    class_names : sequence of K str, optional
+        Names of the candidates, by default "class 0", "class 1" and so on.
+    title : str
+        Of the page.
+    focus : str, optional
+        The scorer whose thresholds, examples and classes are shown, by default that of the highest AUC.
+    reference : str, optional
+        The scorer to compare the others with, as in `compare`.
+    selective : predictor with a threshold or sequence of them, optional
+        `SelectivePredictor` and its like, fitted on a calibration set that is not `z_img`, each around one
+        of the `scorers`. The page shows what they promise and what they do.
+    batch_size : int, optional
+        Rows of a batch in a caption task, as in `evaluate`.
+    top : int, default=10
+        How many examples of a kind to list.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ValueError, TypeError, sklearn.exceptions.NotFittedError
+        If an argument is malformed or does not fit to the others.
+    ImportError
+        If matplotlib is missing.
+    OSError
+        If the page cannot be written.
+
+    Warns
+    -----
+    FitFailedWarning
+        If a scorer cannot score the rows; the page says so, and shows the others.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from vilu_sdk import MCMScorer
+    >>> from vilu_sdk.datasets import load_digits_vlm
+    >>> data = load_digits_vlm()
+    >>> mcm = MCMScorer(logit_scale=data.logit_scale)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = report(
+    ...         mcm, data.z_img_test, data.z_txt, data.labels_test, f"{folder}/page.html",
+    ...         class_names=data.class_names,
+    ...     )
+    ...     page.name, page.read_text(encoding="utf-8")[:15]
+    ('page.html', '<!DOCTYPE html>')
+    """
+    path = Path(path)
+    pyplot()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder of path does not exist: {path.parent}; make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"path is a folder: {path}; name a file in it, such as report.html.")
+    if not isinstance(top, int | np.integer) or top < 1:
+        raise ValueError(f"top must be a positive integer, got {top!r}.")
+    subject = gather(
+        scorers,
+        z_img,
+        z_txt,
+        labels,
+        class_names=class_names,
+        focus=focus,
+        reference=reference,
+        selective=selective,
+        batch_size=batch_size,
+    )
+    options = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
+    steps: dict[str, Callable[[], str]] = {
+        "Which scorer finds the failures": lambda: _sections.comparison(subject),
+        "Pictures": lambda: _sections.pictures(subject),
+        "What a threshold would do": lambda: _sections.thresholds(subject),
+        "Predictions to look at": lambda: _sections.examples(subject, int(top)),
+        "Classes": lambda: _sections.classes(subject),
+        "How to make this page again": lambda: _sections.reproduction(subject, path.name, options),
+    }
+    if subject.labels is None:
+        del steps["Classes"]
+    sections = {heading: make() for heading, make in track(steps.items(), "writing the report")}
+    made = f"Written by vilu-sdk on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+    _write(path, _html.page(title, _lead(subject), sections, _html.text(made)))
+    return path
+
+
+def _lead(subject: Subject) -> str:
+    """What was scored, at a glance."""
+    row = next(row for row in subject.table.rows if row["scorer"] == subject.focus)
+    return _html.facts(
+        {
+            "images": f"{len(subject.failure):,}",
+            "captions" if subject.labels is None else "candidate classes": f"{len(subject.candidates):,}",
+            "predictions that are right": _html.percent(1 - float(subject.failure.mean())),
+            f"AUC of {subject.focus}": _html.percent(row["auc"]),
+            f"FPR95 of {subject.focus}": _html.percent(row["fpr95"]),
+        }
+    )
+
+
+def _write(path: Path, page: str) -> None:
+    """Replace the file at once, so that nobody ever reads half a page."""
+    pending = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        pending.write_text(page, encoding="utf-8")
+        os.replace(pending, path)
+    finally:
+        pending.unlink(missing_ok=True)

@@ -1,0 +1,218 @@
+"""The sections of a report, each a heading and what stands below it."""
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from vilu_sdk.displays import (
+    ClassFailureDisplay,
+    ConfusionDisplay,
+    ReliabilityDisplay,
+    RiskCoverageDisplay,
+    ROCDisplay,
+    ScoreDistributionDisplay,
+)
+from vilu_sdk.report import _words as words
+from vilu_sdk.report._html import code, fold, number, percent, picture, scroll, table, text
+from vilu_sdk.report._subject import Subject
+from vilu_sdk.report._thresholds import HEADER, cells, effect, usual_thresholds
+
+PACKAGES = ("vilu-sdk", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
+
+
+def comparison(subject: Subject) -> str:
+    """The table of all scorers."""
+    # The table says nothing to screen readers of what its heads are for.
+    body = subject.table.to_html().replace("<th ", '<th scope="col" ')
+    return text(words.COMPARISON) + scroll(body, "Comparison of the scorers")
+
+
+def pictures(subject: Subject) -> str:
+    """The pictures of ranking and calibration."""
+    scores, failure, names = subject.table.scores, subject.failure, subject.curves
+    shown = words.NOT_ALL * (len(names) < len(scores))
+    promises = dict(reversed([pair for pair in subject.selective if pair[1].accepted and not pair[1].groups]))
+    parts: list[str] = []
+
+    def add(title: str, caption: str, draw: Callable[[Any], Any]) -> None:
+        parts.append(picture(f"p{len(parts)}", title, caption, draw))
+
+    def roc(ax: Any) -> None:
+        for name in names:
+            ROCDisplay.from_scores(scores[name], failure, name=name, ax=ax)
+
+    def risk(ax: Any) -> None:
+        for name in names:
+            promise = promises.get(name)
+            limit = {"threshold": promise.threshold, "bound": promise.risk_bound} if promise else {}
+            RiskCoverageDisplay.from_scores(scores[name], failure, name=name, ax=ax, **limit)
+
+    def reliability(ax: Any) -> None:
+        for name in likely:
+            ReliabilityDisplay.from_scores(subject.table.probabilities[name], failure, name=name, ax=ax)
+
+    def distribution(name: str) -> Callable[[Any], Any]:
+        p = subject.table.probabilities.get(name)
+        if p is not None:
+            return lambda ax: ScoreDistributionDisplay.from_scores(p, failure, probability=True, ax=ax)
+        return lambda ax: ScoreDistributionDisplay.from_scores(
+            scores[name], failure, xlabel="log uncertainty (nats)", ax=ax
+        )
+
+    if failure.any() and not failure.all():
+        add("ROC", words.ROC + shown, roc)
+    add("Risk and coverage", words.RISK + words.STAR * bool(promises) + shown, risk)
+    for name in names[:2]:
+        add(f"Distribution of the uncertainty: {name}", words.DISTRIBUTION, distribution(name))
+    likely = [name for name in names if name in subject.table.probabilities]
+    if likely:
+        add("Reliability", words.RELIABILITY, reliability)
+    return f'<div class="pictures">{"".join(parts)}</div>'
+
+
+def thresholds(subject: Subject) -> str:
+    """What each threshold would do to these images, and what is promised."""
+    decision, failure, focus = subject.decision, subject.failure, subject.focus
+    is_probability = subject.probability is not None
+    rows = [
+        cells(aim, effect(decision, failure, threshold), is_probability)
+        for aim, threshold in usual_thresholds(decision, failure).items()
+    ]
+    body = text(words.THRESHOLDS.format(focus=focus), words.BOUND)
+    body += table(f"Thresholds of {focus}", HEADER, rows)
+    if not subject.selective:
+        return body
+    rows, quotes = [], []
+    for name, promise in subject.selective:
+        quotes.append(f"{name}: {promise}")
+        if promise.groups:
+            continue
+        done = effect(subject.table.scores[name], failure, promise.threshold)
+        aim = f"{promise.goal[0].lower()}{promise.goal[1:]}".replace(" %", "\N{NO-BREAK SPACE}%")
+        row = cells(f"{name}: {aim}", done, name in subject.table.probabilities)
+        row[4] = percent(promise.risk_bound)
+        rows.append(row)
+    header = [*HEADER[:4], "promised at most", *HEADER[5:]]
+    body += "<h3>With a guarantee</h3>" + text(words.GUARANTEE)
+    if rows:
+        body += table("Thresholds with a guarantee", header, rows, marked=range(len(rows)))
+    return body + fold("What was seen on the calibration set", code("\n\n".join(quotes)))
+
+
+def examples(subject: Subject, top: int) -> str:
+    """The rows to look at first."""
+    decision, failure = subject.decision, subject.failure
+    order = np.argsort(-decision, kind="stable")
+    mistakes = [row for row in order[::-1] if failure[row]]
+    p = subject.probability
+
+    def show(rows: Any) -> list[list[str]]:
+        return [
+            [
+                str(row),
+                subject.candidates[subject.predicted[row]],
+                f"{subject.true_name(row)} {'✗' if failure[row] else '✓'}",
+                percent(p[row], 2) if p is not None else number(decision[row]),
+            ]
+            for row in rows
+        ]
+
+    header = ["row", "predicted", "true", "uncertainty"]
+    parts = [table(f"The most uncertain predictions of {subject.focus}", header, show(order[:top]), words=3)]
+    if mistakes:
+        title = f"The most certain mistakes of {subject.focus}"
+        parts.append(table(title, header, show(mistakes[:top]), words=3))
+    return text(words.EXAMPLES) + f'<div class="tables">{"".join(parts)}</div>'
+
+
+def classes(subject: Subject) -> str:
+    """Which classes fail and which are confused."""
+    assert subject.labels is not None
+    labels, failure, p = subject.labels, subject.failure, subject.probability
+    u = subject.decision if p is None else p
+    display: dict[str, Any] = {"class_names": subject.candidates, "name": subject.focus}
+    parts = [
+        picture(
+            "c0",
+            "Classes that fail most",
+            words.CLASSES,
+            lambda ax: ClassFailureDisplay.from_scores(
+                u, failure, labels, probability=p is not None, ax=ax, **display
+            ),
+        )
+    ]
+    if failure.any() and not failure.all():
+        parts.append(
+            picture(
+                "c1",
+                "Confusions, and which of them are flagged",
+                words.CONFUSIONS,
+                lambda ax: ConfusionDisplay.from_scores(
+                    subject.decision, labels, subject.predicted, ax=ax, **display
+                ),
+            )
+        )
+    header = ["class", "images", "wrong", "wrong", "mean uncertainty"]
+    n = np.bincount(labels, minlength=len(subject.candidates))
+    wrong, said = np.bincount(labels, failure, len(n)), np.bincount(labels, u, len(n))
+    rows = [
+        [
+            subject.candidates[k],
+            str(n[k]),
+            str(int(wrong[k])),
+            percent(wrong[k] / n[k]),
+            percent(said[k] / n[k]) if p is not None else number(said[k] / n[k]),
+        ]
+        for k in np.flatnonzero(n)
+    ]
+    return f'<div class="pictures">{"".join(parts)}</div>' + fold(
+        f"All {len(rows)} classes as a table", table(f"Classes, by {subject.focus}", header, rows)
+    )
+
+
+def reproduction(subject: Subject, path: str, options: dict[str, Any]) -> str:
+    """All that is needed to make this report again."""
+    images, candidates = subject.problem.images, subject.problem.text
+    data = [
+        ["z_img", _shape(images), str(getattr(images, "dtype", type(images).__name__))],
+        ["z_txt", _shape(candidates), str(getattr(candidates, "dtype", type(candidates).__name__))],
+    ]
+    if subject.labels is not None:
+        data.append(["labels", _shape(subject.labels), f"{len(np.unique(subject.labels))} classes occur"])
+    rows = [[name, _call(scorer)] for name, scorer in subject.scorers.items()]
+    versions = [["Python", platform.python_version()]] + [[name, _version(name)] for name in PACKAGES]
+    given = "".join(f",\n    {name}={value!r}" for name, value in options.items() if value is not None)
+    labels = "None" if subject.labels is None else "labels"
+    snippet = words.SNIPPET.format(labels=labels, path=path, options=given)
+    return (
+        text(words.REPRODUCTION)
+        + table("Scorers and all their parameters", ["name", "scorer"], rows, words=2)
+        + '<div class="tables">'
+        + table("Data", ["argument", "shape", "what"], data, words=3)
+        + table("Versions", ["package", "version"], versions, words=2)
+        + "</div>"
+        + code(snippet)
+    )
+
+
+def _shape(values: Any) -> str:
+    shape = getattr(values, "shape", None) or np.shape(values)
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+
+
+def _call(scorer: Any) -> str:
+    """Return what makes such a scorer, unfitted."""
+    if not hasattr(scorer, "get_params"):
+        return repr(scorer)
+    parameters = scorer.get_params(deep=False).items()
+    return f"{type(scorer).__name__}({', '.join(f'{name}={value!r}' for name, value in parameters)})"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"

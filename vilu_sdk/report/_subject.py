@@ -1,0 +1,126 @@
+"""What a report is about: the scores of all scorers on the same rows, and names for everything."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vilu_sdk.checks import BoolVector, FloatVector
+from vilu_sdk.displays._base import pool
+from vilu_sdk.displays._classes import check_names
+from vilu_sdk.evaluation import ComparisonTable, compare
+from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem
+from vilu_sdk.selective._base import ThresholdPredictor
+
+# More curves than this cannot be told apart in one picture.
+MOST_CURVES = 5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Scores and predictions, all (N,), under the names that the page shows."""
+
+    scorers: Mapping[str, FailureScorer]
+    table: ComparisonTable
+    problem: Problem
+    failure: BoolVector
+    predicted: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    candidates: list[str]
+    focus: str
+    # The one in focus first, then the one to compare it with, then the best.
+    curves: list[str]
+    selective: list[tuple[str, Any]]
+
+    @property
+    def decision(self) -> FloatVector:
+        """Decision values of the scorer in focus."""
+        return self.table.scores[self.focus]
+
+    @property
+    def probability(self) -> FloatVector | None:
+        """Its probabilities of failure, if it has them."""
+        return self.table.probabilities.get(self.focus)
+
+    def true_name(self, row: int) -> str:
+        """Return the true class of a row."""
+        return self.candidates[row if self.labels is None else self.labels[row]]
+
+
+def gather(
+    scorers: FailureScorer | Mapping[str, FailureScorer],
+    z_img: ArrayLike,
+    z_txt: ArrayLike,
+    labels: ArrayLike | None,
+    *,
+    class_names: Sequence[str] | None,
+    focus: str | None,
+    reference: str | None,
+    selective: Any,
+    batch_size: int | None,
+) -> Subject:
+    """Check the arguments together and score all rows once."""
+    if not isinstance(scorers, Mapping):
+        scorers = {type(scorers).__name__: scorers}
+    scorers = {str(name): scorer for name, scorer in scorers.items()}
+    if focus is not None and focus not in scorers:
+        raise ValueError(f"focus is {focus!r}, but the scorers are {', '.join(scorers) or 'none'}.")
+    problem = check_problem(z_img, z_txt, labels, batch_size)
+    k = len(problem.text)
+    if class_names is None and problem.labels is None:
+        class_names = [f"caption {index}" for index in range(k)]
+    candidates = check_names(class_names, k)
+    promises = _named(selective, scorers)
+    table = compare(scorers, z_img, z_txt, labels, fit=False, batch_size=batch_size, reference=reference)
+    if table.failure is None:
+        raise ValueError("No scorer could score these rows: " + "; ".join(map(str, table.to_dicts())))
+    # In a caption task, candidates are counted anew in each batch.
+    starts = [0] if problem.labels is not None else [part.start for part in problem.batches]
+    predicted = pool(next(iter(scorers.values())).predict, problem)
+    predicted = predicted + np.repeat(starts, len(predicted) // len(starts))
+    ranked = sorted(table.scores, key=lambda name: _auc(table, name), reverse=True)
+    focus = ranked[0] if focus is None else focus
+    if focus not in table.scores:
+        raise ValueError(f"focus is {focus!r}, which has no values on these rows.")
+    first = next(iter(table.scores))
+    baseline = reference if reference is not None and reference in table.scores else first
+    return Subject(
+        scorers=scorers,
+        table=table,
+        problem=problem,
+        failure=table.failure,
+        predicted=predicted,
+        labels=problem.labels,
+        candidates=candidates,
+        focus=focus,
+        curves=list(dict.fromkeys([focus, baseline, *ranked]))[:MOST_CURVES],
+        selective=promises,
+    )
+
+
+def _auc(table: ComparisonTable, name: str) -> float:
+    value = next(row["auc"] for row in table.rows if row["scorer"] == name)
+    return -math.inf if math.isnan(value) else float(value)
+
+
+def _named(selective: Any, scorers: Mapping[str, FailureScorer]) -> list[tuple[str, Any]]:
+    """Find out whose thresholds the selective predictors have."""
+    if selective is None:
+        return []
+    predictors = selective if isinstance(selective, list | tuple) else [selective]
+    found = []
+    for predictor in predictors:
+        if not isinstance(predictor, ThresholdPredictor):
+            raise TypeError(
+                f"selective must be a predictor with a threshold, or several, got {type(predictor).__name__}."
+            )
+        names = [name for name, scorer in scorers.items() if scorer is predictor.scorer]
+        if not names:
+            raise ValueError("The scorer of a selective predictor is none of the scorers of the report.")
+        if not hasattr(predictor, "report_"):
+            raise ValueError("A selective predictor was not fitted: fit it on a calibration set first.")
+        found.append((names[0], predictor.report_))
+    return found

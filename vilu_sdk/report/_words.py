@@ -1,0 +1,50 @@
+"""What the page says in words."""
+
+COMPARISON = """\
+All scorers see the same images and the same failures: rows whose zero-shot prediction, the most similar
+candidate, is wrong. AUC: how often a wrong prediction gets a higher uncertainty than a right one. FPR95:
+wrong predictions accepted when 95 % of the right ones are. AURC and AUGRC: errors among what is kept,
+averaged over all thresholds. ECE: how far the uncertainty is from a probability. ↑ higher is better, ↓
+lower is better."""
+
+ROC = "Marks: where 95 % of the right predictions are accepted."
+NOT_ALL = " Only the scorers of the highest AUC and the one they are compared with."
+RISK = "Errors among the predictions one keeps, over the share one keeps, the most certain first."
+STAR = " A star marks a threshold with a guarantee, the bar above it what is guaranteed."
+RELIABILITY = """\
+How often predictions of an uncertainty fail. On the diagonal it is a probability. Bars: 95 % intervals."""
+DISTRIBUTION = "The less both overlap, the better."
+
+THRESHOLDS = """\
+A threshold on the decision function of {focus} decides which predictions are accepted; the others go, for
+instance, to a person. The table counts what it would have done on the rows of this report."""
+BOUND = """\
+“At most” is the upper end of the one-sided 95 % interval of the error rate (Clopper and Pearson). It holds
+for each threshold by itself, if it was fixed before these labels were seen; “keep 95 % of the right ones”
+and “catch 95 % of the errors” look at the labels, so there it is only a guide."""
+GUARANTEE = """\
+These thresholds were found on a calibration set. What they promise holds for images from where that set
+came from; the counts show what they did on the rows of this report, where chance can take the errors above
+the promise."""
+
+EXAMPLES = """\
+Rows count from 0, in the order in which the images were given. The most uncertain predictions are what a
+person would be shown first; the most certain mistakes are the last that a threshold would catch."""
+
+CLASSES = """\
+In brackets the number of images. Where the mean uncertainty is far from the failure rate, the scorer
+misjudges the class. Bars: 95 % intervals."""
+CONFUSIONS = "Flagged: less certain than 95 % of the right predictions."
+
+REPRODUCTION = "Scorers were used as they had been fitted; what they were fitted on is not recorded here."
+SNIPPET = """\
+from vilu_sdk.report import report
+
+# scorers: a dict of the fitted scorers above, by name; the arrays as above, in the same order
+report(
+    scorers,
+    z_img,
+    z_txt,
+    {labels},
+    {path!r}{options},
+)"""

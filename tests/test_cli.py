@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from vilu_sdk.scorers._base import Scorer
 
 
 @pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch, digits: DigitsVLM) -> None:
-    """Two quick scorers and the data set of the session, so that a demonstration takes no time."""
+def fast(monkeypatch: pytest.MonkeyPatch, digits: DigitsVLM, tmp_path: Path) -> None:
+    """Two quick scorers, the data set of the session and a folder to write into."""
+    monkeypatch.chdir(tmp_path)
     quick = {"MCM": MCMScorer(), "ViLU": ViLUEstimator(PaperRecipe(epochs=2), random_state=0)}
     monkeypatch.setattr(demo, "scorers", lambda *_: quick)
     monkeypatch.setattr(demo, "load_digits_vlm", lambda _: digits)
@@ -35,9 +37,10 @@ def test_every_exported_scorer_is_in_the_demo_with_the_scale_and_the_seed() -> N
 
 @pytest.mark.usefixtures("fast")
 def test_chapters_come_in_order() -> None:
-    chapters = [chapter for chapter, _ in demo.run()]
-    assert chapters == ["data", "fit", "fit", "table", "examples", "next"]
+    chapters = [chapter for chapter, _ in demo.run(report_path="page.html")]
+    assert chapters == ["data", "fit", "fit", "table", "examples", "report", "next"]
     assert set(cli.TITLES) <= set(chapters)
+    assert [path.name for path in Path().iterdir()] == ["page.html"]
 
 
 @pytest.mark.usefixtures("fast")
@@ -49,6 +52,8 @@ def test_demo_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in out
     assert "nan" not in out
     assert re.search(r"^ViLU +\d", out, re.MULTILINE)
+    assert f"    {Path(demo.REPORT).resolve()}\n" in out
+    assert Path(demo.REPORT).is_file()
 
 
 @pytest.mark.usefixtures("fast")
@@ -56,7 +61,8 @@ def test_quiet_prints_the_table_only(capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["demo", "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("799 rows scored")
-    assert [line.split()[0] for line in lines[3:]] == ["MCM", "ViLU"]
+    assert [line.split()[0] for line in lines[3:5]] == ["MCM", "ViLU"]
+    assert not list(Path().iterdir())
 
 
 def test_examples_are_the_extremes_and_a_mistake(digits: DigitsVLM) -> None:
@@ -108,7 +114,7 @@ def test_errors_are_one_line_and_exit_code_2(
 
 
 def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(_: int) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "run", interrupted)

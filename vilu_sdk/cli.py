@@ -15,6 +15,7 @@ TITLES = {
     "data": "A tiny vision-language model",
     "table": "Which scorer finds the failures",
     "examples": "What a user sees",
+    "report": "The whole report",
     "next": "What to do now",
 }
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "info":
             _info(arguments.name, arguments.revision)
         else:
-            _demo(arguments.random_state, arguments.quiet)
+            _demo(arguments.random_state, arguments.quiet, arguments.report)
     except (ValueError, TypeError, OSError, ImportError) as error:
         message = " ".join([str(error), *getattr(error, "__notes__", [])])
         print(f"{parser.prog}: error: {' '.join(message.split())}", file=sys.stderr)
@@ -73,6 +74,11 @@ def _parser() -> _Parser:
         "--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"
     )
     demo_parser.add_argument("--quiet", action="store_true", help="print the table only")
+    demo_parser.add_argument(
+        "--report",
+        metavar="PATH",
+        help=f"where to write the report (default: {demo.REPORT}, with --quiet none)",
+    )
     info_parser = commands.add_parser("info", help="print the card of a saved scorer")
     info_parser.add_argument(
         "name",
@@ -88,10 +94,12 @@ def _info(name: str, revision: str | None) -> None:
     print(describe(Scorer.from_pretrained(name, revision=revision), name), end="")
 
 
-def _demo(random_state: int, quiet: bool) -> None:
+def _demo(random_state: int, quiet: bool, report: str | None) -> None:
     if quiet:
         set_progress(False)
-    for chapter, text in demo.run(random_state):
+    elif report is None:
+        report = demo.REPORT
+    for chapter, text in demo.run(random_state, report):
         if quiet and chapter != "table":
             continue
         if not quiet and chapter in TITLES:

@@ -1,14 +1,18 @@
 """The demonstration: every scorer on a tiny, real vision-language model, told in plain words."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
-from vilu_sdk.evaluation import ComparisonTable, compare, risk_at_coverage
+from vilu_sdk.evaluation import compare, risk_at_coverage
+from vilu_sdk.report import report
 from vilu_sdk.scorers import (
     BayesVLMScorer,
     DoctorScorer,
@@ -22,9 +26,11 @@ from vilu_sdk.scorers import (
     ViLUEstimator,
 )
 from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.selective import SelectivePredictor
 
 # The scorer whose predictions are shown.
 SHOWN = "ViLU"
+REPORT = "vilu-demo-report.html"
 # From paper to ink.
 SHADES = " .:-=+*#%@"
 
@@ -66,18 +72,21 @@ def scorers(logit_scale: float, random_state: int = 0) -> dict[str, Scorer]:
     return chosen
 
 
-def run(random_state: int = 0) -> Iterator[tuple[str, str]]:
+def run(random_state: int = 0, report_path: str | Path | None = None) -> Iterator[tuple[str, str]]:
     """Run the demonstration and tell it as it goes.
 
     Parameters
     ----------
     random_state : int
         Seeds the data set and the scorers.
+    report_path : path-like, optional
+        Where to write a page with everything. If it cannot be written, the demonstration says so and
+        goes on.
 
     Yields
     ------
     chapter : str
-        "data", "fit" (one for each scorer), "table", "examples" or "next".
+        "data", "fit" (one for each scorer), "table", "examples", "report" (if there is a path) or "next".
     text : str
         What happened, in lines.
 
@@ -102,12 +111,61 @@ def run(random_state: int = 0) -> Iterator[tuple[str, str]]:
     # Fitted here and not by `compare`, which keeps no fitted scorer to show predictions of.
     with single_thread():
         scored = compare(fitted, data.z_img_test, data.z_txt, data.labels_test, fit=False)
-    table = ComparisonTable([row | {"fit_seconds": seconds[row["scorer"]]} for row in scored.to_dicts()])
+    rows = [row | {"fit_seconds": seconds[row["scorer"]]} for row in scored.to_dicts()]
+    table = replace(scored, rows=rows)
     yield "table", str(table)
 
     shown = fitted[SHOWN]
     yield "examples", "\n".join([_triage(shown, fitted["MCM"], data), "", *show_examples(shown, data)])
+    if report_path is not None:
+        yield "report", write_report(fitted, data, report_path)
     yield "next", _next_step(data.logit_scale)
+
+
+def write_report(fitted: Mapping[str, Scorer], data: DigitsVLM, path: str | Path) -> str:
+    """Write a page on the fitted scorers and on a threshold with a guarantee, and say where it is.
+
+    Parameters
+    ----------
+    fitted : mapping of str to scorer
+        The scorers under their names.
+    data : DigitsVLM
+        What they were fitted on, and what to test them on.
+    path : path-like
+        Of the page.
+
+    Returns
+    -------
+    str
+        Where the page is, or why there is none.
+    """
+    learn, calibrate = slice(None, None, 2), slice(1, None, 2)
+    name = f"{SHOWN}, {len(data.labels_fit[learn])} labels"
+    try:
+        with single_thread():
+            # A guarantee needs labels that the scorer did not learn from.
+            half = clone(fitted[SHOWN]).fit(data.z_img_fit[learn], data.z_txt, data.labels_fit[learn])
+            selective = SelectivePredictor(half, target_risk=0.05).fit(
+                data.z_img_fit[calibrate], data.z_txt, data.labels_fit[calibrate]
+            )
+            page = report(
+                {**fitted, name: half},
+                data.z_img_test,
+                data.z_txt,
+                data.labels_test,
+                path,
+                class_names=data.class_names,
+                title="vilu-sdk: failures of a tiny vision-language model on handwritten digits",
+                focus=name,
+                reference="MCM",
+                selective=selective,
+            )
+    except (ImportError, OSError) as error:
+        return f"There is no report: {error}"
+    return f"""\
+With intervals, pictures, what each threshold would do and one that promises at most 5 % errors, in one page:
+
+    {page.resolve()}"""
 
 
 def show_examples(scorer: Scorer, data: DigitsVLM) -> list[str]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
-from scipy.stats import rankdata, t
+from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.stats import rankdata
 
 from vilu_sdk.checks import BoolVector, FloatVector
 from vilu_sdk.evaluation.bootstrap import bootstrap
@@ -135,7 +135,7 @@ def of_splits(values: Mapping[str, Matrix], test_share: float, confidence: float
         factor, df = 1 / n_splits + test_share, n_splits - 1
         mean = values[name].mean(axis=0)
         covariance = np.atleast_2d(np.cov(values[name].T)) * factor
-        half = t.ppf((1 + confidence) / 2, df) * np.sqrt(np.diag(covariance))
+        half = stdtrit(df, (1 + confidence) / 2) * np.sqrt(np.diag(covariance))
         low, high = np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
         found[name] = Estimates(mean, low, high, _errors_of_differences(covariance), df)
     return found
@@ -194,7 +194,7 @@ def _logit_interval(
 ) -> tuple[FloatVector, FloatVector]:
     """Interval on the logit scale, inside (0, 1); NaN where the value is 0 or 1 or the error is unknown."""
     inside = np.where((value > 0) & (value < 1) & (error > ROUNDING), value, math.nan)
-    half = t.ppf((1 + confidence) / 2, math.inf) * error / (inside * (1 - inside))
+    half = stdtrit(math.inf, (1 + confidence) / 2) * error / (inside * (1 - inside))
     return expit(logit(inside) - half), expit(logit(inside) + half)
 
 
@@ -207,7 +207,7 @@ def _errors_of_differences(covariance: Matrix) -> Matrix:
 def _p_values(difference: FloatVector, error: FloatVector, df: float) -> FloatVector:
     """Two-sided p-values; 1 for equal values, NaN where they differ and the error is unknown."""
     known = np.where(error > ROUNDING, error, math.nan)
-    p = 2 * t.sf(np.abs(difference) / known, df)
+    p = 2 * stdtr(df, -np.abs(difference) / known)
     return np.where((error <= ROUNDING) & (np.abs(difference) <= ROUNDING), 1.0, p)
 
 
@@ -229,7 +229,7 @@ def _p_best(given: Estimates, direction: int) -> FloatVector:
 def _differences(name: str, given: Estimates, reference: int, confidence: float) -> dict[str, FloatVector]:
     """Differences to the reference with intervals of one and p-values corrected for all of them."""
     difference, error = given.value - given.value[reference], given.error[reference]
-    half = t.ppf((1 + confidence) / 2, given.df) * error
+    half = stdtrit(given.df, (1 + confidence) / 2) * error
     p = _p_values(difference, error, given.df)
     others = np.arange(len(p)) != reference
     columns = {

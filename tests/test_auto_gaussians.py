@@ -249,7 +249,7 @@ def test_kernel_scores_are_gaussians_in_those_features(data):
     kernel = KernelScores(landmarks.float(), centre.float(), torch.tensor(spread), folded)
     columns = torch.tensor([2, 0])
     torch.testing.assert_close(
-        kernel.scores(data.x.float(), columns),
+        kernel.among(columns).scores(data.x.float()),
         linear.among(columns).scores(features.float()),
         rtol=1e-3,
         atol=1e-3,

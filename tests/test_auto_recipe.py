@@ -14,6 +14,7 @@ from vilu_sdk.scorers.auto import classes, learner
 from vilu_sdk.scorers.auto.blend import fit_weights
 from vilu_sdk.scorers.auto.captions import MIN_PAIRS, CaptionModel
 from vilu_sdk.scorers.auto.gaussians import ClassGaussians
+from vilu_sdk.scorers.auto.model import scores
 from vilu_sdk.scorers.auto.moments import Moments
 
 SCALE = 20.0
@@ -195,10 +196,10 @@ def test_the_order_of_classes_in_fit_does_not_matter(digits, feedback):
 def test_a_subset_of_known_texts_keeps_what_was_learned(fitted_digits, digits):
     z = torch.tensor(digits.z_img_test)
     text = torch.nn.functional.normalize(torch.tensor(digits.z_txt), dim=1)
-    whole = fitted_digits.model_.parts(text)(z)
+    whole = scores(fitted_digits.model_.parts(text), z)
     assert "class Gaussians" in whole
     for subset in ([7, 2, 5], [9, 0], [1, 2, 3, 4, 5, 6, 7, 8]):
-        parts = fitted_digits.model_.parts(text[subset])(z)
+        parts = scores(fitted_digits.model_.parts(text[subset]), z)
         assert parts.keys() == whole.keys()
         for name, part in parts.items():
             gap = part - whole[name][:, subset]

@@ -51,6 +51,7 @@ class CrossAttention(nn.Module):
             return z + 0 * self.in_proj_v(z), text + 0 * self.in_proj_t(text)
         return z, text
 
+    @torch.no_grad()
     def folded(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys (K, d) that hold the query's projection and the scale too, and values (K, d)."""
         if self.frozen:

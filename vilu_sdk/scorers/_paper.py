@@ -15,6 +15,8 @@ from vilu_sdk.heads import ViLUHead
 from vilu_sdk.intake import Task
 from vilu_sdk.scorers._confidence import Loss, sgd_settings, train_confidence
 from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.scorers.auto.densities import LinearScores
+from vilu_sdk.scorers.auto.model import Parts, zero_shot
 from vilu_sdk.training import SGD, Weighting, seeded_init
 
 # Few-shot adaptation of the supplement (C.5) states no settings; these fine-tune without forgetting.
@@ -165,18 +167,12 @@ class PaperModel:
         confidence = self.head.against(text, self.logit_scale)
         return lambda z: -confidence(z) - self.log_weight
 
-    def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
-        """Return the function from images to the logits of the attention, or the zero-shot ones without."""
-        attention = self.head.attention
-        if attention is None:
-            return lambda z: {"zero-shot": self.logit_scale * (z @ text.T)}
-        scale = attention.scale
-
-        def compute(z: Tensor) -> dict[str, Tensor]:
-            query, key = attention.project(z, text)
-            return {"cross-attention": scale * (query @ key.T)}
-
-        return compute
+    def parts(self, text: Tensor) -> Parts:
+        """Return the logits of the attention, or the zero-shot ones where there is none."""
+        if self.head.attention is None:
+            return zero_shot(self.logit_scale, text)
+        keys, _ = self.head.attention.folded(text)
+        return {"cross-attention": [LinearScores(keys.T, keys.new_zeros(len(keys)))]}
 
     def adapt(self, task: Task, generator: torch.Generator) -> Self:
         """Fine-tune all weights on a few labelled images of another domain (supplement C.5)."""

@@ -12,7 +12,7 @@ from vilu_sdk.intake import Rows, Task, candidates, check_task, positive, requir
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._paper import PaperModel, PaperRecipe
 from vilu_sdk.scorers.auto.captions import CaptionModel
-from vilu_sdk.scorers.auto.model import LogLinearModel, total
+from vilu_sdk.scorers.auto.model import LogLinearModel, scores
 from vilu_sdk.scorers.auto.recipe import adapt_auto, learn_auto
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.training import seeded
@@ -204,14 +204,12 @@ class ViLUEstimator(Scorer):
             raise ValueError(f"names has {len(names)} entries but z_txt_set has {k} rows; pass one for each.")
         top_k = min(top_k, k - 1)
         parts, decide = self.model_.parts(text), self.model_.decision(text)
-        sources: list[str] = []
 
         def compete(z: Tensor) -> Tensor:
             """Rows of: prediction, decision, attention, competitors, their attention, their evidence."""
-            found = parts(z)
-            sources[:] = found
+            found = scores(parts, z)
             prediction = (z @ text.T).argmax(dim=1)[:, None]
-            logits = total(found)
+            logits = torch.stack(tuple(found.values())).sum(dim=0)
             attention = torch.softmax(logits, dim=1)
             rivals = logits.scatter(1, prediction, -torch.inf).topk(top_k, dim=1).indices
             evidence = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
@@ -219,14 +217,14 @@ class ViLUEstimator(Scorer):
             return torch.cat([c.double() for c in (*columns, attention.gather(1, rivals), *evidence)], dim=1)
 
         table = similarity.stream(images, k, compete, "explaining").numpy()
-        blocks = [table[:, 3 + i * top_k : 3 + (i + 1) * top_k] for i in range(2 + len(sources))]
+        blocks = [table[:, 3 + i * top_k : 3 + (i + 1) * top_k] for i in range(2 + len(parts))]
         return Explanation(
             prediction=table[:, 0].astype("int64"),
             uncertainty=self._uncertainty(table[:, 1]),
             attention=table[:, 2],
             competitors=blocks[0].astype("int64"),
             competitor_attention=blocks[1],
-            evidence=dict(zip(sources, blocks[2:], strict=True)),
+            evidence=dict(zip(parts, blocks[2:], strict=True)),
             names=names,
         )
 
@@ -243,3 +241,6 @@ class ViLUEstimator(Scorer):
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         return self.model_.decision(text)
+
+    def _width(self, k: int) -> int:
+        return similarity.tile_width(k)

@@ -30,7 +30,7 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
     # Half a class's fair share of images: the mean of a class that does not occur, but attracts some,
     # then stays near its text.
     prior_images = max(PRIOR_IMAGES, n / (2 * k))
-    before = total(model.parts(text)(x))
+    before = total(model.parts(text), x)
     q, linear = before, None
     for _ in range(ROUNDS if share else 0):
         assigned = torch.softmax(q + balance(q) if balanced else q, dim=1)

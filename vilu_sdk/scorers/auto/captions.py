@@ -1,6 +1,5 @@
 """The caption model: which caption an image was written for, learned from pairs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -13,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from vilu_sdk.intake import Rows
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.auto.densities import LinearScores
-from vilu_sdk.scorers.auto.model import LogLinearModel, zero_shot
+from vilu_sdk.scorers.auto.model import LogLinearModel, Parts, zero_shot
 
 # With fewer pairs what is learned is below MCM on average.
 MIN_PAIRS = 128
@@ -88,18 +87,16 @@ class CaptionModel(LogLinearModel):
     sources: PairSources | None = None
     weights: Tensor | None = None
 
-    def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+    def parts(self, text: Tensor) -> Parts:
         """See `LogLinearModel`."""
-        scale = self.logit_scale
         if self.sources is None or self.weights is None:
-            return zero_shot(scale, text)
+            return zero_shot(self.logit_scale, text)
         a, c, w = self.weights.tolist()
-        density = self.sources.density(text)
-        bias = -w * popularity(text, scale, self.sources.bank)
-        return lambda z: {
-            "zero-shot": a * scale * (z @ text.T),
-            "caption regression": c * density.scores(z),
-            "image bank": bias.expand(len(z), -1),
+        liked = popularity(text, self.logit_scale, self.sources.bank)
+        return {
+            **zero_shot(a * self.logit_scale, text),
+            "caption regression": [self.sources.density(text).times(c)],
+            "image bank": [LinearScores.constant(-w * liked, text.shape[1])],
         }
 
     def unknown_share(self, text: Tensor) -> float:

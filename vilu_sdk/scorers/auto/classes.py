@@ -1,6 +1,6 @@
 """The class model: a label-informed posterior over candidates, and the log-odds it gives an error."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +13,7 @@ from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.auto.densities import KernelScores, LinearScores, TextDensities
 from vilu_sdk.scorers.auto.gaussians import ClassGaussians
 from vilu_sdk.scorers.auto.learner import Blend, Evidence, learn_blend, left_out_logits
-from vilu_sdk.scorers.auto.model import LogLinearModel, total, zero_shot
+from vilu_sdk.scorers.auto.model import LogLinearModel, Parts, total, zero_shot
 from vilu_sdk.scorers.auto.moments import Moments
 from vilu_sdk.scorers.auto.transfer import PRIOR_IMAGES, SHRINKAGE, match_texts, text_keys, transferred_weight
 
@@ -75,38 +75,32 @@ class ClassModel(LogLinearModel):
             return match_texts(text, self.text)
         return match_texts(text_keys(text, self.key), normalize(self.text, dim=1))
 
-    def parts(self, text: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
+    def parts(self, text: Tensor) -> Parts:
         """See `LogLinearModel`."""
         match = self.match(text)
         is_known = bool((match >= 0).all())
         base = zero_shot(self.logit_scale, text) if self.base is None else self.base.parts(text)
-        base_weight, linear = self.base_weight, None
-        if is_known and self.known is not None:
-            linear = self.known.among(match)
-        elif is_known and self.open_set is not None:
-            linear = self.open_set.among_known(match).times(self.base_weight * self.open_weights[0])
+        weight = self.base_weight if is_known else 1.0
+        found: Parts = {name: [part.times(weight) for part in group] for name, group in base.items()}
+
+        def add(name: str, part: LinearScores | KernelScores) -> None:
+            found.setdefault(name, []).append(part)
+
         if not is_known:
             share = float((match >= 0).double().mean())
-            base_weight = 1.0
             weight = share * self.open_weights[0] + (1 - share) * self.open_weights[1]
             if weight and self.open_set is not None:
-                linear = self.open_set.among(text, match).times(weight)
-
-        def compute(z: Tensor) -> dict[str, Tensor]:
-            found = {name: base_weight * part for name, part in base(z).items()}
-
-            def add(name: str, part: Tensor) -> None:
-                found[name] = found[name] + part if name in found else part
-
-            if linear is not None:
-                add("class Gaussians", linear.scores(z))
-            if is_known and self.kernel is not None:
-                add("kernel", self.kernel.scores(z, match))
-            if is_known and self.intercepts is not None:
-                add("class intercepts", self.intercepts[match].expand(len(z), -1))
+                add("class Gaussians", self.open_set.among(text, match).times(weight))
             return found
-
-        return compute
+        if self.known is not None:
+            add("class Gaussians", self.known.among(match))
+        elif self.open_set is not None:
+            add("class Gaussians", self.open_set.among_known(match).times(weight * self.open_weights[0]))
+        if self.kernel is not None:
+            add("kernel", self.kernel.among(match))
+        if self.intercepts is not None:
+            add("class intercepts", LinearScores.constant(self.intercepts[match], text.shape[1]))
+        return found
 
     def unknown_share(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
@@ -148,7 +142,7 @@ def learn_sources(
     with torch.no_grad():
         cosines = batch.z @ task.text.T
         below = zero_shot(logit_scale, task.text) if base is None else base.parts(task.text)
-        logits = total(below(batch.z)).to(dtype)
+        logits = total(below, batch.z).to(dtype)
     prediction = cosines.argmax(dim=1)
     if batch.labels is not None:
         whole = [(x, batch.labels)] if size == n else _labelled_chunks(task, dtype)

@@ -1,6 +1,6 @@
 """Log-densities of classes as they are kept for scoring, up to a constant in each row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class LinearScores:
         dtype = torch.get_default_dtype()
         return cls(fitted.directions.to(dtype), offsets.to(dtype))
 
+    @classmethod
+    def constant(cls, scores: Tensor, d: int) -> "LinearScores":
+        """Scores (K,) that are the same for every vector (d,)."""
+        return cls(torch.zeros(()).expand(d, len(scores)), -scores)
+
     def among(self, columns: Tensor) -> "LinearScores":
         """The scores of some of the classes."""
         return LinearScores(self.directions[:, columns], self.offsets[columns])
@@ -39,9 +44,9 @@ class LinearScores:
         """The scores multiplied by a weight."""
         return LinearScores(weight * self.directions, weight * self.offsets)
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Scores (n, K) of vectors (n, d)."""
-        return x @ self.directions - self.offsets
+    def scores(self, x: Tensor, columns: slice = slice(None)) -> Tensor:
+        """Scores (n, K) of vectors (n, d), or some columns of them."""
+        return torch.addmm(self.offsets[columns], x, self.directions[:, columns], beta=-1)
 
 
 @storable
@@ -63,10 +68,21 @@ class KernelScores:
     spread: Tensor
     linear: LinearScores
 
-    def scores(self, x: Tensor, columns: Tensor) -> Tensor:
-        """Scores (n, J) of vectors (n, d) for some of the classes."""
-        near = likeness(x, self.landmarks, self.centre, float(self.spread))
-        return self.linear.among(columns).scores(near)
+    def among(self, columns: Tensor) -> "KernelScores":
+        """The scores of some of the classes."""
+        return replace(self, linear=self.linear.among(columns))
+
+    def times(self, weight: float) -> "KernelScores":
+        """The scores multiplied by a weight."""
+        return replace(self, linear=self.linear.times(weight))
+
+    def near(self, x: Tensor) -> Tensor:
+        """Likeness (n, m) of vectors (n, d) to the landmarks."""
+        return likeness(x, self.landmarks, self.centre, float(self.spread))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores (n, K) of vectors (n, d)."""
+        return self.linear.scores(self.near(x))
 
 
 @storable

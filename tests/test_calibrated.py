@@ -112,7 +112,9 @@ def given(digits):
 
 
 @every_method
-@pytest.mark.parametrize("scorer", [EntropyScorer(), DoctorScorer(), RelUScorer(), MCMScorer()])
+@pytest.mark.parametrize(
+    "scorer", [EntropyScorer(), DoctorScorer(), RelUScorer(), MCMScorer(), ViLUEstimator(random_state=0)]
+)
 def test_scores_become_probabilities_and_the_ranking_stays(scorer, method, given, digits):
     scorer = clone(scorer).set_params(logit_scale=2 * digits.logit_scale)
     calibrated = CalibratedScorer(scorer, method=method, random_state=0).fit(*given)

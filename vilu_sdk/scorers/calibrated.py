@@ -114,7 +114,7 @@ class CalibratedScorer(Scorer):
     @property
     def min_candidates(self) -> int:  # type: ignore[override]
         """Fewest candidates with which the scorer's value has a meaning."""
-        return 2 if self.scorer is None else self.scorer.min_candidates
+        return int(self.scorer_.min_candidates)
 
     @property
     def softmax_scale(self) -> float:

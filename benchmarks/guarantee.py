@@ -1,0 +1,187 @@
+"""Whether promises are kept on real embeddings, and what a better ranking buys, as Markdown tables.
+
+    python benchmarks/guarantee.py --embeddings FOLDER [--sets dtd,imagenet] [--draws 500] [--rows 1000]
+
+FOLDER holds .npz files as `benchmarks/probabilistic.py` reads them.
+
+1. Guarantee. Scorers are fitted on train rows. The test rows are the population: calibration sets are drawn
+   from them with replacement, and the risk of a threshold is that on all test rows, which is exact. A promise
+   is broken where this risk is above the target; a draw that abstains on everything breaks none.
+2. Calibration: expected calibration error and Brier score on the test rows, before and after.
+3. Shift: how often a monitor fitted on half of the test rows raises an alarm for 200 of the others, as they
+   are, with noise, of half of the classes, and of another data set.
+"""
+
+import argparse
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ablation import FOLDER, open_sets, scale_of
+
+from vilu_sdk import EntropyScorer, MCMScorer, ViLUEstimator
+from vilu_sdk.evaluation import brier_score, expected_calibration_error, risk_coverage_curve
+from vilu_sdk.scorers.calibrated import CalibratedScorer
+from vilu_sdk.selective import ShiftMonitor
+from vilu_sdk.selective.bounds import Ranking, fixed_sequence, rank, sgr
+
+SETS = ("dtd", "stanford_cars", "imagenet", "cifar10_tower")
+TARGETS = (0.02, 0.05, 0.1)
+DELTA = 0.05
+CHECKED, CHECKS = 200, 100
+
+
+def methods(target: float) -> dict[str, Callable[[Ranking], int]]:
+    return {
+        "fixed sequence": lambda ranking: fixed_sequence(ranking, target, DELTA),
+        "SGR": lambda ranking: sgr(ranking, target, DELTA)[0],
+    }
+
+
+def scorers_of(arrays: Any) -> dict[str, Any]:
+    scale = scale_of(arrays)
+    return {
+        "MCM": MCMScorer(logit_scale=scale),
+        "ViLU": ViLUEstimator(logit_scale=scale, random_state=0),
+    }
+
+
+def fitted(scorer: Any, arrays: Any) -> Any:
+    return scorer.fit(arrays["z_img_train"], arrays["z_txt"], arrays["labels_train"].astype(int))
+
+
+def failures_of(scorer: Any, arrays: Any) -> Any:
+    return scorer.predict(arrays["z_img_test"], arrays["z_txt"]) != arrays["labels_test"]
+
+
+def guarantee(decision: Any, wrong: Any, target: float, rows: int, draws: int, name: str) -> list[Any]:
+    """Share of broken promises, mean accepted share and share of draws that abstain on everything."""
+    order = np.argsort(decision)
+    ranked, errors = decision[order], np.append(0, np.cumsum(wrong[order]))
+    rng = np.random.default_rng(0)
+    broken, shares = 0, []
+    for _ in range(draws):
+        drawn = rng.integers(len(wrong), size=rows)
+        ranking = rank(decision[drawn], wrong[drawn])
+        threshold = ranking.threshold(methods(target)[name](ranking))
+        accepted = int(np.searchsorted(ranked, threshold, side="left"))
+        broken += errors[accepted] > target * accepted
+        shares.append(accepted / len(wrong))
+    return [broken / draws, np.mean(shares), np.mean(np.equal(shares, 0))]
+
+
+def best_share(decision: Any, wrong: Any, target: float) -> float:
+    """Largest share that any threshold may accept, were the population known."""
+    curve = risk_coverage_curve(decision, wrong)
+    return float(curve.coverage[curve.risk <= target].max(initial=0))
+
+
+def print_guarantees(sets: dict[str, Any], rows: int, draws: int) -> None:
+    print(f"\nPromises over {draws} draws of {rows} calibration rows, 95 % confidence\n")
+    print("| set | target | scorer | possible | accepted | abstains | broken | SGR accepted | SGR broken |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
+    for name, arrays in sets.items():
+        scored = {}
+        for kind, scorer in scorers_of(arrays).items():
+            decision = fitted(scorer, arrays).decision_function(arrays["z_img_test"], arrays["z_txt"])
+            scored[kind] = decision, failures_of(scorer, arrays)
+        for target in TARGETS:
+            for kind, (decision, wrong) in scored.items():
+                broken, share, none = guarantee(decision, wrong, target, rows, draws, "fixed sequence")
+                other, less, _ = guarantee(decision, wrong, target, rows, draws, "SGR")
+                cells = (best_share(decision, wrong, target), share, none, broken, less, other)
+                row = " | ".join(f"{100 * cell:.1f}" for cell in cells)
+                print(f"| {name} | {100 * target:g} | {kind} | {row} |", flush=True)
+
+
+def print_calibration(sets: dict[str, Any]) -> None:
+    print("\nECE / Brier score on test rows, %\n")
+    print(f"| scorer | {' | '.join(sets)} |\n|---|{'---:|' * len(sets)}")
+    kinds = {
+        "MCM": lambda s: MCMScorer(logit_scale=s),
+        "entropy": lambda s: EntropyScorer(logit_scale=s),
+        "ViLU": lambda s: ViLUEstimator(logit_scale=s, random_state=0),
+    }
+    for kind, make in kinds.items():
+        for method in (None, "platt", "beta", "isotonic"):
+            cells = []
+            for arrays in sets.values():
+                scorer = make(scale_of(arrays))
+                if method is None and not scorer.is_probability:
+                    cells.append("–")
+                    continue
+                if method is not None:
+                    scorer = CalibratedScorer(scorer, method=method, random_state=0)
+                u = fitted(scorer, arrays).predict_uncertainty(arrays["z_img_test"], arrays["z_txt"])
+                wrong = failures_of(scorer, arrays)
+                ece, brier = expected_calibration_error(u, wrong), brier_score(u, wrong)
+                cells.append(f"{100 * ece:.1f} / {100 * brier:.1f}")
+            print(f"| {kind}{f', {method}' if method else ''} | {' | '.join(cells)} |", flush=True)
+
+
+def print_shifts(sets: dict[str, Any]) -> None:
+    print(f"\nAlarms in {CHECKS} checks of {CHECKED} images at alpha = 5 %: scores, embeddings, either, %\n")
+    print("| set | as they are | noise | half of the classes | another set |\n|---|---:|---:|---:|---:|")
+    names = list(sets)
+    for name, arrays in sets.items():
+        others = [other for other in names if other != name and scale_of(sets[other]) == scale_of(arrays)]
+        z_img = arrays["z_img_test"].astype(np.float32)
+        z_img /= np.linalg.norm(z_img, axis=1, keepdims=True)
+        other = sets[others[0]]["z_img_test"] if others else None
+        few = arrays["labels_test"] < len(arrays["z_txt"]) / 2
+        noise = 0.3 / math.sqrt(z_img.shape[1])
+        scorer = fitted(scorers_of(arrays)["ViLU"], arrays)
+        alarms: dict[str, list[list[bool]]] = {}
+        for seed in range(CHECKS):
+            rng = np.random.default_rng(seed)
+            rows = rng.permutation(len(z_img))
+            half, rest = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+            monitor = ShiftMonitor(scorer, n_permutations=199, random_state=seed)
+            monitor.fit(z_img[half], arrays["z_txt"])
+            streams = {
+                "as they are": z_img[rest[:CHECKED]],
+                "noise": z_img[rest[:CHECKED]] + noise * rng.normal(size=(CHECKED, z_img.shape[1])),
+                "classes": z_img[rest[few[rest]][:CHECKED]],
+                "other": None if other is None else other[rng.permutation(len(other))[:CHECKED]],
+            }
+            for kind, stream in streams.items():
+                if stream is not None:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # of embeddings that look like another model's
+                        found = monitor.check(stream)
+                    alarms.setdefault(kind, []).append(
+                        [found.scores_moved, found.embeddings_moved, found.moved]
+                    )
+        cells = [
+            ", ".join(f"{100 * share:.0f}" for share in np.mean(alarms[kind], axis=0))
+            if kind in alarms
+            else "–"
+            for kind in ("as they are", "noise", "classes", "other")
+        ]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--embeddings", type=Path, default=FOLDER)
+    parser.add_argument("--sets", default=",".join(SETS), help="names of files, comma separated")
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--only", choices=("guarantee", "calibration", "shift"))
+    options = parser.parse_args()
+    sets = open_sets(options.embeddings, options.sets)
+    if options.only in (None, "guarantee"):
+        print_guarantees(sets, options.rows, options.draws)
+    if options.only in (None, "calibration"):
+        print_calibration(sets)
+    if options.only in (None, "shift"):
+        print_shifts(sets)
+
+
+if __name__ == "__main__":
+    main()

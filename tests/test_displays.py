@@ -78,7 +78,7 @@ scores_and_failures = st.lists(
 ).filter(lambda rows: len({failure for _, failure in rows}) == 2)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(scores_and_failures)
 def test_curves_carry_the_metrics_of_the_evaluation(rows: list[tuple[float, bool]]) -> None:
     u, y = map(np.array, zip(*rows, strict=True))
@@ -281,7 +281,6 @@ def test_line_style_can_be_chosen(drawn: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("name", "names"),
     [
-        ("MCM", None),
         ("a scorer with quite a long name", [f"a class with a rather long name {k}" for k in range(6)]),
         ("costs $5_{ or $6", ["$x^{$", "<b>", "a_b", "\\alpha", "100 %", "$5 and $6"]),
     ],

@@ -194,22 +194,24 @@ def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool,
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise LookupError("the Hub shows you none; pass token if it is private") from error
-    except errors.LocalEntryNotFoundError as error:
-        if local_files_only:
-            raise LookupError("not in the cache, and local_files_only=True forbids to download it") from error
-        raise ConnectionError(
-            f"The Hub could not be asked for {repo_id!r}, and the cache does not hold it: "
-            f"{_brief(error.__cause__ or error)}. Try again, or pass a folder."
-        ) from error
     except Exception as error:
         # Broken transfers and malformed answers raise whatever the client's HTTP library raises, and its
         # releases have used two; what can be wrong with the arguments was found above.
-        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+        absent = isinstance(error, errors.LocalEntryNotFoundError)
+        if absent and local_files_only:
+            raise LookupError("not in the cache, and local_files_only=True forbids to download it") from error
+        cause = error.__cause__ or error if absent else error
+        if getattr(getattr(cause, "response", None), "status_code", None) in (401, 403):
             raise PermissionError(
-                f"The Hub does not let you read {repo_id!r}: {_brief(error)}. Pass a token that may."
+                f"The Hub does not let you read {repo_id!r}: {_brief(cause)}. Pass a token that may."
+            ) from error
+        if absent:
+            raise ConnectionError(
+                f"The Hub could not be asked for {repo_id!r}, and the cache does not hold it: "
+                f"{_brief(cause)}. Try again, or pass a folder."
             ) from error
         raise ConnectionError(
-            f"Downloading {repo_id!r} from the Hub failed: {_brief(error)}. Try again."
+            f"Downloading {repo_id!r} from the Hub failed: {_brief(cause)}. Try again."
         ) from error
 
 

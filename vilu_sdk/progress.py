@@ -1,6 +1,6 @@
 """One progress bar for all long work, and the one switch that silences it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -33,5 +33,7 @@ def set_progress(enabled: bool) -> None:
 
 def track(steps: Iterable[T], what: str) -> Iterator[T]:
     """Iterate over `steps` under a bar that says `what` is going on."""
+    if isinstance(steps, Sized) and len(steps) < 2:
+        return iter(steps)  # a bar costs more than the scoring of one image
     # disable=None: no bar where the output is not a terminal, so logs stay readable.
     return iter(tqdm(steps, desc=what, delay=1.5, leave=False, disable=None if _enabled else True))

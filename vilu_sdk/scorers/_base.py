@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,23 @@ from vilu_sdk.scorers._bound import BoundClassifier
 from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
+
+
+class _Prepared(NamedTuple):
+    """What a scorer has computed from candidates alone, and for which state of it that holds."""
+
+    text: Tensor
+    state: dict[str, Any]
+    decide: Callable[[Tensor], Tensor]
+
+    def serves(self, text: Tensor, state: dict[str, Any]) -> bool:
+        """Whether it holds for these candidates and this state, whose values must be the same objects."""
+        return (
+            self.state.keys() == state.keys()
+            and all(self.state[name] is value for name, value in state.items())
+            and self.text.dtype == text.dtype
+            and torch.equal(self.text, text)
+        )
 
 
 class Scorer(Persistent):
@@ -112,7 +129,7 @@ class Scorer(Persistent):
         images, text = self._check_score(z_img, z_txt_set)
         require_candidates(len(text), type(self).__name__, self.min_candidates)
         self._compare(images, text)
-        decision = similarity.stream(images, self._width(len(text)), self._decision(text))
+        decision = similarity.stream(images, self._width(len(text)), self._decide_among(text))
         return decision.to(torch.float64).numpy()
 
     def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
@@ -223,6 +240,17 @@ class Scorer(Persistent):
         """Return the function from image rows (n, d) to their decision values (n,) among `text`."""
         raise NotImplementedError
 
+    def _decide_among(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return `_decision(text)`, kept until the candidates or anything about the scorer change."""
+        state = {name: value for name, value in vars(self).copy().items() if name != "_prepared"}
+        kept: _Prepared | None = self.__dict__.get("_prepared")
+        if kept is None or not kept.serves(text, state):
+            kept = self.__dict__["_prepared"] = _Prepared(text, state, self._decision(text))
+        return kept.decide
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+
     def _width(self, k: int) -> int:
         """Columns of the widest array that `_decision` makes for an image and k candidates."""
         return k
@@ -242,7 +270,7 @@ class Scorer(Persistent):
         """Keep what the embeddings look like, and forget what a card said of an earlier fit."""
         if self.learns:
             self.seen_ = Seen.of(images, texts)
-        for name in ("card_", "_warned"):
+        for name in ("card_", "_warned", "_prepared"):
             self.__dict__.pop(name, None)
 
     def _compare(self, images: Rows, text: Tensor) -> None:

@@ -1,6 +1,8 @@
 """Bound classifiers among scikit-learn's tools."""
 
 import pickle
+import runpy
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -325,3 +327,10 @@ def test_a_bound_classifier_is_pickled_before_and_after_its_fit(toy):
         np.testing.assert_array_equal(twice.rank_uncertainty(toy.z_img), again.rank_uncertainty(toy.z_img))
     ready = pickle.loads(pickle.dumps(MCMScorer().bind(toy.z_txt)))
     assert ready.scorer_ is ready.scorer
+
+
+def test_the_grid_search_example_runs(capsys):
+    runpy.run_path(str(Path(__file__).parents[1] / "examples" / "grid_search.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["MCM"] * 4 + ["ViLU"] * 2 + ["mean"]
+    assert sum("<- best" in line for line in lines) == 2

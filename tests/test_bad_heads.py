@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from fake_hub import TOKEN, FakeHub
+from fake_hub import TOKEN, FakeHub, forget_connections
 from huggingface_hub import constants
 
 from vilu_sdk import MCMScorer, RelUScorer, storage
@@ -140,6 +140,7 @@ def poisoned(place: Place) -> Any:
 def setting(constant: str, value: Any) -> Callable[[Place], Any]:
     def act(place: Place) -> Any:
         place.patch.setattr(constants, constant, value)
+        forget_connections()
         return place.load()
 
     return act

@@ -9,7 +9,7 @@ FOLDER holds .npz files as `benchmarks/probabilistic.py` reads them.
    is broken where this risk is above the target; a draw that abstains on everything breaks none.
 2. Calibration: expected calibration error and Brier score on the test rows, before and after.
 3. Shift: how often a monitor fitted on half of the test rows raises an alarm for 200 of the others, as they
-   are, with noise, of half of the classes, and of another data set.
+   are (400 draws), with noise, of half of the classes, and of another data set (50 draws each).
 """
 
 import argparse
@@ -31,7 +31,7 @@ from vilu_sdk.selective.bounds import Ranking, fixed_sequence, rank, sgr
 SETS = ("dtd", "stanford_cars", "imagenet", "cifar10_tower")
 TARGETS = (0.02, 0.05, 0.1)
 DELTA = 0.05
-CHECKED, CHECKS = 200, 100
+CHECKED, CHECKS, UNMOVED_CHECKS = 200, 50, 400
 
 
 def methods(target: float) -> dict[str, Callable[[Ranking], int]]:
@@ -123,7 +123,7 @@ def print_calibration(sets: dict[str, Any]) -> None:
 
 
 def print_shifts(sets: dict[str, Any]) -> None:
-    print(f"\nAlarms in {CHECKS} checks of {CHECKED} images at alpha = 5 %: scores, embeddings, either, %\n")
+    print(f"\nAlarms for {CHECKED} images at alpha = 5 %: scores, embeddings, either, %\n")
     print("| set | as they are | noise | half of the classes | another set |\n|---|---:|---:|---:|---:|")
     names = list(sets)
     for name, arrays in sets.items():
@@ -135,7 +135,7 @@ def print_shifts(sets: dict[str, Any]) -> None:
         noise = 0.3 / math.sqrt(z_img.shape[1])
         scorer = fitted(scorers_of(arrays)["ViLU"], arrays)
         alarms: dict[str, list[list[bool]]] = {}
-        for seed in range(CHECKS):
+        for seed in range(UNMOVED_CHECKS):
             rng = np.random.default_rng(seed)
             rows = rng.permutation(len(z_img))
             half, rest = rows[: len(rows) // 2], rows[len(rows) // 2 :]
@@ -148,7 +148,7 @@ def print_shifts(sets: dict[str, Any]) -> None:
                 "other": None if other is None else other[rng.permutation(len(other))[:CHECKED]],
             }
             for kind, stream in streams.items():
-                if stream is not None:
+                if stream is not None and (kind == "as they are" or seed < CHECKS):
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")  # of embeddings that look like another model's
                         found = monitor.check(stream)

@@ -81,10 +81,11 @@ class ThresholdPredictor(Persistent):
             report = self._report(rank(decision, wrong), delta)
         else:
             kinds = np.unique(keys)
-            share = delta / len(kinds) if self.simultaneous else delta
+            part_delta = delta / len(kinds) if self.simultaneous else delta
             parts = tuple(
                 replace(
-                    self._report(rank(decision[keys == kind], wrong[keys == kind]), share), group=kind.item()
+                    self._report(rank(decision[keys == kind], wrong[keys == kind]), part_delta),
+                    group=kind.item(),
                 )
                 for kind in kinds
             )
@@ -168,7 +169,7 @@ class ThresholdPredictor(Persistent):
 
     def _check(self) -> None:
         """Check the parameters."""
-        share(self.confidence, "confidence")
+        fraction(self.confidence, "confidence")
 
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         """Choose the threshold for these rows, each bound failing with probability delta at most."""
@@ -216,7 +217,7 @@ class ThresholdPredictor(Persistent):
             )
 
 
-def share(value: Any, name: str) -> float:
+def fraction(value: Any, name: str) -> float:
     """Return a number strictly between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1:
         raise ValueError(f"{name} must be a number strictly between 0 and 1, got {value!r}.")

@@ -168,3 +168,13 @@ def labels_needed(ranking: Ranking, target: float, delta: float) -> int | None:
         if rate < target and len(enough):
             needed.append(math.ceil(m[enough[0]] / share))
     return min(needed, default=None)
+
+
+def uniform_slack(n: int, delta: float) -> float:
+    """By how much a distribution function of n values is too small anywhere, at most (Massart)."""
+    return math.sqrt(math.log(1 / delta) / (2 * n))
+
+
+def coverage_bound(m: int, n: int, delta: float) -> float:
+    """Bound the accepted share of new rows from below, whichever threshold was chosen."""
+    return 1.0 if m == n else max(0.0, m / n - uniform_slack(n, delta))

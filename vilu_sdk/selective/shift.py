@@ -16,7 +16,7 @@ from vilu_sdk.checks import FloatVector
 from vilu_sdk.intake import Rows, candidates
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._persistence import Persistent
-from vilu_sdk.selective._base import share
+from vilu_sdk.selective._base import fraction
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class ShiftMonitor(Persistent):
         """
         if not isinstance(self.scorer, Scorer):
             raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
-        if (self.n_permutations + 1) * share(self.alpha, "alpha") < 2:
+        if (self.n_permutations + 1) * fraction(self.alpha, "alpha") < 2:
             raise ValueError(
                 f"n_permutations={self.n_permutations} can never raise an alarm at alpha={self.alpha:g}; it "
                 f"takes at least {math.ceil(2 / self.alpha) - 1}."
@@ -232,7 +232,7 @@ class ShiftMonitor(Persistent):
         distances = torch.cdist(both, both)
         side = torch.cat([torch.full((n,), 1 / n), torch.full((m,), -1 / m)])
         rng = check_random_state(self.random_state)
-        shuffles = np.stack([rng.permutation(n + m) for _ in range(self.n_permutations)])
+        shuffles = rng.random_sample((self.n_permutations, n + m)).argsort(axis=1)
         weights = torch.cat([side[None], side[torch.from_numpy(shuffles)]])
         # With weights 1/n and -1/m, the quadratic form is 2 E|X - Y| - E|X - X'| - E|Y - Y'|, negated.
         energy: FloatVector = -((weights @ distances) * weights).sum(dim=1).double().numpy()

@@ -12,6 +12,7 @@ import torch
 from joblib import Parallel, delayed
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
+from sklearn.model_selection import cross_val_score
 
 from vilu_sdk import (
     BayesVLMScorer,
@@ -22,6 +23,7 @@ from vilu_sdk import (
     TemperatureScaledMCMScorer,
     ViLUEstimator,
 )
+from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.intake import Rows
 from vilu_sdk.shards import MAX_OPEN, open_embeddings, open_pairs
 
@@ -159,6 +161,19 @@ def test_scorers_take_it_as_they_take_the_array(opened, matrix):
         for source in opened:
             found = scorer.fit(source, z_txt, labels).decision_function(source, z_txt)
             np.testing.assert_array_equal(found, expected)
+
+
+def test_evaluation_and_cross_validation_take_it_too(opened, matrix):
+    z_txt = np.random.default_rng(1).normal(size=(3, D))
+    labels = np.arange(N) % 3
+    scorers = {"MCM": MCMScorer(logit_scale=1.0)}
+    for run in (
+        lambda z: evaluate(scorers["MCM"], z, z_txt, labels),
+        lambda z: compare(scorers, z, z_txt, labels, fit=False).to_dicts()[0]["auc"],
+        lambda z: compare(scorers, z, z_txt, labels, random_state=0).to_dicts()[0]["auc"],
+        lambda z: cross_val_score(scorers["MCM"].bind(z_txt), z, labels, cv=3).tolist(),
+    ):
+        assert [run(source) for source in opened] == [run(matrix)] * 2
 
 
 def test_bfloat16_is_read_as_torch_reads_it(tmp_path, matrix):

@@ -141,13 +141,11 @@ class Rows:
     def load(self, parts: list[slice] | None = None) -> "Rows":
         """Return the rows of some slices (all by default), checked, normalised and in memory."""
         parts = [slice(0, len(self))] if parts is None else parts
-        rows = torch.empty(sum(part.stop - part.start for part in parts), self.d)
-        step, done = max(1, CHUNK_ELEMENTS // self.d), 0
-        for part in parts:
-            for start in range(part.start, part.stop, step):
-                stop = min(start + step, part.stop)
-                rows[done : done + stop - start] = self.read(slice(start, stop))
-                done += stop - start
+        index = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        rows = torch.empty(len(index), self.d)
+        step = max(1, CHUNK_ELEMENTS // self.d)
+        for start in range(0, len(index), step):
+            rows[start : start + step] = self.read(index[start : start + step])
         return Rows(rows, self.name, normalise=False)
 
     def _row_number(self, index: slice | np.ndarray | Tensor, bad: Tensor) -> int:

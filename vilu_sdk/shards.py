@@ -55,7 +55,9 @@ class Shards:
             return self._read(np.array([index], np.intp))[0, :]
         if isinstance(index, slice):
             return self._read(np.arange(*index.indices(len(self))))
-        rows = np.asarray(index)
+        if isinstance(index, tuple) and len(index) == 2 and index[1] is ...:
+            return self[index[0]]  # how scikit-learn splits data
+        rows = np.asarray(() if isinstance(index, tuple) else index)
         if isinstance(index, tuple) or rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iub"):
             raise IndexError("embeddings on disk are indexed by a slice, row numbers or a mask of rows.")
         if rows.dtype.kind == "b":

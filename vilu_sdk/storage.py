@@ -180,8 +180,8 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
         )
     known = isinstance(writer, str) and re.fullmatch(r"\d+(\.\d+)+\w*", writer)
     raise ValueError(
-        f"{folder} was written in format {number}, and the installed vilu-sdk {version()} reads formats up to "
-        f"{FORMAT_VERSION}; install vilu-sdk {f'{writer} or newer' if known else 'in a newer version'}."
+        f"{folder} was written in format {number}, and the installed vilu-sdk {version()} reads formats up "
+        f"to {FORMAT_VERSION}; install vilu-sdk {f'{writer} or newer' if known else 'in a newer version'}."
     )
 
 

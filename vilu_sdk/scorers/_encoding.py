@@ -120,7 +120,8 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         return _decode_estimator(class_of(content), value["params"], value["fitted"], tensors)
     if kind == "__dataclass__":
         cls, parts = class_of(content), value["fields"]
-        if not (isinstance(cls, type) and is_dataclass(cls)) or parts.keys() != {item.name for item in fields(cls)}:
+        known = {item.name for item in fields(cls)} if is_dataclass(cls) else None
+        if not isinstance(cls, type) or parts.keys() != known:
             raise ValueError(f"The saved {content} has other fields than the class; it was changed.")
         return cls(**{name: decode(item, tensors) for name, item in parts.items()})
     taken = {name: decode(entry, tensors) for name, entry in value["tensors"].items()}

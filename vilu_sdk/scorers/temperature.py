@@ -13,7 +13,7 @@ from vilu_sdk.calibration import expected_calibration_error
 from vilu_sdk.intake import Task, positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._weighted import WeightedScorer
-from vilu_sdk.similarity import Posterior
+from vilu_sdk.similarity import Posterior, log_odds, tile_width, zero_shot_logits
 
 # Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
 BOUND = 1e3
@@ -80,8 +80,11 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = self.softmax_scale
-        return lambda z: Posterior(scale * (z @ text.T)).log_odds
+        logits = zero_shot_logits(text, self.softmax_scale)
+        return lambda z: log_odds(z, len(text), logits)
+
+    def _width(self, k: int) -> int:
+        return tile_width(k)
 
     @property
     def softmax_scale(self) -> float:

@@ -18,6 +18,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "correct"},
     ],
     "BayesVLMScorer": [{"random_state": 0}],
+    "CalibratedScorer": [
+        {"random_state": 0},
+        {"scorer": vilu_sdk.RelUScorer(), "method": "isotonic", "random_state": 0},
+    ],
     "ProbVLMScorer": [
         {"epochs": 2, "hidden": 16, "random_state": 0, "pooling": "log_mean"},
         {"epochs": 2, "hidden": 16, "random_state": 0, "readout": "cross_modal"},
@@ -30,7 +34,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 CLASSES = [
     value
     for name in vilu_sdk.__all__
-    if isinstance(value := getattr(vilu_sdk, name), type) and issubclass(value, Scorer)
+    if isinstance(value := getattr(vilu_sdk, name), type)
+    and issubclass(value, Scorer)
+    and value is not Scorer
 ]
 EXAMPLES = [
     pytest.param(cls(**params), id=f"{cls.__name__}{i or ''}")

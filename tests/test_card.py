@@ -48,7 +48,7 @@ def test_the_model_card_tells_what_is_known(tmp_path, toy):
         "# head\n",
         "Learned vision-language uncertainty",
         "ViLUEstimator(logit_scale=14.25)",
-        "ViLUEstimator.from_pretrained('head')",
+        'ViLUEstimator.from_pretrained("head")',
         "| fitted on | a \\| b |",
         "| width d of its embeddings | 16 |",
         "| its logit scale | 14.25 |",

@@ -1,8 +1,11 @@
 """Tells when a prediction of a vision-language model is likely wrong, from embeddings alone."""
 
+from vilu_sdk.checkpoints import convert_official_checkpoint
 from vilu_sdk.progress import set_progress
 from vilu_sdk.scorers import (
     BayesVLMScorer,
+    CalibratedScorer,
+    Card,
     DoctorScorer,
     EntropyScorer,
     LVUScorer,
@@ -10,12 +13,15 @@ from vilu_sdk.scorers import (
     PaperRecipe,
     ProbVLMScorer,
     RelUScorer,
+    Scorer,
     TemperatureScaledMCMScorer,
     ViLUEstimator,
 )
 
 __all__ = [
     "BayesVLMScorer",
+    "CalibratedScorer",
+    "Card",
     "DoctorScorer",
     "EntropyScorer",
     "LVUScorer",
@@ -23,8 +29,10 @@ __all__ = [
     "PaperRecipe",
     "ProbVLMScorer",
     "RelUScorer",
+    "Scorer",
     "TemperatureScaledMCMScorer",
     "ViLUEstimator",
+    "convert_official_checkpoint",
     "set_progress",
 ]
 __version__ = "0.1.0"

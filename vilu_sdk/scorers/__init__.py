@@ -5,6 +5,7 @@ from vilu_sdk.scorers._card import Card
 from vilu_sdk.scorers._laplace import KroneckerFactors
 from vilu_sdk.scorers._paper import PaperRecipe
 from vilu_sdk.scorers.bayesvlm import BayesVLMScorer
+from vilu_sdk.scorers.calibrated import CalibratedScorer
 from vilu_sdk.scorers.lvu import LVUScorer
 from vilu_sdk.scorers.probvlm import ProbVLMScorer
 from vilu_sdk.scorers.relu import RelUScorer
@@ -14,6 +15,7 @@ from vilu_sdk.scorers.vilu import ViLUEstimator
 
 __all__ = [
     "BayesVLMScorer",
+    "CalibratedScorer",
     "Card",
     "DoctorScorer",
     "EntropyScorer",

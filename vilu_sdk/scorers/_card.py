@@ -1,6 +1,7 @@
 """What is known of a scorer beside its weights, and the model card that tells it."""
 
 import inspect
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -128,7 +129,8 @@ def describe(scorer: Any, name: str, card: Card | None = None) -> str:
         "## How to use",
         f"""```python
 from {package} import {kind.__name__}
-scorer = {kind.__name__}.from_pretrained({name!r})
+
+scorer = {kind.__name__}.from_pretrained({json.dumps(name)})
 u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely wrong
 ```""",
         "`z_img` (N, d) are embeddings of images, `z_txt_set` (K, d) those of the candidate texts that the "

@@ -117,6 +117,11 @@ class CalibratedScorer(Scorer):
         return int(self.scorer_.min_candidates)
 
     @property
+    def fixed_candidates(self) -> bool:  # type: ignore[override]
+        """Whether the scorer scores only the candidates of the fit."""
+        return bool(self._template().fixed_candidates)
+
+    @property
     def softmax_scale(self) -> float:
         """What cosines are multiplied by for zero-shot class probabilities."""
         return float(self.scorer_.softmax_scale)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-floor lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/vilu demo
@@ -11,16 +11,24 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+# The oldest versions that pyproject.toml admits; torch stays at the build of constraints.txt.
+test-floor:
+	$(PYTHON) -m venv .venv-floor
+	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --editable ".[test]"
+	.venv-floor/bin/python -m pytest
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/training.py
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv .venv-floor dist
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

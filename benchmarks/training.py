@@ -7,7 +7,7 @@ operating system says of a process that does nothing else (VmHWM), above what it
 
 python benchmarks/training.py
 python benchmarks/training.py --rows 1000000 --buffer-rows 131072 --rounds 1 --scorers LVU
-python benchmarks/training.py --rows 1000000 --scorers --peaks LVU-map LVU-shards auto-map LVU-captions
+python benchmarks/training.py --rows 1000000 --scorers --peaks LVU-map ViLU-map auto-map LVU-captions
 """
 
 import argparse
@@ -75,7 +75,6 @@ def one_epoch(name: str, source: Any, root: Path, steps: int | None = None) -> n
 
 def share_in_products(name: str, source: Any, root: Path) -> float:
     """Return the share of the time of training from memory that passes in products of matrices."""
-    one_epoch(name, source, root, steps=5)
     with profile(activities=[ProfilerActivity.CPU]) as trace:
         one_epoch(name, source, root, steps=50)
     times = {event.key: event.self_cpu_time_total for event in trace.key_averages()}
@@ -94,6 +93,7 @@ def compare_rates(root: Path, names: list[str], rounds: int) -> None:
     )
     for name in names:
         rates: dict[str, list[np.ndarray]] = {source: [] for source in sources}
+        one_epoch(name, sources["memory"], root, steps=5)  # load what loads lazily
         for _ in range(rounds):
             for source, rows in sources.items():
                 rates[source].append(one_epoch(name, rows, root))
@@ -116,7 +116,7 @@ def fit_alone(what: str, root: Path) -> None:
     scorer, source = what.split("-")
     fitted: Any = {
         "LVU": LVUScorer(epochs=1, target="correct", random_state=0),
-        "ViLU": ViLUEstimator(recipe=PaperRecipe(epochs=1), random_state=0),
+        "ViLU": ViLUEstimator(recipe=PaperRecipe(epochs=1, batch_size=1024), random_state=0),
         "auto": ViLUEstimator(random_state=0),
     }[scorer]
     small = np.random.default_rng(0).standard_normal((256, 8))

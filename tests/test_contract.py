@@ -205,6 +205,8 @@ def test_permuting_candidates_changes_nothing(scorer, toy, fit_once):
 @every_scorer
 def test_the_global_seeds_are_neither_read_nor_moved(scorer, toy):
     numpy_state, torch_state = pickle.dumps(check_random_state(None)), torch.random.get_rng_state()
+    if "random_state" in scorer.get_params():
+        fitted(clone(scorer).set_params(random_state=None), toy)
     one = fitted(scorer, toy).decision_function(toy.z_img[FEW], toy.z_txt)
     assert pickle.dumps(check_random_state(None)) == numpy_state
     assert torch.equal(torch.random.get_rng_state(), torch_state)

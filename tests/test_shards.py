@@ -22,6 +22,7 @@ from vilu_sdk import (
     ProbVLMScorer,
     TemperatureScaledMCMScorer,
     ViLUEstimator,
+    feed,
 )
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.intake import Rows
@@ -347,3 +348,25 @@ def test_captions_on_disk_are_the_captions(tmp_path):
     ):
         expected = scorer.fit(z_img, z_txt).decision_function(z_img, z_txt)
         np.testing.assert_array_equal(scorer.fit(z_img, on_disk).decision_function(z_img, z_txt), expected)
+
+
+def test_blocks_of_sorted_rows_teach_as_much_as_shuffled_rows(tmp_path, digits, monkeypatch):
+    # As a million rows of a thousand classes: eight buffers, and a class in most of them.
+    n, d = digits.z_img_fit.shape
+    monkeypatch.setattr(feed, "BUFFER_ELEMENTS", n // 8 * d)
+    by_class = np.argsort(digits.labels_fit, kind="stable")
+    z_img, labels = digits.z_img_fit[by_class], digits.labels_fit[by_class]
+    np.save(tmp_path / "z_img.npy", z_img)
+    on_disk = open_embeddings(tmp_path / "z_img.npy")
+    test = digits.z_img_test, digits.z_txt, digits.labels_test
+
+    def auc(source, block):
+        monkeypatch.setattr(feed, "BLOCK_ELEMENTS", block * d)
+        scorer = LVUScorer(
+            logit_scale=digits.logit_scale, target="correct", epochs=40, batch_size=32, random_state=0
+        )
+        return evaluate(scorer.fit(source, digits.z_txt, labels), *test)["auc"]
+
+    shuffled = auc(z_img, 1)
+    assert auc(on_disk, 2) > shuffled - 0.015
+    assert auc(on_disk, n // 8) < shuffled - 0.03  # what it is to see one class after the other

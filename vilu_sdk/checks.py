@@ -5,9 +5,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils import check_random_state as scikit_learns_check
 
 FloatVector = npt.NDArray[np.float64]
 BoolVector = npt.NDArray[np.bool_]
+
+
+def check_random_state(random_state: Any) -> np.random.RandomState:
+    """Return a stream as scikit-learn does, but a fresh one for None: numpy's own is not ours to move."""
+    if random_state is None:
+        return np.random.RandomState(np.random.MT19937())
+    stream: np.random.RandomState = scikit_learns_check(random_state)
+    return stream
 
 
 def as_vector(values: Any, name: str) -> FloatVector:

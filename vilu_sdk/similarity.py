@@ -16,7 +16,7 @@ from vilu_sdk.intake import Rows
 from vilu_sdk.progress import track
 
 #: Columns of a tile of candidates.
-TILE = 4096
+TILE = 2048
 #: Columns of a block in the search for a maximum.
 BLOCK = 32
 #: A sum of exponentials between this and its inverse has lost no term that matters to the range of float32.

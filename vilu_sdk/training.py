@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from vilu_sdk.checks import check_random_state
 from vilu_sdk.feed import Feed
 from vilu_sdk.intake import Batch, Task
 from vilu_sdk.progress import track

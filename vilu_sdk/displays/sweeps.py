@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
-from sklearn.utils import check_random_state
 
+from vilu_sdk.checks import check_random_state
 from vilu_sdk.displays._base import Display, pool
 from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
 from vilu_sdk.evaluation.metrics import failure_metrics

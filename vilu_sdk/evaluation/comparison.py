@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
-from sklearn.utils import check_random_state
 
+from vilu_sdk.checks import check_random_state
 from vilu_sdk.evaluation.metrics import warn_single_class
 from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
 from vilu_sdk.evaluation.run import Round, random_rounds, run, score_rows

@@ -12,10 +12,9 @@ from sklearn.base import clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.utils import check_random_state
 from torch import Tensor
 
-from vilu_sdk.checks import BoolVector, FloatVector
+from vilu_sdk.checks import BoolVector, FloatVector, check_random_state
 from vilu_sdk.intake import Batch, Task, positive
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._encoding import storable

@@ -84,16 +84,21 @@ class Rows:
         return int(self.source.shape[1])
 
     def read(self, index: slice | np.ndarray | Tensor | None = None) -> Tensor:
-        """Return the rows at `index` (all of them by default), checked and normalised."""
+        """Return the rows at `index` (all of them by default), checked and normalised.
+
+        Where they are not normalised they can be the source's own memory, which nobody may write to.
+        """
         index = slice(None) if index is None else index
         dtype = torch.get_default_dtype()
         if isinstance(self.source, Tensor):
-            rows = self.source.detach()[index].to(device="cpu", dtype=dtype, copy=True)
+            rows = self.source.detach()[index].to(device="cpu", dtype=dtype)
         else:
             index = index.numpy() if isinstance(index, Tensor) else index
             target = np.float64 if dtype == torch.float64 else np.float32
             values = self.source[index]
-            if values.dtype == np.float16:  # torch widens it several times as fast as numpy
+            if values.dtype == target and values.flags.c_contiguous and values.flags.writeable:
+                rows = torch.from_numpy(values)
+            elif values.dtype == np.float16:  # torch widens it several times as fast as numpy
                 rows = torch.from_numpy(np.array(values)).to(dtype)
             else:
                 with np.errstate(over="ignore"):  # an overflow becomes inf, reported with its row below
@@ -113,7 +118,7 @@ class Rows:
                 f"{self.name} is all zero in row {row}, which has no direction; "
                 "remove the row or embed it again."
             )
-        return rows.div_(norms[:, None]) if self.normalise else rows
+        return rows / norms[:, None] if self.normalise else rows
 
     def slices(self, width: int = 0) -> list[slice]:
         """Cut the rows so that an array of a slice's rows × max(width, d) stays small."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vilu_sdk import similarity
-from vilu_sdk.similarity import Posterior, first_maximum, log_odds, nearest
+from vilu_sdk.similarity import BITS, Posterior, first_maximum, log_odds, nearest
 
 
 @pytest.fixture(params=[5, 64, 4096])
@@ -47,12 +47,14 @@ def test_log_odds_by_tiles_are_those_of_the_whole_softmax(k, scale, tile):
     logits = scale * (z @ text.T)
     chosen = torch.arange(40) % k
     for column in (None, chosen):
-        found = log_odds(z, k, lambda z, part: scale * (z @ text[part].T), column)
+        found = log_odds(z, k, lambda z, part: BITS * scale * (z @ text[part].T), column)
         expected = Posterior(logits.double(), column).log_odds
         torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=2e-6 * max(scale, 1))
 
 
 def test_log_odds_of_hopeless_and_of_certain_columns_stay_finite_and_exact():
     logits = torch.tensor([[0.0, 500.0, 0.0], [500.0, 0.0, 0.0]])
-    found = log_odds(torch.eye(2), 3, lambda z, part: z @ logits[:, part], torch.zeros(2, dtype=torch.long))
+    found = log_odds(
+        torch.eye(2), 3, lambda z, part: BITS * z @ logits[:, part], torch.zeros(2, dtype=torch.long)
+    )
     torch.testing.assert_close(found, torch.tensor([500.0, math.log(2) - 500]))

@@ -5,6 +5,7 @@ N + K and never with N · K. What needs no more of it than a reduction goes thro
 by tile too, so that what follows a matrix product finds its result in the caches.
 """
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 
@@ -21,7 +22,9 @@ TILE = 2048
 BLOCK = 32
 #: A sum of exponentials between this and its inverse has lost no term that matters to the range of float32.
 SAFE = 1e30
-#: Takes image rows (n, d) and a slice of the candidates, returns their logits in an array of its own.
+#: Bits in a nat. Torch takes powers of two in half the time of powers of e.
+BITS = math.log2(math.e)
+#: Takes image rows (n, d) and a slice of the candidates, returns their logits in bits, in a new array.
 Logits = Callable[[Tensor, slice], Tensor]
 
 
@@ -91,6 +94,7 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
     Returns
     -------
     Tensor of shape (n,)
+        In nats.
     """
     shift = None
     own = torch.full((len(z),), -torch.inf, dtype=z.dtype)
@@ -100,7 +104,7 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
         if column is None:
             top, at = first_maximum(block)
             shift = top if shift is None else shift
-            rest += torch.exp(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
+            rest += torch.exp2(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
             own = torch.maximum(own, top)
             block.scatter_(1, at[:, None], -torch.inf)
         else:
@@ -110,9 +114,9 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
             value = block.gather(1, at)[:, 0]
             own = torch.where(inside, value, own)
             block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
-        rest += block.sub_(shift[:, None]).exp_().sum(dim=1)
+        rest += block.sub_(shift[:, None]).exp2_().sum(dim=1)
     assert shift is not None
-    result = rest.log() + shift - own
+    result = (rest.log2() + shift - own) / BITS
     unsafe = torch.nonzero(~((rest > 1 / SAFE) & (rest < SAFE)))[:, 0]
     if len(unsafe):
         some = None if column is None else column[unsafe]
@@ -121,8 +125,8 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
 
 
 def zero_shot_logits(text: Tensor, scale: float) -> Logits:
-    """Logits of cosines times a scale."""
-    scaled = scale * text
+    """Logits of cosines times a scale, which is in nats."""
+    scaled = BITS * (scale * text)
     return lambda z, tile: z @ scaled[tile].T
 
 
@@ -157,7 +161,7 @@ def read_out(z: Tensor, k: int, logits: Logits, values: Tensor) -> tuple[Tensor,
         column = torch.where(top > best, tile.start + at, column)
         best = torch.maximum(best, top)
         shift = top if shift is None else shift
-        block.sub_(shift[:, None]).exp_()
+        block.sub_(shift[:, None]).exp2_()
         mass += block.sum(dim=1)
         average.addmm_(block, values[tile])
     average /= mass[:, None]
@@ -184,23 +188,23 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     block of columns is found first.
     """
     n, k = values.shape
-    whole = k - k % BLOCK
-    if whole < 8 * BLOCK:
+    if k < 4 * BLOCK:
         top, column = values.max(dim=1)
         return top, column
-    blocks = values[:, :whole].view(n, whole // BLOCK, BLOCK)
-    top, best = blocks.amax(dim=2).max(dim=1)
-    inside = blocks.gather(1, best[:, None, None].expand(n, 1, BLOCK))[:, 0]
-    column = best * BLOCK + inside.argmax(dim=1)
+    whole = k - k % BLOCK
+    maxima = [values[:, :whole].view(n, -1, BLOCK).amax(dim=2)]
     if whole < k:
-        last, at = values[:, whole:].max(dim=1)
-        column = torch.where(last > top, whole + at, column)
-        top = torch.maximum(top, last)
+        maxima.append(values[:, whole:].amax(dim=1, keepdim=True))
+    top, best = torch.cat(maxima, dim=1).max(dim=1)
+    # The last block may be narrower; its last column then stands in for what is missing.
+    columns = (best[:, None] * BLOCK + torch.arange(BLOCK)).clamp_max(k - 1)
+    column = columns[:, 0] + values.gather(1, columns).argmax(dim=1)
     return top, column
 
 
 def _whole(z: Tensor, k: int, logits: Logits) -> Tensor:
-    return torch.cat([logits(z, tile) for tile in tiles(k)], dim=1)
+    """All logits (n, k), in nats."""
+    return torch.cat([logits(z, tile) for tile in tiles(k)], dim=1) / BITS
 
 
 class Posterior:

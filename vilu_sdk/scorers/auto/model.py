@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.scorers.auto.densities import KernelScores, LinearScores
-from vilu_sdk.similarity import Logits, log_odds, nearest
+from vilu_sdk.similarity import BITS, Logits, log_odds, nearest
 
 #: What each named source says of the candidates; the logits are the sum of it all.
 Parts = dict[str, list[LinearScores | KernelScores]]
@@ -35,6 +35,7 @@ class LogLinearModel:
         parts = self.parts(text)
         slope, offset = self.calibration(text)
         features, linear = fold(parts)
+        linear = linear.times(BITS)
         if parts.keys() == {"zero-shot"}:  # whose first maximum is the prediction: MCM, to the last bit
             directions = linear.directions
             logits: Logits = lambda z, tile: z @ directions[:, tile]  # noqa: E731

@@ -24,9 +24,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from vilu_sdk import LVUScorer, PaperRecipe, ViLUEstimator, feed
 from vilu_sdk.heads import ViLUHead
-from vilu_sdk.intake import check_task
 from vilu_sdk.scorers._confidence import train_confidence
 from vilu_sdk.shards import open_embeddings, open_pairs
+from vilu_sdk.task import check_task
 from vilu_sdk.training import SGD
 
 SHARDS = 10

@@ -18,9 +18,9 @@ from vilu_sdk import (
     ViLUEstimator,
 )
 from vilu_sdk.evaluation import brier_score, evaluate, expected_calibration_error
-from vilu_sdk.intake import check_task
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers.calibrated import CalibratedScorer, calibrate, failures
+from vilu_sdk.task import check_task
 
 METHODS = ["platt", "beta", "isotonic"]
 every_method = pytest.mark.parametrize("method", METHODS)

@@ -106,7 +106,7 @@ def test_push_and_load(large, server: FakeHub, toy, tmp_path):
     assert server.messages == ["Upload ToyScorer"]
     assert not server.private
     assert server.commits[first].keys() - {".gitattributes"} == FILES
-    assert b"ToyScorer.from_pretrained('owner/name')" in server.commits[first]["README.md"]
+    assert b'ToyScorer.from_pretrained("owner/name")' in server.commits[first]["README.md"]
     uploads = [line for line in server.log if line.startswith("PUT /lfs")]
     assert len(uploads) == len(large)
     assert bool([line for line in server.log if "lfs-verify" in line]) is bool(large)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vilu_sdk import MCMScorer
-from vilu_sdk.intake import CHUNK_ELEMENTS, Rows, check_correct, check_labels, check_task, positive
+from vilu_sdk.intake import CHUNK_ELEMENTS, Rows, check_correct, check_labels, positive
+from vilu_sdk.task import check_task
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from vilu_sdk import MCMScorer, ViLUEstimator, hub
-from vilu_sdk.intake import check_task
 from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.scorers.auto.classes import learn_classes
 from vilu_sdk.scorers.auto.portable import MAX_WEIGHT, learn_portable
+from vilu_sdk.task import check_task
 from vilu_sdk.training import seeded
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,9 +10,9 @@ import torch
 
 from vilu_sdk import LVUScorer, MCMScorer, PaperRecipe, ViLUEstimator
 from vilu_sdk.heads import CrossAttention, ViLUHead
-from vilu_sdk.intake import check_task
 from vilu_sdk.scorers._confidence import train_confidence
 from vilu_sdk.scorers._paper import PaperModel
+from vilu_sdk.task import check_task
 from vilu_sdk.training import SGD, bce_loss, failure_weights
 
 # Outputs of the authors' module (github.com/ykrmm/ViLU, e4bf572) in float64.

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from vilu_sdk.intake import Batch, Task
+from vilu_sdk.task import Batch, Task
 
 # Elements of the rows that are in memory of those on disk, at most twice: 256 MB in float32.
 BUFFER_ELEMENTS = 1 << 26

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vilu_sdk import storage
-from vilu_sdk.intake import Checkpoint, Rows, Task
+from vilu_sdk.intake import Rows
+from vilu_sdk.task import Checkpoint, Task
 
 # Seconds of work that a killed fit may lose.
 EVERY_SECONDS = 30.0

@@ -13,9 +13,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vilu_sdk.checks import check_random_state
 from vilu_sdk.feed import Feed
-from vilu_sdk.intake import Batch, Task
 from vilu_sdk.progress import track
 from vilu_sdk.resume import FitState, named, optimiser_state, part, set_optimiser_state
+from vilu_sdk.task import Batch, Task
 
 Weighting = Literal["adaptive", "static"]
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.intake import Rows, check_task
+from vilu_sdk.intake import Rows
+from vilu_sdk.task import check_task
 
 
 class FailureScorer(Protocol):
@@ -51,8 +52,7 @@ class Problem(NamedTuple):
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
     """Check everything that is to be scored, before any time is spent on it."""
     task = check_task(z_img, z_txt, labels)
-    for rows in task.images.slices():
-        task.images.read(rows)  # which is what checks them
+    task.check_rows()
     n = len(task.images)
     if batch_size is not None:
         if task.labels is not None:

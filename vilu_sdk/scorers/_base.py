@@ -17,12 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk import similarity
-from vilu_sdk.intake import Checkpoint, Rows, Task, candidates, check_task, positive, require_candidates
+from vilu_sdk.intake import Rows, candidates, positive, require_candidates
 from vilu_sdk.resume import forget
 from vilu_sdk.scorers._bound import BoundClassifier
 from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.task import Checkpoint, Task, check_task
 
 
 class _Prepared(NamedTuple):

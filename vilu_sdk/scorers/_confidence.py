@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.heads import ViLUHead
-from vilu_sdk.intake import Batch, Task, positive
+from vilu_sdk.intake import positive
 from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.task import Batch, Task
 from vilu_sdk.training import SGD, Weighting, bce_loss, mse_loss, train
 
 Loss = Literal["bce", "mse"]

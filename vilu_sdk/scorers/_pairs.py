@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk import similarity
-from vilu_sdk.intake import Task
+from vilu_sdk.task import Task
 
 
 def known_pairs(task: Task) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vilu_sdk.feed import Feed
 from vilu_sdk.heads import ViLUHead
-from vilu_sdk.intake import Task
 from vilu_sdk.scorers._confidence import Loss, sgd_settings, train_confidence
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.auto.densities import LinearScores
 from vilu_sdk.scorers.auto.model import Parts, zero_shot
+from vilu_sdk.task import Task
 from vilu_sdk.training import SGD, Weighting, seeded_init
 
 # Few-shot adaptation of the supplement (C.5) states no settings; these fine-tune without forgetting.

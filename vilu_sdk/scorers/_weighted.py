@@ -6,8 +6,9 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 
-from vilu_sdk.intake import check_task, check_weights
+from vilu_sdk.intake import check_weights
 from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.task import check_task
 
 
 class WeightedScorer(Scorer):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from vilu_sdk.intake import Task, check_task, positive, require_candidates
+from vilu_sdk.intake import positive, require_candidates
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._exact_inputs import activations, raw_embeddings, squared_weights
@@ -18,6 +18,7 @@ from vilu_sdk.scorers._kfac import Encoder, Pairs, estimate_factors
 from vilu_sdk.scorers._laplace import KroneckerFactors, LastLayer, last_layer, prob_cosine, probit_logits
 from vilu_sdk.scorers._pairs import known_pairs
 from vilu_sdk.similarity import Posterior
+from vilu_sdk.task import Task, check_task
 from vilu_sdk.training import seeded
 
 

@@ -15,10 +15,11 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from torch import Tensor
 
 from vilu_sdk.checks import BoolVector, FloatVector, check_random_state
-from vilu_sdk.intake import Batch, Task, positive
+from vilu_sdk.intake import positive
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.softmax import MCMScorer
+from vilu_sdk.task import Batch, Task
 
 Method = Literal["isotonic", "platt", "beta"]
 

@@ -9,9 +9,10 @@ from scipy.special import expit
 from torch import Tensor
 
 from vilu_sdk.heads import ViLUHead
-from vilu_sdk.intake import Task, positive
+from vilu_sdk.intake import positive
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._confidence import sgd_settings, train_confidence
+from vilu_sdk.task import Task
 from vilu_sdk.training import Weighting, seeded, seeded_init
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vilu_sdk.intake import CHUNK_ELEMENTS, Task, positive
+from vilu_sdk.intake import CHUNK_ELEMENTS, positive
 from vilu_sdk.resume import FitState
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._pairs import known_pairs
@@ -22,6 +22,7 @@ from vilu_sdk.scorers._probvlm_adapter import (
     train_adapters,
 )
 from vilu_sdk.similarity import Posterior
+from vilu_sdk.task import Task
 from vilu_sdk.training import seeded
 
 

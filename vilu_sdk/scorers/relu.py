@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vilu_sdk.intake import Task, positive
+from vilu_sdk.intake import positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._weighted import WeightedScorer
 from vilu_sdk.similarity import Posterior
+from vilu_sdk.task import Task
 
 
 class RelUScorer(WeightedScorer):

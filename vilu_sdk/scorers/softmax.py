@@ -141,13 +141,13 @@ class DoctorScorer(Scorer):
         scale = self.softmax_scale
         if self.variant not in ("alpha", "beta"):
             raise ValueError(f"variant must be 'alpha' or 'beta', got {self.variant!r}.")
+        if self.variant == "beta":
+            logits = zero_shot_logits(text, scale)
+            return lambda z: log_odds(z, len(text), logits)
 
         def decide(z: Tensor) -> Tensor:
-            p = Posterior(scale * (z @ text.T))
-            if self.variant == "beta":
-                return p.log_odds
             # In float64, so that this ranks exactly as 1 - Σ p² does.
-            log_impurity = p.log_impurity.double()
+            log_impurity = Posterior(scale * (z @ text.T)).log_impurity.double()
             return log_impurity - torch.log1p(-torch.exp(log_impurity))
 
         return decide

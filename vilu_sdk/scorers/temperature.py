@@ -10,10 +10,11 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from vilu_sdk.calibration import expected_calibration_error
-from vilu_sdk.intake import Task, positive
+from vilu_sdk.intake import positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._weighted import WeightedScorer
 from vilu_sdk.similarity import Posterior, log_odds, tile_width, zero_shot_logits
+from vilu_sdk.task import Task
 
 # Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
 BOUND = 1e3

@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk import similarity
-from vilu_sdk.intake import Rows, Task, candidates, check_task, positive, require_candidates
+from vilu_sdk.intake import Rows, candidates, positive, require_candidates
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._paper import PaperModel, PaperRecipe
 from vilu_sdk.scorers.auto.captions import CaptionModel
 from vilu_sdk.scorers.auto.model import LogLinearModel, scores
 from vilu_sdk.scorers.auto.recipe import adapt_auto, learn_auto
 from vilu_sdk.scorers.explanation import Explanation
+from vilu_sdk.task import Task, check_task
 from vilu_sdk.training import seeded
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vilu_sdk.intake import Task
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.auto.densities import KernelScores, LinearScores, TextDensities
@@ -16,6 +15,7 @@ from vilu_sdk.scorers.auto.learner import Blend, Evidence, learn_blend, left_out
 from vilu_sdk.scorers.auto.model import LogLinearModel, Parts, total, zero_shot
 from vilu_sdk.scorers.auto.moments import Moments
 from vilu_sdk.scorers.auto.transfer import PRIOR_IMAGES, SHRINKAGE, match_texts, text_keys, transferred_weight
+from vilu_sdk.task import Task
 
 # Images kept in memory to choose weights on; the moments of the Gaussians see all of them.
 SAMPLE = 25_000

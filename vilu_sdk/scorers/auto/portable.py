@@ -5,10 +5,10 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from vilu_sdk.intake import Task
 from vilu_sdk.scorers.auto.classes import ClassModel, class_model, learn_sources
 from vilu_sdk.scorers.auto.densities import TextDensities
 from vilu_sdk.scorers.auto.transfer import text_keys, transferred_weight
+from vilu_sdk.task import Task
 
 # Numbers by which a class text is recognised: enough to tell texts apart, too few to give them back.
 KEY_WIDTH = 64

@@ -5,12 +5,13 @@ import warnings
 import torch
 from torch import Tensor
 
-from vilu_sdk.intake import Rows, Task
+from vilu_sdk.intake import Rows
 from vilu_sdk.scorers.auto.adapt import adapt_classes
 from vilu_sdk.scorers.auto.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.auto.classes import learn_classes, sample_rows
 from vilu_sdk.scorers.auto.learner import shortage
 from vilu_sdk.scorers.auto.model import LogLinearModel
+from vilu_sdk.task import Task
 
 # With more images than this for each candidate, candidates are classes and not captions.
 IMAGES_PER_CAPTION = 2

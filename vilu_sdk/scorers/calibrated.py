@@ -83,10 +83,9 @@ class CalibratedScorer(Scorer):
     --------
     Entropies only rank; calibrated they are probabilities:
 
-    >>> from vilu_sdk import EntropyScorer
+    >>> from vilu_sdk import CalibratedScorer, EntropyScorer
     >>> from vilu_sdk.datasets import load_digits_vlm
     >>> from vilu_sdk.evaluation import evaluate
-    >>> from vilu_sdk.scorers.calibrated import CalibratedScorer
     >>> data = load_digits_vlm()
     >>> scorer = CalibratedScorer(EntropyScorer(logit_scale=data.logit_scale))
     >>> scorer = scorer.fit(data.z_img_fit, data.z_txt, data.labels_fit)

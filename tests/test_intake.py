@@ -155,3 +155,10 @@ def test_equal_captions_count_as_right():
     batch = check_task(texts, texts).batch(slice(None))
     assert batch.right(batch.z @ batch.text.T).all()
     assert MCMScorer().predict(texts, texts).tolist() == [0, 0, 2]
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_rows_of_a_memory_map_are_copies_so_that_its_pages_can_go(tmp_path, mode):
+    np.save(tmp_path / "z.npy", np.ones((5, 3), dtype=np.float32))
+    z = np.load(tmp_path / "z.npy", mmap_mode=mode)
+    assert not np.shares_memory(Rows(z, "z", normalise=False).read().numpy(), z)

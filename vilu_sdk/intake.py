@@ -93,7 +93,8 @@ class Rows:
             index = index.numpy() if isinstance(index, Tensor) else index
             target = np.float64 if dtype == torch.float64 else np.float32
             values = self.source[index]
-            if values.dtype == target and values.flags.c_contiguous and values.flags.writeable:
+            is_plain = values.flags.c_contiguous and values.flags.writeable
+            if values.dtype == target and is_plain and not self.on_disk:
                 rows = torch.from_numpy(values)
             elif values.dtype == np.float16:  # torch widens it several times as fast as numpy
                 rows = torch.from_numpy(np.array(values)).to(dtype)

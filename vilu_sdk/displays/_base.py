@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.checks import BoolVector, FloatVector
 from vilu_sdk.displays._style import shorten
-from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
+from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,13 @@ def ask(
     problem = check_problem(z_img, z_txt, labels, batch_size)
     is_probability = getattr(scorer, "is_probability", False)
     return Answers(
-        decision=pool(scorer.decision_function, problem),
-        probability=pool(scorer.predict_uncertainty, problem) if is_probability else None,
+        decision=problem.pool(scorer.decision_function),
+        probability=problem.pool(scorer.predict_uncertainty) if is_probability else None,
         failure=zero_shot_failures(scorer, problem),
-        predicted=pool(scorer.predict, problem).astype(np.int64),
+        predicted=problem.pool(scorer.predict).astype(np.int64),
         labels=problem.labels,
         n_candidates=len(problem.text),
     )
-
-
-def pool(method: Any, problem: Problem) -> NDArray[Any]:
-    """Apply a bound method of a scorer to every part and join the values."""
-    return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in problem.parts()])
 
 
 class Display:

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
 from vilu_sdk.checks import check_random_state
-from vilu_sdk.displays._base import Display, pool
+from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
 from vilu_sdk.evaluation.metrics import failure_metrics
 from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
@@ -289,7 +289,7 @@ def auc_of(scorer: FailureScorer, problem: Problem, failure: NDArray[np.bool_]) 
     """Return the AUC, NaN if all predictions are right or all are wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return failure_metrics(pool(scorer.decision_function, problem), failure)["auc"]
+        return failure_metrics(problem.pool(scorer.decision_function), failure)["auc"]
 
 
 def _sweep(

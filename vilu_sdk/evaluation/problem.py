@@ -42,6 +42,10 @@ class Problem(NamedTuple):
         for batch in self.batches:
             yield self.images[batch], self.text[batch]
 
+    def pool(self, method: Any) -> NDArray[Any]:
+        """Apply a bound method of a scorer to every part and join the values."""
+        return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in self.parts()])
+
     def take(self, index: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.int64] | None]:
         """Return arguments of `fit` for some of the rows."""
         if self.labels is None:

@@ -56,13 +56,13 @@ class Round(NamedTuple):
 def score_rows(scorer: FailureScorer, problem: Problem, failure: BoolVector) -> Scored:
     """Score all rows once, and once more for probabilities where the scorer has them."""
     start = time.perf_counter()
-    decision = _pool(scorer.decision_function, problem)
+    decision = problem.pool(scorer.decision_function)
     seconds = time.perf_counter() - start
     decision, failure = check_scores(decision, failure)
     metrics = ranking_metrics(decision, failure)
     probability = None
     if getattr(scorer, "is_probability", False):
-        probability, _ = check_probabilities(_pool(scorer.predict_uncertainty, problem), failure)
+        probability, _ = check_probabilities(problem.pool(scorer.predict_uncertainty), failure)
         metrics |= calibration_metrics(probability, failure)
     return Scored(decision, probability, metrics, seconds)
 
@@ -129,8 +129,3 @@ def _reseeded(scorer: Any, offset: int) -> Any:
         if name.split("__")[-1] == "random_state" and isinstance(value, Integral)
     }
     return scorer.set_params(**seeds)
-
-
-def _pool(method: Any, problem: Problem) -> NDArray[Any]:
-    """Apply a bound method of a scorer to every part and pool the values."""
-    return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in problem.parts()])

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.checks import BoolVector, FloatVector
-from vilu_sdk.displays._base import pool
 from vilu_sdk.displays._classes import check_names
 from vilu_sdk.evaluation import ComparisonTable, compare
 from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem
@@ -79,7 +78,7 @@ def gather(
         raise ValueError("No scorer could score these rows: " + "; ".join(map(str, table.to_dicts())))
     # In a caption task, candidates are counted anew in each batch.
     starts = [0] if problem.labels is not None else [part.start for part in problem.batches]
-    predicted = pool(next(iter(scorers.values())).predict, problem)
+    predicted = problem.pool(next(iter(scorers.values())).predict)
     predicted = predicted + np.repeat(starts, len(predicted) // len(starts))
     ranked = sorted(table.scores, key=lambda name: _auc(table, name), reverse=True)
     focus = ranked[0] if focus is None else focus

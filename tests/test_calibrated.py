@@ -19,7 +19,7 @@ from vilu_sdk import (
 )
 from vilu_sdk.evaluation import brier_score, evaluate, expected_calibration_error
 from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers.calibrated import CalibratedScorer, calibrate, failures
+from vilu_sdk.scorers.calibrated import CalibratedScorer, calibrate
 from vilu_sdk.task import check_task
 
 METHODS = ["platt", "beta", "isotonic"]
@@ -143,7 +143,7 @@ class Parrot(Scorer):
 
     def _learn(self, task):
         self.memory_ = task.images.read()
-        self.decision_ = torch.as_tensor(np.where(failures(task), 4.0, -4.0)).float()
+        self.decision_ = torch.as_tensor(np.where(task.failures(), 4.0, -4.0)).float()
 
     def _decision(self, text):
         return lambda z: self.decision_[(z @ self.memory_.T).argmax(dim=1)]
@@ -154,7 +154,7 @@ def test_a_scorer_that_learns_is_calibrated_on_rows_it_did_not_see(beside):
     args = beside.z_img[train], beside.z_txt, beside.labels[train]
     parrot = Parrot().fit(*args)
     seen = parrot.decision_function(*args[:2])
-    by_heart = calibrate(seen, failures(check_task(*args)), "platt", True)
+    by_heart = calibrate(seen, check_task(*args).failures(), "platt", True)
     wrong = parrot.predict(beside.z_img[test], beside.z_txt) != beside.labels[test]
 
     calibrated = CalibratedScorer(Parrot(), random_state=0).fit(*args)
@@ -187,7 +187,7 @@ def test_captions(scorer):
 
 def test_duplicate_captions_are_right():
     text = np.repeat(np.eye(3), 2, axis=0)
-    np.testing.assert_array_equal(failures(check_task(text, text)), False)
+    np.testing.assert_array_equal(check_task(text, text).failures(), False)
 
 
 @every_method

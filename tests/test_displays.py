@@ -25,9 +25,9 @@ from vilu_sdk.displays import (
     ROCDisplay,
     ScoreDistributionDisplay,
 )
-from vilu_sdk.displays.scores import interval
 from vilu_sdk.evaluation import evaluate, expected_calibration_error, failure_metrics, risk_coverage_curve
 from vilu_sdk.selective import SelectivePredictor
+from vilu_sdk.selective.bounds import rate_interval
 
 matplotlib.use("Agg")
 MCM = MCMScorer(logit_scale=5)
@@ -113,7 +113,9 @@ def test_the_point_of_95_percent_lies_on_the_curve(drawn: SimpleNamespace) -> No
 def test_intervals_are_those_of_scipy() -> None:
     wrong, n = np.array([0, 3, 7, 20]), np.array([5, 10, 7, 200])
     exact = [binomtest(int(k), int(m)).proportion_ci(method="exact") for k, m in zip(wrong, n, strict=True)]
-    np.testing.assert_allclose(np.stack(interval(wrong, n), 1), [[ci.low, ci.high] for ci in exact])
+    np.testing.assert_allclose(
+        np.stack(rate_interval(wrong, n, 0.95), 1), [[ci.low, ci.high] for ci in exact]
+    )
 
 
 def test_reliability_of_a_true_probability_covers_the_diagonal() -> None:

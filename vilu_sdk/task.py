@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.intake import Rows, check_correct, check_labels
@@ -69,6 +71,17 @@ class Task:
             texts=self.texts.load(parts) if self.is_caption else self.texts,
             **taken,
         )
+
+    def failures(self) -> NDArray[np.bool_]:
+        """Return where the zero-shot prediction is wrong, (n,); in a caption task, among all captions."""
+        if self.correct is not None:
+            return (~self.correct).numpy()
+        labels = torch.arange(len(self.images)) if self.labels is None else self.labels
+        wrong = np.empty(len(self.images), dtype=bool)
+        for rows in self.images.slices(len(self.text)):
+            batch = Batch(self.images.read(rows), self.text, labels[rows], None, self.is_caption)
+            wrong[rows] = (~batch.right(batch.z @ self.text.T)).numpy()
+        return wrong
 
     def check_rows(self) -> None:
         """Read all rows, so that bad ones are reported."""

@@ -19,7 +19,7 @@ from vilu_sdk.displays._style import (
     percent,
     shorten,
 )
-from vilu_sdk.displays.scores import interval
+from vilu_sdk.selective.bounds import rate_interval
 
 
 class ClassFailureDisplay(ScoreDisplay):
@@ -169,7 +169,7 @@ class ClassFailureDisplay(ScoreDisplay):
         n, wrong = self.n[shown], self.wrong[shown]
         ax = axes_for(ax, height_of_bars(len(n)))
         rate, rows = wrong / n, np.arange(len(n))
-        low, high = interval(wrong, n)
+        low, high = rate_interval(wrong, n, 0.95)
         whiskers = np.maximum(0, [rate - low, high - rate])
         label = "wrong predictions, 95 % interval"
         self.bars_ = ax.barh(rows, rate, 0.7, color=WRONG, alpha=0.6, label=label)

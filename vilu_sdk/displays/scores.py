@@ -3,13 +3,13 @@
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from numpy.typing import ArrayLike
 
 from vilu_sdk.calibration import expected_calibration_error
 from vilu_sdk.checks import FloatVector, check_probabilities, check_scores
 from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
 from vilu_sdk.displays._style import LIGHT, RIGHT, WRONG, axes_for, legend_above, next_look, percent
+from vilu_sdk.selective.bounds import rate_interval
 
 PROBABILITY = "probability of failure (%)"
 
@@ -257,7 +257,7 @@ class ReliabilityDisplay(ScoreDisplay):
         counts = np.bincount(bins)
         full = np.flatnonzero(counts)
         n, wrong = counts[full], np.bincount(bins, y)[full]
-        low, high = interval(wrong, n)
+        low, high = rate_interval(wrong.astype(np.int64), n, 0.95)
         display = cls(
             said=np.bincount(bins, u)[full] / n, observed=wrong / n, low=low, high=high, ece=ece, name=name
         )
@@ -302,14 +302,3 @@ class ReliabilityDisplay(ScoreDisplay):
         percent(ax.xaxis, ax.yaxis)
         legend_above(ax)
         return self._drawn(ax)
-
-
-def interval(
-    wrong: NDArray[Any], n: NDArray[Any], confidence: float = 0.95
-) -> tuple[FloatVector, FloatVector]:
-    """Return the two-sided Clopper-Pearson interval of rates `wrong / n`."""
-    tail = (1 - confidence) / 2
-    with np.errstate(invalid="ignore"):
-        low = np.where(wrong > 0, beta.ppf(tail, wrong, n - wrong + 1), 0.0)
-        high = np.where(wrong < n, beta.ppf(1 - tail, wrong + 1, n - wrong), 1.0)
-    return low, high

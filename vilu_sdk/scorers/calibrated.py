@@ -19,7 +19,7 @@ from vilu_sdk.intake import positive
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.softmax import MCMScorer
-from vilu_sdk.task import Batch, Task
+from vilu_sdk.task import Task
 
 Method = Literal["isotonic", "platt", "beta"]
 
@@ -129,7 +129,7 @@ class CalibratedScorer(Scorer):
         scorer = self._template()
         known = {"labels": task.labels, "correct": task.correct}
         self.scorer_ = clone(scorer).fit(task.images.source, task.texts.source, **known)
-        wrong = failures(task)
+        wrong = task.failures()
         if scorer.learns:
             decision = self._out_of_fold(scorer, task, wrong)
         else:
@@ -260,16 +260,3 @@ def fit_slopes(features: FloatVector, wrong: BoolVector) -> tuple[float, ...]:
             stacklevel=4,
         )
     return (*np.maximum(slopes, LEAST_SLOPE) / spread, offset)
-
-
-def failures(task: Task) -> BoolVector:
-    """Return where the zero-shot prediction is wrong, (n,); in a caption task exact ties are right."""
-    if task.correct is not None:
-        return (~task.correct).numpy()
-    wrong = np.empty(len(task.images), dtype=bool)
-    for rows in task.images.slices(len(task.text)):
-        z = task.images.read(rows)
-        own = np.arange(len(wrong))[rows] if task.labels is None else task.labels[rows].numpy()
-        batch = Batch(z, task.text, torch.as_tensor(own), None, tie_is_right=task.is_caption)
-        wrong[rows] = (~batch.right(z @ task.text.T)).numpy()
-    return wrong

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 from vilu_sdk.intake import candidates
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._persistence import Persistent
-from vilu_sdk.scorers.calibrated import failures
 from vilu_sdk.selective.bounds import Ranking, rank
 from vilu_sdk.selective.report import SelectionReport
 from vilu_sdk.task import check_task
@@ -74,7 +73,7 @@ class ThresholdPredictor(Persistent):
             raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
         self._check()
         task = check_task(z_img, z_txt_set, labels, correct)
-        wrong = failures(task)
+        wrong = task.failures()
         decision = self.scorer.decision_function(z_img, z_txt_set)
         keys = self._keys(z_img, z_txt_set, groups)
         delta = 1 - self.confidence

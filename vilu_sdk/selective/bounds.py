@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import bdtr, betaincinv
 
 from vilu_sdk.checks import BoolVector, FloatVector, check_scores
@@ -81,7 +82,20 @@ def risk_upper_bound(errors: int, n: int, confidence: float) -> float:
     >>> round(risk_upper_bound(0, 59, 0.95), 3)
     0.05
     """
-    return float(betaincinv(errors + 1, n - errors, confidence)) if errors < n else 1.0
+    return float(_upper_end(errors, n, confidence))
+
+
+def rate_interval(
+    errors: npt.NDArray[np.int64], n: npt.NDArray[np.int64], confidence: float
+) -> tuple[FloatVector, FloatVector]:
+    """Return the two-sided intervals of Clopper and Pearson of error rates, both ends (k,)."""
+    level = (1 + confidence) / 2
+    return 1 - _upper_end(n - errors, n, level), _upper_end(errors, n, level)
+
+
+def _upper_end(errors: Any, n: Any, level: float) -> FloatVector:
+    all_wrong = np.equal(errors, n)
+    return np.where(all_wrong, 1.0, betaincinv(errors + 1, np.where(all_wrong, 1, n - errors), level))
 
 
 def rows_needed(errors: int, target: float, delta: float) -> int:

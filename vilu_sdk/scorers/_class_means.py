@@ -54,9 +54,8 @@ def leave_own_out(
         left = totals[c] - weights[rows]
         source = _across(totals[c, None] * mean[c] - weights[rows, None] * z, fixed)
         target = _across(own[c], fixed)
-        turn = (left > 1e-9 * totals[c]) & (
-            _dot(source, target)[:, 0] > 0
-        )  # a mean that turns round says nothing
+        # Without the image, a mean that turns round says nothing.
+        turn = (left > 1e-9 * totals[c]) & (_dot(source, target)[:, 0] > 0)
         turned[rows] = torch.where(turn[:, None], _rotate(z, source, target), z).numpy()
     return turned
 

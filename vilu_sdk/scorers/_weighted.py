@@ -46,7 +46,4 @@ class WeightedScorer(Scorer):
         task = check_task(z_img, z_txt, labels, correct)
         if sample_weight is not None:
             task = replace(task, weights=check_weights(sample_weight, len(task.images)))
-        self._learn(task)
-        self.n_features_in_ = task.images.d
-        self._remember(task.images, task.texts)
-        return self
+        return self._fit(task, checkpoint)

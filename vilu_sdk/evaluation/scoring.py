@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline
 
@@ -55,10 +54,8 @@ def failure_auc_scorer(estimator: Any, X: Any, y: Any) -> float:
     >>> bool(folds["test_auc"].mean() > 0.5 > 0 > folds["test_aurc"].mean())
     True
     """
-    ranking, failure = _rank(estimator, X, y)
-    if _of_one_kind(failure, 0.5):
-        return 0.5
-    return float(roc_auc_score(failure, ranking))
+    bound, X = _unwrap(estimator, X)
+    return float(bound.score(X, y))
 
 
 def neg_fpr95_scorer(estimator: Any, X: Any, y: Any) -> float:

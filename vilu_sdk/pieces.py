@@ -1,0 +1,250 @@
+"""Embeddings on disk cut into pieces, and a folder with one parquet file for each piece that is done.
+
+A piece is written whole or not at all, so that what is in the folder is what need not be done again, and
+whoever works on it, in one process or many, needs no other agreement. Nothing here knows a scorer.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from vilu_sdk.formats import BUFFER_BYTES, ArrayFile, File, read_header
+from vilu_sdk.intake import CHUNK_ELEMENTS
+from vilu_sdk.shards import Shards
+from vilu_sdk.storage import LEFTOVER_SECONDS, _sync_names, version
+
+#: What says whose the parts in a folder are. Readers of folders of parquet pass over names with "_".
+MANIFEST = "_manifest.json"
+MANIFEST_VERSION = 1
+#: Columns of the tables that arrays are read as.
+ROW, EMBEDDING = "row", "embedding"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of one file, and the file for what is made of them. Holds nothing open.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        File of embeddings.
+    column : str or None
+        Name of the array in it, as in `open_embeddings`.
+    rows : range
+        Rows of the file.
+    first : int
+        Number of the first of them among all rows of all files.
+    output : pathlib.Path
+        Parquet file that the piece becomes.
+    """
+
+    path: Path
+    column: str | None
+    rows: range
+    first: int
+    output: Path
+
+    @property
+    def embeddings(self) -> str:
+        """Name of the embeddings in the tables."""
+        return EMBEDDING if self.column is None or self.path.suffix != ".parquet" else self.column
+
+    def is_done(self) -> bool:
+        """Whether the output is there, with as many rows; what is damaged is not."""
+        parquet = _parquet()
+        try:
+            return bool(parquet.read_metadata(self.output).num_rows == len(self.rows))
+        except (FileNotFoundError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
+            return False
+
+    def tables(self) -> Iterator[Any]:
+        """Yield the rows as tables that are small in memory.
+
+        Of parquet these are record batches with all columns; of other files they are dicts of the
+        embeddings and the numbers of their rows.
+        """
+        file = read_header(self.path, self.column)
+        if file.shape[0] < self.rows.stop:
+            raise ValueError(f"{self.path} has changed since the pieces were planned; start again.")
+        size = max(1, CHUNK_ELEMENTS // max(1, file.shape[1]))
+        if not isinstance(file, ArrayFile):
+            groups = [
+                group
+                for group, (start, stop) in enumerate(pairwise(file.starts))
+                if self.rows.start <= start < stop <= self.rows.stop
+            ]
+            opened = _parquet().ParquetFile(self.path, buffer_size=BUFFER_BYTES)
+            yield from opened.iter_batches(size, row_groups=groups, use_threads=False)
+            return
+        read = file.open()
+        for start in range(self.rows.start, self.rows.stop, size):
+            rows = np.arange(start, min(start + size, self.rows.stop))
+            yield {ROW: rows + (self.first - self.rows.start), EMBEDDING: read(rows)}
+
+    def write(self, work: Callable[[Any], Any]) -> None:
+        """Write `work` of each table of the piece into its output, whole or not at all.
+
+        Parameters
+        ----------
+        work : callable
+            Takes a table of `tables` and returns one of the same kind, of always the same columns.
+
+        Raises
+        ------
+        ValueError
+            If `work` does, or the file has changed; a note says which rows of which file were at hand.
+        OSError
+            If the output cannot be written.
+        """
+        parquet = _parquet()
+        import pyarrow as pa
+
+        done, writer = 0, None
+        try:
+            with _whole(self.output) as file:
+                for rows in self.tables():
+                    made = work(rows)
+                    table = pa.table(made) if isinstance(made, dict) else pa.Table.from_batches([made])
+                    writer = writer or parquet.ParquetWriter(file, table.schema)
+                    writer.write_table(table)
+                    done += len(table)
+                if writer is None or done != len(self.rows):
+                    raise ValueError(f"{self.path} has changed since the pieces were planned; start again.")
+                writer.close()
+        except (ValueError, TypeError) as error:
+            error.add_note(f"In {self.path}, in a batch of rows from row {self.rows.start + done} on.")
+            raise
+
+
+def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
+    """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file.
+
+    Of a parquet file a piece is one or more row groups, and a compressed ``.npz``, in which nobody can
+    jump to a row, is a piece as a whole.
+    """
+    parts: list[tuple[File, range, int]] = []
+    for start, file in zip(source._starts, source._files, strict=False):
+        whole = isinstance(file, ArrayFile) and file.member is not None
+        blocks = [slice(0, file.shape[0])] if whole and file.shape[0] else file.blocks(piece_rows)
+        rows = range(0)
+        for block in blocks:
+            if len(rows) and block.stop - rows.start > piece_rows:
+                parts.append((file, rows, int(start) + rows.start))
+                rows = range(block.start, block.stop)
+            else:
+                rows = range(rows.start if len(rows) else block.start, block.stop)
+        if len(rows):
+            parts.append((file, rows, int(start) + rows.start))
+    return [
+        Piece(
+            file.path,
+            source._column if isinstance(file, ArrayFile) else file.column,
+            rows,
+            first,
+            folder / f"part-{number:05d}.parquet",
+        )
+        for number, (file, rows, first) in enumerate(parts)
+    ]
+
+
+def claim(folder: Path, work: Mapping[str, Any]) -> None:
+    """Mark a folder as that of some work, or see that it is.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made if it does not exist; otherwise empty, or of the same work.
+    work : mapping
+        JSON-able; what must be equal for parts of two runs to go together.
+
+    Raises
+    ------
+    ValueError
+        If the folder is of other work, or holds files that are of none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MANIFEST
+    if not path.exists():
+        strange = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+        if strange:
+            raise ValueError(
+                f"output={str(folder)!r} holds {strange[0]!r} and no {MANIFEST}, so it is not of this work; "
+                "pass a new or empty folder."
+            )
+        with _whole(path) as file:
+            header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version()}
+            file.write(json.dumps(header | dict(work), indent=1).encode())
+        return
+    try:
+        found = json.loads(path.read_bytes())
+        if found.pop("manifest_version") != MANIFEST_VERSION:
+            raise KeyError("another manifest_version")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a manifest that this version of vilu-sdk reads ({error!r}); pass a new folder."
+        ) from error
+    different = list(_differences(found, work))
+    if different:
+        raise ValueError(
+            f"output={str(folder)!r} belongs to other work: it differs in {' and '.join(different)}. Repeat "
+            "that work, pass another folder or remove this one."
+        )
+
+
+def describe(source: Shards) -> dict[str, list[int]]:
+    """Return bytes and rows of each file by its name: by what a source is recognised."""
+    return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source._files}
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers have left and no living one can still write to."""
+    for path in folder.glob(f".*.{'?' * 32}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file that appears under its name once all of it is on the disk, or never."""
+    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with open(path, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path, target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    _sync_names(target.parent)
+
+
+def _differences(found: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of what differs, and of files the first one."""
+    for name, value in work.items():
+        before = found.get(name)
+        if before == value:
+            continue
+        if isinstance(before, dict) and isinstance(value, dict):
+            first = min(key for key in before.keys() | value.keys() if before.get(key) != value.get(key))
+            yield f"{name} ({first}: {before.get(first, 'none')} there, {value.get(first, 'none')} here)"
+        else:
+            yield f"{name} ({before} there, {value} here)"
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError('scores are written by pyarrow: pip install "vilu-sdk[data]".') from error
+    return pyarrow.parquet

@@ -1,0 +1,173 @@
+"""Tables of rows: embeddings out of one of their columns, and new columns in its place.
+
+pandas, pyarrow and dicts of numpy arrays differ only here. Neither library is imported before a table of
+its kind comes in.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Takes new columns by name, returns a table of the same kind with them in the place of the embeddings.
+Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
+
+
+def split(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
+    """Take the embeddings out of a table.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or dict of str to ndarray
+        A column of it holds lists of numbers, or is a two-dimensional array.
+    column : str, optional
+        Name of that column; by default the only one of its kind.
+    new : sequence of str
+        Names of the columns that will be added, which the others must not have.
+
+    Returns
+    -------
+    ndarray of shape (n, d), callable
+        The embeddings, and what makes a table of the other columns and the new ones.
+
+    Raises
+    ------
+    TypeError
+        If the table is of no known kind, or the column holds something else than lists of numbers.
+    ValueError
+        If the column is missing or ambiguous, a row of it is null or of another width, or a name is taken.
+    """
+    if isinstance(rows, Mapping):
+        return _split_arrays(rows, column, new)
+    if hasattr(rows, "assign") and hasattr(rows, "columns"):
+        return _split_pandas(rows, column, new)
+    if hasattr(rows, "schema") and hasattr(rows, "num_rows"):
+        return _split_arrow(rows, column, new)
+    raise TypeError(
+        "rows must be a pandas.DataFrame, a pyarrow.Table or RecordBatch, or a dict of numpy arrays, got "
+        f"{type(rows).__module__}.{type(rows).__qualname__}."
+    )
+
+
+def _split_arrays(
+    rows: Mapping[str, Any], column: str | None, new: Sequence[str]
+) -> tuple[NDArray[Any], Rebuild]:
+    arrays = {name: np.asarray(values) for name, values in rows.items()}
+    column = _choose([name for name, values in arrays.items() if _is_nested(values)], column, [*rows], new)
+    values = arrays[column]
+    rest = {name: values for name, values in rows.items() if name != column}
+    return values if values.ndim == 2 else _stack(values, column), lambda added: {**rest, **added}
+
+
+def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
+    kinds = dict(zip(rows.columns, rows.dtypes, strict=True))
+    nested = [
+        name
+        for name, kind in kinds.items()
+        if (getattr(kind, "kind", "") == "O" and _is_nested(rows[name].to_numpy()))
+        or _is_list_of_numbers(getattr(kind, "pyarrow_dtype", None))
+    ]
+    column = _choose(nested, column, list(rows.columns), new)
+    values = rows[column]
+    rest = rows.drop(columns=[column])
+    if hasattr(values.dtype, "pyarrow_dtype"):
+        return _from_arrow(values.array.__arrow_array__(), column), lambda added: rest.assign(**added)
+    return _stack(values.to_numpy(), column), lambda added: rest.assign(**added)
+
+
+def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
+    import pyarrow as pa
+
+    nested = [field.name for field in rows.schema if _is_list_of_numbers(field.type)]
+    column = _choose(nested, column, rows.schema.names, new)
+
+    def rebuild(added: Mapping[str, NDArray[Any]]) -> Any:
+        kept = [i for i, name in enumerate(rows.schema.names) if name != column]
+        columns = {name: pa.array(values) for name, values in added.items()}
+        fields = [rows.schema.field(i) for i in kept]
+        fields += [pa.field(name, values.type) for name, values in columns.items()]
+        schema = pa.schema(fields, metadata=rows.schema.metadata)
+        return type(rows).from_arrays([*(rows.column(i) for i in kept), *columns.values()], schema=schema)
+
+    return _from_arrow(rows.column(column), column), rebuild
+
+
+def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequence[str]) -> Any:
+    """Return the name of the column of embeddings, having looked for names that are taken."""
+    if column is None:
+        if len(nested) != 1:
+            raise ValueError(
+                f"rows must have one column of embeddings, or column must name it; of lists of numbers are "
+                f"{', '.join(map(repr, nested)) or 'none'} among {', '.join(map(repr, names)) or 'none'}."
+            )
+        column = nested[0]
+    if names.count(column) != 1:
+        has = "no" if column not in names else "more than one"
+        raise ValueError(f"rows has {has} column {column!r}; it has {', '.join(map(repr, names)) or 'none'}.")
+    for name in new:
+        if name in names and name != column:
+            raise ValueError(f"rows already has a column {name!r}, which scoring adds; rename or drop it.")
+    return column
+
+
+def _is_nested(values: NDArray[Any]) -> bool:
+    """Whether an array holds a row of numbers in each entry; of an empty one nothing is known."""
+    if values.ndim != 1 or values.dtype != object or not len(values):
+        return values.ndim == 2 or values.dtype == object
+    first = next((value for value in values if _is_row(value)), None)
+    return first is not None and np.asarray(first).dtype.kind in "fiu"
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _is_list_of_numbers(kind: Any) -> bool:
+    """Whether a type of pyarrow is a list of numbers, also where an extension stores such lists."""
+    if kind is None:
+        return False
+    import pyarrow.types as types
+
+    kind = getattr(kind, "storage_type", kind)
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
+
+
+def _stack(values: NDArray[Any], column: Any) -> NDArray[Any]:
+    """Join rows that are lists or arrays."""
+    widths = np.fromiter((len(value) if _is_row(value) else -1 for value in values), np.int64, len(values))
+    _check_widths(widths, column, lambda row: values[row])
+    if not len(values):
+        return np.empty((0, 1), np.float32)
+    return np.stack([np.asarray(value) for value in values])
+
+
+def _from_arrow(values: Any, column: str) -> NDArray[Any]:
+    """Join lists of an array of pyarrow, chunked or not."""
+    if hasattr(values, "combine_chunks"):
+        values = values.combine_chunks()
+    if not _is_list_of_numbers(values.type):
+        raise TypeError(f"the column {column!r} holds {values.type}, expected lists of numbers.")
+    values = getattr(values, "storage", values)
+    widths = values.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+    _check_widths(widths, column, lambda row: values[row].as_py())
+    flat: NDArray[Any] = values.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(widths), -1) if len(widths) else np.empty((0, 1), np.float32)
+
+
+def _check_widths(widths: NDArray[Any], column: Any, value: Callable[[int], Any]) -> None:
+    """Raise where a row has no embedding (width -1) or one of another width than the first."""
+    wrong = np.flatnonzero((widths != widths[:1]) | (widths < 0))
+    if not len(wrong):
+        return
+    row = int(wrong[0])
+    if widths[row] >= 0:
+        raise ValueError(
+            f"the column {column!r} has an embedding of width {widths[row]} in row {row} but of width "
+            f"{widths[0]} in row 0; remove the row or embed it again."
+        )
+    raise ValueError(
+        f"the column {column!r} has {value(row)!r} in row {row} where an embedding belongs; remove the row, "
+        "embed it again, or name another column."
+    )

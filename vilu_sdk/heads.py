@@ -157,10 +157,10 @@ class ViLUHead(nn.Module):
         def confidence(z: Tensor) -> Tensor:
             x, column = torch.addmm(first.bias, z, by_image.T), None
             if self.attention is not None:
-                average, column = read_out(z, k, attend, attended)
+                average, column = read_out(z, k, attend, attended, peak=shared and self.predicted)
                 x += average
             if self.predicted:
-                x += predicted[column if shared else nearest(z, text)]
+                x += predicted[nearest(z, text) if column is None else column]
             if self.mcm_input:
                 x += torch.sigmoid(log_odds(z, k, zero_shot))[:, None] * by_mcm[:, 0]
             logit: Tensor = later(x)

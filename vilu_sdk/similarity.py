@@ -18,8 +18,11 @@ from vilu_sdk.progress import track
 
 #: Columns of a tile of candidates.
 TILE = 2048
-#: Columns of a block in the search for a maximum.
-BLOCK = 32
+#: Columns of a block in the search for a maximum, and elements for which cutting into blocks pays.
+BLOCK = 64
+WORTH_BLOCKS = 1 << 15
+#: Logits in bits below this, and above its negative, can be raised to powers as they are.
+PLAIN = 60.0
 #: A sum of exponentials between this and its inverse has lost no term that matters to the range of float32.
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
@@ -66,8 +69,8 @@ def top1(images: Rows, text: Tensor) -> Tensor:
 
 def nearest(z: Tensor, text: Tensor) -> Tensor:
     """Return the first candidate of the largest cosine (n,) for rows (n, d) among texts (K, d)."""
-    best = torch.full((len(z),), -torch.inf, dtype=z.dtype)
-    column = torch.zeros(len(z), dtype=torch.int64)
+    best = z.new_full((len(z),), -torch.inf)
+    column = torch.zeros_like(best, dtype=torch.int64)
     for tile in tiles(len(text)):
         top, at = first_maximum(z @ text[tile].T)
         column = torch.where(top > best, tile.start + at, column)
@@ -96,26 +99,24 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
     Tensor of shape (n,)
         In nats.
     """
-    shift = None
-    own = torch.full((len(z),), -torch.inf, dtype=z.dtype)
+    shift = own = z.new_full((len(z),), -torch.inf)
     rest = torch.zeros_like(own)
     for tile in tiles(k):
         block = logits(z, tile)
         if column is None:
             top, at = first_maximum(block)
-            shift = top if shift is None else shift
+            shift = shift if tile.start else _shift(top)
             rest += torch.exp2(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
             own = torch.maximum(own, top)
             block.scatter_(1, at[:, None], -torch.inf)
         else:
-            shift = block.amax(dim=1) if shift is None else shift
+            shift = shift if tile.start else _shift(block.amax(dim=1))
             inside = (column >= tile.start) & (column < tile.stop)
             at = (column - tile.start).clamp(0, block.shape[1] - 1)[:, None]
             value = block.gather(1, at)[:, 0]
             own = torch.where(inside, value, own)
             block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
-        rest += block.sub_(shift[:, None]).exp2_().sum(dim=1)
-    assert shift is not None
+        rest += _powers(block, shift).sum(dim=1)
     result = (rest.log2() + shift - own) / BITS
     unsafe = torch.nonzero(~((rest > 1 / SAFE) & (rest < SAFE)))[:, 0]
     if len(unsafe):
@@ -130,7 +131,9 @@ def zero_shot_logits(text: Tensor, scale: float) -> Logits:
     return lambda z, tile: z @ scaled[tile].T
 
 
-def read_out(z: Tensor, k: int, logits: Logits, values: Tensor) -> tuple[Tensor, Tensor]:
+def read_out(
+    z: Tensor, k: int, logits: Logits, values: Tensor, *, peak: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Average values by the softmax of logits: attention, tile by tile.
 
     Parameters
@@ -143,26 +146,27 @@ def read_out(z: Tensor, k: int, logits: Logits, values: Tensor) -> tuple[Tensor,
         Takes image rows and a slice of the candidates.
     values : Tensor of shape (K, h)
         What is averaged.
+    peak : bool
+        Whether to say where the attention is largest.
 
     Returns
     -------
     average : Tensor of shape (n, h)
-    column : Tensor of shape (n,)
-        The first maximum of each row of logits.
+    column : Tensor of shape (n,) or None
+        The first maximum of each row of logits, if asked for.
     """
-    shift = None
-    best = torch.full((len(z),), -torch.inf, dtype=z.dtype)
-    column = torch.zeros(len(z), dtype=torch.int64)
+    shift = best = z.new_full((len(z),), -torch.inf)
+    column = torch.zeros_like(best, dtype=torch.int64) if peak else None
     mass = torch.zeros_like(best)
-    average = torch.zeros(len(z), values.shape[1], dtype=z.dtype)
+    average = z.new_zeros(len(z), values.shape[1])
     for tile in tiles(k):
         block = logits(z, tile)
-        top, at = first_maximum(block)
-        column = torch.where(top > best, tile.start + at, column)
-        best = torch.maximum(best, top)
-        shift = top if shift is None else shift
-        block.sub_(shift[:, None]).exp2_()
-        mass += block.sum(dim=1)
+        if column is not None:
+            top, at = first_maximum(block)
+            column = torch.where(top > best, tile.start + at, column)
+            best = torch.maximum(best, top)
+        shift = shift if tile.start else _shift(block.amax(dim=1))
+        mass += _powers(block, shift).sum(dim=1)
         average.addmm_(block, values[tile])
     average /= mass[:, None]
     unsafe = torch.nonzero(~(mass < SAFE))[:, 0]  # a later tile lies far above the first
@@ -188,18 +192,29 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     block of columns is found first.
     """
     n, k = values.shape
-    if k < 4 * BLOCK:
+    if k < 4 * BLOCK or values.numel() < WORTH_BLOCKS:
         top, column = values.max(dim=1)
         return top, column
-    whole = k - k % BLOCK
-    maxima = [values[:, :whole].view(n, -1, BLOCK).amax(dim=2)]
-    if whole < k:
-        maxima.append(values[:, whole:].amax(dim=1, keepdim=True))
-    top, best = torch.cat(maxima, dim=1).max(dim=1)
-    # The last block may be narrower; its last column then stands in for what is missing.
-    columns = (best[:, None] * BLOCK + torch.arange(BLOCK)).clamp_max(k - 1)
-    column = columns[:, 0] + values.gather(1, columns).argmax(dim=1)
-    return top, column
+    whole = k // BLOCK
+    maxima = values.new_empty(n, -(-k // BLOCK))
+    torch.amax(values[:, : whole * BLOCK].view(n, whole, BLOCK), dim=2, out=maxima[:, :whole])
+    if whole * BLOCK < k:
+        torch.amax(values[:, whole * BLOCK :], dim=1, out=maxima[:, -1])
+    top, best = maxima.max(dim=1)
+    start = (best * BLOCK).clamp_max(k - BLOCK)  # the last block may be narrower
+    windows = values.contiguous().as_strided((n * k - BLOCK + 1, BLOCK), (1, 1))
+    found = windows.index_select(0, torch.arange(0, n * k, k, device=values.device) + start)
+    return top, start + (found == top[:, None]).byte().argmax(dim=1)
+
+
+def _shift(top: Tensor) -> Tensor:
+    """What to take off logits of these maxima before they become exponents: nothing where they are small."""
+    return torch.zeros_like(top) if bool((top.abs() < PLAIN).all()) else top
+
+
+def _powers(block: Tensor, shift: Tensor) -> Tensor:
+    """Two to the power of logits in bits less a shift, in place."""
+    return (block.sub_(shift[:, None]) if shift.any() else block).exp2_()
 
 
 def _whole(z: Tensor, k: int, logits: Logits) -> Tensor:

@@ -35,7 +35,7 @@ def test_every_exported_scorer_is_in_the_demo_with_the_scale_and_the_seed() -> N
 def test_chapters_come_in_order() -> None:
     chapters = [chapter for chapter, _ in demo.run(report_path="page.html")]
     assert chapters == ["data", "fit", "fit", "table", "examples", "report", "next"]
-    assert set(cli.TITLES) <= set(chapters)
+    assert set(cli._demo.TITLES) <= set(chapters)
     assert [path.name for path in Path().iterdir()] == ["page.html"]
 
 

@@ -1,0 +1,100 @@
+"""The command `vilu`: arguments, reading, writing and printing, no logic."""
+
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from vilu_sdk import __version__
+from vilu_sdk.cli import _completion, _demo, _evaluate, _fit, _score, _share, _threshold
+from vilu_sdk.cli._parser import Parser
+from vilu_sdk.progress import set_progress
+
+__all__ = ["main"]
+
+# What the process would return if the signal had ended it, as that of other commands in a pipe.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the command's name, by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0; 1 if the answer to what was asked is no; 2 after an error; 130 if interrupted; 141 if
+        nobody read the output to its end.
+
+    Examples
+    --------
+    >>> from vilu_sdk.cli import main
+    >>> main(["demo", "--random-state", "7", "--quiet"])  # doctest: +SKIP
+    """
+    arguments = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show an arrow shall still get the table.
+        sys.stdout.reconfigure(errors="replace")
+    if getattr(arguments, "quiet", False):
+        set_progress(False)
+    try:
+        with _brief_warnings():
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except Exception as error:
+        if getattr(arguments, "debug", False):
+            traceback.print_exc()
+        print(f"vilu: error: {_message(error)}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command with all its commands."""
+    parser = Parser(prog="vilu", description="Tells when a vision-language model is likely wrong.")
+    parser.add_argument("--version", action="version", version=f"vilu-sdk {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for room in (_demo, _fit, _score, _evaluate, _threshold, _share, _completion):
+        room.add(commands)
+    return parser
+
+
+def _message(error: Exception) -> str:
+    """Return an error in one line, and its kind where the message alone says too little."""
+    expected = isinstance(error, ValueError | TypeError | OSError | ImportError | NotImplementedError)
+    message = " ".join([str(error), *getattr(error, "__notes__", [])])
+    if not expected or not message:
+        message = f"{type(error).__name__}: {message} (--debug shows where)"
+    return " ".join(message.split())
+
+
+@contextmanager
+def _brief_warnings() -> Iterator[None]:
+    """Print warnings in one line, without the place in the code that they came from."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"vilu: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush go nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

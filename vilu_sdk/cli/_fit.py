@@ -1,0 +1,84 @@
+"""`vilu fit`: from embeddings and what is known about them to a saved scorer."""
+
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from vilu_sdk.cli._inputs import open_both, read_known
+from vilu_sdk.cli._outputs import plain_json
+from vilu_sdk.cli._parser import add_card, add_data, add_json, add_known, add_quiet, add_scorers, command
+from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers, load
+from vilu_sdk.distributed import process_group, rank
+from vilu_sdk.storage import CONFIG_FILE
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = command(
+        commands,
+        "fit",
+        run,
+        "fit a scorer and save it into a folder",
+        "vilu fit images.npy texts.npy --labels labels.npy --logit-scale 100 -o my-scorer",
+        "Fit a scorer and save it into a folder. Started by torchrun (torchrun --nproc-per-node 4 -m "
+        "vilu_sdk fit ...), the processes share the work.",
+    )
+    add_data(parser)
+    parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="where to save the scorer")
+    add_known(parser, correct=True)
+    add_scorers(parser, required=False)
+    parser.add_argument(
+        "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write into a folder that holds something else than a scorer"
+    )
+    add_card(parser)
+    add_json(parser)
+    add_quiet(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Fit and save; of several processes only the first says and writes anything."""
+    with process_group():
+        folder = check_folder(arguments.output, arguments.overwrite)
+        arguments.scorer = arguments.scorer or [DEFAULT]
+        if len(arguments.scorer) > 1:
+            raise ValueError("--scorer was given several times; fit takes one.")
+        chosen = choose_scorers(arguments)[0]
+        if chosen.saved:
+            raise ValueError(
+                f"{chosen.label} is a saved scorer; fit takes a scorer by name, such as {DEFAULT}."
+            )
+        images, texts = open_both(arguments.images, arguments.texts)
+        known = read_known(arguments, len(texts))
+        scorer: Any = chosen.scorer
+        start = time.perf_counter()
+        scorer.fit(images, texts, checkpoint=arguments.checkpoint, **known)
+        seconds = time.perf_counter() - start
+        if rank() == 0:
+            scorer.save_pretrained(folder, card=card_of(arguments, scorer))
+            name = type(scorer).__name__
+            facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts)}
+            if arguments.json:
+                print(plain_json({**facts, "d": images.shape[1], "seconds": seconds}))
+            else:
+                data = f"{len(images)} images and {len(texts)} texts"
+                print(f"{name} fitted on {data} in {seconds:.1f} s: {folder}")
+    return 0
+
+
+def check_folder(output: str, overwrite: bool) -> Path:
+    """Return a folder that a scorer may be saved into."""
+    folder = Path(output).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; a scorer is saved into a folder.")
+    if overwrite or not folder.exists() or not any(folder.iterdir()):
+        return folder
+    if (folder / CONFIG_FILE).exists():
+        load(str(folder))
+        return folder
+    raise FileExistsError(
+        f"{folder} holds something else than a saved scorer; name another folder, or pass --overwrite."
+    )

@@ -1,0 +1,222 @@
+"""From what a command line names to arrays: embeddings, labels, feedback and names."""
+
+import csv
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilu_sdk.formats import HEADERS
+from vilu_sdk.shards import Shards, _shards, open_embeddings, open_pairs
+
+# Separates a file from the array, tensor or column in it.
+SEPARATOR = "::"
+TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def split(spec: str) -> tuple[Path, str | None]:
+    """Return the file and the name behind ``::``, if there is one."""
+    path, _, name = spec.partition(SEPARATOR)
+    return Path(path).expanduser(), name or None
+
+
+def open_images(spec: str) -> Shards:
+    """Open image embeddings; of a clip-retrieval folder its images."""
+    return _open(spec, "img_emb")
+
+
+def open_texts(spec: str) -> Shards:
+    """Open text embeddings; of a clip-retrieval folder its texts."""
+    return _open(spec, "text_emb")
+
+
+def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
+    """Open images and texts; without texts, the pairs of a clip-retrieval folder."""
+    if texts is not None:
+        return open_images(images), open_texts(texts)
+    path, name = split(images)
+    if not (path / "img_emb").is_dir():
+        raise ValueError(
+            "TEXTS is missing; it may be left out only where IMAGES is a folder with img_emb/ and text_emb/, "
+            f"and {path} is not."
+        )
+    return open_pairs(path, column=name)
+
+
+def read_known(arguments: Namespace, k: int) -> dict[str, NDArray[Any] | None]:
+    """Return what is known of the images, as arguments of `fit`."""
+    if arguments.labels is not None:
+        names = read_names(arguments.names, k)
+        return {"labels": read_labels(arguments.labels, names)}
+    if getattr(arguments, "correct", None) is not None:
+        return {"correct": read_correct(arguments.correct)}
+    if not arguments.captions and arguments.texts is not None:
+        flags = "--labels or --captions"
+        if hasattr(arguments, "correct"):
+            flags = "--labels, --correct or --captions"
+        raise ValueError(f"what is known of the images is missing: pass {flags} (see --help).")
+    return {"labels": None}
+
+
+def read_labels(spec: str, names: list[str] | None) -> NDArray[np.int64]:
+    """Read row numbers of the texts, or names that are looked up among `names`."""
+    values = read_vector(spec)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    if values.dtype.kind != "U":
+        raise ValueError(f"{spec} has {values.dtype}, expected row numbers of TEXTS or names.")
+    if names is None:
+        raise ValueError(
+            f"{spec} has names such as {str(values[0])!r}; pass --names, a file with the name of each row of "
+            "TEXTS, or row numbers."
+        )
+    numbers = {name: row for row, name in enumerate(names)}
+    unknown = [row for row, value in enumerate(values) if value not in numbers]
+    if unknown:
+        raise ValueError(
+            f"{spec} has {str(values[unknown[0]])!r} in row {unknown[0]}, which is not in --names."
+        )
+    return np.array([numbers[value] for value in values], dtype=np.int64)
+
+
+def read_correct(spec: str) -> NDArray[Any]:
+    """Read whether each prediction was right: booleans, 0 and 1, or words."""
+    values = read_vector(spec)
+    if values.dtype.kind != "U":
+        return values  # `fit` checks numbers and booleans
+    wrong = [value for value in values if value.lower() not in TRUTH]
+    if wrong:
+        raise ValueError(f"{spec} has {str(wrong[0])!r}, expected true or false.")
+    return np.array([TRUTH[value.lower()] for value in values])
+
+
+def read_names(spec: str | None, k: int) -> list[str] | None:
+    """Read the name of each of k texts."""
+    if spec is None:
+        return None
+    names = [str(value) for value in read_vector(spec)]
+    if len(names) != k:
+        raise ValueError(f"--names has {len(names)} names but TEXTS has {k} rows; pass one for each.")
+    return names
+
+
+def read_vector(spec: str) -> NDArray[Any]:
+    """Read one value for each row: an array, a column, or the lines of a text file.
+
+    Numbers and booleans keep their kind; text becomes numbers where all of it is, else strings.
+    """
+    path, name = split(spec)
+    if not path.exists():
+        raise FileNotFoundError(f"there is neither a file nor a folder {path}.")
+    parts = [_read_part(part, name) for part in (_shards(path) if path.is_dir() else [path])]
+    values = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    if values.ndim != 1:
+        raise ValueError(f"{spec} has shape {values.shape}, expected one value for each row.")
+    if values.dtype.kind in "OSU":
+        return _numbers(_texts(values, spec))
+    return values
+
+
+def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
+    """Return the name that was asked for, or the only one there is."""
+    if name in names:
+        return str(name)
+    if name is None and len(names) == 1:
+        return names[0]
+    asked = f"none is called {name!r}" if name else f"say which one with {path}{SEPARATOR}NAME"
+    raise ValueError(f"{path} must have one {what}; {asked}. It has: {', '.join(names) or 'none'}.")
+
+
+def _open(spec: str, part: str) -> Shards:
+    path, name = split(spec)
+    folder = path / part
+    try:
+        return open_embeddings(folder if folder.is_dir() else path, column=name)
+    except ValueError as error:
+        if name is None and "pass column" in str(error):
+            error.add_note(f"Name it with {path}{SEPARATOR}NAME.")
+        raise
+
+
+def _read_part(path: Path, name: str | None) -> NDArray[Any]:
+    if path.suffix not in VECTORS:
+        raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTORS)}.")
+    return VECTORS[path.suffix](path, name)
+
+
+def _npy(path: Path, name: str | None) -> NDArray[Any]:
+    if name is not None:
+        raise ValueError(f"{path} holds one array without a name; leave out {SEPARATOR}{name}.")
+    values: NDArray[Any] = np.load(path, allow_pickle=False)
+    return values
+
+
+def _npz(path: Path, name: str | None) -> NDArray[Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        values: NDArray[Any] = archive[choose(path, "array", name, list(archive.files))]
+    return values
+
+
+def _safetensors(path: Path, name: str | None) -> NDArray[Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        values: NDArray[Any] = file.get_tensor(choose(path, "tensor", name, list(file.keys())))
+    return values
+
+
+def _parquet(path: Path, name: str | None) -> NDArray[Any]:
+    from vilu_sdk.formats import _parquet as parquet
+
+    file = parquet().ParquetFile(path)
+    plain = [field.name for field in file.schema_arrow if not hasattr(field.type, "value_type")]
+    column = file.read([choose(path, "column of single values", name, plain)]).column(0)
+    if column.null_count:
+        raise ValueError(f"{path} has no value in row {column.is_null().index(True)} of {name!r}.")
+    values: NDArray[Any] = column.to_numpy()
+    return values
+
+
+def _table(path: Path, name: str | None) -> NDArray[Any]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        column = choose(path, "column", name, list(reader.fieldnames or []))
+        return np.array([row[column] for row in reader], dtype=object)
+
+
+def _lines(path: Path, name: str | None) -> NDArray[Any]:
+    if name is not None:
+        raise ValueError(f"{path} has lines and no columns; leave out {SEPARATOR}{name} or name it .csv.")
+    return np.array(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object)
+
+
+#: How a vector is read, by the suffix of its file.
+VECTORS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
+    ".npy": _npy,
+    ".npz": _npz,
+    ".safetensors": _safetensors,
+    ".parquet": _parquet,
+    ".csv": _table,
+    ".tsv": _table,
+    ".txt": _lines,
+}
+assert VECTORS.keys() > HEADERS.keys()
+
+
+def _texts(values: NDArray[Any], spec: str) -> NDArray[np.str_]:
+    """Return strings, none of them missing."""
+    for row, value in enumerate(values):
+        if value is None or value in ("", b""):
+            raise ValueError(f"{spec} has no value in row {row}.")
+    return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
+
+
+def _numbers(values: NDArray[np.str_]) -> NDArray[Any]:
+    """Return integers where every string is one."""
+    try:
+        return values.astype(np.int64)
+    except ValueError:
+        return values

@@ -1,0 +1,174 @@
+"""Results to standard output or into files, which appear whole or not at all."""
+
+import csv
+import json
+import math
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Standard output.
+STDOUT = "-"
+#: Columns of some rows, by name.
+Block = Mapping[str, Sequence[Any] | NDArray[Any]]
+
+
+def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, array: str = "") -> None:
+    """Write blocks of rows one after the other, holding one at a time.
+
+    `output` is ``-`` or a file, whose suffix says of which kind. ``array`` is the column that ``.npy`` holds.
+    """
+    if output == STDOUT:
+        write = _json if as_json else _csv
+        write(blocks, sys.stdout)
+        return
+    path = check_output(output, array)
+    if path.suffix in TEXT:
+        with whole(path, "x") as file:
+            TEXT[path.suffix](blocks, file)
+        return
+    with whole(path, "xb") as file:
+        if path.suffix == ".npy":
+            _npy((np.asarray(block[array]) for block in blocks), file)
+        else:
+            _parquet(blocks, file)
+
+
+def check_output(output: str, array: str = "") -> Path:
+    """Return the path of a table, before any time is spent on what goes into it."""
+    path = Path(output).expanduser()
+    known = [*TEXT, ".parquet", *([".npy"] if array else [])]
+    if path.suffix not in known:
+        raise ValueError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
+    check_parent(path)
+    if path.suffix == ".parquet":
+        _pyarrow()
+    return path
+
+
+def check_parent(path: Path) -> None:
+    """Raise where there is no folder for a file, or a folder in its place."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
+
+
+def write_text(text: str, output: str) -> None:
+    """Write text that ends in a line end."""
+    if output == STDOUT:
+        sys.stdout.write(text)
+        return
+    path = Path(output).expanduser()
+    check_parent(path)
+    with whole(path, "x") as file:
+        file.write(text)
+
+
+def as_blocks(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return rows as one block."""
+    return [{name: [row[name] for row in rows] for name in rows[0]}] if rows else []
+
+
+def plain_json(value: Any, indent: int | None = 2) -> str:
+    """Return JSON that every reader takes: null for NaN, the largest number for infinity."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+@contextmanager
+def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
+    """Give a file that appears under its name once all of it is on the disk, or never."""
+    pending = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(pending, mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(pending, path)
+    finally:
+        pending.unlink(missing_ok=True)
+
+
+def _csv(blocks: Iterable[Block], file: IO[str]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    for number, block in enumerate(blocks):
+        if not number:
+            writer.writerow(block)
+        writer.writerows(zip(*map(_values, block.values()), strict=True))
+        file.flush()
+
+
+def _json(blocks: Iterable[Block], file: IO[str]) -> None:
+    """Write a list with an object on each line."""
+    lead = "[\n"
+    for block in blocks:
+        for row in zip(*map(_values, block.values()), strict=True):
+            file.write(lead + plain_json(dict(zip(block, row, strict=True)), indent=None))
+            lead = ",\n"
+    file.write("[]\n" if lead == "[\n" else "\n]\n")
+
+
+def _parquet(blocks: Iterable[Block], file: IO[bytes]) -> None:
+    pa, parquet = _pyarrow()
+    writer = None
+    for block in blocks:
+        table = pa.table(dict(block))
+        writer = writer or parquet.ParquetWriter(file, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def _npy(blocks: Iterable[NDArray[Any]], file: IO[bytes]) -> None:
+    """Write one vector of float64, whose length its header learns at the end."""
+    n = 0
+    _npy_header(0, file)
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, dtype="<f8").tobytes())
+        n += len(block)
+    file.seek(0)
+    _npy_header(n, file)
+
+
+def _npy_header(n: int, file: IO[bytes]) -> None:
+    # numpy leaves room behind the shape, so that headers of all lengths are equally long.
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (n,)})
+
+
+#: Writers of text, by suffix.
+TEXT: dict[str, Callable[[Iterable[Block], IO[str]], None]] = {".csv": _csv, ".json": _json}
+
+
+def _values(column: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
+    values: Sequence[Any] = column.tolist() if isinstance(column, np.ndarray) else column
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else math.copysign(sys.float_info.max, value)
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError('writing parquet needs pyarrow: pip install "vilu-sdk[data]".') from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,222 @@
+"""From names and settings on a command line to scorers."""
+
+import ast
+import difflib
+import json
+import os
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sklearn.base import BaseEstimator
+
+import vilu_sdk
+from vilu_sdk.distributed import rank
+from vilu_sdk.scorers import Card, PaperRecipe, Scorer, ViLUEstimator
+from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.selective._base import ThresholdPredictor
+
+#: The scorers by the names of their classes.
+CLASSES: dict[str, type[Scorer]] = {
+    name: cls
+    for name, cls in vars(vilu_sdk).items()
+    if name in vilu_sdk.__all__ and isinstance(cls, type) and issubclass(cls, Scorer) and cls is not Scorer
+}
+#: What `vilu fit` fits if nothing else is asked for.
+DEFAULT = ViLUEstimator.__name__
+
+
+class Chosen(NamedTuple):
+    """A scorer, the name that a table shows, whether it was loaded, and the threshold saved with it."""
+
+    label: str
+    scorer: Scorer
+    saved: bool
+    predictor: ThresholdPredictor | None = None
+
+
+def choose_scorers(arguments: Namespace) -> list[Chosen]:
+    """Make or load what ``--scorer`` names, with what each ``--set`` after it says.
+
+    Scorers by name get the logit scale of the command line, else that of a saved one beside them, else 100.
+    """
+    specs = [_split_label(spec) for spec in arguments.scorer]
+    classes = [None if _is_folder(name) else _class_called(name) for _, name in specs]
+    settings: list[list[str]] = [[] for _ in specs]
+    for position, text in arguments.set or []:
+        settings[position].append(text)
+    loaded = {
+        number: _load(label, name, settings[number])
+        for number, (label, name) in enumerate(specs)
+        if classes[number] is None
+    }
+    scale = arguments.logit_scale
+    if scale is not None and None not in map(loaded.get, range(len(specs))):
+        raise ValueError("a saved scorer has its own logit scale; leave out --logit-scale, or fit anew.")
+    if scale is None and loaded:
+        scale = getattr(next(iter(loaded.values())).scorer, "logit_scale", None)
+    chosen = []
+    for number, (cls, (label, _)) in enumerate(zip(classes, specs, strict=True)):
+        if cls is None:
+            chosen.append(loaded[number])
+            continue
+        scorer, takes_default = make(cls, settings[number], scale, arguments.random_state)
+        chosen.append(Chosen(label or cls.__name__, scorer, saved=False))
+        if takes_default and rank() == 0 and not arguments.quiet:
+            print(
+                f"vilu: {chosen[-1].label} takes CLIP's logit scale, 100; that of another model goes into "
+                "--logit-scale",
+                file=sys.stderr,
+            )
+    labels = [one.label for one in chosen]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two scorers are called {twice!r}; name them as in --scorer 'first={twice}'.")
+    return chosen
+
+
+def choose_fitted(arguments: Namespace) -> list[Chosen]:
+    """Like `choose_scorers`, for what can score without a fit."""
+    chosen = choose_scorers(arguments)
+    for one in chosen:
+        if one.scorer.learns and not one.saved:
+            raise ValueError(
+                f"{type(one.scorer).__name__} learns: fit it first with vilu fit, and pass the folder that "
+                "it wrote as --scorer."
+            )
+    return chosen
+
+
+def choose_one(arguments: Namespace) -> Chosen:
+    """Like `choose_fitted`, for commands that take one scorer."""
+    if len(arguments.scorer) != 1:
+        raise ValueError(f"--scorer was given {len(arguments.scorer)} times; this command takes one.")
+    return choose_fitted(arguments)[0]
+
+
+def make(
+    cls: type[Scorer], settings: list[str], logit_scale: float | None, random_state: int
+) -> tuple[Scorer, bool]:
+    """Make a scorer with ``NAME=VALUE`` settings, and say whether it takes the default logit scale.
+
+    The scale and the seed go wherever they are not set, in estimators inside too.
+    """
+    scorer = cls()
+    given = set()
+    for text in settings:
+        name, _, value = text.partition("=")
+        given.add(_set(scorer, name.strip(), value))
+    open_to = {name: name.split("__")[-1] for name in scorer.get_params() if name not in given}
+    common: dict[str, Any] = {"random_state": random_state}
+    if logit_scale is not None:
+        common["logit_scale"] = logit_scale
+    scorer.set_params(**{name: common[last] for name, last in open_to.items() if last in common})
+    return scorer, logit_scale is None and "logit_scale" in open_to.values()
+
+
+def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredictor | None]:
+    """Load a saved scorer, or the scorer of a saved threshold and that threshold."""
+    loaded = Persistent.from_pretrained(name, revision=revision)
+    if isinstance(loaded, ThresholdPredictor):
+        return loaded.scorer, loaded
+    if not isinstance(loaded, Scorer):
+        raise ValueError(f"{name} holds a {type(loaded).__name__}, which is not a scorer.")
+    return loaded, None
+
+
+def card_of(arguments: Namespace, scorer: Scorer) -> Card | None:
+    """Return the card of a scorer with what the command line adds to it."""
+    given = {name: getattr(arguments, name) for name in ("backbone", "dataset", "notes", "license")}
+    given = {name: text for name, text in given.items() if text is not None}
+    known: Card | None = getattr(scorer, "card_", None)
+    return replace(known or Card(), **given) if given else known
+
+
+def _load(label: str | None, name: str, settings: list[str]) -> Chosen:
+    if settings:
+        raise ValueError(f"{name} is a saved scorer with settings of its own; leave out --set, or fit anew.")
+    try:
+        scorer, predictor = load(name)
+    except FileNotFoundError as error:
+        if not os.path.exists(os.path.expanduser(name)):
+            error.add_note(f"Scorers by name are {', '.join(CLASSES)}.")
+        raise
+    return Chosen(label or name, scorer, saved=True, predictor=predictor)
+
+
+def _is_folder(name: str) -> bool:
+    return os.path.isdir(os.path.expanduser(name))
+
+
+def _split_label(spec: str) -> tuple[str | None, str]:
+    """Cut ``LABEL=NAME``; what is a folder is never cut."""
+    label, equals, name = spec.rpartition("=")
+    return (label, name) if equals and not _is_folder(spec) else (None, spec)
+
+
+def _class_called(name: str) -> type[Scorer] | None:
+    """Find a class by its name, in any case and with or without Scorer or Estimator at its end."""
+    wanted = name.lower()
+    for known, cls in CLASSES.items():
+        long = known.lower()
+        if wanted in (long, long.removesuffix("scorer"), long.removesuffix("estimator")):
+            return cls
+    return None
+
+
+def _set(scorer: Scorer, name: str, text: str) -> str:
+    """Set one parameter and return its full name."""
+    if not name or not text:
+        raise ValueError(f"--set takes NAME=VALUE, got {name or text!r}.")
+    value = _value(text)
+    full = _full_name(scorer, name)
+    before = scorer.get_params()[full]
+    if not _fits(value, before):
+        raise ValueError(
+            f"--set {name} of {type(scorer).__name__} takes something like {before!r}, got {text!r}."
+        )
+    scorer.set_params(**{full: value})
+    return full
+
+
+def _full_name(scorer: Scorer, name: str) -> str:
+    """Return where a parameter is: the scorer's own or, if it is unique, that of an estimator in it."""
+    own = scorer.get_params()
+    if own.get("recipe") == "paper":
+        # The published recipe under its short name has parameters too.
+        published = PaperRecipe().get_params()
+        if name not in own and name.removeprefix("recipe__") in published:
+            scorer.set_params(recipe=PaperRecipe())
+            own = scorer.get_params()
+    found = [name] if name in own else [full for full in own if full.endswith(f"__{name}")]
+    if len(found) == 1:
+        return str(found[0])
+    close = difflib.get_close_matches(name, own, 1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise ValueError(
+        f"--set: {type(scorer).__name__} has no parameter {name!r}.{hint} It has: {', '.join(own)}."
+    )
+
+
+def _value(text: str) -> Any:
+    """Read a Python or JSON value, an estimator by the name of its class, or else a string."""
+    for read in (ast.literal_eval, json.loads):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    if text == PaperRecipe.__name__:
+        return PaperRecipe()
+    cls = CLASSES.get(text)
+    return text if cls is None else cls()
+
+
+def _fits(value: Any, before: Any) -> bool:
+    """Whether a value is of the kind of the one before, where that says anything."""
+    if isinstance(value, BaseEstimator) or before is None:
+        return True
+    if isinstance(before, bool) or isinstance(value, bool):
+        return isinstance(before, bool) and isinstance(value, bool)
+    kinds = {str: str, int: int, float: (int, float), tuple: (tuple, list), list: (tuple, list)}
+    return value is None or isinstance(value, kinds.get(type(before), object))  # type: ignore[arg-type]

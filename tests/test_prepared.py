@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from all_scorers import EXAMPLES, fitted
 from sklearn.base import clone
 
@@ -41,6 +42,38 @@ def test_equal_candidates_are_prepared_once_whatever_holds_them(toy, monkeypatch
     changed[0, 0] += 1  # in place, in the array that was given
     scorer.decision_function(toy.z_img, changed)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["float16", "float32", "float64", "tensor", "half tensor", "bfloat16 tensor"]
+)
+def test_candidates_changed_in_place_are_read_again(toy, kind):
+    z_txt = toy.z_txt.astype(kind) if "tensor" not in kind else torch.tensor(toy.z_txt)
+    if kind.endswith(" tensor"):
+        z_txt = z_txt.to(getattr(torch, kind.removesuffix(" tensor")))
+    scorer = MCMScorer()
+    before = scorer.decision_function(toy.z_img, z_txt)
+    z_txt[:] = z_txt[[1, 0, *range(2, len(z_txt))]] * 2  # an order and norms that do not change MCM's score
+    np.testing.assert_allclose(scorer.decision_function(toy.z_img, z_txt), before, rtol=1e-3, atol=1e-5)
+    swapped = scorer.predict(toy.z_img, z_txt)
+    np.testing.assert_array_equal(swapped, MCMScorer().predict(toy.z_img, z_txt))
+    z_txt[0] += 1
+    np.testing.assert_array_equal(
+        scorer.decision_function(toy.z_img, z_txt), MCMScorer().decision_function(toy.z_img, z_txt)
+    )
+
+
+def test_a_changed_width_or_type_of_the_candidates_is_noticed(toy):
+    scorer = MCMScorer()
+    scorer.decision_function(toy.z_img, toy.z_txt)
+    with pytest.raises(ValueError, match="width"):
+        scorer.decision_function(toy.z_img[:, :-1], toy.z_txt)
+    narrow = scorer.decision_function(toy.z_img[:, :-1], toy.z_txt[:, :-1])
+    np.testing.assert_array_equal(narrow, MCMScorer().decision_function(toy.z_img[:, :-1], toy.z_txt[:, :-1]))
+    bad = toy.z_txt.copy()
+    bad[1] = np.nan
+    with pytest.raises(ValueError, match="row 1"):
+        scorer.decision_function(toy.z_img, bad)
 
 
 def test_a_changed_scorer_prepares_anew(toy, beside):

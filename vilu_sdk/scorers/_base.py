@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,24 +23,11 @@ from vilu_sdk.scorers._bound import BoundClassifier
 from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.scorers._prepared import Prepared, Texts
 from vilu_sdk.task import Checkpoint, Task, check_task
 
-
-class _Prepared(NamedTuple):
-    """What a scorer has computed from candidates alone, and for which state of it that holds."""
-
-    text: Tensor
-    state: dict[str, Any]
-    decide: Callable[[Tensor], Tensor]
-
-    def serves(self, text: Tensor, state: dict[str, Any]) -> bool:
-        """Whether it holds for these candidates and this state, whose values must be the same objects."""
-        return (
-            self.state.keys() == state.keys()
-            and all(self.state[name] is value for name, value in state.items())
-            and self.text.dtype == text.dtype
-            and torch.equal(self.text, text)
-        )
+#: What is kept between calls and is no part of a scorer.
+TRANSIENT = ("_texts", "_prepared")
 
 
 class Scorer(Persistent):
@@ -178,7 +165,7 @@ class Scorer(Persistent):
             As in `fit`.
         """
         images = Rows(z_img, "z_img")
-        return similarity.top1(images, candidates(z_txt_set, images.d)).numpy()
+        return similarity.top1(images, self._read_texts(z_txt_set, images.d)).numpy()
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.
@@ -243,14 +230,14 @@ class Scorer(Persistent):
 
     def _decide_among(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         """Return `_decision(text)`, kept until the candidates or anything about the scorer change."""
-        state = {name: value for name, value in vars(self).copy().items() if name != "_prepared"}
-        kept: _Prepared | None = self.__dict__.get("_prepared")
+        state = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
+        kept: Prepared | None = self.__dict__.get("_prepared")
         if kept is None or not kept.serves(text, state):
-            kept = self.__dict__["_prepared"] = _Prepared(text, state, self._decision(text))
+            kept = self.__dict__["_prepared"] = Prepared(text, state, self._decision(text))
         return kept.decide
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        return {name: value for name, value in super().__getstate__().items() if name not in TRANSIENT}
 
     def _width(self, k: int) -> int:
         """Columns of the widest array that `_decision` makes for an image and k candidates."""
@@ -265,13 +252,20 @@ class Scorer(Persistent):
         if self.learns:
             check_is_fitted(self)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        return images, candidates(z_txt_set, images.d)
+        return images, self._read_texts(z_txt_set, images.d)
+
+    def _read_texts(self, z_txt_set: Any, d: int) -> Tensor:
+        """Return the candidates (K, d), checked and normalised; at once if they are those of last time."""
+        kept: Texts | None = self.__dict__.get("_texts")
+        if kept is None or not kept.are(z_txt_set, d):
+            kept = self.__dict__["_texts"] = Texts.read(z_txt_set, d)
+        return kept.text
 
     def _remember(self, images: Rows, texts: Rows) -> None:
         """Keep what the embeddings look like, and forget what a card said of an earlier fit."""
         if self.learns:
             self.seen_ = Seen.of(images, texts)
-        for name in ("card_", "_warned", "_prepared"):
+        for name in ("card_", "_warned", *TRANSIENT):
             self.__dict__.pop(name, None)
 
     def _compare(self, images: Rows, text: Tensor) -> None:

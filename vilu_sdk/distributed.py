@@ -26,7 +26,18 @@ _rank, _size = 0, 1
 
 
 class ProcessDiedError(RuntimeError):
-    """Another process of a fit has died, or has been silent for longer than the timeout."""
+    """Another process of a fit has died, or has been silent for longer than the timeout.
+
+    Attributes
+    ----------
+    advice : str
+        How to go on.
+    """
+
+    advice = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.advice}".rstrip()
 
 
 @contextmanager
@@ -190,10 +201,7 @@ def _talk(operation: Callable[..., Any], *args: Any) -> None:
     try:
         operation(*args)
     except RuntimeError as error:
-        reason = str(error)
-    else:
-        return
-    _die(re.sub(r"^\[[^]]*\] ", "", reason).partition(". ")[0])
+        _die(re.sub(r"^\[[^]]*\] ", "", str(error)).partition(". ")[0])
 
 
 def _die(reason: str) -> NoReturn:
@@ -202,7 +210,7 @@ def _die(reason: str) -> NoReturn:
     raise ProcessDiedError(
         f"another of the {_size} processes of this fit has died or does not answer (this is rank {_rank}: "
         f"{reason})."
-    )
+    ) from None
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
+from vilu_sdk.distributed import rank
+
 T = TypeVar("T")
 
 _enabled = True
@@ -36,4 +38,5 @@ def track(steps: Iterable[T], what: str) -> Iterator[T]:
     if isinstance(steps, Sized) and len(steps) < 2:
         return iter(steps)  # a bar costs more than the scoring of one image
     # disable=None: no bar where the output is not a terminal, so logs stay readable.
-    return iter(tqdm(steps, desc=what, delay=1.5, leave=False, disable=None if _enabled else True))
+    shown = _enabled and rank() == 0  # of processes that work together, one speaks
+    return iter(tqdm(steps, desc=what, delay=1.5, leave=False, disable=None if shown else True))

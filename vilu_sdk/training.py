@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vilu_sdk.checks import check_random_state
+from vilu_sdk.distributed import add_up, from_first, world_size
 from vilu_sdk.feed import Feed
 from vilu_sdk.progress import track
 from vilu_sdk.resume import FitState, named, optimiser_state, part, set_optimiser_state
@@ -45,14 +46,14 @@ class SGD:
         return self.learning_rate * (0.1 + 0.9 * warm) * cosine
 
 
-def failure_weights(correct: Tensor, weighting: Weighting) -> Tensor:
+def failure_weights(correct: Tensor, weighting: Weighting, counts: Tensor | None = None) -> Tensor:
     """Weight of each row in a loss: 1 where right, w where wrong.
 
     Adaptive: w = log(1 + right / wrong) = -log(failure rate) of the batch. It is 0 where nothing is
-    right, and weighs failures down where fewer than 1 - 1/e = 63 % are right.
+    right, and weighs failures down where fewer than 1 - 1/e = 63 % are right. `counts` are those of wrong
+    and right in the whole batch, if `correct` is a part of it.
     """
-    right = correct.sum()
-    wrong = len(correct) - right
+    wrong, right = _count(correct) if counts is None else counts
     # Without failures w is infinite and weighs nothing; a finite stand-in avoids 0 · inf.
     weight = torch.log1p(right / wrong.clamp_min(1)) if weighting == "adaptive" else torch.ones(())
     return torch.where(correct, 1.0, weight.to(torch.get_default_dtype()))
@@ -61,13 +62,23 @@ def failure_weights(correct: Tensor, weighting: Weighting) -> Tensor:
 def bce_loss(confidence: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
     """Weighted binary cross-entropy of confidence logits, averaged over the rows."""
     losses = binary_cross_entropy_with_logits(confidence, correct.to(confidence), reduction="none")
-    return (failure_weights(correct, weighting) * losses).mean()
+    return _average(losses, correct, weighting)
 
 
 def mse_loss(confidence: Tensor, target: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
     """Weighted squared error between sigmoid(confidence logit) and a target in [0, 1]."""
-    losses = (torch.sigmoid(confidence) - target).square()
-    return (failure_weights(correct, weighting) * losses).mean()
+    return _average((torch.sigmoid(confidence) - target).square(), correct, weighting)
+
+
+def _average(losses: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
+    """Weigh and average losses; of a batch that processes share, what this one's rows add to the average."""
+    counts = _count(correct)
+    add_up(counts)
+    return (failure_weights(correct, weighting, counts) * losses).sum() / counts.sum()
+
+
+def _count(correct: Tensor) -> Tensor:
+    return torch.stack([(~correct).sum(), correct.sum()])
 
 
 def train(
@@ -79,6 +90,8 @@ def train(
     what: str = "training",
 ) -> Tensor:
     """Minimise `loss` over the batches of a task, going on where its checkpoint was left.
+
+    Of a batch that processes share, `loss` is the part of this process, and the parts add up.
 
     Parameters
     ----------
@@ -132,17 +145,29 @@ def train(
         optimiser.zero_grad()
         value = loss(batch, len(history))
         value.backward()  # type: ignore[no-untyped-call]
+        history.append(_add_up_gradients(module, value.detach()))
         optimiser.step()
-        history.append(float(value.detach()))
         fit.keep(state)
     fit.keep(state, now=True)
     module.eval()
     return torch.tensor(history)
 
 
+def _add_up_gradients(module: nn.Module, loss: Tensor) -> float:
+    """Sum gradients and loss over the processes, in one transfer, and return the loss."""
+    if world_size() > 1:
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        flat = torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)])
+        add_up(flat)
+        loss, *sums = torch.split(flat, [1, *(gradient.numel() for gradient in gradients)])
+        for gradient, total in zip(gradients, sums, strict=True):
+            gradient.copy_(total.view_as(gradient))
+    return float(loss)
+
+
 def seeded(random_state: Any) -> torch.Generator:
-    """Return a torch generator for scikit-learn's kinds of `random_state`."""
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    """Return a torch generator for scikit-learn's kinds of `random_state`, the same in every process."""
+    seed = from_first(lambda: check_random_state(random_state).randint(np.iinfo(np.int32).max))
     return torch.Generator().manual_seed(int(seed))
 
 

@@ -17,8 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk import similarity
+from vilu_sdk.distributed import from_first
 from vilu_sdk.intake import Rows, candidates, positive, require_candidates
-from vilu_sdk.resume import forget
+from vilu_sdk.resume import forget, shared_fit
 from vilu_sdk.scorers._bound import BoundClassifier
 from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.scorers._familiarity import Seen
@@ -211,14 +212,18 @@ class Scorer(Persistent):
     def _fit(self, task: Task, checkpoint: str | os.PathLike[str] | None) -> Self:
         """Learn from a checked task; the checkpoint is for as long as that takes."""
         if checkpoint is not None:
-            settings = {"scorer": encode(clone(self), "", {})}
-            task = replace(task, checkpoint=Checkpoint(Path(checkpoint), settings))
-        self._learn(task)
+            task = replace(task, checkpoint=Checkpoint(Path(checkpoint), self._settings()))
+        with shared_fit(task, self._settings):
+            self._learn(task)
         self.n_features_in_ = task.images.d
         self._remember(task.images, task.texts)
         if task.checkpoint is not None:
             forget(task.checkpoint)
         return self
+
+    def _settings(self) -> dict[str, Any]:
+        """Return as JSON what tells the fits of one scorer from those of another."""
+        return {"scorer": encode(clone(self), "", {})}
 
     def _learn(self, task: Task) -> None:
         """Set the learned attributes; scorers that learn nothing only have bad rows reported."""
@@ -262,11 +267,16 @@ class Scorer(Persistent):
         return kept.text
 
     def _remember(self, images: Rows, texts: Rows) -> None:
-        """Keep what the embeddings look like, and forget what a card said of an earlier fit."""
+        """Keep what the embeddings look like, and forget what a card said of an earlier fit.
+
+        Processes that fitted together keep what the first of them has, to the last bit.
+        """
         if self.learns:
             self.seen_ = Seen.of(images, texts)
         for name in ("card_", "_warned", *TRANSIENT):
             self.__dict__.pop(name, None)
+        learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
+        self.__dict__.update(from_first(lambda: learned))
 
     def _compare(self, images: Rows, text: Tensor) -> None:
         """Warn, once for each scorer, of embeddings that another model than that of the fit has made."""

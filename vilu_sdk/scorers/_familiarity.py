@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vilu_sdk.distributed import read
 from vilu_sdk.intake import Rows
 from vilu_sdk.scorers._encoding import storable
 
@@ -93,5 +94,5 @@ def _cone(rows: Rows) -> Cone:
     n = len(rows)
     size = -(-min(n, SAMPLE) // RUNS)
     starts = range(0, n, size) if n <= SAMPLE else torch.linspace(0, n - size, RUNS).long().tolist()
-    sample = torch.cat([rows.read(slice(start, start + size)) for start in starts])
+    sample = torch.cat([read(rows, slice(start, start + size)) for start in starts])
     return Cone(sample.mean(dim=0), len(sample))

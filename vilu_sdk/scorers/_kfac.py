@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vilu_sdk.distributed import add_up, own_rows, own_slices, positions, read
 from vilu_sdk.intake import CHUNK_ELEMENTS, Rows
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._laplace import KroneckerFactors
@@ -90,15 +91,18 @@ def estimate_factors(
     d = images.z.d
     curvature = torch.zeros(2, d, d, dtype=torch.float64)
     batches = list(contrastive_batches(pairs.texts, batch_size, generator))
+    own = own_rows(images.z)
     for batch in track(batches, "fitting BayesVLM"):
-        z_img, z_txt = images.z.read(pairs.images[batch]), texts.z.read(pairs.texts[batch])
-        curvature[1] += ggn_sum(_split(z_txt, len(batch)), z_img, logit_scale)
+        z_img, z_txt = read(images.z, pairs.images[batch]), read(texts.z, pairs.texts[batch])
+        mine = positions(pairs.images[batch], own)
+        curvature[1] += ggn_sum(_split(z_txt[mine], len(batch)), z_img, logit_scale)
         if pairs.is_caption:
-            curvature[0] += ggn_sum(_split(z_img, len(batch)), z_txt, logit_scale)
+            curvature[0] += ggn_sum(_split(z_img[mine], len(batch)), z_txt, logit_scale)
     if not pairs.is_caption:
         k = len(texts.z)
-        chunks = (images.z.read(rows) for rows in track(images.z.slices(k), "fitting BayesVLM"))
+        chunks = (images.z.read(rows) for rows in track(own_slices(images.z, k), "fitting BayesVLM"))
         curvature[0] = ggn_sum(chunks, texts.z.read(), logit_scale)
+    add_up(curvature)
 
     used = torch.bincount(pairs.texts, minlength=len(texts.z))
     moments = (second_moment(images.a), second_moment(texts.a, used))
@@ -115,9 +119,10 @@ def estimate_factors(
 def second_moment(rows: Rows, times: Tensor | None = None) -> Tensor:
     """Sum of a aᵀ over rows, in float64, each row as often as `times` (n,) says."""
     total = torch.zeros(rows.d, rows.d, dtype=torch.float64)
-    for index, a in rows.chunks():
-        weighted = a if times is None else times[index, None] * a
-        total += a.T @ weighted
+    for index in own_slices(rows):
+        a = rows.read(index)
+        total += a.T @ (a if times is None else times[index, None] * a)
+    add_up(total)
     return (total + total.T) / 2
 
 

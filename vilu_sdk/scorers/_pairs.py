@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk import similarity
+from vilu_sdk.distributed import add_up, own_slices
+from vilu_sdk.progress import track
+from vilu_sdk.similarity import nearest, tile_width
 from vilu_sdk.task import Task
 
 
@@ -23,7 +25,7 @@ def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
     """
     if task.correct is not None:
         images = torch.nonzero(task.correct)[:, 0]
-        texts = similarity.top1(task.images, task.text)[images]
+        texts = _predictions(task)[images]
     else:
         images = torch.arange(len(task.images))
         texts = images if task.labels is None else task.labels
@@ -34,6 +36,15 @@ def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
             "texts; pass more images."
         )
     return images, texts
+
+
+def _predictions(task: Task) -> Tensor:
+    """Return the zero-shot predictions, of which each process makes its own."""
+    found = torch.zeros(len(task.images), dtype=torch.int64)
+    for rows in track(own_slices(task.images, tile_width(len(task.text))), "predicting"):
+        found[rows] = nearest(task.images.read(rows), task.text)
+    add_up(found)
+    return found
 
 
 def contrastive_batches(texts: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vilu_sdk.distributed import add_up
 from vilu_sdk.feed import Feed
 from vilu_sdk.heads import ViLUHead
 from vilu_sdk.scorers._confidence import Loss, sgd_settings, train_confidence
@@ -186,10 +187,11 @@ class PaperModel:
 
 def _log_weight(task: Task, batch_size: int) -> float:
     """Log of the adaptive weight at the failure rate of the training data, 0 where it has none."""
-    right = 0
-    rows_seen = 0
+    counts = torch.zeros(2, dtype=torch.int64)  # of right images, and of all
     for batch in Feed(task, batch_size, 1, None):
-        right += int(batch.right(batch.z @ batch.text.T).sum())
-        rows_seen += len(batch.z)
+        counts[0] += batch.right(batch.z @ batch.text.T).sum()
+        counts[1] += len(batch.z)
+    add_up(counts)
+    right, rows_seen = counts.tolist()
     failure_rate = 1 - right / rows_seen
     return math.log(-math.log(failure_rate)) if 0 < failure_rate < 1 else 0.0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vilu_sdk.intake import positive, require_candidates
 from vilu_sdk.progress import track
+from vilu_sdk.resume import shared_fit
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._exact_inputs import activations, raw_embeddings, squared_weights
 from vilu_sdk.scorers._kfac import Encoder, Pairs, estimate_factors
@@ -207,7 +208,8 @@ class BayesVLMScorer(Scorer):
                 Encoder(images, activations(a_img, "a_img", images)),
                 Encoder(texts, activations(a_txt, "a_txt", texts)),
             )
-            factors = self._estimate(*encoders, task)
+            with shared_fit(task, self._settings):
+                factors = self._estimate(*encoders, task)
         for name, factor in zip(("image_factors", "text_factors"), factors, strict=True):
             if len(factor.B) != images.d:
                 raise ValueError(

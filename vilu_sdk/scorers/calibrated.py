@@ -15,6 +15,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from torch import Tensor
 
 from vilu_sdk.checks import BoolVector, FloatVector, check_random_state
+from vilu_sdk.distributed import from_first
 from vilu_sdk.intake import positive
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._encoding import storable
@@ -166,7 +167,7 @@ class CalibratedScorer(Scorer):
             raise ValueError("z_img has a single row, so that none is left to score it by; pass more.")
         images, text = task.images.source, task.texts.source
         kind = StratifiedKFold if fewest >= self.cv else KFold
-        seed = check_random_state(self.random_state).randint(2**31)
+        seed = from_first(lambda: check_random_state(self.random_state).randint(2**31))
         decision = np.empty(n)
         for rest, held in kind(min(self.cv, n), shuffle=True, random_state=seed).split(wrong, wrong):
             known = {

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vilu_sdk.distributed import read
 from vilu_sdk.intake import CHUNK_ELEMENTS, positive
 from vilu_sdk.resume import FitState
 from vilu_sdk.scorers._base import Scorer
@@ -174,8 +175,8 @@ class ProbVLMScorer(Scorer):
         held_out = int(self.validation_fraction * len(order))
         scale = self._image_scale
 
-        def read(pairs: Tensor) -> tuple[Tensor, Tensor]:
-            return scale * task.images.read(image_rows[pairs]), task.texts.read(text_rows[pairs])
+        def pair(pairs: Tensor) -> tuple[Tensor, Tensor]:
+            return scale * read(task.images, image_rows[pairs]), read(task.texts, text_rows[pairs])
 
         settings = AdapterTraining(
             likelihood=self.likelihood,
@@ -190,7 +191,7 @@ class ProbVLMScorer(Scorer):
             batches_per_epoch=self.batches_per_epoch,
         )
         self.image_adapter_, self.text_adapter_, self.loss_curve_ = train_adapters(
-            task.images.d, order[held_out:], order[:held_out], read, settings, generator, fit
+            task.images.d, order[held_out:], order[:held_out], pair, settings, generator, fit
         )
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:

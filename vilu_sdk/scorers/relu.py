@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vilu_sdk.distributed import add_up, own_slices
 from vilu_sdk.intake import positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._weighted import WeightedScorer
@@ -86,7 +87,7 @@ class RelUScorer(WeightedScorer):
         moments = torch.zeros(2, k, k, dtype=torch.float64)  # of the wrong and of the right images
         counts = torch.zeros(2, dtype=torch.float64)
         weights = torch.ones(len(task.images)) if task.weights is None else task.weights
-        for rows in track(task.images.slices(k), "fitting Rel-U"):
+        for rows in track(own_slices(task.images, k), "fitting Rel-U"):
             batch = task.batch(rows)
             cosines = batch.z @ batch.text.T
             p = Posterior(self.softmax_scale * cosines).probabilities.double()
@@ -95,6 +96,7 @@ class RelUScorer(WeightedScorer):
                 chosen, weight = p[right == side], weights[rows][right == side]
                 moments[side] += chosen.T @ (weight[:, None] * chosen)
                 counts[side] += weight.sum()
+        add_up(moments, counts)
         if (counts == 0).any():
             warnings.warn(
                 f"RelUScorer was fitted on predictions that are all {'right' if counts[1] else 'wrong'}; it "

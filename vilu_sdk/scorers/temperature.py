@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from vilu_sdk.calibration import expected_calibration_error
+from vilu_sdk.distributed import add_up, own_slices
 from vilu_sdk.intake import positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._weighted import WeightedScorer
@@ -100,13 +101,14 @@ def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
     weights = weights / weights.mean()
 
     def slope(log_b: float) -> float:
-        total = 0.0
-        for rows in task.images.slices(len(task.text)):
+        total = torch.zeros((), dtype=torch.float64)
+        for rows in own_slices(task.images, len(task.text)):
             logits = scale * (task.images.read(rows) @ task.text.T)
             p = torch.softmax(math.exp(log_b) * logits, dim=1)
             gap = (p * logits).sum(dim=1) - logits.gather(1, labels[rows, None])[:, 0]
-            total += float(gap.double() @ weights[rows])
-        return total / len(labels)
+            total += gap.double() @ weights[rows]
+        add_up(total)
+        return float(total) / len(labels)
 
     low, high = -math.log(BOUND), math.log(BOUND)
     if slope(low) >= 0:
@@ -132,13 +134,14 @@ def _minimise_ece(task: Task, labels: Tensor, scale: float) -> float:
 
 
 def _calibration_errors(task: Task, labels: Tensor, scale: float, grid: Tensor) -> Tensor:
-    odds, failures = [], []
-    for rows in track(task.images.slices(len(task.text)), "fitting temperature"):
+    odds, failure = torch.zeros(len(grid), len(labels)), torch.zeros(len(labels), dtype=torch.int32)
+    for rows in track(own_slices(task.images, len(task.text)), "fitting temperature"):
         logits = scale * (task.images.read(rows) @ task.text.T)
-        failures.append(logits.argmax(dim=1) != labels[rows])
-        odds.append(torch.stack([Posterior(float(b) * logits).log_odds for b in grid.exp()]))
-    uncertainty, failure = torch.sigmoid(torch.cat(odds, dim=1)), torch.cat(failures)
-    return torch.tensor([expected_calibration_error(u.numpy(), failure.numpy()) for u in uncertainty])
+        failure[rows] = (logits.argmax(dim=1) != labels[rows]).int()
+        odds[:, rows] = torch.stack([Posterior(float(b) * logits).log_odds for b in grid.exp()])
+    add_up(odds, failure)
+    wrong = failure.bool().numpy()
+    return torch.tensor([expected_calibration_error(u.numpy(), wrong) for u in torch.sigmoid(odds)])
 
 
 def _warn_bound(reason: str, value: float) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vilu_sdk import similarity
 from vilu_sdk.intake import Rows, candidates, positive, require_candidates
+from vilu_sdk.resume import shared_fit
 from vilu_sdk.scorers._base import Scorer
 from vilu_sdk.scorers._paper import PaperModel, PaperRecipe
 from vilu_sdk.scorers.auto.captions import CaptionModel
@@ -129,24 +130,11 @@ class ViLUEstimator(Scorer):
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
         self._compare(images, text)
-        model = getattr(self, "model_", None)
-        if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
-            if task is None or model is None:
-                raise ValueError(
-                    "the published recipe adapts a fitted estimator with labels; fit it first and pass "
-                    "`labels`, or use recipe='auto'."
-                )
-            self.model_ = model.adapt(task, generator)
-            self._remember(images, Rows(text, "z_txt_set", normalise=False))
-            return self
-        require_candidates(len(text), "adapt")
-        if task is not None:
-            self.model_ = learn_auto(task, scale, generator, model)
-        else:
-            before = CaptionModel(scale) if model is None else model
-            self.model_ = adapt_auto(before, images, text, generator, balanced=balanced)
+        texts = Rows(text, "z_txt_set", normalise=False)
+        with shared_fit(task or Task(images, texts, None, None), self._settings):
+            self.model_ = self._adapted(images, text, task, scale, generator, balanced)
         self.n_features_in_ = images.d
-        self._remember(images, Rows(text, "z_txt_set", normalise=False))
+        self._remember(images, texts)
         return self
 
     def explain(
@@ -239,6 +227,29 @@ class ViLUEstimator(Scorer):
         if not isinstance(recipe, PaperRecipe):
             raise ValueError(f"recipe must be 'auto', 'paper' or a PaperRecipe, got {recipe!r}.")
         self.model_ = recipe.learn(task, scale, generator)
+
+    def _adapted(
+        self,
+        images: Rows,
+        text: Tensor,
+        task: Task | None,
+        scale: float,
+        generator: torch.Generator,
+        balanced: bool,
+    ) -> LogLinearModel | PaperModel:
+        model = getattr(self, "model_", None)
+        if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
+            if task is None or model is None:
+                raise ValueError(
+                    "the published recipe adapts a fitted estimator with labels; fit it first and pass "
+                    "`labels`, or use recipe='auto'."
+                )
+            return model.adapt(task, generator)
+        require_candidates(len(text), "adapt")
+        if task is not None:
+            return learn_auto(task, scale, generator, model)
+        before = CaptionModel(scale) if model is None else model
+        return adapt_auto(before, images, text, generator, balanced=balanced)
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         return self.model_.decision(text)

@@ -9,6 +9,7 @@ from sklearn.model_selection import KFold
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from vilu_sdk.distributed import read
 from vilu_sdk.intake import Rows
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.auto.densities import LinearScores
@@ -118,7 +119,7 @@ class CaptionModel(LogLinearModel):
 def learn_captions(images: Rows, texts: Rows, logit_scale: float, generator: torch.Generator) -> CaptionModel:
     """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
     rows = torch.randperm(len(images), generator=generator)[:MAX_PAIRS]
-    x, text = images.read(rows), texts.read(rows)
+    x, text = read(images, rows), read(texts, rows)
     held_out = []
     for held in torch.arange(len(rows)).chunk(FOLDS):
         rest = torch.ones(len(rows), dtype=torch.bool)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vilu_sdk.distributed import own_slices, read, world_size
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._encoding import storable
 from vilu_sdk.scorers.auto.densities import KernelScores, LinearScores, TextDensities
@@ -134,23 +135,28 @@ def learn_sources(
 ) -> tuple[Evidence, Blend]:
     """Choose and weigh the sources of a class model; `kernel` says whether that one is tried."""
     n, k = len(task.images), len(task.text)
-    batch = task.batch(sample_rows(n, k, generator))
-    size = len(batch.z)
+    rows = sample_rows(n, k, generator)
+    z = read(task.images, rows)
+    labels, correct = (None if known is None else known[rows] for known in (task.labels, task.correct))
+    size = len(z)
     # Leave-one-out formulas subtract nearly equal numbers where there are few images.
     dtype = torch.float64 if size <= 1000 else torch.get_default_dtype()
-    text, x = task.text.to(dtype), batch.z.to(dtype)
+    text, x = task.text.to(dtype), z.to(dtype)
     with torch.no_grad():
-        cosines = batch.z @ task.text.T
+        cosines = z @ task.text.T
         below = zero_shot(logit_scale, task.text) if base is None else base.parts(task.text)
-        logits = total(below, batch.z).to(dtype)
+        logits = total(below, z).to(dtype)
     prediction = cosines.argmax(dim=1)
-    if batch.labels is not None:
-        whole = [(x, batch.labels)] if size == n else _labelled_chunks(task, dtype)
-        moments = Moments.gather(whole, k)
-        evidence = Evidence(x, logits, text, prediction, batch.labels, None, moments)
+    if labels is not None:
+        if size == n:
+            moments = Moments.gather([(x, labels)], k)
+        else:
+            shift = x.mean(dim=0) if world_size() > 1 else None
+            moments = Moments.gather(_labelled_chunks(task, dtype), k, shift)
+        evidence = Evidence(x, logits, text, prediction, labels, None, moments)
         return evidence, learn_blend(evidence, generator, kernel=kernel)
-    assert batch.correct is not None
-    return _learn_from_bits(x, logits, text, prediction, batch.correct, generator)
+    assert correct is not None
+    return _learn_from_bits(x, logits, text, prediction, correct, generator)
 
 
 def sample_rows(n: int, k: int, generator: torch.Generator) -> slice | Tensor:
@@ -222,5 +228,5 @@ def class_model(
 
 def _labelled_chunks(task: Task, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     assert task.labels is not None
-    for rows in track(task.images.slices(), "reading classes"):
+    for rows in track(own_slices(task.images), "reading classes"):
         yield task.images.read(rows).to(dtype), task.labels[rows]

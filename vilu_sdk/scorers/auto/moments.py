@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
+
+from vilu_sdk.distributed import add_up
 
 
 @dataclass(frozen=True)
@@ -29,26 +32,34 @@ class Moments:
     scatter: Tensor
 
     @classmethod
-    def gather(cls, chunks: Iterable[tuple[Tensor, Tensor]], k: int) -> "Moments":
-        """Sum over chunks of vectors (n, d) and their classes, (n,) integers or (n, K) soft assignments."""
-        shift: Tensor | None = None
-        counts = sums = scatter = torch.empty(0)
+    def gather(
+        cls, chunks: Iterable[tuple[Tensor, Tensor]], k: int, shift: Tensor | None = None
+    ) -> "Moments":
+        """Sum over chunks of vectors (n, d) and their classes, (n,) integers or (n, K) soft assignments.
+
+        With `shift`, a vector near the mean that all processes have, the chunks are those of this process,
+        and sums are over all processes.
+        """
+        chunks, shared = iter(chunks), shift is not None
+        if shift is None:
+            # Sums about a vector near the mean: sums about the origin would lose digits.
+            first = next(chunks)
+            shift, chunks = first[0].mean(dim=0), chain([first], chunks)
+        d = len(shift)
+        counts = torch.zeros(k, dtype=torch.float64)
+        sums = torch.zeros(k, d, dtype=torch.float64)
+        scatter = torch.zeros(d, d, dtype=torch.float64)
         for x, classes in chunks:
-            if shift is None:
-                # Sums about a vector near the mean: sums about the origin would lose digits.
-                shift = x.mean(dim=0)
-                counts = torch.zeros(k, dtype=torch.float64)
-                sums = torch.zeros(k, x.shape[1], dtype=torch.float64)
-                scatter = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
             x = x - shift
             scatter += x.T @ x
             if classes.ndim == 1:
                 counts += torch.bincount(classes, minlength=k)
-                sums += torch.zeros(k, x.shape[1], dtype=x.dtype).index_add_(0, classes, x)
+                sums += torch.zeros(k, d, dtype=x.dtype).index_add_(0, classes, x)
             else:
                 counts += classes.sum(dim=0)
                 sums += classes.T @ x
-        assert shift is not None
+        if shared:
+            add_up(counts, sums, scatter)
         offset = sums.sum(dim=0) / counts.sum()
         dtype = shift.dtype
         return cls(

@@ -5,6 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from vilu_sdk.distributed import read
 from vilu_sdk.intake import Rows
 from vilu_sdk.scorers.auto.adapt import adapt_classes
 from vilu_sdk.scorers.auto.captions import MIN_PAIRS, CaptionModel, learn_captions
@@ -37,7 +38,7 @@ def adapt_auto(
     model: LogLinearModel, images: Rows, text: Tensor, generator: torch.Generator, *, balanced: bool
 ) -> LogLinearModel:
     """Move a model to unlabelled images of a domain."""
-    x = images.read(sample_rows(len(images), len(text), generator))
+    x = read(images, sample_rows(len(images), len(text), generator))
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
     if isinstance(model, CaptionModel) and model.sources is not None and few and not balanced:
         return model.adapt(x)

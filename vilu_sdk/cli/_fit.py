@@ -8,9 +8,9 @@ from typing import Any
 from vilu_sdk.cli._inputs import open_both, read_known
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import add_card, add_data, add_json, add_known, add_quiet, add_scorers, command
-from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers, load
+from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
 from vilu_sdk.distributed import process_group, rank
-from vilu_sdk.storage import CONFIG_FILE
+from vilu_sdk.storage import CONFIG_FILE, read_folder
 
 
 def add(commands: Any) -> None:
@@ -76,8 +76,7 @@ def check_folder(output: str, overwrite: bool) -> Path:
         raise NotADirectoryError(f"{folder} is a file; a scorer is saved into a folder.")
     if overwrite or not folder.exists() or not any(folder.iterdir()):
         return folder
-    if (folder / CONFIG_FILE).exists():
-        load(str(folder))
+    if (folder / CONFIG_FILE).exists() and "__class__" in read_folder(folder)[0]:
         return folder
     raise FileExistsError(
         f"{folder} holds something else than a saved scorer; name another folder, or pass --overwrite."

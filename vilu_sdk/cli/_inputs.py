@@ -172,7 +172,7 @@ def _parquet(path: Path, name: str | None) -> NDArray[Any]:
     from vilu_sdk.formats import _parquet as parquet
 
     file = parquet().ParquetFile(path)
-    plain = [field.name for field in file.schema_arrow if not hasattr(field.type, "value_type")]
+    plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
     column = file.read([choose(path, "column of single values", name, plain)]).column(0)
     if column.null_count:
         raise ValueError(f"{path} has no value in row {column.is_null().index(True)} of {name!r}.")

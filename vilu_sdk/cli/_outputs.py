@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 #: Standard output.
 STDOUT = "-"
-#: Columns of some rows, by name.
-Block = Mapping[str, Sequence[Any] | NDArray[Any]]
+#: Some rows: a dict of columns, or a record batch of pyarrow.
+Block = Any
 
 
 def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, array: str = "") -> None:
@@ -36,7 +36,7 @@ def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, 
         return
     with whole(path, "xb") as file:
         if path.suffix == ".npy":
-            _npy((np.asarray(block[array]) for block in blocks), file)
+            _npy((columns(block)[array] for block in blocks), file)
         else:
             _parquet(blocks, file)
 
@@ -72,6 +72,21 @@ def write_text(text: str, output: str) -> None:
         file.write(text)
 
 
+def columns(block: Block) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
+    """Return the columns of some rows by name."""
+    found: Mapping[str, Any] = block if isinstance(block, dict) else block.to_pydict()
+    return found
+
+
+def with_column(block: Block, name: str, values: Sequence[Any] | NDArray[Any]) -> Block:
+    """Return some rows with one column more."""
+    if isinstance(block, dict):
+        return {**block, name: values}
+    pa, _ = _pyarrow()
+    fields = [*block.schema, pa.field(name, (array := pa.array(values)).type)]
+    return pa.RecordBatch.from_arrays([*block.columns, array], schema=pa.schema(fields))
+
+
 def as_blocks(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return rows as one block."""
     return [{name: [row[name] for row in rows] for name in rows[0]}] if rows else []
@@ -99,7 +114,7 @@ def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
 
 def _csv(blocks: Iterable[Block], file: IO[str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(map(columns, blocks)):
         if not number:
             writer.writerow(block)
         writer.writerows(zip(*map(_values, block.values()), strict=True))
@@ -109,7 +124,7 @@ def _csv(blocks: Iterable[Block], file: IO[str]) -> None:
 def _json(blocks: Iterable[Block], file: IO[str]) -> None:
     """Write a list with an object on each line."""
     lead = "[\n"
-    for block in blocks:
+    for block in map(columns, blocks):
         for row in zip(*map(_values, block.values()), strict=True):
             file.write(lead + plain_json(dict(zip(block, row, strict=True)), indent=None))
             lead = ",\n"
@@ -120,19 +135,19 @@ def _parquet(blocks: Iterable[Block], file: IO[bytes]) -> None:
     pa, parquet = _pyarrow()
     writer = None
     for block in blocks:
-        table = pa.table(dict(block))
+        table = pa.table(block) if isinstance(block, dict) else pa.Table.from_batches([block])
         writer = writer or parquet.ParquetWriter(file, table.schema)
         writer.write_table(table)
     if writer is not None:
         writer.close()
 
 
-def _npy(blocks: Iterable[NDArray[Any]], file: IO[bytes]) -> None:
+def _npy(blocks: Iterable[Sequence[Any] | NDArray[Any]], file: IO[bytes]) -> None:
     """Write one vector of float64, whose length its header learns at the end."""
     n = 0
     _npy_header(0, file)
     for block in blocks:
-        file.write(np.ascontiguousarray(block, dtype="<f8").tobytes())
+        file.write(np.asarray(block, dtype="<f8").tobytes())
         n += len(block)
     file.seek(0)
     _npy_header(n, file)

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vilu_sdk.cli._inputs import open_images, open_texts, read_names, split
-from vilu_sdk.cli._outputs import STDOUT, Block, check_output, write_table
+from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, with_column, write_table
 from vilu_sdk.cli._parser import add_data, add_names, add_quiet, add_scorers, command
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.formats import ParquetFile, _parquet
 from vilu_sdk.intake import CHUNK_ELEMENTS
 from vilu_sdk.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_partition, score_to_folder
-from vilu_sdk.pieces import ROW
+from vilu_sdk.pieces import EMBEDDING, ROW
+from vilu_sdk.progress import track
+from vilu_sdk.scorers import Scorer
 from vilu_sdk.shards import Shards
 
 # Columns that come with --names and with a saved threshold.
 NAME, ACCEPTED = "name", "accepted"
-EMBEDDING = "embedding"
 
 
 def add(commands: Any) -> None:
@@ -63,30 +65,38 @@ def add(commands: Any) -> None:
 def run(arguments: Namespace) -> int:
     """Score into a folder, into a file or to standard output."""
     output = arguments.output
-    to_folder = output != STDOUT and (not Path(output).suffix or Path(output).is_dir())
+    path = Path(output).expanduser()
+    to_folder = output != STDOUT and (not path.suffix or path.is_dir())
+    if output == STDOUT and arguments.engine != "local":
+        raise ValueError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
     if output != STDOUT and not to_folder:
         check_output(output, UNCERTAINTY)
     chosen = choose_one(arguments)
     images, texts = open_images(arguments.images), open_texts(arguments.texts)
+    if not len(images):
+        raise ValueError(f"{images.path} has no rows; there is nothing to score.")
     names = read_names(arguments.names, len(texts))
+    if chosen.predictor is not None and (to_folder or arguments.engine != "local"):
+        raise ValueError(
+            "what a threshold accepts is a column of a file that --engine local writes, or of standard "
+            "output; otherwise pass the scorer in the place of the saved threshold."
+        )
     if to_folder:
-        if names is not None or chosen.predictor is not None:
+        if names is not None:
             raise ValueError(
-                "names and what a threshold accepts are columns of a file or of standard output; in a folder "
-                "there are none: leave out --names, and pass the scorer in the place of the saved threshold."
+                "names go into a file or to standard output, not into a folder; leave out --names."
             )
-        parts = _score_pieces(arguments, chosen, images, texts, Path(output).expanduser())
+        parts = _score_pieces(arguments, chosen.scorer, images, texts, path)
         _say(arguments, f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
+    in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
     # What is one piece is done again as a whole, and a threshold wants more than the pieces keep.
-    in_pieces = len(images) > arguments.piece_rows and chosen.predictor is None
-    if output == STDOUT or not (in_pieces or arguments.engine == "ray"):
-        blocks = _with_names(_score_blocks(images, texts, chosen), names)
-        write_table(blocks, output, as_json=arguments.json, array=UNCERTAINTY)
+    if output == STDOUT or chosen.predictor is not None or not in_pieces:
+        blocks = _score_blocks(images, np.asarray(texts), chosen)
+        write_table(_with_names(blocks, names), output, as_json=arguments.json, array=UNCERTAINTY)
     else:
-        path = Path(output).expanduser()
         pieces = path.with_name(f".{path.name}.pieces")
-        parts = _score_pieces(arguments, chosen, images, texts, pieces)
+        parts = _score_pieces(arguments, chosen.scorer, images, texts, pieces)
         write_table(_with_names(_read_parts(parts), names), output, array=UNCERTAINTY)
         shutil.rmtree(pieces)
     if output != STDOUT:
@@ -95,40 +105,26 @@ def run(arguments: Namespace) -> int:
 
 
 def _score_pieces(
-    arguments: Namespace, chosen: Chosen, images: Shards, texts: Shards, folder: Path
+    arguments: Namespace, scorer: Scorer, images: Shards, texts: Shards, folder: Path
 ) -> list[Path]:
     """Score piece by piece into a folder, by the engine that was asked for."""
+    how: dict[str, Any] = {"column": split(arguments.images)[1], "piece_rows": arguments.piece_rows}
     if arguments.engine == "ray":
         from vilu_sdk.ray import score_dataset
 
-        score_dataset(
-            images.path,
-            chosen.scorer,
-            texts,
-            column=split(arguments.images)[1],
-            output=folder,
-            piece_rows=arguments.piece_rows,
-        )
-    return score_to_folder(
-        images.path,
-        folder,
-        chosen.scorer,
-        texts,
-        column=split(arguments.images)[1],
-        piece_rows=arguments.piece_rows,
-    ).files
+        score_dataset(images.path, scorer, texts, output=folder, **how)
+    return score_to_folder(images.path, folder, scorer, texts, **how).files
 
 
-def _score_blocks(images: Shards, texts: Shards, chosen: Chosen) -> Iterator[Block]:
+def _score_blocks(images: Shards, texts: NDArray[Any], chosen: Chosen) -> Iterator[Block]:
     """Score some rows after the others, as they come from the files."""
-    candidates, first = np.asarray(texts), 0
+    done = 0
     for column, rows in _tables(images):
-        scored = score_partition(rows, chosen.scorer, candidates, column=column)
-        block = dict(scored) if isinstance(scored, dict) else scored.to_pydict()
-        n = len(block[PREDICTION])
+        block = score_partition(rows, chosen.scorer, texts, column=column)
         if chosen.predictor is not None:
-            block[ACCEPTED] = chosen.predictor.accept(images[first : first + n], candidates)
-        first += n
+            z_img = images[done : done + len(columns(block)[PREDICTION])]
+            block = with_column(block, ACCEPTED, chosen.predictor.accept(z_img, texts))
+            done += len(z_img)
         yield block
 
 
@@ -137,37 +133,37 @@ def _tables(images: Shards) -> Iterator[tuple[str, Any]]:
 
     Of parquet these are all columns, of arrays the numbers of the rows and the embeddings.
     """
-    size, first = max(1, CHUNK_ELEMENTS // images.shape[1]), 0
-    for file in images._files:
+    size = max(1, CHUNK_ELEMENTS // images.shape[1])
+    starts = np.cumsum([0, *(file.shape[0] for file in images._files)])
+    parts = [
+        (file, int(start), part)
+        for file, start in zip(images._files, starts, strict=False)
+        for part in file.blocks(size)
+    ]
+    for file, start, part in track(parts, "scoring"):
         if isinstance(file, ParquetFile):
-            for batch in _parquet().ParquetFile(file.path).iter_batches(size, use_threads=False):
+            group = int(np.searchsorted(file.starts, part.start, side="right")) - 1
+            opened = _parquet().ParquetFile(file.path)
+            for batch in opened.iter_batches(size, row_groups=[group], use_threads=False):
                 yield file.column, batch
         else:
-            for part in file.blocks(size):
-                start, stop = first + part.start, first + part.stop
-                yield EMBEDDING, {ROW: np.arange(start, stop), EMBEDDING: images[start:stop]}
-        first += file.shape[0]
+            rows = np.arange(start + part.start, start + part.stop)
+            yield EMBEDDING, {ROW: rows, EMBEDDING: images[rows[0] : rows[-1] + 1]}
 
 
 def _read_parts(parts: list[Path]) -> Iterator[Block]:
     """Yield the rows of parquet files, some at a time."""
     for part in parts:
-        for batch in _parquet().ParquetFile(part).iter_batches():
-            yield batch.to_pydict()
+        yield from _parquet().ParquetFile(part).iter_batches()
 
 
 def _with_names(blocks: Iterator[Block], names: list[str] | None) -> Iterator[Block]:
-    """Put the name of each prediction behind it."""
+    """Add the name of each prediction."""
     for block in blocks:
         if names is None:
             yield block
-            continue
-        named: dict[str, Any] = {}
-        for column, values in block.items():
-            named[column] = values
-            if column == PREDICTION:
-                named[NAME] = [names[row] for row in values]
-        yield named
+        else:
+            yield with_column(block, NAME, [names[row] for row in columns(block)[PREDICTION]])
 
 
 def _say(arguments: Namespace, text: str) -> None:

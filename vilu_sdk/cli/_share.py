@@ -117,9 +117,10 @@ def run_info(arguments: Namespace) -> int:
         facts = {"scorer": type(scorer).__name__, "parameters": scorer.get_params()}
         print(plain_json({**facts, "backbone": backbone_of(scorer, card)}))
         return 0
-    print(describe(scorer, arguments.name), end="")
-    if predictor is not None:
-        print(f"\n## Threshold\n\n```\n{predictor.report_}\n```")
+    if predictor is None:
+        print(describe(scorer, arguments.name), end="")
+    else:
+        print(f"A threshold for {' '.join(repr(scorer).split())}\n\n{predictor.report_}")
     return 0
 
 
@@ -128,8 +129,8 @@ def run_push(arguments: Namespace) -> int:
     folder = Path(arguments.folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; pass what vilu fit wrote.")
-    scorer, _ = load(str(folder))
-    address = scorer.push_to_hub(
+    scorer, predictor = load(str(folder))
+    address = (predictor or scorer).push_to_hub(
         arguments.repository,
         private=arguments.private or None,
         revision=arguments.revision,

@@ -6,6 +6,7 @@ A job over files that is killed at any moment and started again scores nothing t
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -179,23 +180,25 @@ class Job(NamedTuple):
     def prepare(
         cls,
         source: str | os.PathLike[str],
-        output: str | os.PathLike[str],
+        output: str | os.PathLike[str] | None,
         scorer: Scorer,
         z_txt_set: ArrayLike,
         column: str | None,
         piece_rows: int,
     ) -> Self:
-        """Check everything that can be checked before the work is given to others, and claim the folder."""
+        """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
         opened = open_embeddings(source, column=column)
         texts = Rows(z_txt_set, "z_txt_set", normalise=False).read()
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
         score_partition({"z_img": opened[:TRIED_ROWS]}, scorer, texts)
-        folder = Path(output).expanduser().absolute()
+        folder = Path(output or "").expanduser().absolute()
         parts = plan(opened, folder, piece_rows)
         if not parts:
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
+        if output is None:
+            return cls(parts, parts, texts)
         claim(
             folder,
             {
@@ -216,9 +219,14 @@ class Job(NamedTuple):
 
 
 def score_piece(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> None:
-    """Write the scores of a piece, batch by batch, unless they are there."""
+    """Write the scores of a piece unless they are there."""
     if not piece.is_done():
-        piece.write(partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.embeddings))
+        piece.write(scored_tables(piece, scorer, z_txt_set))
+
+
+def scored_tables(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> Iterator[Any]:
+    """Yield the scores of a piece as tables of pyarrow, batch by batch."""
+    return piece.map(partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.embeddings))
 
 
 def _fingerprint(scorer: Scorer) -> str:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,62 +67,61 @@ class Piece:
             return False
 
     def tables(self) -> Iterator[Any]:
-        """Yield the rows as tables that are small in memory.
+        """Yield the rows as tables of pyarrow that are small in memory.
 
-        Of parquet these are record batches with all columns; of other files they are dicts of the
-        embeddings and the numbers of their rows.
+        Of parquet they have all columns; of other files `EMBEDDING`, and `ROW`, the number of each row.
         """
+        parquet = _parquet()
+        import pyarrow as pa
+
         file = read_header(self.path, self.column)
         if file.shape[0] < self.rows.stop:
             raise ValueError(f"{self.path} has changed since the pieces were planned; start again.")
-        size = max(1, CHUNK_ELEMENTS // max(1, file.shape[1]))
-        if not isinstance(file, ArrayFile):
+        d = max(1, file.shape[1])
+        size = max(1, CHUNK_ELEMENTS // d)
+        if isinstance(file, ArrayFile):
+            read = file.open()
+            for start in range(self.rows.start, self.rows.stop, size):
+                rows = np.arange(start, min(start + size, self.rows.stop))
+                values = read(rows).ravel()
+                native = values.astype(values.dtype.newbyteorder("="), copy=False)
+                lists = pa.FixedSizeListArray.from_arrays(pa.array(native), d)
+                yield pa.table({ROW: rows + (self.first - self.rows.start), EMBEDDING: lists})
+        else:
             groups = [
                 group
                 for group, (start, stop) in enumerate(pairwise(file.starts))
                 if self.rows.start <= start < stop <= self.rows.stop
             ]
-            opened = _parquet().ParquetFile(self.path, buffer_size=BUFFER_BYTES)
-            yield from opened.iter_batches(size, row_groups=groups, use_threads=False)
-            return
-        read = file.open()
-        for start in range(self.rows.start, self.rows.stop, size):
-            rows = np.arange(start, min(start + size, self.rows.stop))
-            yield {ROW: rows + (self.first - self.rows.start), EMBEDDING: read(rows)}
+            opened = parquet.ParquetFile(self.path, buffer_size=BUFFER_BYTES)
+            for batch in opened.iter_batches(size, row_groups=groups, use_threads=False):
+                yield pa.Table.from_batches([batch])
 
-    def write(self, work: Callable[[Any], Any]) -> None:
-        """Write `work` of each table of the piece into its output, whole or not at all.
-
-        Parameters
-        ----------
-        work : callable
-            Takes a table of `tables` and returns one of the same kind, of always the same columns.
+    def map(self, work: Callable[[Any], Any]) -> Iterator[Any]:
+        """Yield `work` of each table.
 
         Raises
         ------
-        ValueError
-            If `work` does, or the file has changed; a note says which rows of which file were at hand.
-        OSError
-            If the output cannot be written.
+        ValueError, TypeError
+            If `work` does, with a note where; ValueError also if the file has changed.
         """
-        parquet = _parquet()
-        import pyarrow as pa
-
-        done, writer = 0, None
+        done = 0
         try:
-            with _whole(self.output) as file:
-                for rows in self.tables():
-                    made = work(rows)
-                    table = pa.table(made) if isinstance(made, dict) else pa.Table.from_batches([made])
-                    writer = writer or parquet.ParquetWriter(file, table.schema)
-                    writer.write_table(table)
-                    done += len(table)
-                if writer is None or done != len(self.rows):
-                    raise ValueError(f"{self.path} has changed since the pieces were planned; start again.")
-                writer.close()
+            for rows in self.tables():
+                yield work(rows)
+                done += len(rows)
         except (ValueError, TypeError) as error:
-            error.add_note(f"In {self.path}, in a batch of rows from row {self.rows.start + done} on.")
+            error.add_note(f"In {self.path}, in a batch that begins with row {self.rows.start + done}.")
             raise
+        if done != len(self.rows):
+            raise ValueError(f"{self.path} has changed since the pieces were planned; start again.")
+
+    def write(self, tables: Iterator[Any]) -> None:
+        """Write tables of equal columns into the output, whole or not at all."""
+        first = next(tables)
+        with _whole(self.output) as file, _parquet().ParquetWriter(file, first.schema) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table)
 
 
 def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:

@@ -32,7 +32,7 @@ PUBLIC = {
     "vilu_sdk.report": None,
     "vilu_sdk.datasets": ["DigitsVLM", "load_digits_vlm"],
     "vilu_sdk.shards": ["Shards", "open_embeddings", "open_pairs"],
-    "vilu_sdk.distributed": ["ProcessDiedError", "process_group"],
+    "vilu_sdk.distributed": ["ProcessDiedError", "process_group", "rank", "world_size"],
     "vilu_sdk.partition": ["Scored", "score_partition", "score_to_folder"],
     "vilu_sdk.ray": ["score_dataset"],
 }

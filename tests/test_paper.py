@@ -7,9 +7,12 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from vilu_sdk import MCMScorer
 from vilu_sdk.evaluation import evaluate
@@ -313,6 +316,43 @@ def test_scorers_that_must_learn_are_missing_without_train_rows(folder, tmp_path
     (found,) = json.loads(run(tmp_path, "table1", "--scorers", "mcm,relu", "--json"))
     assert [one["method"] for one in found["rows"]] == ["MCM"]
     assert any("DTD, Rel-U" in text and "no train rows" in text for text in found["missing"])
+
+
+def test_the_extraction_of_the_docs_makes_a_file_that_runs(tmp_path, monkeypatch):
+    """The block of docs/reproduction.md, with an open_clip of random projections."""
+    colours = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200)}
+    rng, split = np.random.default_rng(0), {"train": [], "test": [], "val": []}
+    (tmp_path / "dtd" / "images").mkdir(parents=True)
+    (tmp_path / "embeddings").mkdir()
+    for part in ("train", "test"):
+        for i, name in enumerate(sorted(colours, reverse=part == "test") * 8):
+            pixels = np.clip(rng.normal(colours[name], 120, (1, 1, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "dtd" / "images" / f"{part}{i}.png")
+            split[part].append([f"{part}{i}.png", i % 3, name])
+    (tmp_path / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
+    model = SimpleNamespace(
+        eval=lambda: None,
+        logit_scale=torch.tensor(20.0).log(),
+        encode_image=lambda images: images,
+        encode_text=lambda texts: (
+            torch.tensor([colours[text.split()[-1].rstrip(".")] for text in texts]) / 255
+        ),
+    )
+    open_clip = SimpleNamespace(
+        create_model_from_pretrained=lambda name, pretrained: (
+            model,
+            lambda image: torch.tensor(np.array(image)[0, 0] / 255, dtype=torch.float32),
+        ),
+        get_tokenizer=lambda name: list,
+    )
+    monkeypatch.setitem(sys.modules, "open_clip", open_clip)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import json\n.*?)```", page, flags=re.DOTALL)
+    exec(compile(code, "reproduction.md", "exec"), {})
+    table = run(tmp_path / "embeddings", "table1", "--scorers", "mcm")
+    accuracy = float(re.search(r"DTD: zero-shot accuracy (\S+) %", table)[1])
+    assert accuracy > 60  # a third, if train and test disagreed on the order of the classes
 
 
 @pytest.mark.real

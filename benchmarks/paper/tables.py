@@ -143,7 +143,7 @@ def table9(bench: Bench) -> Iterator[Job]:
     # Those that are missing have been named.
     found = [data for name in CLASS_SETS for data in bench.folder.find(name, stand_ins=False)]
     for data in found:
-        others = [other for other in found if other is not data]
+        others = [other for other in found if other is not data and other.n_train]
         if data.name == IMAGENET or not others:
             continue
         for key in bench.methods("vilu", "auto"):

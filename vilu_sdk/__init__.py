@@ -1,6 +1,7 @@
 """Tells when a prediction of a vision-language model is likely wrong, from embeddings alone."""
 
 from vilu_sdk.checkpoints import convert_official_checkpoint
+from vilu_sdk.device import set_device
 from vilu_sdk.progress import set_progress
 from vilu_sdk.scorers import (
     BayesVLMScorer,
@@ -33,6 +34,7 @@ __all__ = [
     "TemperatureScaledMCMScorer",
     "ViLUEstimator",
     "convert_official_checkpoint",
+    "set_device",
     "set_progress",
 ]
 __version__ = "0.1.0"

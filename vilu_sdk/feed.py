@@ -1,23 +1,20 @@
 """Batches of a task in random order, from memory or from files, for one process or several."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vilu_sdk.distributed import own_rows, positions, share, world_size
+from vilu_sdk.prefetch import one_ahead
 from vilu_sdk.task import Batch, Task
 
 # Elements of the rows that are in memory of those on disk, at most twice: 256 MB in float32.
 BUFFER_ELEMENTS = 1 << 26
 # Elements of a block of consecutive rows: reads of 64 KB in float16, of which a buffer holds 2,048.
 BLOCK_ELEMENTS = 1 << 15
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 class Portion(NamedTuple):
@@ -83,7 +80,7 @@ class Feed:
         return self._epochs * self.steps - self.done
 
     def __iter__(self) -> Iterator[Batch]:
-        portions = _one_ahead(self._load, self._plan()) if self._streams else map(self._load, self._plan())
+        portions = one_ahead(self._load, self._plan()) if self._streams else map(self._load, self._plan())
         for portion in portions:
             self.epoch_state = portion.epoch_state
             for rows in portion.batches:
@@ -161,29 +158,3 @@ def _overlaps(parts: list[slice], own: slice) -> list[slice]:
 
 def _count(parts: list[slice]) -> int:
     return sum(part.stop - part.start for part in parts)
-
-
-def _one_ahead(function: Callable[[T], U], items: Iterator[T]) -> Iterator[U]:
-    """Map `function` over items in a thread that is at work on the next while one is used."""
-    with ThreadPoolExecutor(1) as thread:
-        threads = torch.get_num_threads()
-        thread.submit(_without_team).result()
-        torch.set_num_threads(threads)  # which is also what threads made later start with
-        ready: Future[U] | None = None
-        for item in items:
-            following = thread.submit(function, item)
-            if ready is not None:
-                yield ready.result()
-            ready = following
-        if ready is not None:
-            yield ready.result()
-
-
-def _without_team() -> None:
-    """Keep torch in this thread to one core.
-
-    A second team of OpenMP threads makes the first sleep at every barrier instead of spinning, which halves
-    the rate of training.
-    """
-    torch.get_num_threads()  # or the first operation would set the number of new threads after all
-    torch.set_num_threads(1)

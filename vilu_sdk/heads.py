@@ -180,7 +180,7 @@ class ViLUHead(nn.Module):
         frozen = settings.pop("frozen")
         with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             head = cls(**settings)
-        head.load_state_dict(tensors, strict=True)
+        head.load_state_dict(tensors, strict=True, assign=True)  # and on the device of the tensors
         if head.attention is not None:
             head.attention.frozen = frozen
         return head.eval()

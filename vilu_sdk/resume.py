@@ -114,8 +114,8 @@ def forget(checkpoint: Checkpoint) -> None:
 
 
 def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a prefix before every name."""
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+    """Put a prefix before every name, and the tensors on the CPU."""
+    return {f"{prefix}.{name}": value.cpu() for name, value in tensors.items()}
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

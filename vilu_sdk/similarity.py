@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from vilu_sdk.device import CPU
 from vilu_sdk.intake import Rows
+from vilu_sdk.prefetch import one_ahead
 from vilu_sdk.progress import track
 
 #: Columns of a tile of candidates.
@@ -27,11 +29,19 @@ PLAIN = 60.0
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
 BITS = math.log2(math.e)
+#: Times that chunks are larger where a GPU computes.
+LARGER = 16
 #: Takes image rows (n, d) and a slice of the candidates, returns their logits in bits, in a new array.
 Logits = Callable[[Tensor, slice], Tensor]
 
 
-def stream(images: Rows, width: int, score: Callable[[Tensor], Tensor], what: str = "scoring") -> Tensor:
+def stream(
+    images: Rows,
+    width: int,
+    score: Callable[[Tensor], Tensor],
+    what: str = "scoring",
+    device: torch.device = CPU,
+) -> Tensor:
     """Apply `score` to chunks of image rows and join what it returns.
 
     Parameters
@@ -44,27 +54,40 @@ def stream(images: Rows, width: int, score: Callable[[Tensor], Tensor], what: st
         Takes rows (n, d), returns (n, ...).
     what : str
         What the progress bar says.
+    device : torch.device
+        Where `score` takes rows and leaves its results.
 
     Returns
     -------
     Tensor of shape (N, ...)
+        On the CPU.
     """
     out = None
+    slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
+    chunks = map(images.read, slices) if device.type == "cpu" else one_ahead(_pinned(images, device), slices)
     with torch.no_grad():
-        for rows in track(images.slices(width), what):
-            scores = score(images.read(rows))
+        for rows, z in zip(track(slices, what), chunks, strict=True):
+            scores = score(z.to(device, non_blocking=True))
             if out is None:
                 # One block for all results: small ones kept between the large temporaries would
                 # fragment the heap by a chunk each time.
-                out = scores.new_empty((len(images), *scores.shape[1:]))
+                out = scores.new_empty((len(images), *scores.shape[1:]), device=CPU)
             out[rows] = scores
     assert out is not None  # Rows is never empty
     return out
 
 
-def top1(images: Rows, text: Tensor) -> Tensor:
+def _pinned(images: Rows, device: torch.device) -> Callable[[slice], Tensor]:
+    """Return what reads rows into memory from which a GPU takes them while it computes."""
+    if device.type != "cuda":
+        return images.read
+    return lambda rows: images.read(rows).pin_memory()
+
+
+def top1(images: Rows, text: Tensor, device: torch.device = CPU) -> Tensor:
     """Return the zero-shot prediction of each image: the first candidate of the largest cosine."""
-    return stream(images, tile_width(len(text)), lambda z: nearest(z, text), "predicting")
+    there = text.to(device)
+    return stream(images, tile_width(len(text)), lambda z: nearest(z, there), "predicting", device)
 
 
 def nearest(z: Tensor, text: Tensor) -> Tensor:

@@ -101,6 +101,11 @@ class Batch:
     correct: Tensor | None
     tie_is_right: bool = False
 
+    def to(self, device: torch.device, text: Tensor) -> "Batch":
+        """Return this batch on a device, where its candidates are already."""
+        labels, correct = (None if part is None else part.to(device) for part in (self.labels, self.correct))
+        return Batch(self.z.to(device), text, labels, correct, self.tie_is_right)
+
     def right(self, logits: Tensor) -> Tensor:
         """Return whether the prediction by `logits` (n, K) is right, (n,)."""
         if self.correct is not None or self.labels is None:

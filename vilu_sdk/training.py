@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vilu_sdk.checks import check_random_state
+from vilu_sdk.device import CPU, compute_device
 from vilu_sdk.distributed import add_up, from_first, world_size
 from vilu_sdk.feed import Feed
 from vilu_sdk.progress import track
@@ -91,7 +92,8 @@ def train(
 ) -> Tensor:
     """Minimise `loss` over the batches of a task, going on where its checkpoint was left.
 
-    Of a batch that processes share, `loss` is the part of this process, and the parts add up.
+    Of a batch that processes share, `loss` is the part of this process, and the parts add up. The device is
+    that of `compute_device`.
 
     Parameters
     ----------
@@ -113,8 +115,9 @@ def train(
     Tensor of shape (steps,)
         The loss of every step.
     """
+    device = compute_device()
     optimiser = torch.optim.SGD(
-        module.parameters(),
+        module.to(device).parameters(),
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
@@ -139,7 +142,7 @@ def train(
         }
 
     module.train()
-    for batch in track(feed, what):
+    for batch in _moved(track(feed, what), device):
         for group in optimiser.param_groups:
             group["lr"] = settings.rate(len(history) // feed.steps)
         optimiser.zero_grad()
@@ -149,8 +152,17 @@ def train(
         optimiser.step()
         fit.keep(state)
     fit.keep(state, now=True)
-    module.eval()
+    module.to(CPU).eval()
     return torch.tensor(history)
+
+
+def _moved(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Move batches to a device, and candidates that do not change only once."""
+    here = there = torch.empty(0)
+    for batch in batches:
+        if batch.text is not here:
+            here, there = batch.text, batch.text.to(device)
+        yield batch.to(device, there)
 
 
 def _add_up_gradients(module: nn.Module, loss: Tensor) -> float:

@@ -17,11 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk import similarity
+from vilu_sdk.device import compute_device
 from vilu_sdk.distributed import from_first
 from vilu_sdk.intake import Rows, candidates, positive, require_candidates
 from vilu_sdk.resume import forget, shared_fit
 from vilu_sdk.scorers._bound import BoundClassifier
-from vilu_sdk.scorers._encoding import encode
+from vilu_sdk.scorers._encoding import encode, moved
 from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
 from vilu_sdk.scorers._prepared import Prepared, Texts
@@ -118,7 +119,8 @@ class Scorer(Persistent):
         images, text = self._check_score(z_img, z_txt_set)
         require_candidates(len(text), type(self).__name__, self.min_candidates)
         self._compare(images, text)
-        decision = similarity.stream(images, self._width(len(text)), self._decide_among(text))
+        decide, device = self._decide_among(text), compute_device()
+        decision = similarity.stream(images, self._width(len(text)), decide, device=device)
         return decision.to(torch.float64).numpy()
 
     def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
@@ -166,7 +168,7 @@ class Scorer(Persistent):
             As in `fit`.
         """
         images = Rows(z_img, "z_img")
-        return similarity.top1(images, self._read_texts(z_txt_set, images.d)).numpy()
+        return similarity.top1(images, self._read_texts(z_txt_set, images.d), compute_device()).numpy()
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.
@@ -215,8 +217,8 @@ class Scorer(Persistent):
             task = replace(task, checkpoint=Checkpoint(Path(checkpoint), self._settings()))
         with shared_fit(task, self._settings):
             self._learn(task)
-        self.n_features_in_ = task.images.d
-        self._remember(task.images, task.texts)
+            self.n_features_in_ = task.images.d
+            self._remember(task.images, task.texts)
         if task.checkpoint is not None:
             forget(task.checkpoint)
         return self
@@ -234,11 +236,14 @@ class Scorer(Persistent):
         raise NotImplementedError
 
     def _decide_among(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return `_decision(text)`, kept until the candidates or anything about the scorer change."""
+        """Return `_decision(text)` on the device, kept until candidates, scorer or device change."""
+        device = compute_device()
         state = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
+        state["device"] = device
         kept: Prepared | None = self.__dict__.get("_prepared")
         if kept is None or not kept.serves(text, state):
-            kept = self.__dict__["_prepared"] = Prepared(text, state, self._decision(text))
+            there = self if device.type == "cpu" else moved(self, device)
+            kept = self.__dict__["_prepared"] = Prepared(text, state, there._decision(text.to(device)))
         return kept.decide
 
     def __getstate__(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from torch import Tensor
 _CLASSES: dict[str, type] = {}
 _STREAMS = (np.random.RandomState, np.random.Generator, torch.Generator)
 
-T = TypeVar("T", bound=type)
+C = TypeVar("C", bound=type)
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -29,7 +30,7 @@ class Storable(Protocol):
         """Build the object that `to_state` described; missing or extra tensors must raise."""
 
 
-def storable(cls: T) -> T:
+def storable(cls: C) -> C:
     """Admit a class to what saved scorers may contain; usable as a decorator.
 
     It must be an estimator of scikit-learn (stored by parameters and fitted attributes), a dataclass
@@ -115,7 +116,7 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "__tensor__":
         return _take(value, content, tensors)
     if kind == "__array__":
-        return _take(value, content, tensors).numpy()
+        return _take(value, content, tensors).cpu().numpy()
     if kind == "__class__":
         return _decode_estimator(class_of(content), value["params"], value["fitted"], tensors)
     if kind == "__dataclass__":
@@ -130,6 +131,14 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         return class_of(content).from_state(config, taken)
     except (AttributeError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"The saved {content} does not fit the class: {error}") from error
+
+
+def moved(value: T, device: torch.device) -> T:
+    """Return a copy of what `encode` takes whose tensors are on a device."""
+    tensors: dict[str, Tensor] = {}
+    encoded = encode(value, "", tensors)
+    copy: T = decode(encoded, {name: tensor.to(device) for name, tensor in tensors.items()})
+    return copy
 
 
 # The keys of each kind of entry that is not plain JSON and what they hold; the first names the kind.

@@ -86,8 +86,7 @@ class Persistent(BaseEstimator):
         local_files_only : bool
             Never use the network.
         device : {"auto", "cpu"} or torch.device
-            Where to compute; "auto" is the best place that is supported. Scorers compute on the CPU, so
-            nothing else is accepted today.
+            Where its arrays are kept, which is the CPU. `vilu_sdk.set_device` says where it computes.
 
         Returns
         -------
@@ -102,8 +101,8 @@ class Persistent(BaseEstimator):
         TypeError
             If another class was saved; the base class loads any.
         ValueError
-            If the files are damaged, from a newer version, or do not fit the class; if scorers cannot
-            compute on the device.
+            If the files are damaged, from a newer version, or do not fit the class; if the device is
+            another than the CPU.
         PermissionError
             If the repository is gated, or the token may not read it.
         ConnectionError
@@ -227,6 +226,6 @@ class Persistent(BaseEstimator):
 def _check_device(device: str | torch.device) -> None:
     if str(device) not in ("auto", "cpu"):
         raise ValueError(
-            f"device must be 'auto' or 'cpu', got {str(device)!r}: scorers compute on the CPU, and take "
-            "embeddings from any device."
+            f"device must be 'auto' or 'cpu', got {str(device)!r}: scorers are loaded into the memory of the "
+            "CPU; vilu_sdk.set_device says where they compute."
         )

@@ -128,7 +128,7 @@ class ProbVLMAdapter(nn.Module):
         """Rebuild an adapter from `to_state`."""
         with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             adapter = cls(**config)
-        adapter.load_state_dict(tensors, strict=True)
+        adapter.load_state_dict(tensors, strict=True, assign=True)
         return adapter.eval()
 
 

@@ -139,7 +139,7 @@ class CalibratedScorer(Scorer):
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         decide = self.scorer_._decision(text)
-        return lambda z: torch.from_numpy(self.calibration_(decide(z).double().numpy()))
+        return lambda z: torch.from_numpy(self.calibration_(decide(z).double().cpu().numpy()))
 
     def _width(self, k: int) -> int:
         return int(self.scorer_._width(k))

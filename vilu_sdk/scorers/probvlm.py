@@ -244,7 +244,7 @@ def cross_modal_logits(outputs: GeneralisedGaussian, text: Tensor, likelihood: L
     """
     inverse_scale, shape = outputs.inverse_scale + LOSS_EPSILON, outputs.shape + LOSS_EPSILON
     n, (k, d) = len(outputs.mean), text.shape
-    logits = torch.empty(n, k, dtype=text.dtype)
+    logits = text.new_empty(n, k)
     columns = min(k, max(1, CHUNK_ELEMENTS // (8 * d)))
     rows = max(1, CHUNK_ELEMENTS // (8 * d * columns))
     for i in range(0, n, rows):

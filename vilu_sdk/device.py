@@ -1,0 +1,48 @@
+"""Where scores are computed and networks are trained: on the CPU, or on a GPU if the user says so."""
+
+import torch
+
+CPU = torch.device("cpu")
+_device = CPU
+
+
+def set_device(device: str | torch.device) -> None:
+    """Choose where scores are computed and networks are trained, for the whole process.
+
+    Embeddings stay where they are and are moved chunk by chunk; results come back as numpy arrays, and
+    what is learned is kept on the CPU. The default recipe of `ViLUEstimator` and the other closed forms
+    fit on the CPU in any case.
+
+    Parameters
+    ----------
+    device : {"cpu", "auto"}, str or torch.device
+        "cpu" is the default. "auto" is the GPU that CUDA or ROCm has, and the CPU where there is none.
+        Otherwise a device that torch knows, as "cuda:1".
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device, or it is not there, or it lacks float64, in which log-odds are
+        calibrated.
+
+    Examples
+    --------
+    >>> import vilu_sdk
+    >>> vilu_sdk.set_device("auto")
+    >>> vilu_sdk.set_device("cpu")
+    """
+    global _device
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, dtype=torch.float64, device=chosen).cpu()
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={str(device)!r} cannot be used: {reason}; use 'cpu' or 'auto'.") from error
+    _device = chosen
+
+
+def compute_device() -> torch.device:
+    """Return the device that `set_device` chose."""
+    return _device

@@ -70,7 +70,10 @@ def fish(commands: dict[str, argparse.ArgumentParser]) -> str:
             short = [f"-s {flag[1:]}" for flag in action.option_strings if not flag.startswith("--")]
             long = [f"-l {flag[2:]}" for flag in action.option_strings if flag.startswith("--")]
             words = f"-a {_quoted(' '.join(_values(action)))}" if _values(action) else ""
-            takes = "-r" if action.option_strings and _takes(action) else ""
+            takes = ("-x" if action.choices else "-r") if action.option_strings and _takes(action) else ""
+            # Files are what a value can be unless all that it can be is known.
+            if not action.option_strings and action.choices:
+                takes = "-f"
             if short or long or words:
                 parts = [*short, *long, takes, words, f"-d {_quoted(action.help)}"]
                 place = f"-n '__fish_seen_subcommand_from {name}'"

@@ -22,10 +22,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# SETS="dtd.npz ..." takes sets of embeddings for the last of them.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/memory.py --rows 32768 --candidates 32768
+	$(BIN)/python benchmarks/memory.py --rows 32768 --candidates 32768 --scorer EntropyScorer
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/time_to_auc.py $(SETS)
 
 clean:
 	rm -rf .venv .venv-floor dist

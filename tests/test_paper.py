@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vilu_sdk import MCMScorer
+from vilu_sdk import MCMScorer, progress, set_progress
 from vilu_sdk.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,8 +71,17 @@ def run(folder, *arguments):
     """Return what is printed."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        main([*arguments, "--embeddings", str(folder), "--quiet"])
+        main([*arguments, "--embeddings", str(folder)])
     return out.getvalue()
+
+
+def test_progress_can_be_silenced(folder, capsys):
+    try:
+        main(["table1", "--embeddings", str(folder), "--scorers", "mcm", "--sets", "dtd", "--quiet"])
+        assert not progress._enabled
+    finally:
+        set_progress(True)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture(scope="module")

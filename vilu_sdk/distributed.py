@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 # Number of this process in the group, and how many there are.
 _rank, _size = 0, 1
+# Where the processes that torchrun has started find each other, with their numbers, and how often they did.
+_meeting: tuple[Any, int, int] | None = None
+_meetings = 0
 
 
 class ProcessDiedError(RuntimeError):
@@ -88,8 +91,7 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
     if not distributed.is_available():
         raise RuntimeError("fitting in several processes needs a torch that has torch.distributed.")
     if starts:
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        _connect(timedelta(seconds=timeout))
     _rank, _size = distributed.get_rank(), distributed.get_world_size()
     try:
         with _told_to_end(), catch_warnings():
@@ -194,6 +196,21 @@ def from_all(value: T) -> list[T]:
     if _size > 1:
         _talk(distributed.all_gather_object, values, value)
     return values
+
+
+def _connect(timeout: timedelta) -> None:
+    """Connect the processes, every time by names of their own, since a store keeps those of the last time."""
+    global _meeting, _meetings
+    _meeting = _meeting or next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    _meetings += 1
+    store, number, size = _meeting
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        store=distributed.PrefixStore(f"vilu_sdk/{_meetings}", store),  # type: ignore[attr-defined]
+        rank=number,
+        world_size=size,
+        timeout=timeout,
+    )
 
 
 def _talk(operation: Callable[..., Any], *args: Any) -> None:

@@ -133,8 +133,8 @@ class ViLUEstimator(Scorer):
         texts = Rows(text, "z_txt_set", normalise=False)
         with shared_fit(task or Task(images, texts, None, None), self._settings):
             self.model_ = self._adapted(images, text, task, scale, generator, balanced)
-        self.n_features_in_ = images.d
-        self._remember(images, texts)
+            self.n_features_in_ = images.d
+            self._remember(images, texts)
         return self
 
     def explain(

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-floor lint bench clean
+.PHONY: demo test test-floor lint docs bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/vilu demo
@@ -22,6 +22,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
+
 # SETS="dtd.npz ..." takes sets of embeddings for the last of them.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/scoring.py
@@ -32,7 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/time_to_auc.py $(SETS)
 
 clean:
-	rm -rf .venv .venv-floor dist
+	rm -rf .venv .venv-floor dist site
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

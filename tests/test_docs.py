@@ -20,6 +20,8 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+# Pages whose console blocks a test of their own runs.
+CONSOLES = {"command_line.md": "test_cli_docs.py"}
 # Text that shows something, and no code.
 PLAIN = {"text", "json", "yaml", "csv", "html"}
 # Modules whose every public name is in the reference, and the names of those without `__all__`.
@@ -159,7 +161,9 @@ def test_every_block_of_code_runs_or_says_why_not(page: Path) -> None:
         assert language, f"{where}: say the language of the block, text where it is no code"
         skipped = re.fullmatch(r"<!-- not run: \S.{7,} -->", before.strip())
         run_by = re.fullmatch(r"<!-- run by (tests/\w+\.py) -->", before.strip())
-        if run_by:
+        if language == "console" and page.name in CONSOLES:
+            assert page.name in (ROOT / "tests" / CONSOLES[page.name]).read_text(encoding="utf-8")
+        elif run_by:
             assert page.name in (ROOT / run_by[1]).read_text(encoding="utf-8"), where
         elif language == "python" and "+SKIP" not in code:
             # pytest runs these with all doctests; a statement without a prompt would be taken for output.

@@ -21,8 +21,7 @@ def on_config(config: Any) -> Any:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Replace what arithmatex marked by MathML."""
-    # The type "path-like" of docstrings is taken for a difference.
-    return FORMULA.sub(_mathml, content).replace("path - like", "path-like")
+    return FORMULA.sub(_mathml, content)
 
 
 def _mathml(match: re.Match[str]) -> str:

@@ -1,7 +1,10 @@
 """The site: strictly built, every link leads somewhere, every block of code runs or says why not."""
 
+import ast
+import html
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
@@ -16,6 +19,8 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
 from PIL import Image
+
+import vilu_sdk
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -136,6 +141,21 @@ def test_every_public_name_is_in_the_reference(pages: dict[Path, Page]) -> None:
         for name in names or importlib.import_module(module).__all__:
             assert hasattr(importlib.import_module(module), name)
             assert {f"{module}.{name}", f"vilu_sdk.{name}"} & anchors, f"{module}.{name}"
+
+
+def test_parameters_have_the_defaults_of_the_signature(site: Path) -> None:
+    compared = 0
+    for path in (site / "scorers").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r'<h2 id="vilu_sdk\.(\w+)"', text):
+            items = re.findall(r'<li class="doc-section-item.*?</li>', text, flags=re.DOTALL)
+            shown = " | ".join(" ".join(html.unescape(re.sub("<[^>]+>", "", item)).split()) for item in items)
+            for parameter in inspect.signature(getattr(vilu_sdk, name)).parameters.values():
+                default = re.search(rf"(?:^|\| ){parameter.name} \([^|]*?default: ([^|]*?) ?\) –", shown)
+                assert default is not None, f"{name}.{parameter.name}"
+                assert ast.literal_eval(default[1]) == parameter.default, f"{name}.{parameter.name}"
+                compared += 1
+    assert compared > 60
 
 
 def blocks(page: Path) -> list[tuple[int, str, str, str]]:

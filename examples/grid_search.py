@@ -23,7 +23,7 @@ def main() -> None:
 
     # Two scores at once; the best by AURC is fitted on all images.
     vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0).bind(data.z_txt)
-    recipes = {"scorer__recipe": ["auto", PaperRecipe(epochs=40, learning_rate=0.1)]}
+    recipes = {"scorer__recipe": ["auto", PaperRecipe(epochs=30, learning_rate=0.1)]}
     scoring = {"auc": failure_auc_scorer, "aurc": neg_aurc_scorer}
     search = GridSearchCV(vilu, recipes, cv=folds, scoring=scoring, refit="aurc").fit(X, y)
     show("ViLU", search)

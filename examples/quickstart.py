@@ -7,20 +7,18 @@ import tempfile
 
 import numpy as np
 
-from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator
+from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import compare
 
 
 def main() -> None:
-    # Embeddings of real images by a tiny CLIP-like model; yours come from a file (see
-    # extract_clip_embeddings.py).
+    # Embeddings of real images by a tiny CLIP-like model; embed_with_transformers.py makes them of yours.
     data = load_digits_vlm()
     print(data)
 
-    # The published method, trained briefly; ViLUEstimator() is the recommended default.
-    recipe = PaperRecipe(epochs=50, learning_rate=0.1)
-    vilu = ViLUEstimator(recipe, logit_scale=data.logit_scale, random_state=0)
+    # Learn where the model fails, from images whose class is known.
+    vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0)
     vilu.fit(data.z_img_fit, data.z_txt, data.labels_fit)
 
     # Compare on images that no scorer has seen.

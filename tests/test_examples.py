@@ -1,17 +1,168 @@
+"""Each example on the demo's data: what it promises holds, and what it prints is what it returns."""
+
 import runpy
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from vilu_sdk import ViLUEstimator
+from vilu_sdk.datasets import DigitsVLM
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def test_quickstart_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(EXAMPLES / "quickstart.py"), run_name="__main__")
+def load(name: str) -> dict:
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def run(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+
+
+@pytest.fixture(scope="module")
+def whole(digits: DigitsVLM) -> tuple:
+    """All 1,597 digits: images, texts, labels, logit scale."""
+    images = np.concatenate([digits.z_img_fit, digits.z_img_test])
+    labels = np.concatenate([digits.labels_fit, digits.labels_test])
+    return images, digits.z_txt, labels, digits.logit_scale
+
+
+@pytest.fixture
+def files(whole: tuple, tmp_path: Path) -> list[str]:
+    """The same as files, but for the scale."""
+    paths = [tmp_path / f"{name}.npy" for name in ("z_img", "z_txt", "labels")]
+    for path, array in zip(paths, whole, strict=False):
+        np.save(path, array)
+    return [str(path) for path in paths]
+
+
+def test_quickstart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("quickstart", monkeypatch)
     out = capsys.readouterr().out
     assert "799 rows scored" in out
     assert out.count("predicted") == 5
     assert out.endswith("the same after saving and loading: True\n")
+
+
+def test_grid_search(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("grid_search", monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:6]] == 4 * ["MCM"] + 2 * ["ViLU"]
+    assert sum(line.endswith("<- best") for line in lines) == 2
+    wrong, right = (float(part.split()[-1]) for part in lines[-1].split(","))
+    assert wrong > 2 * right
+
+
+def test_zero_shot_abstention(whole: tuple, files: list[str], capsys, monkeypatch) -> None:
+    results = load("zero_shot_abstention")["main"](*whole)
+    out = capsys.readouterr().out
+    for (name, rule), (coverage, risk) in results.items():
+        assert f"{name:8}{rule:32}{100 * coverage:8.1f} %{100 * risk:14.1f} %" in out
+        if "promised" in rule:
+            assert risk <= 0.05
+        if "80 %" in rule:
+            assert coverage == pytest.approx(0.8, abs=0.05)
+    rules = {rule for _, rule in results}
+    assert all(results["ViLU", rule][1] < 0.05 for rule in rules)
+    promised = next(rule for rule in rules if "promised" in rule)
+    assert results["ViLU", promised][0] > results["MCM", promised][0]
+    # What cannot be promised is said.
+    assert "No threshold can promise it" in out
+    # Files give the same.
+    run("zero_shot_abstention", monkeypatch, "--files", *files, "--logit-scale", str(whole[3]))
+    assert capsys.readouterr().out == out
+
+
+def test_caption_retrieval(capsys, monkeypatch) -> None:
+    run("caption_retrieval", monkeypatch)
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("MCM", "ViLU"))}
+    auc = {name: float(row[1].rstrip("*")) for name, row in rows.items()}
+    assert auc["ViLU"] > auc["MCM"] + 2
+    sure, unsure = (float(part.split()[-2]) for part in out.splitlines()[-1].split(","))
+    assert sure < unsure / 4
+    # The second caption is never the first, and both lie in the gallery of ten.
+    table = [line.split() for line in out.splitlines()[-5:-2]]
+    assert all(first != second for _, first, _, second in table)
+    assert all(0 <= int(k) < 10 for _, first, _, second in table for k in (first, second))
+
+
+def test_image_moderation(whole: tuple, capsys) -> None:
+    policy, results = load("image_moderation")["main"](*whole, [0, 6, 8])
+    assert set(results) == {"allow", "block"}
+    assert all(share > 0.1 and risk <= 0.05 for share, risk in results.values())
+    assert policy.report_.risk_bound <= 0.05
+    out = capsys.readouterr().out
+    assert "Today: No sign that these 480 images differ" in out
+    assert "to be blocked: These 141 images are not like the calibration set" in out
+
+
+def test_compare_scorers(digits: DigitsVLM, capsys) -> None:
+    data = digits.z_img_test, digits.z_txt, digits.labels_test, digits.logit_scale
+    table, folds = load("compare_scorers")["main"](*data)
+    rows = {row["scorer"]: row for row in table.to_dicts()}
+    assert list(rows) == ["margin", "MCM", "entropy", "ViLU"]
+    assert rows["ViLU"]["auc_difference_low"] > 0.02
+    # With one scale the margin is what MCM looks at first.
+    assert np.corrcoef(table.scores["margin"], table.scores["MCM"])[0, 1] > 0.9
+    assert folds["MCM"]["auc"] == pytest.approx(rows["MCM"]["auc"], abs=0.03)
+    assert folds["ViLU"]["auc"] > folds["MCM"]["auc"] > folds["entropy"]["auc"]
+    assert "not distinguishable from margin" in capsys.readouterr().out
+
+
+def test_adapt_pretrained_head(digits: DigitsVLM, capsys) -> None:
+    known = digits.labels_fit < 5
+    head = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0)
+    head.fit(digits.z_img_fit[known], digits.z_txt[:5], digits.labels_fit[known])
+    before = head.decision_function(digits.z_img_test, digits.z_txt)
+    main = load("adapt_pretrained_head")["main"]
+    tables = [
+        main(head, digits.z_img_test, digits.z_txt, digits.labels_test, random_state=s) for s in range(3)
+    ]
+    np.testing.assert_array_equal(head.decision_function(digits.z_img_test, digits.z_txt), before)
+    rows = [{row["scorer"]: row for row in table.to_dicts()} for table in tables]
+
+    def mean(name: str, metric: str) -> float:
+        return float(np.mean([row[name][metric] for row in rows]))
+
+    assert all(table.failure.shape == (749,) for table in tables)  # never the images adapted to
+    assert mean("head, adapted", "auc") > mean("MCM", "auc") + 0.02
+    assert mean("head, adapted", "auc") >= mean("head", "auc") - 0.005
+    assert mean("head, adapted", "ece") < mean("head", "ece")
+
+
+def test_adapt_takes_the_bundled_head(tmp_path: Path, capsys, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    z_txt = rng.normal(size=(3, 512)).astype(np.float32)
+    labels = np.arange(90) % 3
+    z_img = z_txt[labels] + 15 * rng.normal(size=(90, 512)).astype(np.float32)
+    arrays = {"z_img": z_img, "z_txt": z_txt, "labels": labels}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    with pytest.warns(UserWarning, match="embeddings of another model"):
+        run(
+            "adapt_pretrained_head",
+            monkeypatch,
+            "--files",
+            *(str(tmp_path / f"{name}.npy") for name in arrays),
+        )
+    assert "75 rows scored" in capsys.readouterr().out
+
+
+def test_active_learning(whole: tuple, capsys) -> None:
+    results = load("active_learning")["main"](*whole, step=50, seeds=2, rounds=2)
+    for auc in results.values():
+        np.testing.assert_array_equal(auc[:, 0], results["random"][:, 0])  # the same start
+    assert all(
+        (results[name][:, -1] > results["random"][:, -1]).all() for name in results if name != "random"
+    )
+    out = capsys.readouterr().out
+    found = [int(line.split()[-1]) for line in out.splitlines()[1:4]]
+    assert min(found[1:]) > 1.5 * found[0]
+    assert "better in 2 of 2 seeds" in out
 
 
 def test_the_sdk_imports_no_vision_language_model() -> None:

@@ -80,7 +80,12 @@ def save_model(kind, folder):
         single=frame, special_tokens=[("<start>", 0), ("<end>", 1)]
     )
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<end>", eos_token="<end>", bos_token="<start>", unk_token="<unk>"
+        tokenizer_object=backend,
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token="<start>",
+        eos_token="<end>",
+        pad_token="<end>",
+        unk_token="<unk>",
     )
     tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision = {**tower, "image_size": 32, "patch_size": 8}

@@ -1,8 +1,6 @@
 """Bounds, thresholds and the predictors built on them; that the promise is kept is in test_guarantee.py."""
 
 import math
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -367,12 +365,3 @@ def test_the_report_is_frozen_and_compares(mcm, calibration):
     assert isinstance(report, SelectionReport)
     with pytest.raises(AttributeError):
         report.threshold = 0.0
-
-
-def test_the_example_runs(capsys):
-    example = Path(__file__).parents[1] / "examples" / "selective_prediction.py"
-    runpy.run_path(str(example), run_name="__main__")
-    out = capsys.readouterr().out
-    assert "errors among them" in out
-    assert "on new images: answered" in out
-    assert "not like the calibration set" in out

@@ -63,9 +63,8 @@ def create_app(scorer: Scorer, z_txt: Any, names: Sequence[str]) -> FastAPI:
     @app.post("/score")
     def score(batch: Batch) -> Scores:
         try:
-            z_img = np.array(batch.z_img, dtype=np.float32)
-            uncertainty = scorer.predict_uncertainty(z_img, z_txt)
-            predicted = scorer.predict(z_img, z_txt)
+            uncertainty = scorer.predict_uncertainty(batch.z_img, z_txt)
+            predicted = scorer.predict(batch.z_img, z_txt)
         except (ValueError, TypeError) as error:
             raise HTTPException(422, str(error)) from error
         return Scores(prediction=[names[k] for k in predicted], uncertainty=uncertainty.tolist())

@@ -2,10 +2,10 @@
 
 Synthetic float16 embeddings in many files are scored by one plain process, by as many plain processes as
 there are workers, each with its share of the files, and by Ray. Rates count from the moment all workers are
-at work until the first has nothing left to do; CPU time is that of all processes of a run, those of Ray
-itself included. Then a worker is killed in the middle of a run, and after that a whole run, which is
-started again. Every output is compared with that of the plain process, bit by bit. Processes use one
-thread each.
+at work until the first has nothing left to do. CPU time is that of the processes that score, and of all
+processes of a run, those of Ray itself included. Then a worker is killed in the middle of a run, and after
+that a whole run, which is started again. Every output is compared with that of the plain process, bit by
+bit. Processes use one thread each.
 
 python benchmarks/scale_out.py
 python benchmarks/scale_out.py --rows 65536 --candidates 100
@@ -29,19 +29,23 @@ SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listens on the loopback interface, on every system
+    "RAY_worker_niceness": "0",  # by default workers give way to whatever else runs
 }
 
 
+# In the command of a process of Ray that scores.
+WORKER = "ray::MapWorker"
 # Of processes by their numbers: command, CPU seconds and peak MB.
 Members = dict[int, tuple[str, float, float]]
 
 
 class Moment(NamedTuple):
-    """What a run has used and done so far: seconds by the clock and of the CPU, MB at most, files."""
+    """What a run has used and done so far."""
 
     clock: float
+    cpu_of_workers: float
     cpu: float
-    memory: float
+    largest_mb: float
     files: int
 
 
@@ -98,7 +102,7 @@ def watch(
     args: argparse.Namespace,
     meddle: Callable[[Members, int], bool] = lambda members, files: False,
 ) -> list[Moment]:
-    """Run until the end, or kill all of it once `meddle`, which sees the processes and files done, says so."""
+    """Run until the end, or kill all once `meddle`, which sees the processes and the files done, says so."""
     names = ("rows", "files", "d", "candidates", "workers", "scorer")
     same = [f"--{name}={getattr(args, name)}" for name in names]
     log = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the processes
@@ -112,6 +116,7 @@ def watch(
         for source, output in shares.items()
     ]
     seconds: dict[int, float] = {}
+    workers: set[int] = set()
     moments, begin, peak = [], time.perf_counter(), 0.0
     while True:
         ended = None not in [process.poll() for process in running]
@@ -119,7 +124,9 @@ def watch(
         seconds |= {pid: cpu for pid, (_, cpu, _) in members.items()}
         peak = max([peak, *(memory for _, _, memory in members.values())])
         files = sum(len(list(output.glob("part-*.parquet"))) for output in shares.values())
-        moments.append(Moment(time.perf_counter() - begin, sum(seconds.values()), peak, files))
+        workers |= {pid for pid, (command, *_) in members.items() if engine == "plain" or WORKER in command}
+        cpu = sum(seconds[pid] for pid in workers), sum(seconds.values())
+        moments.append(Moment(time.perf_counter() - begin, *cpu, peak, files))
         if ended:
             break
         if meddle(members, files):
@@ -134,12 +141,17 @@ def watch(
     return moments
 
 
-def rates(moments: list[Moment], rows: int, args: argparse.Namespace, workers: int) -> tuple[float, float]:
-    """Rows in a second of the clock and worker, and in a CPU second, while all workers are at work."""
+def rates(moments: list[Moment], rows: int, args: argparse.Namespace, workers: int) -> list[float]:
+    """Rows in a second of the clock and a worker, of the workers' CPU time, and of all CPU time."""
     first = next(moment for moment in moments if moment.files >= 2 * workers)
     last = next(moment for moment in moments if moment.files >= args.files - workers)
     done = rows // args.files * (last.files - first.files)
-    return done / (last.clock - first.clock) / workers, done / (last.cpu - first.cpu)
+    by = (
+        (last.clock - first.clock) * workers,
+        last.cpu_of_workers - first.cpu_of_workers,
+        last.cpu - first.cpu,
+    )
+    return [done / seconds for seconds in by]
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
@@ -191,22 +203,20 @@ def main() -> None:
             flush=True,
         )
 
-        columns = "run", "rows/s per core", "ratio", "rows/CPU s", "ratio", "CPU s in all", "largest MB"
-        print(("{:<20}" + "{:>17}" * 6).format(*columns), flush=True)
-        base = None
+        columns = "rows/s per core", "rows/worker CPU s", "rows/CPU s", "CPU s with start", "largest process"
+        print(f"{'run':<20}" + "".join(f"{column:>22}" for column in columns), flush=True)
+        base: list[float] = []
         for label, engine, parts, workers in (
             ("1 plain process", "plain", {source: root / "plain"}, 1),
             (f"{args.workers} plain processes", "plain", shares, args.workers),
             (f"Ray, {args.workers} workers", "ray", {source: root / "ray_scores"}, args.workers),
         ):
             moments = watch(engine, parts, args)
-            clock, cpu = rates(moments, rows, args, workers)
-            base = base or (clock, cpu)
-            print(
-                f"{label:<20}{clock:>17,.0f}{clock / base[0]:>17.2f}{cpu:>17,.0f}{cpu / base[1]:>17.2f}"
-                f"{moments[-1].cpu:>17.0f}{moments[-1].memory:>17.0f}",
-                flush=True,
-            )
+            found = rates(moments, rows, args, workers)
+            base = base or found
+            cells = [f"{rate:,.0f} ({rate / first:.2f})" for rate, first in zip(found, base, strict=True)]
+            cells += [f"{moments[-1].cpu:.0f}", f"{moments[-1].largest_mb:.0f} MB"]
+            print(f"{label:<20}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
         expected = read(root / "plain")
         check(root / "ray_scores", expected, rows)
         print("Ray: complete, each row once, equal to the plain process")
@@ -214,7 +224,7 @@ def main() -> None:
         killed: list[int] = []
 
         def kill_worker(members: Members, files: int) -> bool:
-            busy = [pid for pid, (command, *_) in members.items() if command.startswith("ray::MapWorker")]
+            busy = [pid for pid, (command, *_) in members.items() if WORKER in command]
             if files >= args.files // 3 and busy and not killed:
                 killed.append(files)
                 os.kill(busy[0], signal.SIGKILL)

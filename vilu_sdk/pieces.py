@@ -187,7 +187,7 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
         found = json.loads(path.read_bytes())
         if found.pop("manifest_version") != MANIFEST_VERSION:
             raise KeyError("another manifest_version")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{path} is not a manifest that this version of vilu-sdk reads ({error!r}); pass a new folder."
         ) from error

@@ -17,7 +17,7 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor, distributed
 
-from vilu_sdk.intake import Rows
+from vilu_sdk.intake import Rows, positive
 
 T = TypeVar("T")
 
@@ -64,6 +64,8 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
     ------
     ProcessDiedError
         In `fit` and `adapt`, where another process has died.
+    ValueError, TypeError
+        If the timeout is not a number above 0.
     RuntimeError
         If torch was built without torch.distributed.
 
@@ -83,6 +85,7 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
     0
     """
     global _rank, _size
+    seconds = positive(timeout, "timeout")
     joins = distributed.is_available() and distributed.is_initialized()
     starts = not joins and int(os.environ.get("WORLD_SIZE", 1)) > 1
     if not (joins or starts) or _size > 1:
@@ -91,7 +94,7 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
     if not distributed.is_available():
         raise RuntimeError("fitting in several processes needs a torch that has torch.distributed.")
     if starts:
-        _connect(timedelta(seconds=timeout))
+        _connect(timedelta(seconds=seconds))
     _rank, _size = distributed.get_rank(), distributed.get_world_size()
     try:
         with _told_to_end(), catch_warnings():

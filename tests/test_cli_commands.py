@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -334,6 +335,32 @@ def test_rays_engine_gets_the_same_arguments(vilu, tmp_path, monkeypatch):
     assert called["output"] == tmp_path / ".u.csv.pieces"
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "npy", "parquet"])
+def test_a_file_is_written_whole_or_not_at_all(kind, vilu, tmp_path, monkeypatch):
+    out, left = tmp_path / f"scores.{kind}", tmp_path / f".scores.{kind}.{'0' * 32}"
+    line = f"score {DATA} --scorer my-scorer -o {out} -q"
+    assert vilu(line).code == 0
+    before = out.read_bytes()
+    left.touch()
+    monkeypatch.setattr("vilu_sdk.cli._score.CHUNK_ELEMENTS", 32 * 100)
+    blocks, score_partition = iter(range(3)), partition.score_partition
+
+    def fails(*rest, **options):
+        if next(blocks, None) is None:
+            raise OSError("the disk has gone")
+        return score_partition(*rest, **options)
+
+    monkeypatch.setattr("vilu_sdk.cli._score.score_partition", fails)
+    done = vilu(line)
+    assert (done.code, done.err) == (2, "vilu: error: the disk has gone\n")
+    assert out.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, left.name}
+    os.utime(left, (0, 0))  # too old for a run that is still at work
+    monkeypatch.setattr("vilu_sdk.cli._score.score_partition", score_partition)
+    assert vilu(line).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
 # --- inputs ----------------------------------------------------------------------------------------
 
 
@@ -618,10 +645,21 @@ def test_convert_saves_what_the_package_converts(vilu, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_info_tells_what_a_file_or_a_scorer_is(vilu, folder):
-    assert "799 × 32 float32" in vilu("info new-images.npy").out
-    facts = {"path": "new-images.npy", "rows": 799, "d": 32, "dtype": "float32"}
-    assert vilu("info new-images.npy --json").json == facts
+def test_info_tells_what_a_file_or_a_scorer_is(vilu, digits, tmp_path):
+    assert vilu("info new-images.npy").out == "new-images.npy  799 × 32  float32\n"
+    facts = {"path": "new-images.npy", "shape": [799, 32], "dtype": "float32"}
+    assert vilu("info new-images.npy --json").json == [facts]
+    several = {"z": digits.z_txt, "labels": digits.labels_test, "names": np.array(digits.class_names)}
+    np.savez(tmp_path / "all.npz", **several)
+    save_file({"z": digits.z_txt, "labels": digits.labels_test}, tmp_path / "all.safetensors")
+    table = pa.table({"z": list(digits.z_txt), "names": digits.class_names})
+    pq.write_table(table, tmp_path / "all.parquet")
+    shapes = {"z": "10 × 32  float32", "labels": "799  int64", "names": "10  <U5"}
+    for kind, names in (("npz", "z labels names"), ("safetensors", "labels z"), ("parquet", "z names")):
+        path = tmp_path / f"all.{kind}"
+        lines = [f"{path}::{name}  {shapes[name]}" for name in names.split()]
+        assert vilu(f"info {path}").out.splitlines() == lines
+        assert vilu(f"info {path}::z").out == f"{path}::z  10 × 32  float32\n"
     facts = vilu("info my-scorer --json").json
     assert facts["scorer"] == "ViLUEstimator"
     assert facts["parameters"] == {"logit_scale": SCALE, "random_state": 0, "recipe": "auto"}

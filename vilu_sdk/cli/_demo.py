@@ -76,9 +76,9 @@ def write_data(folder: Path, random_state: int) -> int:
         "texts": data.z_txt,
     }
     for name, values in arrays.items():
-        with whole(folder / f"{name}.npy", "xb") as file:
+        with whole(folder / f"{name}.npy") as file:
             np.save(file, values)
-    with whole(folder / "names.txt", "x") as file:
+    with whole(folder / "names.txt", text=True) as file:
         file.writelines(f"{name}\n" for name in data.class_names)
     print(f"""\
 {len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, {len(data.z_txt)} texts, logit \

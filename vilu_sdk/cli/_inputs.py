@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.formats import HEADERS
+from vilu_sdk.formats import _parquet as _arrow
 from vilu_sdk.shards import Shards, _shards, open_embeddings, open_pairs
 
 # Separates a file from the array, tensor or column in it.
@@ -120,6 +121,21 @@ def read_vector(spec: str) -> NDArray[Any]:
     return values
 
 
+def names_in(path: Path) -> list[str]:
+    """Return the names of what a file holds, none of a ``.npy`` or of a folder."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return list(archive.files)
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            return list(file.keys())
+    if path.suffix == ".parquet" and path.is_file():
+        return list(_arrow().ParquetFile(path).schema_arrow.names)
+    return []
+
+
 def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     """Return the name that was asked for, or the only one there is."""
     if name in names:
@@ -169,9 +185,7 @@ def _safetensors(path: Path, name: str | None) -> NDArray[Any]:
 
 
 def _parquet(path: Path, name: str | None) -> NDArray[Any]:
-    from vilu_sdk.formats import _parquet as parquet
-
-    file = parquet().ParquetFile(path)
+    file = _arrow().ParquetFile(path)
     plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
     column = file.read([choose(path, "column of single values", name, plain)]).column(0)
     if column.null_count:

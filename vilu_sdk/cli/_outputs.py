@@ -1,18 +1,23 @@
 """Results to standard output or into files, which appear whole or not at all."""
 
 import csv
+import glob
+import io
 import json
 import math
-import os
 import sys
-import uuid
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vilu_sdk.pieces import _whole
+from vilu_sdk.storage import LEFTOVER_SECONDS
 
 #: Standard output.
 STDOUT = "-"
@@ -31,10 +36,10 @@ def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, 
         return
     path = check_output(output, array)
     if path.suffix in TEXT:
-        with whole(path, "x") as file:
+        with whole(path, text=True) as file:
             TEXT[path.suffix](blocks, file)
         return
-    with whole(path, "xb") as file:
+    with whole(path) as file:
         if path.suffix == ".npy":
             _npy((columns(block)[array] for block in blocks), file)
         else:
@@ -68,7 +73,7 @@ def write_text(text: str, output: str) -> None:
         return
     path = Path(output).expanduser()
     check_parent(path)
-    with whole(path, "x") as file:
+    with whole(path, text=True) as file:
         file.write(text)
 
 
@@ -98,18 +103,19 @@ def plain_json(value: Any, indent: int | None = 2) -> str:
 
 
 @contextmanager
-def whole(path: Path, mode: str) -> Iterator[IO[Any]]:
+def whole(path: Path, text: bool = False) -> Iterator[IO[Any]]:
     """Give a file that appears under its name once all of it is on the disk, or never."""
-    pending = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:
-        with open(pending, mode, **text) as file:  # type: ignore[call-overload]
+    with _whole(path) as file:
+        if not text:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(pending, path)
-    finally:
-        pending.unlink(missing_ok=True)
+        else:
+            lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield lines
+            lines.detach()
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 32}"):  # by a run that was killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFTOVER_SECONDS:
+                left.unlink()
 
 
 def _csv(blocks: Iterable[Block], file: IO[str]) -> None:
@@ -126,20 +132,27 @@ def _json(blocks: Iterable[Block], file: IO[str]) -> None:
     lead = "[\n"
     for block in map(columns, blocks):
         for row in zip(*map(_values, block.values()), strict=True):
-            file.write(lead + plain_json(dict(zip(block, row, strict=True)), indent=None))
+            file.write(lead + _json_line(dict(zip(block, row, strict=True))))
             lead = ",\n"
     file.write("[]\n" if lead == "[\n" else "\n]\n")
 
 
+def _json_line(row: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(row, default=str, allow_nan=False, ensure_ascii=False)
+    except ValueError:  # what plain_json finds takes several times as long to look for
+        return plain_json(row, indent=None)
+
+
 def _parquet(blocks: Iterable[Block], file: IO[bytes]) -> None:
     pa, parquet = _pyarrow()
-    writer = None
-    for block in blocks:
-        table = pa.table(block) if isinstance(block, dict) else pa.Table.from_batches([block])
-        writer = writer or parquet.ParquetWriter(file, table.schema)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
+    tables = (
+        pa.table(block) if isinstance(block, dict) else pa.Table.from_batches([block]) for block in blocks
+    )
+    first = next(tables)
+    with parquet.ParquetWriter(file, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
 
 
 def _npy(blocks: Iterable[Sequence[Any] | NDArray[Any]], file: IO[bytes]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vilu_sdk.checkpoints import convert_official_checkpoint
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import split
+from vilu_sdk.cli._inputs import SEPARATOR, names_in, read_vector, split
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import EMBEDDINGS, add_card, add_json, add_quiet, command
 from vilu_sdk.cli._scorers import card_of, load
@@ -107,9 +107,12 @@ def run_info(arguments: Namespace) -> int:
     path, column = split(arguments.name)
     is_folder = path.is_dir() and not (path / CONFIG_FILE).exists()
     if path.is_file() or (is_folder and any(item.suffix in HEADERS for item in path.iterdir())):
-        rows = open_embeddings(path, column=column)
-        facts = {"path": str(path), "rows": len(rows), "d": rows.shape[1], "dtype": str(rows.dtype)}
-        print(plain_json(facts) if arguments.json else rows)
+        names = [column] if column or not names_in(path) else names_in(path)
+        arrays = [_array(path, name) for name in names]
+        if arguments.json:
+            print(plain_json(arrays))
+        for array in arrays if not arguments.json else ():
+            print(f"{array['path']}  {' × '.join(map(str, array['shape']))}  {array['dtype']}")
         return 0
     scorer, predictor = load(arguments.name, arguments.revision)
     if arguments.json:
@@ -122,6 +125,20 @@ def run_info(arguments: Namespace) -> int:
     else:
         print(f"A threshold for {' '.join(repr(scorer).split())}\n\n{predictor.report_}")
     return 0
+
+
+def _array(path: Path, name: str | None) -> dict[str, Any]:
+    """Return shape and type of embeddings, or of one value for each row."""
+    spec = str(path) if name is None else f"{path}{SEPARATOR}{name}"
+    found: Any
+    try:
+        found = open_embeddings(path, column=name)
+    except ValueError as error:
+        try:
+            found = read_vector(spec)
+        except ValueError:
+            raise error from None
+    return {"path": spec, "shape": list(found.shape), "dtype": str(found.dtype)}
 
 
 def run_push(arguments: Namespace) -> int:

@@ -145,7 +145,7 @@ def test_a_folder_is_overwritten_only_if_it_is_a_scorer_or_if_told(vilu, tmp_pat
 def test_the_default_logit_scale_is_told(vilu, tmp_path):
     line = f"fit images.npy texts.npy --labels labels.npy --scorer mcm -o {tmp_path / 's'}"
     assert vilu(line).err == (
-        "vilu: MCMScorer takes CLIP's logit scale, 100; that of another model goes into --logit-scale\n"
+        "vilu: the logit scale of MCMScorer is 100, CLIP's; that of another model goes into --logit-scale\n"
     )
     for silent in ("-q", "--logit-scale 100", "--set logit_scale=100"):
         assert vilu(f"{line} {silent}").err == ""
@@ -677,7 +677,7 @@ def test_push_uploads_with_the_stored_token(server: FakeHub, vilu, monkeypatch, 
     assert server.messages == ["First try"]
     assert server.private == {"owner/digits"}
     assert b"Hello" in server.commits[commit]["README.md"]
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert "Hello" in vilu("info owner/digits --revision v1").out
     monkeypatch.setenv("HF_TOKEN", "hf_bad")
     refused = vilu("push my-scorer owner/other")

@@ -15,7 +15,7 @@ from vilu_sdk.cli._outputs import (
     write_text,
 )
 from vilu_sdk.cli._parser import add_data, add_json, add_known, add_quiet, add_scorers, command
-from vilu_sdk.cli._scorers import Chosen, choose_fitted, choose_one, choose_scorers
+from vilu_sdk.cli._scorers import Chosen, choose_one, choose_scorers
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.report import report
@@ -149,7 +149,7 @@ def run_compare(arguments: Namespace) -> int:
 def run_report(arguments: Namespace) -> int:
     """Write the page and print its path."""
     check_parent(Path(arguments.output).expanduser())
-    chosen = choose_fitted(arguments)
+    chosen = choose_scorers(arguments, fitted=True)
     images, texts = open_both(arguments.images, arguments.texts)
     known = read_known(arguments, len(texts))
     options = {} if arguments.title is None else {"title": arguments.title}

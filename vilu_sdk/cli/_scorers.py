@@ -36,10 +36,11 @@ class Chosen(NamedTuple):
     predictor: ThresholdPredictor | None = None
 
 
-def choose_scorers(arguments: Namespace) -> list[Chosen]:
+def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen]:
     """Make or load what ``--scorer`` names, with what each ``--set`` after it says.
 
     Scorers by name get the logit scale of the command line, else that of a saved one beside them, else 100.
+    With `fitted`, those that learn must be saved ones.
     """
     specs = [_split_label(spec) for spec in arguments.scorer]
     classes = [None if _is_folder(name) else _class_called(name) for _, name in specs]
@@ -52,47 +53,41 @@ def choose_scorers(arguments: Namespace) -> list[Chosen]:
         if classes[number] is None
     }
     scale = arguments.logit_scale
-    if scale is not None and None not in map(loaded.get, range(len(specs))):
+    if scale is not None and len(loaded) == len(specs):
         raise ValueError("a saved scorer has its own logit scale; leave out --logit-scale, or fit anew.")
     if scale is None and loaded:
         scale = getattr(next(iter(loaded.values())).scorer, "logit_scale", None)
-    chosen = []
+    chosen, unscaled = [], []
     for number, (cls, (label, _)) in enumerate(zip(classes, specs, strict=True)):
         if cls is None:
             chosen.append(loaded[number])
             continue
-        scorer, takes_default = make(cls, settings[number], scale, arguments.random_state)
-        chosen.append(Chosen(label or cls.__name__, scorer, saved=False))
-        if takes_default and rank() == 0 and not arguments.quiet:
-            print(
-                f"vilu: {chosen[-1].label} takes CLIP's logit scale, 100; that of another model goes into "
-                "--logit-scale",
-                file=sys.stderr,
+        if fitted and cls.learns:
+            raise ValueError(
+                f"{cls.__name__} learns: fit it first with vilu fit, and pass the folder that it wrote as "
+                "--scorer."
             )
+        scorer, is_unscaled = make(cls, settings[number], scale, arguments.random_state)
+        chosen.append(Chosen(label or cls.__name__, scorer, saved=False))
+        unscaled += [chosen[-1].label] * is_unscaled
     labels = [one.label for one in chosen]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise ValueError(f"two scorers are called {twice!r}; name them as in --scorer 'first={twice}'.")
-    return chosen
-
-
-def choose_fitted(arguments: Namespace) -> list[Chosen]:
-    """Like `choose_scorers`, for what can score without a fit."""
-    chosen = choose_scorers(arguments)
-    for one in chosen:
-        if one.scorer.learns and not one.saved:
-            raise ValueError(
-                f"{type(one.scorer).__name__} learns: fit it first with vilu fit, and pass the folder that "
-                "it wrote as --scorer."
-            )
+    if unscaled and rank() == 0 and not arguments.quiet:
+        print(
+            f"vilu: the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
+            "--logit-scale",
+            file=sys.stderr,
+        )
     return chosen
 
 
 def choose_one(arguments: Namespace) -> Chosen:
-    """Like `choose_fitted`, for commands that take one scorer."""
+    """Like `choose_scorers`, for commands that take one scorer, ready to score."""
     if len(arguments.scorer) != 1:
         raise ValueError(f"--scorer was given {len(arguments.scorer)} times; this command takes one.")
-    return choose_fitted(arguments)[0]
+    return choose_scorers(arguments, fitted=True)[0]
 
 
 def make(

@@ -45,9 +45,9 @@ SHARDS = 8
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KILLED_AT = 200
 SCORERS = {
-    "ViLU as published": ViLUEstimator(PaperRecipe(epochs=60), random_state=0),
-    "  at a rate of 0.01": ViLUEstimator(PaperRecipe(epochs=60, learning_rate=0.01), random_state=0),
-    "LVU": LVUScorer(epochs=60, random_state=0),
+    "ViLU as published": ViLUEstimator(PaperRecipe(epochs=40), random_state=0),
+    "  at a rate of 0.01": ViLUEstimator(PaperRecipe(epochs=40, learning_rate=0.01), random_state=0),
+    "LVU": LVUScorer(epochs=40, random_state=0),
     "ViLU, default recipe": ViLUEstimator(random_state=0),
     "BayesVLM (identity head)": BayesVLMScorer(batch_size=512, random_state=0),
     "ProbVLM": ProbVLMScorer(epochs=5, random_state=0),
@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", help="npz with z_img and z_txt, instead of synthetic pairs")
     parser.add_argument("--only", nargs="*", default=["digits", "captions", "killed", "rate"])
-    parser.add_argument("--rows", type=int, default=32_768, help="of the pairs that rates are taken on")
+    parser.add_argument("--rows", type=int, default=16_384, help="of the pairs that rates are taken on")
     parser.add_argument("--work", choices=["fit", "killed", "rate"], help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--batch-size", type=int, help=argparse.SUPPRESS)
@@ -188,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         known = np.load(args.pairs) if args.pairs else None
-        pairs = synthetic_pairs(4000, 64) if known is None else (known["z_img"], known["z_txt"])
+        pairs = synthetic_pairs(2000, 64) if known is None else (known["z_img"], known["z_txt"])
         write_pairs(root / "pairs", *pairs)
         print(f"pairs: {len(pairs[0])} of width {pairs[0].shape[1]} in {SHARDS} shards")
         for processes in (1, 2):

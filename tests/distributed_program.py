@@ -164,6 +164,11 @@ def fit(root: Path) -> None:
         found["other settings"] = raised(lambda: RelUScorer(lam=0.1 * (1 + rank())).fit(*args))
         found["on its own"] = MCMScorer().predict(*args[:2]) if rank() else None
 
+    torch.distributed.init_process_group("gloo")
+    with process_group(timeout=60):
+        found["joined"] = outcome(paper.fit(*args), args)
+    torch.distributed.destroy_process_group()
+
     def bad_row() -> None:
         with process_group(timeout=60):
             MCMScorer().fit(open_embeddings(root / "bad"), *args[1:])

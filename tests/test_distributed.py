@@ -129,6 +129,10 @@ def test_a_fit_that_one_process_left_is_ended_by_two(found, alone):
     assert apart(found[0]["resumed"], alone["ViLU, captions in files"]) < 2e-5
 
 
+def test_processes_that_are_connected_already_stay_so(found, alone):
+    assert apart(found[0]["joined"], alone["ViLU, labels"]) < 2e-5
+
+
 def test_adapting_is_shared_too(found, root, small):
     (_, paper, args, _), *_ = program.cases(root)
     paper.fit(*args).adapt(args[0][:99], args[1], args[2][:99])

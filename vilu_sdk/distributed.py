@@ -21,8 +21,9 @@ from vilu_sdk.intake import Rows, positive
 
 T = TypeVar("T")
 
-# Number of this process in the group, and how many there are.
+# Number of this process in the group, how many there are, and the group; None is that of torch.distributed.
 _rank, _size = 0, 1
+_group: Any = None
 # Where the processes that torchrun has started find each other, with their numbers, and how often they did.
 _meeting: tuple[Any, int, int] | None = None
 _meetings = 0
@@ -47,9 +48,9 @@ class ProcessDiedError(RuntimeError):
 def process_group(timeout: float = 600.0) -> Iterator[None]:
     """Let the fits inside share their work with the other processes that torchrun has started.
 
-    Started by torchrun, it connects the processes: by gloo, and by nccl where there is CUDA. A group that
-    torch.distributed has already is used and left as it is. Without either it does nothing, so that one
-    script serves both.
+    Started by torchrun, it connects the processes: by gloo, and by nccl where there is CUDA. Processes that
+    torch.distributed has connected already get a group beside theirs. Without either it does nothing, so
+    that one script serves both.
 
     Every process must make the same calls of `fit` and `adapt`, with the whole data. Each reads its own part
     and ends with the same scorer, that of one process up to the order of summation. Other verbs work on
@@ -84,8 +85,8 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
     >>> rank()
     0
     """
-    global _rank, _size
-    seconds = positive(timeout, "timeout")
+    global _rank, _size, _group
+    limit = timedelta(seconds=positive(timeout, "timeout"))
     joins = distributed.is_available() and distributed.is_initialized()
     starts = not joins and int(os.environ.get("WORLD_SIZE", 1)) > 1
     if not (joins or starts) or _size > 1:
@@ -93,8 +94,11 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
         return
     if not distributed.is_available():
         raise RuntimeError("fitting in several processes needs a torch that has torch.distributed.")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if starts:
-        _connect(timedelta(seconds=seconds))
+        _connect(backend, limit)
+    else:
+        _group = distributed.new_group(backend=backend, timeout=limit)
     _rank, _size = distributed.get_rank(), distributed.get_world_size()
     try:
         with _told_to_end(), catch_warnings():
@@ -102,9 +106,8 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
                 simplefilter("ignore", UserWarning)
             yield
     finally:
-        _rank, _size = 0, 1
-        if starts:
-            distributed.destroy_process_group()
+        distributed.destroy_process_group(_group)
+        _rank, _size, _group = 0, 1, None
 
 
 def rank() -> int:
@@ -173,7 +176,7 @@ def add_up(*tensors: Tensor) -> None:
     """Replace each tensor by its sum over the processes."""
     if _size > 1:
         for tensor in tensors:
-            _talk(distributed.all_reduce, tensor)
+            _talk(distributed.all_reduce, tensor, group=_group)
 
 
 def from_first(function: Callable[[], T]) -> T:
@@ -186,7 +189,7 @@ def from_first(function: Callable[[], T]) -> T:
             answer[0] = function()
         except Exception as error:
             answer[1] = error
-    _talk(distributed.broadcast_object_list, answer)
+    _talk(distributed.broadcast_object_list, answer, group=_group)
     if answer[1] is not None:
         raise answer[1]
     result: T = answer[0]
@@ -197,18 +200,18 @@ def from_all(value: T) -> list[T]:
     """Return the values of all processes, by rank."""
     values: list[Any] = [value] * _size
     if _size > 1:
-        _talk(distributed.all_gather_object, values, value)
+        _talk(distributed.all_gather_object, values, value, group=_group)
     return values
 
 
-def _connect(timeout: timedelta) -> None:
+def _connect(backend: str, timeout: timedelta) -> None:
     """Connect the processes, every time by names of their own, since a store keeps those of the last time."""
     global _meeting, _meetings
     _meeting = _meeting or next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
     _meetings += 1
     store, number, size = _meeting
     distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        backend,
         store=distributed.PrefixStore(f"vilu_sdk/{_meetings}", store),  # type: ignore[attr-defined]
         rank=number,
         world_size=size,
@@ -216,10 +219,10 @@ def _connect(timeout: timedelta) -> None:
     )
 
 
-def _talk(operation: Callable[..., Any], *args: Any) -> None:
+def _talk(operation: Callable[..., Any], *args: Any, **more: Any) -> None:
     """Do what needs all processes, and say so where one is missing."""
     try:
-        operation(*args)
+        operation(*args, **more)
     except RuntimeError as error:
         _die(re.sub(r"^\[[^]]*\] ", "", str(error)).partition(". ")[0])
 

@@ -9,6 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cli_tools import _digits_folder as _digits_folder
+from cli_tools import digits_folder as digits_folder
+from cli_tools import fitted as fitted
+from cli_tools import vilu as vilu
 from fake_hub import server as server
 
 from vilu_sdk.datasets import DigitsVLM, load_digits_vlm

@@ -1,7 +1,12 @@
 """Each example on the demo's data: what it promises holds, and what it prints is what it returns."""
 
+import doctest
+import io
+import re
 import runpy
 import sys
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +18,25 @@ from vilu_sdk.datasets import DigitsVLM
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+PAGE = (Path(__file__).parents[1] / "docs" / "examples.md").read_text(encoding="utf-8")
+SHOWN = re.findall(
+    r"<!-- run by tests/test_examples.py -->\n```console\n\$ python examples/(\w+)\.py\n(.*?)```",
+    PAGE,
+    re.DOTALL,
+)
+
+
 def load(name: str) -> dict:
     return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+@cache
+def printed(name: str) -> str:
+    """What `python examples/NAME.py` prints."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        run(name, patch)
+    return out.getvalue()
 
 
 def run(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -39,17 +61,28 @@ def files(whole: tuple, tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_quickstart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    run("quickstart", monkeypatch)
-    out = capsys.readouterr().out
+@pytest.mark.parametrize(("name", "shown"), SHOWN, ids=[name for name, _ in SHOWN])
+def test_docs_examples_md_shows_what_they_print(name: str, shown: str) -> None:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.OutputChecker().check_output(shown, printed(name), flags), printed(name)
+
+
+def test_the_page_has_a_row_for_every_example() -> None:
+    assert sorted(re.findall(r"^\| `(\w+)\.py` \|", PAGE, re.MULTILINE)) == sorted(
+        p.stem for p in EXAMPLES.glob("*.py")
+    )
+    assert len(SHOWN) == PAGE.count("run by tests/test_examples.py") > 5
+
+
+def test_quickstart() -> None:
+    out = printed("quickstart")
     assert "799 rows scored" in out
     assert out.count("predicted") == 5
     assert out.endswith("the same after saving and loading: True\n")
 
 
-def test_grid_search(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    run("grid_search", monkeypatch)
-    lines = capsys.readouterr().out.splitlines()
+def test_grid_search() -> None:
+    lines = printed("grid_search").splitlines()
     assert [line.split()[0] for line in lines[:6]] == 4 * ["MCM"] + 2 * ["ViLU"]
     assert sum(line.endswith("<- best") for line in lines) == 2
     wrong, right = (float(part.split()[-1]) for part in lines[-1].split(","))
@@ -58,9 +91,8 @@ def test_grid_search(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 def test_zero_shot_abstention(whole: tuple, files: list[str], capsys, monkeypatch) -> None:
     results = load("zero_shot_abstention")["main"](*whole)
-    out = capsys.readouterr().out
-    for (name, rule), (coverage, risk) in results.items():
-        assert f"{name:8}{rule:32}{100 * coverage:8.1f} %{100 * risk:14.1f} %" in out
+    assert capsys.readouterr().out == printed("zero_shot_abstention")
+    for (_, rule), (coverage, risk) in results.items():
         if "promised" in rule:
             assert risk <= 0.05
         if "80 %" in rule:
@@ -69,23 +101,20 @@ def test_zero_shot_abstention(whole: tuple, files: list[str], capsys, monkeypatc
     assert all(results["ViLU", rule][1] < 0.05 for rule in rules)
     promised = next(rule for rule in rules if "promised" in rule)
     assert results["ViLU", promised][0] > results["MCM", promised][0]
-    # What cannot be promised is said.
-    assert "No threshold can promise it" in out
     # Files give the same.
     run("zero_shot_abstention", monkeypatch, "--files", *files, "--logit-scale", str(whole[3]))
-    assert capsys.readouterr().out == out
+    assert capsys.readouterr().out == printed("zero_shot_abstention")
 
 
-def test_caption_retrieval(capsys, monkeypatch) -> None:
-    run("caption_retrieval", monkeypatch)
-    out = capsys.readouterr().out
-    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("MCM", "ViLU"))}
+def test_caption_retrieval() -> None:
+    lines = printed("caption_retrieval").splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.startswith(("MCM", "ViLU"))}
     auc = {name: float(row[1].rstrip("*")) for name, row in rows.items()}
     assert auc["ViLU"] > auc["MCM"] + 2
-    sure, unsure = (float(part.split()[-2]) for part in out.splitlines()[-1].split(","))
+    sure, unsure = (float(part.split()[-2]) for part in lines[-1].split(","))
     assert sure < unsure / 4
     # The second caption is never the first, and both lie in the gallery of ten.
-    table = [line.split() for line in out.splitlines()[-5:-2]]
+    table = [line.split() for line in lines[-5:-2]]
     assert all(first != second for _, first, _, second in table)
     assert all(0 <= int(k) < 10 for _, first, _, second in table for k in (first, second))
 
@@ -152,17 +181,13 @@ def test_adapt_takes_the_bundled_head(tmp_path: Path, capsys, monkeypatch) -> No
     assert "75 rows scored" in capsys.readouterr().out
 
 
-def test_active_learning(whole: tuple, capsys) -> None:
-    results = load("active_learning")["main"](*whole, step=50, seeds=2, rounds=2)
-    for auc in results.values():
-        np.testing.assert_array_equal(auc[:, 0], results["random"][:, 0])  # the same start
-    assert all(
-        (results[name][:, -1] > results["random"][:, -1]).all() for name in results if name != "random"
-    )
-    out = capsys.readouterr().out
-    found = [int(line.split()[-1]) for line in out.splitlines()[1:4]]
-    assert min(found[1:]) > 1.5 * found[0]
-    assert "better in 2 of 2 seeds" in out
+def test_active_learning() -> None:
+    lines = printed("active_learning").splitlines()
+    table = {line[:17].strip(): [float(value) for value in line[17:].split()] for line in lines[1:4]}
+    assert len({auc[0] for auc in table.values()}) == 1  # the same start
+    found = table.pop("nearest one half")[-1], table["most uncertain"][-1]
+    assert min(found) > 2 * table["random"][-1]
+    assert "better in 5 of 5 seeds" in lines[-1]
 
 
 def test_the_sdk_imports_no_vision_language_model() -> None:

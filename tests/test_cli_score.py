@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -186,3 +187,15 @@ def test_a_file_is_written_whole_or_not_at_all(kind, vilu, tmp_path, monkeypatch
     monkeypatch.setattr("vilu_sdk.cli._score.score_partition", score_partition)
     assert vilu(line).code == 0
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_without_pyarrow_all_but_parquet_and_pieces_is_written(vilu, tmp_path, monkeypatch):
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    line = f"score {DATA} --scorer my-scorer -q -o {tmp_path}/scores"
+    for kind in ("csv", "json", "npy"):
+        assert vilu(f"{line}.{kind}").code == 0
+    for wrong in (f"{line}.parquet", f"{line}.csv --piece-rows 300", line):
+        done = vilu(wrong)
+        assert done.code == 2
+        assert 'pip install "vilu-sdk[data]"' in done.err

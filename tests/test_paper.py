@@ -167,7 +167,7 @@ def test_rows_stand_beside_the_figures_of_the_data_file(results, entry):
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_entries_say_how_they_are_measured_and_what_is_missing(results, entry):
     assert any(len(text) > 40 for text in results[entry]["measured"])
-    assert all("rows scored" in text for text in results[entry]["data"])
+    assert all("test rows" in text for text in results[entry]["data"])
     present = {"CIFAR-10", "ImageNet-1k", "DTD", "IN-V2", "CC3M", "CC12M"}
     printed = {name for name, *_ in FIGURES["entries"].get(entry, {"rows": []})["rows"]}
     missing = ". ".join(results[entry].get("missing", []))
@@ -279,7 +279,7 @@ def test_the_paper_s_own_set_goes_before_a_stand_in(folder, tmp_path):
 
 def test_differences_to_the_paper_s_rows_are_named(results):
     (dtd,) = [text for text in results["table1"]["data"] if text.startswith("DTD")]
-    assert re.search(r"160 rows fitted \(2,820 in the paper\), 120 rows scored \(1,692 in the paper\)", dtd)
+    assert re.search(r"160 train rows \(2,820 in the paper\), 120 test rows \(1,692 in the paper\)", dtd)
 
 
 def test_captions_of_another_model_are_not_transferred(folder, tmp_path):

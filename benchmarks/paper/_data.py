@@ -175,14 +175,14 @@ class Data:
         found = f"{self.label}: zero-shot accuracy {100 * accuracy:.1f} %"
         if self.stands_in:
             return (
-                f"{found}. Not the paper's data set, and embedded by {self.backbone}: {self.n_train:,} rows "
-                f"fitted, {self.n_test:,} scored. Differences to the paper's figures would mean nothing."
+                f"{found}. Not the paper's data set, and embedded by {self.backbone}; {self.n_train:,} train "
+                f"rows, {self.n_test:,} test rows. Differences to the paper's figures would mean nothing."
             )
         if published_accuracy is not None:
             found += f" ({published_accuracy:.1f} in the paper)"
-        counts = [(self.n_train, published.n_train, "fitted"), (self.n_test, published.n_test, "scored")]
+        counts = [(self.n_train, published.n_train, "train"), (self.n_test, published.n_test, "test")]
         rows = [
-            f"{here:,} rows {what}" + (f" ({there:,} in the paper)" if there not in (None, here) else "")
+            f"{here:,} {what} rows" + (f" ({there:,} in the paper)" if there not in (None, here) else "")
             for here, there, what in counts
             if here
         ]

@@ -93,7 +93,8 @@ class Piece:
                 for group, (start, stop) in enumerate(pairwise(file.starts))
                 if self.rows.start <= start < stop <= self.rows.stop
             ]
-            opened = parquet.ParquetFile(self.path, buffer_size=BUFFER_BYTES)
+            # With pre_buffer, on in some versions, all of a row group would be in memory.
+            opened = parquet.ParquetFile(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False)
             for batch in opened.iter_batches(size, row_groups=groups, use_threads=False):
                 yield pa.Table.from_batches([batch])
 

@@ -290,7 +290,8 @@ def test_a_column_must_be_there_and_be_the_only_one_or_named(tmp_path, matrix):
     np.savez(tmp_path / "z.npz", a=matrix, b=matrix)
     save_file({"a": matrix, "b": matrix}, tmp_path / "z.safetensors")
     lists = pa.array(list(matrix.astype(np.float32)))
-    pq.write_table(pa.table({"a": lists, "b": lists, "id": range(N)}), tmp_path / "z.parquet")
+    others = {"id": range(N), "class": pa.array(["cat"] * N).dictionary_encode()}
+    pq.write_table(pa.table({"a": lists, "b": lists, **others}), tmp_path / "z.parquet")
     for name in ("z.npz", "z.safetensors", "z.parquet"):
         assert open_embeddings(tmp_path / name, column="b").shape == (N, D)
         with pytest.raises(ValueError, match=rf"{name} .* pass column, .* It has: a, b"):

@@ -104,7 +104,8 @@ class ParquetFile:
     def open(self) -> Reader:
         """Return the function from ascending row numbers to rows."""
         n, d = self.shape
-        file = _parquet().ParquetFile(self.path, buffer_size=BUFFER_BYTES)
+        # Read ahead, it would hold the whole row group.
+        file = pyarrow_parquet().ParquetFile(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False)
         if file.metadata.num_rows != n:
             raise ValueError(f"{self.path} has changed since it was opened; open it again.")
         first, values = 0, np.empty((0, d), self.dtype)
@@ -232,7 +233,7 @@ def _safetensors(path: Path, column: str | None) -> File:
 
 
 def _parquet_column(path: Path, column: str | None) -> File:
-    parquet = _parquet()
+    parquet = pyarrow_parquet()
     import pyarrow as pa
 
     try:
@@ -240,7 +241,8 @@ def _parquet_column(path: Path, column: str | None) -> File:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error
     kinds = {field.name: field.type for field in file.schema_arrow}
-    lists = [name for name, kind in kinds.items() if hasattr(kind, "value_type")]
+    # A dictionary type has a value_type and no fields: it holds categories, not lists.
+    lists = [name for name, kind in kinds.items() if kind.num_fields and hasattr(kind, "value_type")]
     column = _choose(path, "column of lists", column, lists)
     value = kinds[column].value_type
     if not (pa.types.is_floating(value) or pa.types.is_integer(value)):
@@ -254,7 +256,8 @@ def _parquet_column(path: Path, column: str | None) -> File:
     return ParquetFile(path, column, (starts[-1], width), np.dtype(value.to_pandas_dtype()), starts)
 
 
-def _parquet() -> Any:
+def pyarrow_parquet() -> Any:
+    """Import what reads parquet, or say which extra it comes with."""
     try:
         import pyarrow.parquet
     except ImportError as error:

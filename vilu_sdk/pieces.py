@@ -20,7 +20,7 @@ import numpy as np
 from vilu_sdk.formats import BUFFER_BYTES, ArrayFile, File, read_header
 from vilu_sdk.intake import CHUNK_ELEMENTS
 from vilu_sdk.shards import Shards
-from vilu_sdk.storage import LEFTOVER_SECONDS, _sync_names, version
+from vilu_sdk.storage import LEFTOVER_SECONDS, sync_names, version
 
 #: What says whose the parts in a folder are. Readers of folders of parquet pass over names with "_".
 MANIFEST = "_manifest.json"
@@ -120,7 +120,7 @@ class Piece:
     def write(self, tables: Iterator[Any]) -> None:
         """Write tables of equal columns into the output, whole or not at all."""
         first = next(tables)
-        with _whole(self.output) as file, _parquet().ParquetWriter(file, first.schema) as writer:
+        with whole_file(self.output) as file, _parquet().ParquetWriter(file, first.schema) as writer:
             for table in chain([first], tables):
                 writer.write_table(table)
 
@@ -132,7 +132,7 @@ def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
     jump to a row, is a piece as a whole.
     """
     parts: list[tuple[File, range, int]] = []
-    for start, file in zip(source._starts, source._files, strict=False):
+    for start, file in zip(source.starts, source.files, strict=False):
         whole = isinstance(file, ArrayFile) and file.member is not None
         blocks = [slice(0, file.shape[0])] if whole and file.shape[0] else file.blocks(piece_rows)
         rows = range(0)
@@ -147,7 +147,7 @@ def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
     return [
         Piece(
             file.path,
-            source._column if isinstance(file, ArrayFile) else file.column,
+            source.column if isinstance(file, ArrayFile) else file.column,
             rows,
             first,
             folder / f"part-{number:05d}.parquet",
@@ -180,7 +180,7 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
                 f"output={str(folder)!r} holds {strange[0]!r} and no {MANIFEST}, so it is not of this work; "
                 "pass a new or empty folder."
             )
-        with _whole(path) as file:
+        with whole_file(path) as file:
             header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version()}
             file.write(json.dumps(header | dict(work), indent=1).encode())
         return
@@ -202,7 +202,7 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
 
 def describe(source: Shards) -> dict[str, list[int]]:
     """Return bytes and rows of each file by its name: by what a source is recognised."""
-    return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source._files}
+    return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source.files}
 
 
 def sweep(folder: Path) -> None:
@@ -214,7 +214,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[IO[bytes]]:
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
     """Give a file that appears under its name once all of it is on the disk, or never."""
     path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
@@ -226,7 +226,7 @@ def _whole(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    _sync_names(target.parent)
+    sync_names(target.parent)
 
 
 def _differences(found: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[str]:

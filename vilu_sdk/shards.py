@@ -29,6 +29,12 @@ class Shards:
     shape : tuple of int
     dtype : numpy.dtype
         bfloat16, which numpy has not, is read as float32.
+    column : str or None
+        Name of the array in each file that was asked for.
+    files : list
+        The files, in order, each with its `shape`.
+    starts : ndarray of int
+        Number of the first row of each file, and of all rows.
     """
 
     ndim = 2
@@ -36,18 +42,18 @@ class Shards:
     def __init__(self, path: Path, column: str | None, files: list[File]) -> None:
         self.path = path
         self.dtype = files[0].dtype
-        self._column = column
-        self._files = files
-        self._starts = np.cumsum([0, *(file.shape[0] for file in files)])
+        self.column = column
+        self.files = files
+        self.starts = np.cumsum([0, *(file.shape[0] for file in files)])
         self._open: OrderedDict[int, Reader] = OrderedDict()
         self._lock = threading.Lock()
-        self.shape = (int(self._starts[-1]), files[0].shape[1])
+        self.shape = (int(self.starts[-1]), files[0].shape[1])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        files = f"{len(self._files)} files" if len(self._files) > 1 else "1 file"
+        files = f"{len(self.files)} files" if len(self.files) > 1 else "1 file"
         return f"<Shards {str(self.path)!r}: {files}, {self.shape[0]} × {self.shape[1]} {self.dtype}>"
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
@@ -72,7 +78,7 @@ class Shards:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self._column)
+        return _reopen, (self.path, self.column)
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into blocks of about `size` that are fast to read one by one.
@@ -89,7 +95,7 @@ class Shards:
         """
         return [
             slice(int(start) + block.start, int(start) + block.stop)
-            for start, file in zip(self._starts, self._files, strict=False)
+            for start, file in zip(self.starts, self.files, strict=False)
             for block in file.blocks(size)
         ]
 
@@ -101,18 +107,18 @@ class Shards:
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         out = np.empty((len(rows), self.shape[1]), self.dtype)
-        bounds = np.searchsorted(ascending, self._starts)
+        bounds = np.searchsorted(ascending, self.starts)
         for i in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[i], bounds[i + 1])
             with self._lock:  # a reader of parquet has a place where it is
-                values = self._reader(int(i))(ascending[part] - self._starts[i])
+                values = self._reader(int(i))(ascending[part] - self.starts[i])
             if len(values) == len(rows) and order[0] == 0 and (np.diff(order) == 1).all():
                 return values
             out[order[part]] = values
         return out
 
     def _reader(self, i: int) -> Reader:
-        reader = self._open.pop(i, None) or self._files[i].open()
+        reader = self._open.pop(i, None) or self.files[i].open()
         self._open[i] = reader
         if len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)
@@ -162,7 +168,7 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
     ((3, 2), array([0, 1, 0]))
     """
     path = Path(path).expanduser().absolute()
-    paths = _shards(path) if path.is_dir() else [path]
+    paths = shard_paths(path) if path.is_dir() else [path]
     files = []
     for shard in paths:
         if not shard.exists():
@@ -211,12 +217,12 @@ def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tu
             f"the images in {root} are {images.shape[1]} wide, the texts {texts.shape[1]}; they must be "
             "embedded by the same model."
         )
-    if len(images._files) != len(texts._files):
+    if len(images.files) != len(texts.files):
         raise ValueError(
-            f"{images.path} has {len(images._files)} shards but {texts.path} has {len(texts._files)}; copy "
+            f"{images.path} has {len(images.files)} shards but {texts.path} has {len(texts.files)}; copy "
             "what is missing."
         )
-    for image, text in zip(images._files, texts._files, strict=True):
+    for image, text in zip(images.files, texts.files, strict=True):
         if image.shape[0] != text.shape[0]:
             raise ValueError(
                 f"{image.path} has {image.shape[0]} rows but {text.path} has {text.shape[0]}; row i of one "
@@ -229,7 +235,7 @@ def _reopen(path: Path, column: str | None) -> Shards:
     return open_embeddings(path, column=column)
 
 
-def _shards(folder: Path) -> list[Path]:
+def shard_paths(folder: Path) -> list[Path]:
     """Return the shards of a folder in the order of their numbers, none missing."""
     paths = [path for path in folder.iterdir() if path.suffix in HEADERS and not path.name.startswith(".")]
     if not paths:

@@ -77,17 +77,17 @@ def write_folder(
         pending[CONFIG_FILE] = _write_beside(folder / CONFIG_FILE, text.encode())
         if readme is not None and _may_write(folder / README_FILE):
             pending[README_FILE] = _write_beside(folder / README_FILE, f"{readme}\n{GENERATED}\n".encode())
-        _sync_names(folder)
+        sync_names(folder)
         os.replace(pending[CONFIG_FILE], folder / CONFIG_FILE)
     except BaseException:
         for path in pending.values():
             path.unlink(missing_ok=True)
         raise
     del pending[CONFIG_FILE]
-    _sync_names(folder)  # or a power failure could keep the second new name and lose the first
+    sync_names(folder)  # or a power failure could keep the second new name and lose the first
     for file, path in pending.items():
         os.replace(path, folder / file)
-    _sync_names(folder)
+    sync_names(folder)
     for path in _temporary(folder):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
@@ -213,7 +213,7 @@ def _temporary(folder: Path) -> list[Path]:
     return sorted(path for name in names for path in folder.glob(f".{name}.{'?' * 32}"))
 
 
-def _sync_names(folder: Path) -> None:
+def sync_names(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

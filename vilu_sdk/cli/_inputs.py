@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.formats import HEADERS
-from vilu_sdk.formats import _parquet as _arrow
-from vilu_sdk.shards import Shards, _shards, open_embeddings, open_pairs
+from vilu_sdk.formats import HEADERS, pyarrow_parquet
+from vilu_sdk.shards import Shards, open_embeddings, open_pairs, shard_paths
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
@@ -112,7 +111,7 @@ def read_vector(spec: str) -> NDArray[Any]:
     path, name = split(spec)
     if not path.exists():
         raise FileNotFoundError(f"there is neither a file nor a folder {path}.")
-    parts = [_read_part(part, name) for part in (_shards(path) if path.is_dir() else [path])]
+    parts = [_read_part(part, name) for part in (shard_paths(path) if path.is_dir() else [path])]
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
     if values.ndim != 1:
         raise ValueError(f"{spec} has shape {values.shape}, expected one value for each row.")
@@ -132,7 +131,7 @@ def names_in(path: Path) -> list[str]:
         with safe_open(path, framework="np") as file:
             return list(file.keys())
     if path.suffix == ".parquet" and path.is_file():
-        return list(_arrow().ParquetFile(path).schema_arrow.names)
+        return list(pyarrow_parquet().ParquetFile(path).schema_arrow.names)
     return []
 
 
@@ -185,7 +184,7 @@ def _safetensors(path: Path, name: str | None) -> NDArray[Any]:
 
 
 def _parquet(path: Path, name: str | None) -> NDArray[Any]:
-    file = _arrow().ParquetFile(path)
+    file = pyarrow_parquet().ParquetFile(path)
     plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
     column = file.read([choose(path, "column of single values", name, plain)]).column(0)
     if column.null_count:

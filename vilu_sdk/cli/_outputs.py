@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.pieces import _whole
+from vilu_sdk.pieces import whole_file
 from vilu_sdk.storage import LEFTOVER_SECONDS
 
 #: Standard output.
@@ -105,7 +105,7 @@ def plain_json(value: Any, indent: int | None = 2) -> str:
 @contextmanager
 def whole(path: Path, text: bool = False) -> Iterator[IO[Any]]:
     """Give a file that appears under its name once all of it is on the disk, or never."""
-    with _whole(path) as file:
+    with whole_file(path) as file:
         if not text:
             yield file
         else:

@@ -14,7 +14,7 @@ from vilu_sdk.cli._inputs import open_images, open_texts, read_names, split
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, with_column, write_table
 from vilu_sdk.cli._parser import add_data, add_names, add_quiet, add_scorers, command
 from vilu_sdk.cli._scorers import Chosen, choose_one
-from vilu_sdk.formats import ParquetFile, _parquet
+from vilu_sdk.formats import ParquetFile, pyarrow_parquet
 from vilu_sdk.intake import CHUNK_ELEMENTS
 from vilu_sdk.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_partition, score_to_folder
 from vilu_sdk.pieces import EMBEDDING, ROW
@@ -134,16 +134,16 @@ def _tables(images: Shards) -> Iterator[tuple[str, Any]]:
     Of parquet these are all columns, of arrays the numbers of the rows and the embeddings.
     """
     size = max(1, CHUNK_ELEMENTS // images.shape[1])
-    starts = np.cumsum([0, *(file.shape[0] for file in images._files)])
+    starts = np.cumsum([0, *(file.shape[0] for file in images.files)])
     parts = [
         (file, int(start), part)
-        for file, start in zip(images._files, starts, strict=False)
+        for file, start in zip(images.files, starts, strict=False)
         for part in file.blocks(size)
     ]
     for file, start, part in track(parts, "scoring"):
         if isinstance(file, ParquetFile):
             group = int(np.searchsorted(file.starts, part.start, side="right")) - 1
-            opened = _parquet().ParquetFile(file.path)
+            opened = pyarrow_parquet().ParquetFile(file.path)
             for batch in opened.iter_batches(size, row_groups=[group], use_threads=False):
                 yield file.column, batch
         else:
@@ -154,7 +154,7 @@ def _tables(images: Shards) -> Iterator[tuple[str, Any]]:
 def _read_parts(parts: list[Path]) -> Iterator[Block]:
     """Yield the rows of parquet files, some at a time."""
     for part in parts:
-        yield from _parquet().ParquetFile(part).iter_batches()
+        yield from pyarrow_parquet().ParquetFile(part).iter_batches()
 
 
 def _with_names(blocks: Iterator[Block], names: list[str] | None) -> Iterator[Block]:

@@ -174,7 +174,7 @@ def blocks(page: Path) -> list[tuple[int, str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_every_block_of_code_runs_or_says_why_not(page: Path) -> None:
     for line, language, code, before in blocks(page):
         where = f"{page.name}, line {line}"

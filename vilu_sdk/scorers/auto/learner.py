@@ -15,8 +15,8 @@ from vilu_sdk.similarity import Posterior
 
 MIN_IMAGES = 10
 MIN_OUTCOMES = 5  # of right and of wrong, where only that is known
-# With fewer images than these, left-out rows cannot tell what the kernel is worth.
-KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS = 100, 4
+# The kernel has many parameters: with fewer images than these it loses what it gains.
+KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS = 100, 8
 KERNEL_SHRINKAGES = (0.1, 0.01, 0.003)
 MAX_LANDMARKS = 1500
 # With so many images for each class, the rows that weights are chosen on tell the intercepts too.

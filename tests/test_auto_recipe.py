@@ -196,6 +196,19 @@ def test_the_order_of_classes_in_fit_does_not_matter(digits, feedback):
     )
 
 
+def test_the_gaussians_count_among_new_candidates_also_where_a_kernel_does_their_work(digits, monkeypatch):
+    known = digits.labels_fit < 5
+    weights = []
+    for least in (100, 10**9):
+        monkeypatch.setattr(learner, "KERNEL_IMAGES", least)
+        scorer = estimator(logit_scale=digits.logit_scale)
+        scorer.fit(digits.z_img_fit[known], digits.z_txt[:5], digits.labels_fit[known])
+        assert (scorer.model_.kernel is not None) == (least == 100)
+        weights.append(scorer.model_.open_weights[0])
+    assert weights[0] == pytest.approx(weights[1], rel=0.2)
+    assert weights[0] > 0.01
+
+
 def test_a_subset_of_known_texts_keeps_what_was_learned(fitted_digits, digits):
     z = torch.tensor(digits.z_img_test)
     text = torch.nn.functional.normalize(torch.tensor(digits.z_txt), dim=1)

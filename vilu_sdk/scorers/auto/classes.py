@@ -194,10 +194,8 @@ def class_model(
     """Keep of a blend what scoring needs."""
     weights = blend.weights
     known = kernel = intercepts = None
-    text_weight = 0.0
     if blend.gaussians is not None:
-        text_weight = weights["gaussians"]
-        known = LinearScores.of(blend.gaussians).times(text_weight)
+        known = LinearScores.of(blend.gaussians).times(weights["gaussians"])
     if blend.kernel is not None:
         found = blend.kernel
         linear = LinearScores.of(found.gaussians).times(weights["kernel"])
@@ -220,7 +218,7 @@ def class_model(
         kernel,
         intercepts,
         open_set,
-        (text_weight / weights["base"], new_weight),
+        (blend.text_weight, new_weight),
         blend.line,
         blend.base_line,
     )

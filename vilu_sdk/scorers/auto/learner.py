@@ -85,14 +85,16 @@ def shortage(labels: Tensor | None, correct: Tensor | None) -> str:
 class Blend:
     """The sources that earned their place, their weights, and the calibration of their sum.
 
-    `weights` has an entry for "base" and for each source that is not None; `line` and `base_line` are
-    the slope and offset of the log-odds under the blend and under the base alone.
+    `weights` has an entry for "base" and for each source that is not None; `text_weight` is that of the
+    Gaussians, relative to the base, where some candidates are new; `line` and `base_line` are the slope and
+    offset of the log-odds under the blend and under the base alone.
     """
 
     weights: dict[str, float] = field(default_factory=lambda: {"base": 1.0})
     gaussians: ClassGaussians | None = None
     kernel: "Kernel | None" = None
     intercepts: Tensor | None = None
+    text_weight: float = 0.0
     line: tuple[float, float] = (1.0, 0.0)
     base_line: tuple[float, float] = (1.0, 0.0)
 
@@ -140,6 +142,7 @@ def learn_blend(
     gaussians = _best_gaussians(e, rows[: max(500, GAUSSIAN_ELEMENTS // k)], light)
     if search.offer("gaussians", [gaussians.leave_one_out(x, labels)], price(n, k)) is not None:
         blend.gaussians = gaussians
+        alone = search.final_weights(price(n, k))
 
     if n >= max(KERNEL_IMAGES, KERNEL_IMAGES_PER_CLASS * k) and kernel and not light:
         candidate = _kernel(e, generator)
@@ -172,6 +175,10 @@ def learn_blend(
         blend.intercepts = found[chosen]
 
     blend.weights = search.final_weights(price(n, k))
+    if blend.gaussians is not None:
+        # Among candidates of which some are new the kernel is silent, and the weight is that without it.
+        weights = blend.weights if blend.kernel is None else alone
+        blend.text_weight = weights["gaussians"] / weights["base"]
     prediction, wrong = e.prediction[rows], e.wrong[rows]
     blend.line = _line(search.blended(blend.weights), prediction, wrong)
     blend.base_line = _line(search.scores["base"], prediction, wrong)

@@ -54,7 +54,7 @@ class ThresholdPredictor(Persistent):
             True classes, rows of `z_txt_set`. Without labels (and without `correct`) image i pairs with
             caption i.
         correct : array-like of shape (n,), optional
-            Whether each zero-shot prediction was right, as booleans.
+            Whether each prediction, or the decision that follows from it, was right, as booleans.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own.
 

@@ -92,7 +92,7 @@ def test_a_folder_is_overwritten_only_if_it_is_a_scorer_or_if_told(vilu, tmp_pat
     assert "holds something else" in vilu(line).err
     assert [path.name for path in tmp_path.iterdir()] == ["photos.txt"]
     assert vilu(f"{line} --overwrite").code == 0
-    assert vilu(line.replace("5", "6")).code == 0
+    assert vilu(line.replace("scale 5", "scale 6")).code == 0
     assert MCMScorer.from_pretrained(tmp_path).logit_scale == 6
     assert (tmp_path / "photos.txt").read_text() == "mine"
     assert "is a file" in vilu(line.replace(str(tmp_path), "names.txt")).err

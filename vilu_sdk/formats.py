@@ -261,7 +261,7 @@ def pyarrow_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError('reading parquet needs pyarrow: pip install "vilu-sdk[data]".') from error
+        raise ImportError('parquet files need pyarrow: pip install "vilu-sdk[data]".') from error
     return pyarrow.parquet
 
 

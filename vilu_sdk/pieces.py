@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from vilu_sdk.formats import BUFFER_BYTES, ArrayFile, File, read_header
+from vilu_sdk.formats import BUFFER_BYTES, ArrayFile, File, pyarrow_parquet, read_header
 from vilu_sdk.intake import CHUNK_ELEMENTS
 from vilu_sdk.shards import Shards
 from vilu_sdk.storage import LEFTOVER_SECONDS, sync_names, version
@@ -60,7 +60,7 @@ class Piece:
 
     def is_done(self) -> bool:
         """Whether the output is there, with as many rows; what is damaged is not."""
-        parquet = _parquet()
+        parquet = pyarrow_parquet()
         try:
             return bool(parquet.read_metadata(self.output).num_rows == len(self.rows))
         except (FileNotFoundError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
@@ -71,7 +71,7 @@ class Piece:
 
         Of parquet they have all columns; of other files `EMBEDDING`, and `ROW`, the number of each row.
         """
-        parquet = _parquet()
+        parquet = pyarrow_parquet()
         import pyarrow as pa
 
         file = read_header(self.path, self.column)
@@ -120,7 +120,7 @@ class Piece:
     def write(self, tables: Iterator[Any]) -> None:
         """Write tables of equal columns into the output, whole or not at all."""
         first = next(tables)
-        with whole_file(self.output) as file, _parquet().ParquetWriter(file, first.schema) as writer:
+        with whole_file(self.output) as file, pyarrow_parquet().ParquetWriter(file, first.schema) as writer:
             for table in chain([first], tables):
                 writer.write_table(table)
 
@@ -240,11 +240,3 @@ def _differences(found: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[
             yield f"{name} ({first}: {before.get(first, 'none')} there, {value.get(first, 'none')} here)"
         else:
             yield f"{name} ({before} there, {value} here)"
-
-
-def _parquet() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError('scores are written by pyarrow: pip install "vilu-sdk[data]".') from error
-    return pyarrow.parquet

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.formats import pyarrow_parquet
 from vilu_sdk.pieces import whole_file
 from vilu_sdk.storage import LEFTOVER_SECONDS
 
@@ -54,7 +55,7 @@ def check_output(output: str, array: str = "") -> Path:
         raise ValueError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
     check_parent(path)
     if path.suffix == ".parquet":
-        _pyarrow()
+        pyarrow_parquet()
     return path
 
 
@@ -87,7 +88,8 @@ def with_column(block: Block, name: str, values: Sequence[Any] | NDArray[Any]) -
     """Return some rows with one column more."""
     if isinstance(block, dict):
         return {**block, name: values}
-    pa, _ = _pyarrow()
+    import pyarrow as pa
+
     fields = [*block.schema, pa.field(name, (array := pa.array(values)).type)]
     return pa.RecordBatch.from_arrays([*block.columns, array], schema=pa.schema(fields))
 
@@ -145,7 +147,9 @@ def _json_line(row: Mapping[str, Any]) -> str:
 
 
 def _parquet(blocks: Iterable[Block], file: IO[bytes]) -> None:
-    pa, parquet = _pyarrow()
+    import pyarrow as pa
+
+    parquet = pyarrow_parquet()
     tables = (
         pa.table(block) if isinstance(block, dict) else pa.Table.from_batches([block]) for block in blocks
     )
@@ -191,12 +195,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else math.copysign(sys.float_info.max, value)
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError('writing parquet needs pyarrow: pip install "vilu-sdk[data]".') from error
-    return pyarrow, pyarrow.parquet

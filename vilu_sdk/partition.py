@@ -17,11 +17,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.intake import Rows
-from vilu_sdk.pieces import Piece, claim, describe, plan, sweep
+from vilu_sdk.pieces import Piece, claim, describe, plan
 from vilu_sdk.progress import track
 from vilu_sdk.scorers import Scorer
 from vilu_sdk.scorers._encoding import encode
 from vilu_sdk.shards import open_embeddings
+from vilu_sdk.storage import sweep
 from vilu_sdk.tables import split
 
 #: Columns that scoring adds.
@@ -209,7 +210,7 @@ class Job(NamedTuple):
                 "files": describe(opened),
             },
         )
-        sweep(folder)
+        sweep(folder, "*")
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
     def done(self) -> Scored:

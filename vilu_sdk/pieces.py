@@ -5,22 +5,18 @@ whoever works on it, in one process or many, needs no other agreement. Nothing h
 """
 
 import json
-import os
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from vilu_sdk.formats import BUFFER_BYTES, ArrayFile, File, pyarrow_parquet, read_header
 from vilu_sdk.intake import CHUNK_ELEMENTS
 from vilu_sdk.shards import Shards
-from vilu_sdk.storage import LEFTOVER_SECONDS, sync_names, version
+from vilu_sdk.storage import version, whole_file
 
 #: What says whose the parts in a folder are. Readers of folders of parquet pass over names with "_".
 MANIFEST = "_manifest.json"
@@ -203,30 +199,6 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
 def describe(source: Shards) -> dict[str, list[int]]:
     """Return bytes and rows of each file by its name: by what a source is recognised."""
     return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source.files}
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed writers have left and no living one can still write to."""
-    for path in folder.glob(f".*.{'?' * 32}"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-                path.unlink()
-
-
-@contextmanager
-def whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """Give a file that appears under its name once all of it is on the disk, or never."""
-    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with open(path, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path, target)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    sync_names(target.parent)
 
 
 def _differences(found: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[str]:

@@ -9,10 +9,10 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
@@ -21,6 +21,7 @@ from torch import Tensor
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 README_FILE = "README.md"
+FILES = (CONFIG_FILE, TENSORS_FILE, README_FILE)
 #: What this version writes and the newest that it reads.
 FORMAT_VERSION = 1
 #: Age at which a temporary file can no longer belong to a save under way.
@@ -88,10 +89,7 @@ def write_folder(
     for file, path in pending.items():
         os.replace(path, folder / file)
     sync_names(folder)
-    for path in _temporary(folder):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-                path.unlink()
+    sweep(folder, *FILES)
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -156,7 +154,11 @@ def remove_folder(folder: str | os.PathLike[str]) -> None:
     """
     folder = Path(folder)
     # The configuration first: without it, what is left of an interrupted removal is not a save.
-    for path in (folder / CONFIG_FILE, folder / TENSORS_FILE, *_temporary(folder)):
+    for path in (
+        folder / CONFIG_FILE,
+        folder / TENSORS_FILE,
+        *_hidden(folder, FILES),
+    ):
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
@@ -185,6 +187,27 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
     )
 
 
+@contextmanager
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file that appears under its name once all of it is on the disk, or never."""
+    with _beside(target) as file:
+        yield file
+    try:
+        os.replace(file.name, target)
+    except BaseException:
+        Path(file.name).unlink(missing_ok=True)
+        raise
+    sync_names(target.parent)
+
+
+def sweep(folder: Path, *names: str) -> None:
+    """Remove hidden files for these names (patterns) that killed writers have left and none still writes."""
+    for path in _hidden(folder, names):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
+
+
 def _may_write(readme: Path) -> bool:
     """Return whether there is no README, or one that an earlier save generated."""
     if not readme.exists():
@@ -194,22 +217,28 @@ def _may_write(readme: Path) -> bool:
 
 def _write_beside(target: Path, data: bytes) -> Path:
     """Write a hidden file next to `target`, down to the disk, and return its path."""
+    with _beside(target) as file:
+        file.write(data)
+    return Path(file.name)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[IO[bytes]]:
+    """Give a hidden file next to `target` that is on the disk afterwards, or gone if something fails."""
     path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         # open() rather than tempfile: the file keeps the permissions that the user's umask gives.
         with open(path, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return path
 
 
-def _temporary(folder: Path) -> list[Path]:
-    """Return the files that `_write_beside` made and that have not got their final name."""
-    names = (CONFIG_FILE, TENSORS_FILE, README_FILE)
+def _hidden(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files that `_beside` made and that have not got their final name."""
     return sorted(path for name in names for path in folder.glob(f".{name}.{'?' * 32}"))
 
 
@@ -234,7 +263,7 @@ def _read(folder: Path, file: str) -> bytes:
 
 def _matching_tensors(folder: Path, checksum: Any) -> bytes | None:
     """Return the tensors with this checksum, also where a crash kept them from their final name."""
-    pending = [path.name for path in _temporary(folder)]
+    pending = [path.name for path in _hidden(folder, FILES)]
     # The final name is tried once more at the end: a writer may move a pending file there meanwhile.
     for file in (TENSORS_FILE, *pending, TENSORS_FILE):
         with suppress(FileNotFoundError):

@@ -6,9 +6,8 @@ import io
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -17,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.formats import pyarrow_parquet
-from vilu_sdk.pieces import whole_file
-from vilu_sdk.storage import LEFTOVER_SECONDS
+from vilu_sdk.storage import sweep, whole_file
 
 #: Standard output.
 STDOUT = "-"
@@ -114,10 +112,7 @@ def whole(path: Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 32}"):  # by a run that was killed
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFTOVER_SECONDS:
-                left.unlink()
+    sweep(path.parent, glob.escape(path.name))
 
 
 def _csv(blocks: Iterable[Block], file: IO[str]) -> None:

@@ -2,9 +2,9 @@
 
 For each number of candidates, images are scored by MCM, by the default ViLU among candidates new to it, and
 by the published ViLU. The bare products of the same shapes are timed too, into arrays that are there
-already, whichever of several ways to cut them is fastest; the table says what share of the time of scoring
+already, in whichever of several ways to cut them is fastest; the table says what share of the time of scoring
 they would take. The published ViLU is also run as a plain torch module, a batch of 1,024 images at a time.
-Rounds of all of them alternate; the least time of each counts.
+All of them take turns, and each share is the median over the turns, since the speed of shared machines drifts.
 
 python benchmarks/scoring.py --threads 2
 """
@@ -64,16 +64,16 @@ def plain(est: ViLUEstimator, z: Tensor, text: Tensor) -> Callable[[], None]:
     return run
 
 
-def fastest(runs: dict[str, list[Callable[[], None]]], rounds: int) -> dict[str, float]:
-    """Least seconds of each, of rounds that alternate; a list holds ways to do the same thing."""
-    best = dict.fromkeys(runs, float("inf"))
-    for _ in range(rounds + 1):  # the first warms up, which least times forgive
-        for name, ways in runs.items():
-            for way in ways:
-                start = time.perf_counter()
-                way()
-                best[name] = min(best[name], time.perf_counter() - start)
-    return best
+def seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def fastest(ways: list[Callable[[], None]], rounds: int = 5) -> Callable[[], None]:
+    """Of several ways to do the same thing, the one whose median of some rounds is least."""
+    times = [[seconds(way) for way in ways] for _ in range(rounds)]
+    return ways[int(np.median(times, axis=0).argmin())]
 
 
 def unit(n: int, d: int, seed: int) -> Tensor:
@@ -102,14 +102,17 @@ def measure(k: int, d: int, n: int, default: ViLUEstimator, published: ViLUEstim
         "ViLU": (default, [(d, k), (d, k)]),
         "published": (published, [(d, k), (d, k), (k, hidden[0]), (d, hidden[0]), *layers]),
     }
-    runs = {"plain": [plain(published, z, text)]}
+    runs = {"plain": plain(published, z, text)}
     for name, (scorer, shapes) in methods.items():
-        runs[name] = [partial(scorer.decision_function, z, text)]
-        runs[f"{name} bound"] = products(n, shapes)
-    seconds = fastest(runs, rounds)
-    shares = [f"{100 * seconds[f'{name} bound'] / seconds[name]:.0f} %" for name in methods]
-    faster = seconds["plain"] / seconds["published"]
-    return f"| {k:,} | {n:,} | {' | '.join(shares)} | {faster:.2f} × as fast |"
+        runs[name] = partial(scorer.decision_function, z, text)
+        runs[f"{name} bound"] = fastest(products(n, shapes))
+    turns = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds + 1)][1:]
+
+    def ratio(over: str, under: str) -> float:
+        return float(np.median([turn[over] / turn[under] for turn in turns]))
+
+    shares = [f"{100 * ratio(f'{name} bound', name):.0f} %" for name in methods]
+    return f"| {k:,} | {n:,} | {' | '.join(shares)} | {ratio('plain', 'published'):.2f} × as fast |"
 
 
 def small_calls(d: int, default: ViLUEstimator, rounds: int = 300) -> str:
@@ -118,9 +121,10 @@ def small_calls(d: int, default: ViLUEstimator, rounds: int = 300) -> str:
     for k in (10, 1000):
         z, text = unit(1, d, 3).numpy(), unit(k, d, 4).numpy()
         for name, scorer in {"MCM": MCMScorer(), "ViLU": default}.items():
-            seconds = fastest({name: [partial(scorer.decision_function, z, text)]}, rounds)[name]
-            cells.append(f"{name} among {k:,}: {1e6 * seconds:.0f} µs")
-    return f"One image a call, after the first: {', '.join(cells)}."
+            call = partial(scorer.decision_function, z, text)
+            median = np.median([seconds(call) for _ in range(rounds + 1)][1:])
+            cells.append(f"{name} among {k:,}: {1e6 * median:.0f} µs")
+    return f"One image a call, the median after the first: {', '.join(cells)}."
 
 
 def main() -> None:
@@ -128,7 +132,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--d", type=int, default=512)
     parser.add_argument("--candidates", type=int, nargs="+", default=[10, 100, 1000, 8192, 32768])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--gigaflop", type=float, default=8.0, help="work of one product in a round")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -187,6 +187,18 @@ def test_scaling_rows_changes_nothing(scorer, toy, fit_once):
 
 
 @every_scorer
+def test_images_of_norm_one_are_scored_where_they_are_and_stay_as_they_are(scorer, toy, fit_once):
+    scorer = fit_once(scorer)
+    unit = toy.z_img.astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    before = unit.copy()
+    one = scorer.decision_function(unit, toy.z_txt)
+    scorer.predict(unit, toy.z_txt)
+    np.testing.assert_array_equal(unit, before)
+    np.testing.assert_allclose(one, scorer.decision_function(2 * unit, toy.z_txt), rtol=1e-4, atol=1e-4)
+
+
+@every_scorer
 def test_permuting_candidates_changes_nothing(scorer, toy, fit_once):
     scorer = fit_once(scorer)
     order = np.random.default_rng(2).permutation(6)

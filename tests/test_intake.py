@@ -61,6 +61,18 @@ def test_the_source_is_never_written_to(matrix):
         assert (source == before).all()
 
 
+def test_a_look_at_rows_copies_them_only_to_divide_by_their_norms(matrix):
+    unit = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    for source in (unit, torch.from_numpy(unit)):
+        rows = Rows(source, "z")
+        assert np.shares_memory(rows.look(slice(3, 9)).numpy(), unit)
+        assert not np.shares_memory(rows.read(slice(3, 9)).numpy(), unit)
+    for source in (unit.astype(np.float64), unit.astype(np.float16), (1 + 1e-6) * unit, 3 * unit):
+        found = Rows(source, "z").look(slice(3, 9))
+        assert not np.shares_memory(found.numpy(), source)
+        torch.testing.assert_close(torch.linalg.vector_norm(found, dim=1), torch.ones(6), rtol=0, atol=3e-7)
+
+
 def test_changes_in_a_copy_on_write_map_survive_a_scan(matrix, tmp_path):
     path = tmp_path / "rows.npy"
     np.save(path, matrix.astype(np.float32))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vilu_sdk import similarity
-from vilu_sdk.similarity import BITS, Posterior, first_maximum, log_odds, nearest
+from vilu_sdk.similarity import BITS, Logits, Posterior, first_maximum, log_odds, nearest
 
 
 @pytest.fixture(params=[5, 64, 4096])
@@ -47,14 +47,26 @@ def test_log_odds_by_tiles_are_those_of_the_whole_softmax(k, scale, tile):
     logits = scale * (z @ text.T)
     chosen = torch.arange(40) % k
     for column in (None, chosen):
-        found = log_odds(z, k, lambda z, part: BITS * scale * (z @ text[part].T), column)
+        found = log_odds(z, Logits.zero_shot(text, scale), column)
         expected = Posterior(logits.double(), column).log_odds
         torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=2e-6 * max(scale, 1))
 
 
 def test_log_odds_of_hopeless_and_of_certain_columns_stay_finite_and_exact():
     logits = torch.tensor([[0.0, 500.0, 0.0], [500.0, 0.0, 0.0]])
-    found = log_odds(
-        torch.eye(2), 3, lambda z, part: BITS * z @ logits[:, part], torch.zeros(2, dtype=torch.long)
-    )
+    found = log_odds(torch.eye(2), Logits(BITS * logits), torch.zeros(2, dtype=torch.long))
     torch.testing.assert_close(found, torch.tensor([500.0, math.log(2) - 500]))
+
+
+@pytest.mark.parametrize("k", [2, 300, 700])
+def test_log_odds_are_as_exact_at_any_lead_and_with_any_ties(k, tile):
+    leads = torch.linspace(0, 200, 401)
+    logits = torch.randn(401, k, generator=torch.Generator().manual_seed(0))
+    logits[torch.arange(401), torch.arange(401) % k] = logits.amax(dim=1) + leads
+    tied = logits.clone()
+    tied[:, -1] = tied[:, 0] = tied.amax(dim=1)
+    for values in (logits, tied):
+        bits = BITS * values
+        found = log_odds(torch.eye(401), Logits(bits))
+        expected = Posterior(bits.double() / BITS).log_odds
+        torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=2e-6)

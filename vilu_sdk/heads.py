@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from vilu_sdk.similarity import Posterior, log_odds, nearest, read_out, zero_shot_logits
+from vilu_sdk.similarity import Logits, Posterior, log_odds, nearest, read_out
 
 
 class CrossAttention(nn.Module):
@@ -140,16 +140,16 @@ class ViLUHead(nn.Module):
         What depends on the texts alone is computed once: keys with both projections in them, and what
         each text adds to the first layer, attended to or predicted.
         """
-        k, d = text.shape
+        d = text.shape[1]
         first, later = self.mlp[0], self.mlp[1:]
         assert isinstance(first, nn.Linear)
         widths = [d, d * (self.attention is not None), d * self.predicted, int(self.mcm_input)]
         by_image, by_attended, by_predicted, by_mcm = torch.split(first.weight, widths, dim=1)
-        zero_shot = zero_shot_logits(text, logit_scale)
+        zero_shot = Logits.zero_shot(text, logit_scale)
         shared = False
         if self.attention is not None:
             keys, values = self.attention.folded(text)
-            attend, attended = zero_shot_logits(keys, 1.0), values @ by_attended.T
+            attend, attended = Logits.zero_shot(keys, 1.0), values @ by_attended.T
             shared = self.attention.frozen  # attention then peaks at the prediction
         if self.predicted:
             predicted = text @ by_predicted.T
@@ -157,12 +157,12 @@ class ViLUHead(nn.Module):
         def confidence(z: Tensor) -> Tensor:
             x, column = torch.addmm(first.bias, z, by_image.T), None
             if self.attention is not None:
-                average, column = read_out(z, k, attend, attended, peak=shared and self.predicted)
+                average, column = read_out(z, attend, attended, peak=shared and self.predicted)
                 x += average
             if self.predicted:
                 x += predicted[nearest(z, text) if column is None else column]
             if self.mcm_input:
-                x += torch.sigmoid(log_odds(z, k, zero_shot))[:, None] * by_mcm[:, 0]
+                x += torch.sigmoid(log_odds(z, zero_shot))[:, None] * by_mcm[:, 0]
             logit: Tensor = later(x)
             return logit[:, 0]
 

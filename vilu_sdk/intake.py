@@ -19,6 +19,8 @@ from vilu_sdk.shards import Shards
 CHUNK_ELEMENTS = 1 << 22
 # Below this norm a row has no direction: CLIP-like embeddings have norms of 1 to 100.
 SMALLEST_NORM = 1e-12
+# Units in the last place by which the norms of rows differ from 1 after they were divided by them.
+UNIT = 4
 
 
 class Rows:
@@ -85,6 +87,21 @@ class Rows:
 
         Where they are not normalised they can be the source's own memory, which nobody may write to.
         """
+        rows, norms = self._read(index)
+        return rows / norms[:, None] if self.normalise else rows
+
+    def look(self, index: slice) -> Tensor:
+        """Return what `read` does for as long as nobody writes to it or to the source.
+
+        Rows that are of norm 1 already, to the last few bits, are not copied.
+        """
+        rows, norms = self._read(index)
+        if not self.normalise or bool(((norms - 1).abs() <= UNIT * torch.finfo(norms.dtype).eps).all()):
+            return rows
+        return rows / norms[:, None]
+
+    def _read(self, index: slice | np.ndarray | Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return checked rows as they are, and their norms (n,)."""
         index = slice(None) if index is None else index
         dtype = torch.get_default_dtype()
         if isinstance(self.source, Tensor):
@@ -116,7 +133,7 @@ class Rows:
                 f"{self.name} is all zero in row {row}, which has no direction; "
                 "remove the row or embed it again."
             )
-        return rows / norms[:, None] if self.normalise else rows
+        return rows, norms
 
     def slices(self, width: int = 0) -> list[slice]:
         """Cut the rows so that an array of a slice's rows × max(width, d) stays small."""

@@ -6,8 +6,9 @@ by tile too, so that what follows a matrix product finds its result in the cache
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,14 +26,48 @@ BLOCK = 64
 WORTH_BLOCKS = 1 << 15
 #: Logits in bits below this, and above its negative, can be raised to powers as they are.
 PLAIN = 60.0
+#: Share of a sum below which what is left of it without one term is summed anew, or rounding would show.
+CANCELS = 1 / 16
 #: A sum of exponentials between this and its inverse has lost no term that matters to the range of float32.
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
 BITS = math.log2(math.e)
 #: Times that chunks are larger where a GPU computes.
 LARGER = 16
-#: Takes image rows (n, d) and a slice of the candidates, returns their logits in bits, in a new array.
-Logits = Callable[[Tensor, slice], Tensor]
+
+
+class Logits(NamedTuple):
+    """Logits of candidates in bits, linear in the image.
+
+    Attributes
+    ----------
+    directions : Tensor of shape (d, K)
+    offsets : Tensor of shape (K,) or None
+        What is added to all images' logits.
+    """
+
+    directions: Tensor
+    offsets: Tensor | None = None
+
+    @classmethod
+    def zero_shot(cls, text: Tensor, scale: float) -> "Logits":
+        """Cosines with texts (K, d), times a scale that is in nats."""
+        return cls((BITS * (scale * text)).T)
+
+    def __call__(self, z: Tensor, columns: slice = slice(None), out: Tensor | None = None) -> Tensor:
+        """Logits (n, columns) of image rows (n, d)."""
+        directions = self.directions[:, columns]
+        if self.offsets is None:
+            return torch.mm(z, directions, out=out)
+        return torch.addmm(self.offsets[columns], z, directions, out=out)
+
+    def blocks(self, z: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield each tile of the candidates with its logits, which lie where those of the tile before lay."""
+        k = self.directions.shape[1]
+        memory = z.new_empty(len(z) * tile_width(k))
+        for tile in tiles(k):
+            width = tile.stop - tile.start
+            yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
 
 
 def stream(
@@ -64,7 +99,7 @@ def stream(
     """
     out = None
     slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
-    chunks = map(images.read, slices) if device.type == "cpu" else one_ahead(_pinned(images, device), slices)
+    chunks = map(images.look, slices) if device.type == "cpu" else one_ahead(_pinned(images, device), slices)
     with torch.no_grad():
         for rows, z in zip(track(slices, what), chunks, strict=True):
             scores = score(z.to(device, non_blocking=True))
@@ -80,8 +115,8 @@ def stream(
 def _pinned(images: Rows, device: torch.device) -> Callable[[slice], Tensor]:
     """Return what reads rows into memory from which a GPU takes them while it computes."""
     if device.type != "cuda":
-        return images.read
-    return lambda rows: images.read(rows).pin_memory()
+        return images.look
+    return lambda rows: images.look(rows).pin_memory()
 
 
 def top1(images: Rows, text: Tensor, device: torch.device = CPU) -> Tensor:
@@ -94,14 +129,14 @@ def nearest(z: Tensor, text: Tensor) -> Tensor:
     """Return the first candidate of the largest cosine (n,) for rows (n, d) among texts (K, d)."""
     best = z.new_full((len(z),), -torch.inf)
     column = torch.zeros_like(best, dtype=torch.int64)
-    for tile in tiles(len(text)):
-        top, at = first_maximum(z @ text[tile].T)
+    for tile, cosines in Logits(text.T).blocks(z):
+        top, at = first_maximum(cosines)
         column = torch.where(top > best, tile.start + at, column)
         best = torch.maximum(best, top)
     return column
 
 
-def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) -> Tensor:
+def log_odds(z: Tensor, logits: Logits, column: Tensor | None = None) -> Tensor:
     """Log-odds that a column is wrong under a softmax, as `Posterior.log_odds` gives them.
 
     Costs little more than the logits do.
@@ -110,12 +145,10 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
     ----------
     z : Tensor of shape (n, d)
         Image rows.
-    k : int
-        Number of candidates, at least two.
-    logits : callable
-        Takes image rows and a slice of the candidates.
+    logits : Logits
+        Of at least two candidates.
     column : Tensor of shape (n,), optional
-        By default the first maximum of each row.
+        By default the largest logit of each row.
 
     Returns
     -------
@@ -124,14 +157,13 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
     """
     shift = own = z.new_full((len(z),), -torch.inf)
     rest = torch.zeros_like(own)
-    for tile in tiles(k):
-        block = logits(z, tile)
+    for tile, block in logits.blocks(z):
         if column is None:
-            top, at = first_maximum(block)
+            top = block.amax(dim=1)
             shift = shift if tile.start else _shift(top)
             rest += torch.exp2(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
+            rest += _sum_but_top(_powers(block, shift), torch.exp2(top - shift))
             own = torch.maximum(own, top)
-            block.scatter_(1, at[:, None], -torch.inf)
         else:
             shift = shift if tile.start else _shift(block.amax(dim=1))
             inside = (column >= tile.start) & (column < tile.stop)
@@ -139,23 +171,17 @@ def log_odds(z: Tensor, k: int, logits: Logits, column: Tensor | None = None) ->
             value = block.gather(1, at)[:, 0]
             own = torch.where(inside, value, own)
             block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
-        rest += _powers(block, shift).sum(dim=1)
-    result = (rest.log2() + shift - own) / BITS
+            rest += _powers(block, shift).sum(dim=1)
+    result = (rest.log2() - (own - shift)) / BITS
     unsafe = torch.nonzero(~((rest > 1 / SAFE) & (rest < SAFE)))[:, 0]
     if len(unsafe):
         some = None if column is None else column[unsafe]
-        result[unsafe] = Posterior(_whole(z[unsafe], k, logits), some).log_odds
+        result[unsafe] = Posterior(logits(z[unsafe]) / BITS, some).log_odds
     return result
 
 
-def zero_shot_logits(text: Tensor, scale: float) -> Logits:
-    """Logits of cosines times a scale, which is in nats."""
-    scaled = BITS * (scale * text)
-    return lambda z, tile: z @ scaled[tile].T
-
-
 def read_out(
-    z: Tensor, k: int, logits: Logits, values: Tensor, *, peak: bool = False
+    z: Tensor, logits: Logits, values: Tensor, *, peak: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Average values by the softmax of logits: attention, tile by tile.
 
@@ -163,10 +189,8 @@ def read_out(
     ----------
     z : Tensor of shape (n, d)
         Image rows.
-    k : int
-        Number of candidates.
-    logits : callable
-        Takes image rows and a slice of the candidates.
+    logits : Logits
+        Of K candidates.
     values : Tensor of shape (K, h)
         What is averaged.
     peak : bool
@@ -182,8 +206,7 @@ def read_out(
     column = torch.zeros_like(best, dtype=torch.int64) if peak else None
     mass = torch.zeros_like(best)
     average = z.new_zeros(len(z), values.shape[1])
-    for tile in tiles(k):
-        block = logits(z, tile)
+    for tile, block in logits.blocks(z):
         if column is not None:
             top, at = first_maximum(block)
             column = torch.where(top > best, tile.start + at, column)
@@ -194,7 +217,7 @@ def read_out(
     average /= mass[:, None]
     unsafe = torch.nonzero(~(mass < SAFE))[:, 0]  # a later tile lies far above the first
     if len(unsafe):
-        average[unsafe] = torch.softmax(_whole(z[unsafe], k, logits), dim=1) @ values
+        average[unsafe] = torch.softmax(logits(z[unsafe]) / BITS, dim=1) @ values
     return average, column
 
 
@@ -240,9 +263,18 @@ def _powers(block: Tensor, shift: Tensor) -> Tensor:
     return (block.sub_(shift[:, None]) if shift.any() else block).exp2_()
 
 
-def _whole(z: Tensor, k: int, logits: Logits) -> Tensor:
-    """All logits (n, k), in nats."""
-    return torch.cat([logits(z, tile) for tile in tiles(k)], dim=1) / BITS
+def _sum_but_top(powers: Tensor, top: Tensor) -> Tensor:
+    """Sum each row (n, k) but for its largest entry (n,), of which there may be several.
+
+    Taking it off the whole sum needs no search for it, and is as good where much is left.
+    """
+    total = powers.sum(dim=1)
+    rest = total - top
+    little = torch.nonzero(~(rest > CANCELS * total))[:, 0]
+    if len(little):
+        rows = powers[little]
+        rest[little] = rows.scatter_(1, first_maximum(rows)[1][:, None], 0.0).sum(dim=1)
+    return rest
 
 
 class Posterior:

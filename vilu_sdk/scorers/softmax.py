@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vilu_sdk.intake import positive
 from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.similarity import Posterior, log_odds, tile_width, zero_shot_logits
+from vilu_sdk.similarity import Logits, Posterior, log_odds, tile_width
 
 
 class MCMScorer(Scorer):
@@ -44,8 +44,8 @@ class MCMScorer(Scorer):
         self.logit_scale = logit_scale
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        logits = zero_shot_logits(text, self.softmax_scale)
-        return lambda z: log_odds(z, len(text), logits)
+        logits = Logits.zero_shot(text, self.softmax_scale)
+        return lambda z: log_odds(z, logits)
 
     def _width(self, k: int) -> int:
         return tile_width(k)
@@ -142,8 +142,8 @@ class DoctorScorer(Scorer):
         if self.variant not in ("alpha", "beta"):
             raise ValueError(f"variant must be 'alpha' or 'beta', got {self.variant!r}.")
         if self.variant == "beta":
-            logits = zero_shot_logits(text, scale)
-            return lambda z: log_odds(z, len(text), logits)
+            logits = Logits.zero_shot(text, scale)
+            return lambda z: log_odds(z, logits)
 
         def decide(z: Tensor) -> Tensor:
             # In float64, so that this ranks exactly as 1 - Σ p² does.

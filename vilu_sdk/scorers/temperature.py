@@ -14,7 +14,7 @@ from vilu_sdk.distributed import add_up, own_slices
 from vilu_sdk.intake import positive
 from vilu_sdk.progress import track
 from vilu_sdk.scorers._weighted import WeightedScorer
-from vilu_sdk.similarity import Posterior, log_odds, tile_width, zero_shot_logits
+from vilu_sdk.similarity import Logits, Posterior, log_odds, tile_width
 from vilu_sdk.task import Task
 
 # Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
@@ -82,8 +82,8 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
 
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        logits = zero_shot_logits(text, self.softmax_scale)
-        return lambda z: log_odds(z, len(text), logits)
+        logits = Logits.zero_shot(text, self.softmax_scale)
+        return lambda z: log_odds(z, logits)
 
     def _width(self, k: int) -> int:
         return tile_width(k)

@@ -37,12 +37,12 @@ class LogLinearModel:
         features, linear = fold(parts)
         linear = linear.times(BITS)
         if parts.keys() == {"zero-shot"}:  # whose first maximum is the prediction: MCM, to the last bit
-            directions = linear.directions
-            logits: Logits = lambda z, tile: z @ directions[:, tile]  # noqa: E731
-            return lambda z: slope * log_odds(z, len(text), logits).double() + offset
+            zero_shot = Logits(linear.directions)
+            return lambda z: slope * log_odds(z, zero_shot).double() + offset
+        logits = Logits(linear.directions, -linear.offsets)
 
         def decide(z: Tensor) -> Tensor:
-            odds = log_odds(features(z), len(text), linear.scores, nearest(z, text))
+            odds = log_odds(features(z), logits, nearest(z, text))
             return slope * odds.double() + offset  # in float64, so that the calibration makes no ties
 
         return decide

@@ -4,7 +4,7 @@ For each number of candidates, images are scored by MCM, by the default ViLU amo
 by the published ViLU. The bare products of the same shapes are timed too, into arrays that are there
 already, in whichever of several ways to cut them is fastest; the table says what share of the time of scoring
 they would take. The published ViLU is also run as a plain torch module, a batch of 1,024 images at a time.
-All of them take turns, and each share is the median over the turns, since the speed of shared machines drifts.
+All of them take turns, and each share is the median over the turns: the speed of shared machines drifts.
 
 python benchmarks/scoring.py --threads 2
 """
@@ -92,9 +92,11 @@ def fitted(d: int) -> tuple[ViLUEstimator, ViLUEstimator]:
     return default, ViLUEstimator(recipe=PaperRecipe(epochs=2), random_state=0).fit(z, text, labels)
 
 
-def measure(k: int, d: int, n: int, default: ViLUEstimator, published: ViLUEstimator, rounds: int) -> str:
+def measure(
+    k: int, d: int, n: int, norm: float, default: ViLUEstimator, published: ViLUEstimator, rounds: int
+) -> str:
     """A row of the table: how much of the time of scoring is that of the products, for k candidates."""
-    z, text = unit(n, d, 3), unit(k, d, 4)
+    z, text = norm * unit(n, d, 3), unit(k, d, 4)
     hidden = published.model_.head.config["hidden"]
     layers = [*pairwise(hidden), (hidden[-1], 1)]
     methods: dict[str, tuple[Any, Shapes]] = {
@@ -132,8 +134,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--d", type=int, default=512)
     parser.add_argument("--candidates", type=int, nargs="+", default=[10, 100, 1000, 8192, 32768])
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--gigaflop", type=float, default=8.0, help="work of one product in a round")
+    parser.add_argument("--norm", type=float, default=1.0, help="of the images; others than 1 are divided by")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--gigaflop", type=float, default=24.0, help="work of one product in a round")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     set_progress(False)
@@ -143,8 +146,8 @@ def main() -> None:
     print("| candidates | images | MCM | ViLU | published ViLU | published, against plain torch |")
     print("|---:|---:|---:|---:|---:|---:|")
     for k in args.candidates:
-        n = int(np.clip(args.gigaflop * 1e9 / (2 * args.d * k), 256, 50_000))
-        print(measure(k, args.d, n, default, published, args.rounds), flush=True)
+        n = int(np.clip(args.gigaflop * 1e9 / (2 * args.d * k), 1024, 50_000))
+        print(measure(k, args.d, n, args.norm, default, published, args.rounds), flush=True)
     print(f"\n{small_calls(args.d, default)}")
 
 

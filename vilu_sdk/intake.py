@@ -7,7 +7,7 @@ caller changed it), with rows of norm 1 unless a method asks for the raw ones.
 import mmap
 import numbers
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -121,23 +121,14 @@ class Rows:
             if isinstance(self.source, np.ndarray):
                 _release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
-        if not torch.isfinite(norms).all():
-            row = self._row_number(index, ~torch.isfinite(norms))
-            raise ValueError(
-                f"{self.name} has a NaN, infinite or overflowing value in row {row}; "
-                "remove the row or embed it again."
-            )
-        if bool((norms < SMALLEST_NORM).any()):
-            row = self._row_number(index, norms < SMALLEST_NORM)
-            raise ValueError(
-                f"{self.name} is all zero in row {row}, which has no direction; "
-                "remove the row or embed it again."
-            )
+        if not bool(((norms >= SMALLEST_NORM) & (norms < torch.inf)).all()):
+            self._refuse(index, norms)
         return rows, norms
 
     def slices(self, width: int = 0) -> list[slice]:
-        """Cut the rows so that an array of a slice's rows × max(width, d) stays small."""
-        size = max(1, CHUNK_ELEMENTS // max(width, self.d))
+        """Cut the rows evenly so that an array of a slice's rows × max(width, d) stays small."""
+        most = max(1, CHUNK_ELEMENTS // max(width, self.d))
+        size = -(-len(self) // -(-len(self) // most))
         return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
 
     def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
@@ -168,8 +159,19 @@ class Rows:
             rows[start : start + step] = self.read(index[start : start + step])
         return Rows(rows, self.name, normalise=False)
 
-    def _row_number(self, index: slice | np.ndarray | Tensor, bad: Tensor) -> int:
-        return int(np.arange(len(self))[index][bad.numpy()][0])
+    def _refuse(self, index: slice | np.ndarray | Tensor, norms: Tensor) -> NoReturn:
+        """Raise for the first row without a finite norm, or else without one."""
+        infinite = ~torch.isfinite(norms)
+        bad = infinite if bool(infinite.any()) else norms < SMALLEST_NORM
+        row = int(np.arange(len(self))[index][bad.numpy()][0])
+        if infinite.any():
+            raise ValueError(
+                f"{self.name} has a NaN, infinite or overflowing value in row {row}; "
+                "remove the row or embed it again."
+            )
+        raise ValueError(
+            f"{self.name} is all zero in row {row}, which has no direction; remove the row or embed it again."
+        )
 
 
 def candidates(z_txt_set: Any, d: int | None = None, *, name: str = "z_txt_set") -> Tensor:

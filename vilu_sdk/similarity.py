@@ -1,12 +1,12 @@
-"""The one streaming pass over images × candidates, and the numerics of its softmax.
+"""Softmax over candidates: its numerics, and reductions of it tile by tile.
 
-An array of images × candidates exists only for one chunk of rows at a time, so memory grows with
-N + K and never with N · K. What needs no more of it than a reduction goes through the candidates tile
-by tile too, so that what follows a matrix product finds its result in the caches.
+What needs no more of an array of images × candidates than a reduction goes through the candidates a tile at
+a time, so that what follows a matrix product finds its result in the caches, and memory does not grow with
+the candidates.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,8 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from vilu_sdk.device import CPU
 from vilu_sdk.intake import Rows
-from vilu_sdk.prefetch import one_ahead
-from vilu_sdk.progress import track
+from vilu_sdk.streaming import stream
 
 #: Columns of a tile of candidates.
 TILE = 2048
@@ -32,8 +31,6 @@ CANCELS = 1 / 16
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
 BITS = math.log2(math.e)
-#: Times that chunks are larger where a GPU computes.
-LARGER = 16
 
 
 class Logits(NamedTuple):
@@ -68,55 +65,6 @@ class Logits(NamedTuple):
         for tile in tiles(k):
             width = tile.stop - tile.start
             yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
-
-
-def stream(
-    images: Rows,
-    width: int,
-    score: Callable[[Tensor], Tensor],
-    what: str = "scoring",
-    device: torch.device = CPU,
-) -> Tensor:
-    """Apply `score` to chunks of image rows and join what it returns.
-
-    Parameters
-    ----------
-    images : Rows
-        The images, N rows.
-    width : int
-        Number of columns of the widest array that `score` makes for a chunk, the candidates usually.
-    score : callable
-        Takes rows (n, d), returns (n, ...).
-    what : str
-        What the progress bar says.
-    device : torch.device
-        Where `score` takes rows and leaves its results.
-
-    Returns
-    -------
-    Tensor of shape (N, ...)
-        On the CPU.
-    """
-    out = None
-    slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
-    chunks = map(images.look, slices) if device.type == "cpu" else one_ahead(_pinned(images, device), slices)
-    with torch.no_grad():
-        for rows, z in zip(track(slices, what), chunks, strict=True):
-            scores = score(z.to(device, non_blocking=True))
-            if out is None:
-                # One block for all results: small ones kept between the large temporaries would
-                # fragment the heap by a chunk each time.
-                out = scores.new_empty((len(images), *scores.shape[1:]), device=CPU)
-            out[rows] = scores
-    assert out is not None  # Rows is never empty
-    return out
-
-
-def _pinned(images: Rows, device: torch.device) -> Callable[[slice], Tensor]:
-    """Return what reads rows into memory from which a GPU takes them while it computes."""
-    if device.type != "cuda":
-        return images.look
-    return lambda rows: images.look(rows).pin_memory()
 
 
 def top1(images: Rows, text: Tensor, device: torch.device = CPU) -> Tensor:

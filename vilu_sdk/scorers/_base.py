@@ -16,7 +16,6 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vilu_sdk import similarity
 from vilu_sdk.device import compute_device
 from vilu_sdk.distributed import from_first
 from vilu_sdk.intake import Rows, candidates, positive, require_candidates
@@ -26,6 +25,8 @@ from vilu_sdk.scorers._encoding import encode, moved
 from vilu_sdk.scorers._familiarity import Seen
 from vilu_sdk.scorers._persistence import Persistent
 from vilu_sdk.scorers._prepared import Prepared, Texts
+from vilu_sdk.similarity import top1
+from vilu_sdk.streaming import stream
 from vilu_sdk.task import Checkpoint, Task, check_task
 
 #: What is kept between calls and is no part of a scorer.
@@ -120,7 +121,7 @@ class Scorer(Persistent):
         require_candidates(len(text), type(self).__name__, self.min_candidates)
         self._compare(images, text)
         decide, device = self._decide_among(text), compute_device()
-        decision = similarity.stream(images, self._width(len(text)), decide, device=device)
+        decision = stream(images, self._width(len(text)), decide, device=device)
         return decision.to(torch.float64).numpy()
 
     def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
@@ -168,7 +169,7 @@ class Scorer(Persistent):
             As in `fit`.
         """
         images = Rows(z_img, "z_img")
-        return similarity.top1(images, self._read_texts(z_txt_set, images.d), compute_device()).numpy()
+        return top1(images, self._read_texts(z_txt_set, images.d), compute_device()).numpy()
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.

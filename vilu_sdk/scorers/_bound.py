@@ -15,9 +15,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
 from torch import Tensor
 
-from vilu_sdk import similarity
 from vilu_sdk.intake import Rows, candidates, check_labels, check_weights
 from vilu_sdk.scorers._class_means import class_means, leave_own_out
+from vilu_sdk.streaming import stream
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers._base import Scorer
@@ -177,7 +177,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         images = Rows(self._check(X), "X")
         # In float64, so that an image's value does not depend on the rows around it.
         text = candidates(self.z_txt_set_, images.d).double()
-        logits = similarity.stream(images, len(text), lambda z: z.double() @ text.T).numpy()
+        logits = stream(images, len(text), lambda z: z.double() @ text.T).numpy()
         logits *= self.scorer_.softmax_scale
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from vilu_sdk import similarity
 from vilu_sdk.intake import Rows, candidates, positive, require_candidates
 from vilu_sdk.resume import shared_fit
 from vilu_sdk.scorers._base import Scorer
@@ -16,6 +15,8 @@ from vilu_sdk.scorers.auto.captions import CaptionModel
 from vilu_sdk.scorers.auto.model import LogLinearModel, scores
 from vilu_sdk.scorers.auto.recipe import adapt_auto, learn_auto
 from vilu_sdk.scorers.explanation import Explanation
+from vilu_sdk.similarity import tile_width
+from vilu_sdk.streaming import stream
 from vilu_sdk.task import Task, check_task
 from vilu_sdk.training import seeded
 
@@ -205,7 +206,7 @@ class ViLUEstimator(Scorer):
             columns = [prediction, decide(z)[:, None], attention.gather(1, prediction), rivals]
             return torch.cat([c.double() for c in (*columns, attention.gather(1, rivals), *evidence)], dim=1)
 
-        table = similarity.stream(images, k, compete, "explaining").numpy()
+        table = stream(images, k, compete, "explaining").numpy()
         blocks = [table[:, 3 + i * top_k : 3 + (i + 1) * top_k] for i in range(2 + len(parts))]
         return Explanation(
             prediction=table[:, 0].astype("int64"),
@@ -255,4 +256,4 @@ class ViLUEstimator(Scorer):
         return self.model_.decision(text)
 
     def _width(self, k: int) -> int:
-        return similarity.tile_width(k)
+        return tile_width(k)

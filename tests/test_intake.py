@@ -61,6 +61,18 @@ def test_the_source_is_never_written_to(matrix):
         assert (source == before).all()
 
 
+def test_no_source_is_changed_by_reading_it(matrix, tmp_path):
+    def values(source):
+        rows = source.detach().double().numpy() if isinstance(source, torch.Tensor) else source
+        return np.array(rows, dtype=float)
+
+    for name, source in sources(matrix, tmp_path).items():
+        before = values(source)
+        Rows(source, "z").read()
+        Rows(source, "z").look(slice(2, 30))
+        np.testing.assert_array_equal(values(source), before, err_msg=name)
+
+
 def test_a_look_at_rows_copies_them_only_to_divide_by_their_norms(matrix):
     unit = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
     for source in (unit, torch.from_numpy(unit)):

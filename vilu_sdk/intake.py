@@ -87,31 +87,36 @@ class Rows:
 
         Where they are not normalised they can be the source's own memory, which nobody may write to.
         """
-        rows, norms = self._read(index)
-        return rows / norms[:, None] if self.normalise else rows
+        rows, norms, lent = self._read(index)
+        if not self.normalise:
+            return rows
+        return rows / norms[:, None] if lent else rows.div_(norms[:, None])
 
     def look(self, index: slice) -> Tensor:
         """Return what `read` does for as long as nobody writes to it or to the source.
 
         Rows that are of norm 1 already, to the last few bits, are not copied.
         """
-        rows, norms = self._read(index)
+        rows, norms, lent = self._read(index)
         if not self.normalise or bool(((norms - 1).abs() <= UNIT * torch.finfo(norms.dtype).eps).all()):
             return rows
-        return rows / norms[:, None]
+        return rows / norms[:, None] if lent else rows.div_(norms[:, None])
 
-    def _read(self, index: slice | np.ndarray | Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return checked rows as they are, and their norms (n,)."""
+    def _read(self, index: slice | np.ndarray | Tensor | None) -> tuple[Tensor, Tensor, bool]:
+        """Return checked rows as they are, their norms (n,), and whether they are the source's own memory."""
         index = slice(None) if index is None else index
         dtype = torch.get_default_dtype()
         if isinstance(self.source, Tensor):
-            rows = self.source.detach()[index].to(device="cpu", dtype=dtype)
+            given = self.source.detach()[index]
+            rows = given.to(device="cpu", dtype=dtype)
+            lent = rows is given
         else:
             index = index.numpy() if isinstance(index, Tensor) else index
             target = np.float64 if dtype == torch.float64 else np.float32
             values = self.source[index]
             is_plain = values.flags.c_contiguous and values.flags.writeable
-            if values.dtype == target and is_plain and not self.on_disk:
+            lent = values.dtype == target and is_plain and not self.on_disk
+            if lent:
                 rows = torch.from_numpy(values)
             elif values.dtype == np.float16:  # torch widens it several times as fast as numpy
                 rows = torch.from_numpy(np.array(values)).to(dtype)
@@ -123,7 +128,7 @@ class Rows:
         norms = torch.linalg.vector_norm(rows, dim=1)
         if not bool(((norms >= SMALLEST_NORM) & (norms < torch.inf)).all()):
             self._refuse(index, norms)
-        return rows, norms
+        return rows, norms, lent
 
     def slices(self, width: int = 0) -> list[slice]:
         """Cut the rows evenly so that an array of a slice's rows × max(width, d) stays small."""

@@ -2,25 +2,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Dependency groups (PEP 735) need this pip; the one that comes with Python may be older.
+PIP := pip>=25.1
+# The cores are shared by test processes, each of which computes on one.
+PYTEST := pytest --numprocesses auto
 
-.PHONY: demo test test-floor lint docs bench clean
+.PHONY: demo test test-all test-floor lint docs bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/vilu demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m $(PYTEST) -m "not slow"
+
+# With the proofs by long simulation.
+test-all: $(INSTALLED)
+	$(BIN)/python -m $(PYTEST)
 
 # The oldest versions that pyproject.toml admits; torch stays at the build of constraints.txt.
 test-floor:
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --editable ".[test]"
-	.venv-floor/bin/python -m pytest
+	.venv-floor/bin/python -m pip install --quiet --upgrade "$(PIP)"
+	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray]"
+	.venv-floor/bin/python -m $(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -39,5 +49,6 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --upgrade "$(PIP)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray]"
 	touch $@

@@ -25,8 +25,8 @@ import torch
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import failure_metrics
-from vilu_sdk.scorers.auto import captions, learner
-from vilu_sdk.scorers.auto.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior import captions, learner
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 SETS = ("dtd", "stanford_cars", "imagenet", "cifar10_tower", "flickr8k_pairs", "fashion_pairs")

@@ -22,8 +22,8 @@ import torch
 from ablation import FOLDER
 from torch import Tensor
 
-from vilu_sdk.intake import Rows
-from vilu_sdk.scorers._familiarity import FAR, Seen
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.scorers.base.backbone_check import FAR, Seen
 
 MODELS = {
     "dtd": "CLIP",

@@ -36,11 +36,11 @@ from vilu_sdk import (
     ViLUEstimator,
     resume,
 )
+from vilu_sdk.compute.distributed import process_group, rank, world_size
 from vilu_sdk.datasets import load_digits_vlm
-from vilu_sdk.distributed import process_group, rank, world_size
-from vilu_sdk.shards import open_pairs
-from vilu_sdk.storage import read_folder
-from vilu_sdk.task import Task
+from vilu_sdk.inputs.shards import open_pairs
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.persistence.storage import read_folder
 
 SHARDS = 8
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -56,13 +56,13 @@ def work(engine: str, source: Path, output: Path, args: argparse.Namespace) -> N
     texts = np.random.default_rng(1).normal(size=(args.candidates, args.d)).astype(np.float32)
     scorer = getattr(vilu_sdk, args.scorer)()
     if engine == "plain":
-        from vilu_sdk.partition import score_to_folder
+        from vilu_sdk.scale.partition import score_to_folder
 
         score_to_folder(source, output, scorer, texts)
         return
     import ray
 
-    from vilu_sdk.ray import score_dataset
+    from vilu_sdk.scale.ray import score_dataset
 
     ray.init(
         num_cpus=args.workers,

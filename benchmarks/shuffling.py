@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from vilu_sdk import LVUScorer, PaperRecipe, ViLUEstimator, feed
+from vilu_sdk import LVUScorer, PaperRecipe, ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import evaluate
-from vilu_sdk.shards import open_embeddings
+from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.training import feed
 
 BUFFERS = 8
 

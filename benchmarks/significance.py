@@ -28,8 +28,8 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from vilu_sdk import DoctorScorer, EntropyScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import compare, failure_metrics
-from vilu_sdk.evaluation.bootstrap import draw_weights
-from vilu_sdk.evaluation.significance import DIRECTIONS, delong, judge, of_rows
+from vilu_sdk.metrics.bootstrap import draw_weights
+from vilu_sdk.metrics.significance import DIRECTIONS, delong, judge, of_rows
 
 SETS = ("dtd", "stanford_cars", "imagenet")
 REFERENCE = "logistic head"

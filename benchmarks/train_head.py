@@ -24,10 +24,10 @@ from unittest.mock import patch
 import numpy as np
 
 from vilu_sdk import MCMScorer, ViLUEstimator
+from vilu_sdk.compute.random import seeded
 from vilu_sdk.evaluation import evaluate
 from vilu_sdk.scorers import Card
-from vilu_sdk.scorers.auto.portable import learn_portable
-from vilu_sdk.training import seeded
+from vilu_sdk.scorers.posterior.portable import learn_portable
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 DEFAULT_TEST = ("imagenet.npz", "dtd.npz", "stanford_cars.npz")

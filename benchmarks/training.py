@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from vilu_sdk import LVUScorer, PaperRecipe, ViLUEstimator, feed
-from vilu_sdk.heads import ViLUHead
-from vilu_sdk.scorers._confidence import train_confidence
-from vilu_sdk.shards import open_embeddings, open_pairs
-from vilu_sdk.task import check_task
-from vilu_sdk.training import SGD
+from vilu_sdk import LVUScorer, PaperRecipe, ViLUEstimator
+from vilu_sdk.inputs.shards import open_embeddings, open_pairs
+from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.paper.confidence import train_confidence
+from vilu_sdk.scorers.paper.head import ViLUHead
+from vilu_sdk.training import feed
+from vilu_sdk.training.sgd import SGD
 
 SHARDS = 10
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "scaled_dot_product")

@@ -9,13 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli_tools import _digits_folder as _digits_folder
-from cli_tools import digits_folder as digits_folder
-from cli_tools import fitted as fitted
-from cli_tools import vilu as vilu
-from fake_hub import server as server
 
+from support.cli_tools import _digits_folder as _digits_folder
+from support.cli_tools import digits_folder as digits_folder
+from support.cli_tools import fitted as fitted
+from support.cli_tools import vilu as vilu
+from support.fake_hub import server as server
 from vilu_sdk.datasets import DigitsVLM, load_digits_vlm
+
+# Helpers, with no tests and no examples.
+collect_ignore = ["support"]
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
 """Tells when a prediction of a vision-language model is likely wrong, from embeddings alone."""
 
-from vilu_sdk.checkpoints import convert_official_checkpoint
-from vilu_sdk.device import set_device
-from vilu_sdk.progress import set_progress
+from vilu_sdk.compute.device import set_device
+from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.scorers import (
     BayesVLMScorer,
     CalibratedScorer,
@@ -18,6 +17,7 @@ from vilu_sdk.scorers import (
     TemperatureScaledMCMScorer,
     ViLUEstimator,
 )
+from vilu_sdk.scorers.official import convert_official_checkpoint
 
 __all__ = [
     "BayesVLMScorer",

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot, relu
+
+from vilu_sdk.compute.random import check_random_state
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # The first one names the classes for zero-shot prediction.

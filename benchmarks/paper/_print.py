@@ -9,7 +9,7 @@ from _core import Bench
 from _entry import Column, Entry, Job, Row
 from _published import FIGURES
 
-from vilu_sdk.progress import track
+from vilu_sdk.compute.progress import track
 
 NONE = "–"
 

@@ -12,7 +12,7 @@ from typing import Any
 from vilu_sdk import __version__
 from vilu_sdk.cli import _completion, _demo, _evaluate, _fit, _score, _share, _threshold
 from vilu_sdk.cli._parser import Parser
-from vilu_sdk.progress import set_progress
+from vilu_sdk.compute.progress import set_progress
 
 __all__ = ["main"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vilu_sdk.cli._parser import command
 from vilu_sdk.cli._scorers import CLASSES
-from vilu_sdk.hub import bundled_heads
+from vilu_sdk.persistence.hub import bundled_heads
 
 
 def add(commands: Any) -> None:

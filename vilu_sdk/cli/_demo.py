@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk import demo
+from vilu_sdk.cli import _demonstration as demo
 from vilu_sdk.cli._outputs import whole
 from vilu_sdk.cli._parser import command
+from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.datasets import load_digits_vlm
-from vilu_sdk.progress import set_progress
 
 # What stands before each chapter of the demonstration.
 TITLES = {

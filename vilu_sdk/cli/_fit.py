@@ -9,8 +9,8 @@ from vilu_sdk.cli._inputs import open_both, read_known
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import add_card, add_data, add_json, add_known, add_quiet, add_scorers, command
 from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
-from vilu_sdk.distributed import process_group, rank
-from vilu_sdk.storage import CONFIG_FILE, read_folder
+from vilu_sdk.compute.distributed import process_group, rank
+from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
 
 
 def add(commands: Any) -> None:

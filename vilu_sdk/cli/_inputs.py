@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.formats import HEADERS, pyarrow_parquet
-from vilu_sdk.shards import Shards, open_embeddings, open_pairs, shard_paths
+from vilu_sdk.inputs.formats import HEADERS, pyarrow_parquet
+from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs, shard_paths
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"

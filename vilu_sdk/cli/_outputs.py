@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.formats import pyarrow_parquet
-from vilu_sdk.storage import sweep, whole_file
+from vilu_sdk.inputs.formats import pyarrow_parquet
+from vilu_sdk.persistence.storage import sweep, whole_file
 
 #: Standard output.
 STDOUT = "-"

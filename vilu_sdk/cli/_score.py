@@ -14,13 +14,13 @@ from vilu_sdk.cli._inputs import open_images, open_texts, read_names, split
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, with_column, write_table
 from vilu_sdk.cli._parser import add_data, add_names, add_quiet, add_scorers, command
 from vilu_sdk.cli._scorers import Chosen, choose_one
-from vilu_sdk.formats import ParquetFile, pyarrow_parquet
-from vilu_sdk.intake import CHUNK_ELEMENTS
-from vilu_sdk.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_partition, score_to_folder
-from vilu_sdk.pieces import EMBEDDING, ROW
-from vilu_sdk.progress import track
+from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.formats import ParquetFile, pyarrow_parquet
+from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
+from vilu_sdk.inputs.shards import Shards
+from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_partition, score_to_folder
+from vilu_sdk.scale.pieces import EMBEDDING, ROW
 from vilu_sdk.scorers import Scorer
-from vilu_sdk.shards import Shards
 
 # Columns that come with --names and with a saved threshold.
 NAME, ACCEPTED = "name", "accepted"
@@ -110,7 +110,7 @@ def _score_pieces(
     """Score piece by piece into a folder, by the engine that was asked for."""
     how: dict[str, Any] = {"column": split(arguments.images)[1], "piece_rows": arguments.piece_rows}
     if arguments.engine == "ray":
-        from vilu_sdk.ray import score_dataset
+        from vilu_sdk.scale.ray import score_dataset
 
         score_dataset(images.path, scorer, texts, output=folder, **how)
     return score_to_folder(images.path, folder, scorer, texts, **how).files

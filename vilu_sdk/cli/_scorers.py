@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator
 
 import vilu_sdk
-from vilu_sdk.distributed import rank
+from vilu_sdk.compute.distributed import rank
+from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer, ViLUEstimator
-from vilu_sdk.scorers._persistence import Persistent
 from vilu_sdk.selective._base import ThresholdPredictor
 
 #: The scorers by the names of their classes.

@@ -4,17 +4,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.checkpoints import convert_official_checkpoint
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import SEPARATOR, names_in, read_vector, split
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import EMBEDDINGS, add_card, add_json, add_quiet, command
 from vilu_sdk.cli._scorers import card_of, load
-from vilu_sdk.formats import HEADERS
-from vilu_sdk.progress import set_progress
-from vilu_sdk.scorers._card import backbone_of, describe
-from vilu_sdk.shards import open_embeddings
-from vilu_sdk.storage import CONFIG_FILE
+from vilu_sdk.compute.progress import set_progress
+from vilu_sdk.inputs.formats import HEADERS
+from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.persistence.card import backbone_of, describe
+from vilu_sdk.persistence.storage import CONFIG_FILE
+from vilu_sdk.scorers.official import convert_official_checkpoint
 
 
 def add(commands: Any) -> None:

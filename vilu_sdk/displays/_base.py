@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.checks import BoolVector, FloatVector
 from vilu_sdk.displays._style import shorten
 from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
 @dataclass(frozen=True)

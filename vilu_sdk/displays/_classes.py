@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.checks import as_vector
+from vilu_sdk.metrics.vectors import as_vector
 
 
 def check_names(names: Sequence[str] | None, k: int) -> list[str]:

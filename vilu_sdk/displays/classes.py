@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.checks import FloatVector, check_scores
 from vilu_sdk.displays._base import Answers, ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
 from vilu_sdk.displays._style import (
@@ -19,6 +18,7 @@ from vilu_sdk.displays._style import (
     percent,
     shorten,
 )
+from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.selective.bounds import rate_interval
 
 

@@ -6,10 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.checks import as_vector, check_scores
 from vilu_sdk.displays._base import Answers, ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
 from vilu_sdk.displays._style import SKY, WRONG, axes_for, bars, height_of_bars, legend_above, shorten
+from vilu_sdk.metrics.vectors import as_vector, check_scores
 
 
 class ConfusionDisplay(ScoreDisplay):

@@ -5,10 +5,10 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from vilu_sdk.checks import FloatVector, check_scores
 from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
 from vilu_sdk.displays._style import BLACK, GREY, axes_for, legend_above, next_look, percent
-from vilu_sdk.evaluation.risk_coverage import area_under_risk, count_accepted
+from vilu_sdk.metrics.risk_coverage import area_under_risk, count_accepted
+from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.selective._base import ThresholdPredictor
 
 

@@ -5,11 +5,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vilu_sdk.checks import FloatVector, check_scores
 from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
 from vilu_sdk.displays._style import LIGHT, axes_for, legend_above, next_look, percent
-from vilu_sdk.evaluation.metrics import false_positive_rate
-from vilu_sdk.evaluation.risk_coverage import count_accepted
+from vilu_sdk.metrics.failure import false_positive_rate
+from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 
 class ROCDisplay(ScoreDisplay):

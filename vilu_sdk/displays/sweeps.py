@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
-from vilu_sdk.checks import check_random_state
+from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
-from vilu_sdk.evaluation.metrics import failure_metrics
 from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
-from vilu_sdk.progress import track
+from vilu_sdk.metrics.failure import failure_metrics
 
 RandomState = int | np.random.RandomState | None
 

@@ -1,20 +1,6 @@
 """Metrics of failure prediction, and the comparison of scorers by them."""
 
-from vilu_sdk.calibration import (
-    brier_score,
-    expected_calibration_error,
-    negative_log_likelihood,
-)
 from vilu_sdk.evaluation.comparison import compare, evaluate
-from vilu_sdk.evaluation.metrics import failure_metrics, fpr95
-from vilu_sdk.evaluation.risk_coverage import (
-    augrc,
-    aurc,
-    coverage_at_risk,
-    e_aurc,
-    risk_at_coverage,
-    risk_coverage_curve,
-)
 from vilu_sdk.evaluation.scoring import (
     cross_val_uncertainty,
     failure_auc_scorer,
@@ -22,6 +8,20 @@ from vilu_sdk.evaluation.scoring import (
     neg_fpr95_scorer,
 )
 from vilu_sdk.evaluation.table import ComparisonTable
+from vilu_sdk.metrics.calibration import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+from vilu_sdk.metrics.failure import failure_metrics, fpr95
+from vilu_sdk.metrics.risk_coverage import (
+    augrc,
+    aurc,
+    coverage_at_risk,
+    e_aurc,
+    risk_at_coverage,
+    risk_coverage_curve,
+)
 
 __all__ = [
     "ComparisonTable",

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
 
-from vilu_sdk.checks import check_random_state
-from vilu_sdk.evaluation.metrics import warn_single_class
+from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
 from vilu_sdk.evaluation.run import Round, random_rounds, run, score_rows
 from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
+from vilu_sdk.metrics.failure import warn_single_class
 
 
 def evaluate(

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.intake import Rows
-from vilu_sdk.task import check_task
+from vilu_sdk.compute.distributed import check_rows
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import check_task
 
 
 class FailureScorer(Protocol):
@@ -56,7 +57,7 @@ class Problem(NamedTuple):
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
     """Check everything that is to be scored, before any time is spent on it."""
     task = check_task(z_img, z_txt, labels)
-    task.check_rows()
+    check_rows(task.images, task.texts)
     n = len(task.images)
     if batch_size is not None:
         if task.labels is not None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
-from vilu_sdk.checks import BoolVector, FloatVector, check_probabilities, check_scores
-from vilu_sdk.evaluation.metrics import calibration_metrics, ranking_metrics
+from vilu_sdk.compute.progress import track
 from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
-from vilu_sdk.progress import track
+from vilu_sdk.metrics.failure import calibration_metrics, ranking_metrics
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 
 
 class Scored(NamedTuple):

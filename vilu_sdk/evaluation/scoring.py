@@ -10,8 +10,8 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline
 
-from vilu_sdk.evaluation.metrics import fpr95
-from vilu_sdk.evaluation.risk_coverage import aurc
+from vilu_sdk.metrics.failure import fpr95
+from vilu_sdk.metrics.risk_coverage import aurc
 
 
 def failure_auc_scorer(estimator: Any, X: Any, y: Any) -> float:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.evaluation import significance
 from vilu_sdk.evaluation.run import Outcome, Results
 from vilu_sdk.evaluation.table import ComparisonTable
+from vilu_sdk.metrics import significance
 
 METRICS = (
     *("auc", "fpr95", "fpr95_conservative", "fpr95_error", "aupr_error", "aupr_success"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vilu_sdk.checks import BoolVector, FloatVector
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
 class Column(NamedTuple):

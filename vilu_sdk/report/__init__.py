@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vilu_sdk.compute.progress import track
 from vilu_sdk.displays._style import pyplot
 from vilu_sdk.evaluation.problem import FailureScorer
-from vilu_sdk.progress import track
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._subject import Subject, gather
 from vilu_sdk.selective._base import ThresholdPredictor

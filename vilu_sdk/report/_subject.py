@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.checks import BoolVector, FloatVector
 from vilu_sdk.displays._classes import check_names
 from vilu_sdk.evaluation import ComparisonTable, compare
 from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.selective._base import ThresholdPredictor
 
 # More curves than this cannot be told apart in one picture.

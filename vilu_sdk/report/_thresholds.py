@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from vilu_sdk.checks import BoolVector, FloatVector
-from vilu_sdk.evaluation.risk_coverage import count_accepted
+from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.report._html import number, percent
 from vilu_sdk.selective import risk_upper_bound
 

@@ -1,13 +1,13 @@
 """One file a method; each reads like its paper's equation."""
 
-from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers._card import Card
-from vilu_sdk.scorers._laplace import KroneckerFactors
-from vilu_sdk.scorers._paper import PaperRecipe
-from vilu_sdk.scorers.bayesvlm import BayesVLMScorer
+from vilu_sdk.persistence.card import Card
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.calibrated import CalibratedScorer
-from vilu_sdk.scorers.lvu import LVUScorer
-from vilu_sdk.scorers.probvlm import ProbVLMScorer
+from vilu_sdk.scorers.paper.lvu import LVUScorer
+from vilu_sdk.scorers.paper.recipe import PaperRecipe
+from vilu_sdk.scorers.probabilistic.bayesvlm import BayesVLMScorer
+from vilu_sdk.scorers.probabilistic.laplace import KroneckerFactors
+from vilu_sdk.scorers.probabilistic.probvlm import ProbVLMScorer
 from vilu_sdk.scorers.relu import RelUScorer
 from vilu_sdk.scorers.softmax import DoctorScorer, EntropyScorer, MCMScorer
 from vilu_sdk.scorers.temperature import TemperatureScaledMCMScorer

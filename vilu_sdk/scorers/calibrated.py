@@ -14,13 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from torch import Tensor
 
-from vilu_sdk.checks import BoolVector, FloatVector, check_random_state
-from vilu_sdk.distributed import from_first
-from vilu_sdk.intake import positive
-from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.compute.distributed import from_first
+from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.inputs.values import positive
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector
+from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.softmax import MCMScorer
-from vilu_sdk.task import Task
 
 Method = Literal["isotonic", "platt", "beta"]
 

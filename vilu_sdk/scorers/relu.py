@@ -6,12 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vilu_sdk.distributed import add_up, own_slices
-from vilu_sdk.intake import positive
-from vilu_sdk.progress import track
-from vilu_sdk.scorers._weighted import WeightedScorer
-from vilu_sdk.similarity import Posterior
-from vilu_sdk.task import Task
+from vilu_sdk.compute.distributed import add_up, own_slices
+from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.weighted import WeightedScorer
 
 
 class RelUScorer(WeightedScorer):
@@ -90,7 +90,7 @@ class RelUScorer(WeightedScorer):
         for rows in track(own_slices(task.images, k), "fitting Rel-U"):
             batch = task.batch(rows)
             cosines = batch.z @ batch.text.T
-            p = Posterior(self.softmax_scale * cosines).probabilities.double()
+            p = SplitSoftmax(self.softmax_scale * cosines).probabilities.double()
             right = batch.right(cosines)
             for side in (0, 1):
                 chosen, weight = p[right == side], weights[rows][right == side]
@@ -123,7 +123,7 @@ class RelUScorer(WeightedScorer):
         tiny = torch.finfo(distance.dtype).tiny
 
         def decide(z: Tensor) -> Tensor:
-            p = Posterior(scale * (z @ text.T))
+            p = SplitSoftmax(scale * (z @ text.T))
             if self.used_fallback_:
                 return p.log_impurity + uniform
             # With p = (1 - t) at the top and t·r elsewhere, pᵀDp = t [2 (1 - t) (D r)_top + t rᵀDr].

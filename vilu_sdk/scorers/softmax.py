@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk.intake import positive
-from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.similarity import Logits, Posterior, log_odds, tile_width
+from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.compute.tiles import Logits, log_odds, tile_width
+from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.scorer import Scorer
 
 
 class MCMScorer(Scorer):
@@ -86,7 +87,7 @@ class EntropyScorer(Scorer):
     def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
         scale = self.softmax_scale
         shift = float(np.log(np.log(len(text)))) if self.normalise else 0.0
-        return lambda z: Posterior(scale * (z @ text.T)).log_entropy - shift
+        return lambda z: SplitSoftmax(scale * (z @ text.T)).log_entropy - shift
 
 
 class DoctorScorer(Scorer):
@@ -147,7 +148,7 @@ class DoctorScorer(Scorer):
 
         def decide(z: Tensor) -> Tensor:
             # In float64, so that this ranks exactly as 1 - Σ p² does.
-            log_impurity = Posterior(scale * (z @ text.T)).log_impurity.double()
+            log_impurity = SplitSoftmax(scale * (z @ text.T)).log_impurity.double()
             return log_impurity - torch.log1p(-torch.exp(log_impurity))
 
         return decide

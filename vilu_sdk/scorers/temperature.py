@@ -9,13 +9,14 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from vilu_sdk.calibration import expected_calibration_error
-from vilu_sdk.distributed import add_up, own_slices
-from vilu_sdk.intake import positive
-from vilu_sdk.progress import track
-from vilu_sdk.scorers._weighted import WeightedScorer
-from vilu_sdk.similarity import Logits, Posterior, log_odds, tile_width
-from vilu_sdk.task import Task
+from vilu_sdk.compute.distributed import add_up, own_slices
+from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.compute.tiles import Logits, log_odds, tile_width
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.inputs.values import positive
+from vilu_sdk.metrics.calibration import expected_calibration_error
+from vilu_sdk.scorers.base.weighted import WeightedScorer
 
 # Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
 BOUND = 1e3
@@ -138,7 +139,7 @@ def _calibration_errors(task: Task, labels: Tensor, scale: float, grid: Tensor) 
     for rows in track(own_slices(task.images, len(task.text)), "fitting temperature"):
         logits = scale * (task.images.read(rows) @ task.text.T)
         failure[rows] = (logits.argmax(dim=1) != labels[rows]).int()
-        odds[:, rows] = torch.stack([Posterior(float(b) * logits).log_odds for b in grid.exp()])
+        odds[:, rows] = torch.stack([SplitSoftmax(float(b) * logits).log_odds for b in grid.exp()])
     add_up(odds, failure)
     wrong = failure.bool().numpy()
     return torch.tensor([expected_calibration_error(u.numpy(), wrong) for u in torch.sigmoid(odds)])

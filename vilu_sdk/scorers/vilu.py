@@ -7,18 +7,19 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from vilu_sdk.intake import Rows, candidates, positive, require_candidates
-from vilu_sdk.resume import shared_fit
-from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers._paper import PaperModel, PaperRecipe
-from vilu_sdk.scorers.auto.captions import CaptionModel
-from vilu_sdk.scorers.auto.model import LogLinearModel, scores
-from vilu_sdk.scorers.auto.recipe import adapt_auto, learn_auto
+from vilu_sdk.compute.random import seeded
+from vilu_sdk.compute.streaming import stream
+from vilu_sdk.compute.tiles import tile_width
+from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.inputs.task import Task, check_task
+from vilu_sdk.inputs.values import positive, require_candidates
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.explanation import Explanation
-from vilu_sdk.similarity import tile_width
-from vilu_sdk.streaming import stream
-from vilu_sdk.task import Task, check_task
-from vilu_sdk.training import seeded
+from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
+from vilu_sdk.scorers.posterior.captions import CaptionModel
+from vilu_sdk.scorers.posterior.model import LogLinearModel, scores
+from vilu_sdk.scorers.posterior.recipe import adapt_auto, learn_auto
+from vilu_sdk.training.resume import shared_fit
 
 
 class ViLUEstimator(Scorer):

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from vilu_sdk.intake import candidates
-from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.inputs.rows import candidates
+from vilu_sdk.inputs.task import check_task
+from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.selective.bounds import Ranking, rank
 from vilu_sdk.selective.report import SelectionReport
-from vilu_sdk.task import check_task
 
 ABSTAIN = -1
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, betaincinv
 
-from vilu_sdk.checks import BoolVector, FloatVector, check_scores
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_scores
 
 # Shares of the rows, most certain first, whose risk is bounded when the target is out of reach.
 FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import (
     Ranking,

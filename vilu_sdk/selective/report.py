@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from vilu_sdk.scorers._encoding import storable
+from vilu_sdk.persistence.encoding import storable
 
 
 @storable

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.stats import ks_2samp, mannwhitneyu
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vilu_sdk.checks import FloatVector
-from vilu_sdk.intake import Rows, candidates
-from vilu_sdk.scorers._base import Scorer
-from vilu_sdk.scorers._persistence import Persistent
+from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.metrics.vectors import FloatVector
+from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.selective._base import fraction
 
 

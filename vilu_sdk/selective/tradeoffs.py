@@ -5,8 +5,8 @@ import math
 import numpy as np
 from scipy.stats import binom
 
-from vilu_sdk.intake import positive
-from vilu_sdk.scorers._base import Scorer
+from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import Ranking, coverage_bound, risk_upper_bound, uniform_slack
 from vilu_sdk.selective.report import SelectionReport

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vilu_sdk.compute import tiles
+from vilu_sdk.compute.softmax import SplitSoftmax, first_maximum
+from vilu_sdk.compute.tiles import BITS, Logits, log_odds, nearest
+
+
+@pytest.fixture(params=[5, 64, 4096])
+def tile(request, monkeypatch):
+    monkeypatch.setattr(tiles, "TILE", request.param)
+    return request.param
+
+
+def rows(n, k, d=16, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.nn.functional.normalize(torch.randn(n, d, generator=generator), dim=1)
+    text = torch.nn.functional.normalize(torch.randn(k, d, generator=generator), dim=1)
+    return z, text
+
+
+@given(st.integers(1, 700), st.integers(1, 4), st.integers(0, 99))
+def test_the_first_maximum_is_what_comparing_all_columns_finds(k, levels, seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-levels, levels, (7, k), generator=generator).float()  # full of ties
+    top, column = first_maximum(values)
+    assert torch.equal(top, values.amax(dim=1))
+    assert torch.equal(column, (values == top[:, None]).int().argmax(dim=1))
+
+
+@pytest.mark.parametrize("k", [1, 6, 333, 700])
+def test_the_nearest_text_is_the_first_of_equals_in_any_tile(k, tile):
+    z, text = (torch.round(4 * part) for part in rows(40, k))  # small integers, whose products are exact
+    text = torch.cat([text, text])
+    assert torch.equal(nearest(z, text), (z @ text.T).argmax(dim=1))
+    assert (nearest(z, text) < k).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 10_000.0])
+@pytest.mark.parametrize("k", [2, 6, 333, 700])
+def test_log_odds_by_tiles_are_those_of_the_whole_softmax(k, scale, tile):
+    # At the largest scale every row has left the range in which a plain sum of exponentials works.
+    z, text = rows(40, k)
+    logits = scale * (z @ text.T)
+    chosen = torch.arange(40) % k
+    for column in (None, chosen):
+        found = log_odds(z, Logits.zero_shot(text, scale), column)
+        expected = SplitSoftmax(logits.double(), column).log_odds
+        torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=2e-6 * max(scale, 1))
+
+
+def test_log_odds_of_hopeless_and_of_certain_columns_stay_finite_and_exact():
+    logits = torch.tensor([[0.0, 500.0, 0.0], [500.0, 0.0, 0.0]])
+    found = log_odds(torch.eye(2), Logits(BITS * logits), torch.zeros(2, dtype=torch.long))
+    torch.testing.assert_close(found, torch.tensor([500.0, math.log(2) - 500]))
+
+
+@pytest.mark.parametrize("k", [2, 300, 700])
+def test_log_odds_are_as_exact_at_any_lead_and_with_any_ties(k, tile):
+    leads = torch.linspace(0, 200, 401)
+    logits = torch.randn(401, k, generator=torch.Generator().manual_seed(0))
+    logits[torch.arange(401), torch.arange(401) % k] = logits.amax(dim=1) + leads
+    tied = logits.clone()
+    tied[:, -1] = tied[:, 0] = tied.amax(dim=1)
+    for values in (logits, tied):
+        bits = BITS * values
+        found = log_odds(torch.eye(401), Logits(bits))
+        expected = SplitSoftmax(bits.double() / BITS).log_odds
+        torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=2e-6)

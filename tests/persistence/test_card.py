@@ -1,0 +1,148 @@
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.toy_scorer import ToyScorer
+from vilu_sdk import MCMScorer, ViLUEstimator, cli
+from vilu_sdk.evaluation import evaluate
+from vilu_sdk.persistence import storage
+from vilu_sdk.scorers import Card, Scorer
+
+CARD = Card(
+    backbone="openai/clip-vit-base-patch32",
+    dataset="a | b",
+    metrics={"test": {"auc": 0.91234, "n": 799, "ece": math.nan}, "other": {"auc": 0.5}},
+    notes="Not for **X-rays**.",
+    license="Apache-2.0",
+)
+
+
+def readme(folder: Path) -> str:
+    return (folder / storage.README_FILE).read_text()
+
+
+def test_a_card_survives_saving_and_saving_again(tmp_path, toy):
+    scorer = ToyScorer().fit(toy.z_img, toy.z_txt, toy.labels)
+    scorer.save_pretrained(tmp_path / "a", card=CARD)
+    assert not hasattr(scorer, "card_")  # saving changes nothing
+    loaded = Scorer.from_pretrained(tmp_path / "a")
+    loaded.save_pretrained(tmp_path / "b")
+    again = Scorer.from_pretrained(tmp_path / "b")
+    for card in (loaded.card_, again.card_, copy.deepcopy(again).card_):
+        assert repr(card) == repr(CARD)  # a NaN is not equal to itself
+    again.save_pretrained(tmp_path / "b", card=Card(notes="another"))
+    assert Scorer.from_pretrained(tmp_path / "b").card_ == Card(notes="another")
+
+
+def test_the_model_card_tells_what_is_known(tmp_path, toy):
+    ViLUEstimator(logit_scale=14.25).fit(toy.z_img, toy.z_txt, toy.labels).save_pretrained(
+        tmp_path / "head", card=CARD
+    )
+    _, front, body = readme(tmp_path / "head").split("---\n", 2)
+    data = yaml.safe_load(front)
+    assert data.pop("tags")[0] == "vilu-sdk"
+    assert data == {"library_name": "vilu-sdk", "license": "apache-2.0", "base_model": CARD.backbone}
+    for part in (
+        "# head\n",
+        "Learned vision-language uncertainty",
+        "ViLUEstimator(logit_scale=14.25)",
+        'ViLUEstimator.from_pretrained("head")',
+        "| fitted on | a \\| b |",
+        "| width d of its embeddings | 16 |",
+        "| its logit scale | 14.25 |",
+        "| rows | scaled to length 1",
+        "|  | test | other |",
+        "| auc | 0.9123 | 0.5000 |",
+        "| n | 799 | – |",
+        "| ece | – | – |",
+        "Not for **X-rays**.",
+    ):
+        assert part in body, part
+
+
+def test_a_model_card_without_a_card_claims_nothing(tmp_path):
+    MCMScorer().save_pretrained(tmp_path, card=Card(backbone="my own model"))
+    _, front, body = readme(tmp_path).split("---\n", 2)
+    assert yaml.safe_load(front).keys() == {"library_name", "tags"}
+    assert "| fitted on | not recorded |" in body
+    assert "| backbone | my own model |" in body
+    assert "## Metrics" not in body
+
+
+def test_the_code_of_a_model_card_runs(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scorer = MCMScorer(logit_scale=20.0)
+    scorer.save_pretrained("head")
+    code = readme(tmp_path / "head").split("```python\n")[1].split("```")[0]
+    names = {"z_img": toy.z_img, "z_txt_set": toy.z_txt}
+    exec(code, names)
+    assert (names["u"] == scorer.predict_uncertainty(toy.z_img, toy.z_txt)).all()
+
+
+def test_what_evaluate_returns_goes_into_a_card(toy):
+    metrics = evaluate(MCMScorer(), toy.z_img, toy.z_txt, toy.labels)
+    assert Card(metrics={"toy": metrics}).metrics["toy"] == pytest.approx(metrics, nan_ok=True)
+
+
+def test_a_readme_of_the_users_own_stays(tmp_path):
+    MCMScorer(logit_scale=1.0).save_pretrained(tmp_path)
+    MCMScorer(logit_scale=2.0).save_pretrained(tmp_path)
+    assert "logit_scale=2.0" in readme(tmp_path)
+    own = readme(tmp_path).replace(storage.GENERATED, "") + "and what I think of it"
+    (tmp_path / storage.README_FILE).write_text(own)
+    MCMScorer(logit_scale=3.0).save_pretrained(tmp_path)
+    assert readme(tmp_path) == own
+    assert MCMScorer.from_pretrained(tmp_path).logit_scale == 3.0
+    (tmp_path / storage.README_FILE).unlink()
+    assert MCMScorer.from_pretrained(tmp_path).logit_scale == 3.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"notes": 3}, "notes of a card must be a string, got int"),
+        ({"backbone": Path("x")}, "backbone of a card must be a string"),
+        ({"metrics": {"auc": 0.9}}, 'metrics .* as in {"test": {"auc": 0.9}}'),
+        ({"metrics": {"test": {"auc": "high"}}}, "metrics of a card must map"),
+        ({"metrics": 3}, "metrics of a card must map"),
+    ],
+)
+def test_what_is_no_card_is_refused(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        Card(**arguments)
+
+
+def test_a_dict_is_no_card_and_nothing_is_written(tmp_path):
+    with pytest.raises(TypeError, match=r"card must be a vilu_sdk\.scorers\.Card, got dict"):
+        MCMScorer().save_pretrained(tmp_path / "x", card={"notes": "x"})
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    monkeypatch.setattr("vilu_sdk.compute.progress._enabled", True)
+
+
+@pytest.mark.usefixtures("bars")
+def test_info_prints_the_card(tmp_path, capsys):
+    MCMScorer().save_pretrained(tmp_path, card=CARD)
+    assert cli.main(["info", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"# {tmp_path}\n")
+    assert "Not for **X-rays**." in out
+    assert err == ""
+
+
+@pytest.mark.usefixtures("bars")
+def test_info_says_in_one_line_what_is_wrong(tmp_path, capsys):
+    (tmp_path / storage.CONFIG_FILE).write_text("{}")
+    for name, message in [("nothing-like-it", "Nothing is called"), (str(tmp_path), "no format_version")]:
+        assert cli.main(["info", name]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("vilu: error: ")
+        assert message in err
+        assert err.count("\n") == 1

@@ -1,0 +1,30 @@
+from itertools import product
+
+import pytest
+import torch
+
+from vilu_sdk.compute import tiles
+from vilu_sdk.scorers.paper.head import ViLUHead
+
+
+@pytest.mark.parametrize("tile", [8, 4096])
+@pytest.mark.parametrize(
+    ("attention_scale", "predicted", "mcm_input", "frozen"),
+    list(product([None, 3.0, 100.0], [True, False], [True, False], [True, False])),
+)
+def test_scoring_with_the_texts_folded_in_gives_what_the_module_gives(
+    attention_scale, predicted, mcm_input, frozen, tile, monkeypatch
+):
+    monkeypatch.setattr(tiles, "TILE", tile)
+    torch.manual_seed(0)
+    head = ViLUHead(
+        16, (8, 4), attention_scale=attention_scale, predicted=predicted, mcm_input=mcm_input
+    ).eval()
+    z, text = (torch.nn.functional.normalize(torch.randn(n, 16), dim=1) for n in (50, 37))
+    with torch.no_grad():
+        if head.attention is not None:
+            head.attention.frozen = frozen
+            for projection in (head.attention.in_proj_v, head.attention.in_proj_t):
+                projection.weight += 0.3 * torch.randn(16, 16)
+        expected = head(z, text, 50 * (z @ text.T))
+        torch.testing.assert_close(head.against(text, 50.0)(z), expected, rtol=0, atol=1e-5)

@@ -1,0 +1,256 @@
+"""Class Gaussians of the default recipe: moments, exact leave-one-out scores, densities, kernel."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from vilu_sdk.scorers.posterior.densities import KernelScores, LinearScores, TextDensities
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior.landmarks import WIDTH, likeness, nystroem_root
+from vilu_sdk.scorers.posterior.moments import Moments
+
+K, D, N = 5, 4, 40
+SHRINKAGE, PRIOR_IMAGES = 0.3, 2.0
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Class 3 has no image and class 4 a single one."""
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(K, D))
+    labels = rng.integers(3, size=N)
+    labels[7] = 4
+    x = 0.5 * text[labels] + rng.normal(size=(N, D)) + 3.0
+    return SimpleNamespace(text=torch.tensor(text), labels=torch.tensor(labels), x=torch.tensor(x))
+
+
+def gaussians(data, linked=0.5, text=True):
+    moments = Moments.gather([(data.x, data.labels)], K)
+    fitted = ClassGaussians(moments, data.text if text else None, PRIOR_IMAGES, linked)
+    return fitted.whiten(SHRINKAGE)
+
+
+def up_to_a_row_constant(scores):
+    scores = np.asarray(scores)
+    return scores - scores[:, :1]
+
+
+# --- moments ---------------------------------------------------------------------------------------
+
+
+def test_moments_equal_numpy_and_do_not_depend_on_the_chunks(data):
+    x, labels = data.x.numpy(), data.labels.numpy()
+    centred = x - x.mean(axis=0)
+    for cuts in ([N], [1, N - 1], [13, 13, 14]):
+        chunks = zip(data.x.split(cuts), data.labels.split(cuts), strict=True)
+        moments = Moments.gather(chunks, K)
+        np.testing.assert_allclose(moments.centre, x.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(moments.counts, np.bincount(labels, minlength=K), rtol=1e-12)
+        sums = [centred[labels == c].sum(axis=0) for c in range(K)]
+        np.testing.assert_allclose(moments.sums, sums, atol=1e-12)
+        np.testing.assert_allclose(moments.scatter, centred.T @ centred, rtol=1e-12, atol=1e-12)
+
+
+def test_one_hot_assignments_are_labels(data):
+    hard = Moments.gather([(data.x, data.labels)], K)
+    one_hot = torch.nn.functional.one_hot(data.labels, K).double()
+    soft = Moments.gather([(data.x[:9], one_hot[:9]), (data.x[9:], one_hot[9:])], K)
+    for name in ("centre", "counts", "sums", "scatter"):
+        torch.testing.assert_close(getattr(soft, name), getattr(hard, name), rtol=1e-12, atol=1e-12)
+
+
+def test_single_precision_survives_a_mean_far_from_the_origin(data):
+    far = data.x.float() + 1000
+    moments = Moments.gather([(far[:20], data.labels[:20]), (far[20:], data.labels[20:])], K)
+    exact = Moments.gather([(far.double(), data.labels)], K)
+    assert moments.scatter.dtype == torch.float32
+    np.testing.assert_allclose(moments.scatter, exact.scatter, rtol=1e-4, atol=1e-3)
+
+
+# --- means -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("linked", [0.0, 0.5, 0.9])
+def test_a_class_without_images_has_the_mean_its_text_predicts(data, linked):
+    fitted = gaussians(data, linked)
+    predicted = (data.text[3] - fitted.text_centre) @ fitted.text_map
+    torch.testing.assert_close(fitted.means[3], predicted, rtol=1e-10, atol=1e-10)
+    assert fitted.variance_of_means[3] > fitted.variance_of_means[4] > fitted.variance_of_means[0]
+
+
+def test_the_text_scale_is_found_and_never_negative(data):
+    labels = torch.arange(K).repeat(6)
+    for factor, expected in ((0.7, 0.7), (-0.7, 0.0)):
+        moments = Moments.gather([(factor * data.text[labels], labels)], K)
+        fitted = ClassGaussians(moments, data.text, PRIOR_IMAGES, linked=0.0)
+        torch.testing.assert_close(fitted.text_map, expected * torch.eye(D).double())
+
+
+def test_many_images_overrule_the_text(data):
+    x, labels = data.x.repeat(500, 1), data.labels.repeat(500)
+    fitted = ClassGaussians(Moments.gather([(x, labels)], K), data.text, PRIOR_IMAGES)
+    for c in (0, 1, 2, 4):
+        torch.testing.assert_close(
+            fitted.centre + fitted.means[c], data.x[data.labels == c].mean(dim=0), rtol=0, atol=0.02
+        )
+
+
+def test_unlinked_texts_are_a_limit_of_linked_ones(data):
+    limit, unlinked = gaussians(data, linked=1e-9), gaussians(data, linked=0.0)
+    torch.testing.assert_close(limit.means, unlinked.means, rtol=0, atol=1e-6)
+    torch.testing.assert_close(limit.within, unlinked.within, rtol=0, atol=1e-6)
+    scores = [g.leave_one_out(data.x, data.labels) for g in (limit, unlinked)]
+    torch.testing.assert_close(*scores, rtol=0, atol=1e-5)
+
+
+# --- scores ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("linked", [0.0, 0.5])
+def test_scores_are_log_densities_up_to_a_row_constant(data, linked, text):
+    fitted = gaussians(data, linked, text)
+    covariance = (1 - SHRINKAGE) * fitted.within.numpy()
+    covariance += SHRINKAGE * np.diag(fitted.within).mean() * np.eye(D)
+    means = (fitted.centre + fitted.means).numpy()
+    expected = [multivariate_normal(mean, covariance).logpdf(data.x.numpy()) for mean in means]
+    torch.set_default_dtype(torch.float64)
+    try:
+        scores = LinearScores.of(fitted).scores(data.x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(
+        up_to_a_row_constant(scores), up_to_a_row_constant(np.transpose(expected)), atol=1e-9
+    )
+    np.testing.assert_allclose(fitted.precision, np.linalg.inv(covariance), rtol=1e-9, atol=1e-10)
+
+
+def test_densities_of_texts_use_learned_means_where_known_and_predicted_ones_elsewhere(data):
+    fitted = gaussians(data)
+    densities = TextDensities.of(fitted)
+    rng = np.random.default_rng(1)
+    new = torch.tensor(rng.normal(size=(2, D)))
+    text = torch.cat([new[:1], data.text[[2, 0]], new[1:]]).float()
+    scores = densities.among(text, torch.tensor([-1, 2, 0, -1])).scores(data.x.float())
+    covariance = np.linalg.inv(fitted.precision.numpy())
+    predicted = (new - fitted.text_centre) @ fitted.text_map
+    means = torch.stack([predicted[0], fitted.means[2], fitted.means[0], predicted[1]]) + fitted.centre
+    # Half the expected squared distance that an unsure mean adds.
+    spread = 0.5 * float((fitted.precision * fitted.within).sum())
+    variances = [1 / PRIOR_IMAGES, fitted.variance_of_means[2], fitted.variance_of_means[0], 1 / PRIOR_IMAGES]
+    expected = [
+        multivariate_normal(mean, covariance).logpdf(data.x.numpy()) + spread * float(variance)
+        for mean, variance in zip(means.numpy(), variances, strict=True)
+    ]
+    np.testing.assert_allclose(
+        up_to_a_row_constant(scores), up_to_a_row_constant(np.transpose(expected)), atol=1e-3
+    )
+
+
+# --- leave one out ---------------------------------------------------------------------------------
+
+
+def refit_without(row, data, fitted, linked):
+    """Means and covariance by penalised least squares on all rows but one, the plain way."""
+    kept = np.arange(N) != row
+    x = (data.x - fitted.centre).numpy()[kept]
+    member = np.eye(K)[data.labels.numpy()[kept]]
+    prior = np.zeros((K, D))
+    kernel = np.eye(K)
+    if linked is not None:
+        text = (data.text - fitted.text_centre).numpy()
+        # The scale of texts stays what it was with all rows.
+        unlinked = ClassGaussians(Moments.gather([(data.x, data.labels)], K), data.text, PRIOR_IMAGES, 0.0)
+        prior = float(unlinked.text_map[0, 0]) * text
+        gram = text @ text.T
+        kernel = (1 - linked) * np.eye(K) + linked * gram / np.diag(gram).mean()
+    precision = PRIOR_IMAGES * np.linalg.inv(kernel)
+    means = np.linalg.solve(member.T @ member + precision, member.T @ x + precision @ prior)
+    residual, shift = x - member @ means, means - prior
+    # Divided by all n, and shrunk towards the size with all rows in.
+    within = (residual.T @ residual + shift.T @ precision @ shift) / N
+    size = float(fitted.within.diagonal().mean())
+    return means, (1 - SHRINKAGE) * within + SHRINKAGE * size * np.eye(D)
+
+
+@pytest.mark.parametrize("linked", [None, 0.0, 0.5, 0.9])
+def test_leave_one_out_equals_refitting_without_the_row(data, linked):
+    fitted = gaussians(data, linked or 0.0, text=linked is not None)
+    scores = fitted.leave_one_out(data.x, data.labels).numpy()
+    x = (data.x - fitted.centre).numpy()
+    for row in range(N):
+        means, covariance = refit_without(row, data, fitted, linked)
+        directions = np.linalg.solve(covariance, means.T)
+        expected = x[row] @ directions - 0.5 * (means.T * directions).sum(axis=0)
+        np.testing.assert_allclose(scores[row], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_leave_one_out_is_close_to_refitting_everything():
+    # Centre, text scale and covariance size move too, which the closed form leaves out.
+    rng = np.random.default_rng(0)
+    text = torch.tensor(rng.normal(size=(6, 8)))
+    labels = torch.tensor(rng.integers(6, size=200))
+    x = text[labels] + torch.tensor(rng.normal(size=(200, 8)))
+
+    def fit(rows):
+        return ClassGaussians(Moments.gather([(x[rows], labels[rows])], 6), text).whiten(SHRINKAGE)
+
+    everything = fit(slice(None))
+    closed = torch.softmax(everything.leave_one_out(x, labels), dim=1)
+    in_sample = torch.softmax(LinearScores.of(everything).scores(x.float()), dim=1)
+    error = optimism = 0.0
+    for row in range(0, 200, 5):
+        rest = fit(torch.arange(200) != row)
+        literal = torch.softmax(LinearScores.of(rest).scores(x[row].float()[None]), dim=1)[0]
+        error = max(error, float((closed[row] - literal).abs().max()))
+        optimism = max(optimism, float((in_sample[row] - literal).abs().max()))
+    assert error < 0.03 < optimism
+
+
+def test_a_lonely_image_left_out_scores_as_its_text_predicts(data):
+    lonely = gaussians(data, linked=0.0)
+    own = lonely.leave_one_out(data.x, data.labels)[7, 4]
+    prior = float(lonely.text_map[0, 0]) * (data.text[4] - lonely.text_centre)
+    means, covariance = refit_without(7, data, lonely, 0.0)
+    np.testing.assert_allclose(means[4], prior, atol=1e-12)
+    x = (data.x[7] - lonely.centre).numpy()
+    direction = np.linalg.solve(covariance, means[4])
+    assert float(own) == pytest.approx(x @ direction - 0.5 * means[4] @ direction)
+
+
+# --- kernel ----------------------------------------------------------------------------------------
+
+
+def test_likeness_is_a_gaussian_kernel(data):
+    centre, spread = data.x.mean(dim=0), 1.7
+    near = likeness(data.x, data.x[:9], centre, spread)
+    distances = (data.x[:, None] - data.x[None, :9]).square().sum(dim=2)
+    torch.testing.assert_close(near, torch.exp(-0.5 * WIDTH**2 * distances / spread**2))
+
+
+def test_nystroem_features_reproduce_the_kernel(data):
+    centre, spread = data.x.mean(dim=0), 1.7
+    near = likeness(data.x, data.x, centre, spread)
+    features = near @ nystroem_root(data.x, centre, spread)
+    torch.testing.assert_close(features @ features.T, near, rtol=0, atol=2e-4)
+
+
+def test_kernel_scores_are_gaussians_in_those_features(data):
+    centre, spread = data.x.mean(dim=0), 1.7
+    landmarks = data.x[:12]
+    root = nystroem_root(landmarks, centre, spread)
+    features = likeness(data.x, landmarks, centre, spread) @ root
+    fitted = ClassGaussians(Moments.gather([(features, data.labels)], K), None).whiten(0.1)
+    linear = LinearScores.of(fitted)
+    folded = LinearScores(root.float() @ linear.directions, linear.offsets)
+    kernel = KernelScores(landmarks.float(), centre.float(), torch.tensor(spread), folded)
+    columns = torch.tensor([2, 0])
+    torch.testing.assert_close(
+        kernel.among(columns).scores(data.x.float()),
+        linear.among(columns).scores(features.float()),
+        rtol=1e-3,
+        atol=1e-3,
+    )

@@ -1,0 +1,1 @@
+"""Numbers from arrays: where they are computed, by which process, and in what order."""

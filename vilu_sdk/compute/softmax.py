@@ -1,0 +1,99 @@
+"""The softmax over candidates of whole rows, exact at any lead of the largest logit."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+#: Columns of a block in the search for a maximum, and elements for which cutting into blocks pays.
+BLOCK = 64
+WORTH_BLOCKS = 1 << 15
+
+
+class SplitSoftmax:
+    """A softmax over candidates, split into one column and the rest without cancellation.
+
+    With ``t`` the mass outside `column`, the probabilities are ``1 - t`` there and ``t * rest``
+    elsewhere. ``1 - max p`` computed in float32 is exactly 0 once the top logit leads by 17 nats
+    (a lead of 0.17 in cosine at CLIP's scale), which turns a ranking into ties; `log_odds` is exact at
+    any lead.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, K)
+        Logits of at least two candidates.
+    column : Tensor of shape (n,), optional
+        The column to split off, by default the first maximum of each row.
+
+    Attributes
+    ----------
+    column : Tensor of shape (n,)
+        The split column.
+    log_odds : Tensor of shape (n,)
+        log t / (1 - t): the log-odds that `column` is wrong under the softmax.
+    """
+
+    def __init__(self, logits: Tensor, column: Tensor | None = None) -> None:
+        self.column = first_maximum(logits)[1] if column is None else column
+        index = self.column[:, None]
+        self._rest_logits = logits.scatter(1, index, -torch.inf)
+        self._rest_lse = torch.logsumexp(self._rest_logits, dim=1)
+        self.log_odds = self._rest_lse - logits.gather(1, index)[:, 0]
+
+    @cached_property
+    def log_tail(self) -> Tensor:
+        """Log of the mass outside `column`, (n,)."""
+        return logsigmoid(self.log_odds)
+
+    @cached_property
+    def tail(self) -> Tensor:
+        """The mass t outside `column`, (n,)."""
+        return torch.sigmoid(self.log_odds)
+
+    @cached_property
+    def rest(self) -> Tensor:
+        """Softmax over the other columns, (n, K), zero at `column`."""
+        return torch.exp(self._rest_logits - self._rest_lse[:, None])
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The whole softmax, (n, K)."""
+        p = self.rest * self.tail[:, None]
+        return p.scatter_(1, self.column[:, None], torch.sigmoid(-self.log_odds)[:, None])
+
+    @cached_property
+    def log_entropy(self) -> Tensor:
+        """Log of the Shannon entropy -Σ p log p in nats, finite for one-hot rows too."""
+        t = self.tail
+        # H = h(t) + t·H(rest) with h the binary entropy; dividing by t keeps it exact as t → 0.
+        certain = -torch.special.xlog1py(1 - t, -t) / t.clamp_min(torch.finfo(t.dtype).tiny)
+        certain = torch.where(t < torch.finfo(t.dtype).eps, torch.ones_like(t), certain)
+        return self.log_tail + torch.log(certain - self.log_tail + torch.special.entr(self.rest).sum(dim=1))
+
+    @cached_property
+    def log_impurity(self) -> Tensor:
+        """Log of 1 - Σ p², finite for one-hot rows too."""
+        return self.log_tail + torch.log(2 - self.tail * (1 + self.rest.square().sum(dim=1)))
+
+
+def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the maximum of each row (n,) and the first column (n,) that has it.
+
+    Torch finds which column is largest one by one, but how large it is eight at a time; so the best
+    block of columns is found first.
+    """
+    n, k = values.shape
+    if k < 4 * BLOCK or values.numel() < WORTH_BLOCKS:
+        top, column = values.max(dim=1)
+        return top, column
+    whole = k // BLOCK
+    maxima = values.new_empty(n, -(-k // BLOCK))
+    torch.amax(values[:, : whole * BLOCK].view(n, whole, BLOCK), dim=2, out=maxima[:, :whole])
+    if whole * BLOCK < k:
+        torch.amax(values[:, whole * BLOCK :], dim=1, out=maxima[:, -1])
+    top, best = maxima.max(dim=1)
+    start = (best * BLOCK).clamp_max(k - BLOCK)  # the last block may be narrower
+    windows = values.contiguous().as_strided((n * k - BLOCK + 1, BLOCK), (1, 1))
+    found = windows.index_select(0, torch.arange(0, n * k, k, device=values.device) + start)
+    return top, start + (found == top[:, None]).byte().argmax(dim=1)

@@ -1,0 +1,5 @@
+"""What comes in: embeddings, candidates and labels, in memory and in files, checked once."""
+
+from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
+
+__all__ = ["Shards", "open_embeddings", "open_pairs"]

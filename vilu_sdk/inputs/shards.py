@@ -1,0 +1,264 @@
+"""Embeddings on disk: one file, or a folder of shards, as one array that is read where it is indexed."""
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from vilu_sdk.inputs.formats import HEADERS, File, Reader, read_header
+
+# Files that are open at once.
+MAX_OPEN = 16
+
+
+class Shards:
+    """Rows of one or more files, in order, as an array of shape (n, d) that is never loaded whole.
+
+    It is what `open_embeddings` returns. Every `fit` and every verb takes it where it takes an array.
+    Indexing with a slice, a row number, row numbers or a mask returns a numpy array of those rows;
+    `numpy.asarray` loads all of it. Pickling keeps the path and not the rows.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    shape : tuple of int
+    dtype : numpy.dtype
+        bfloat16, which numpy has not, is read as float32.
+    column : str or None
+        Name of the array in each file that was asked for.
+    files : list
+        The files, in order, each with its `shape`.
+    starts : ndarray of int
+        Number of the first row of each file, and of all rows.
+    """
+
+    ndim = 2
+
+    def __init__(self, path: Path, column: str | None, files: list[File]) -> None:
+        self.path = path
+        self.dtype = files[0].dtype
+        self.column = column
+        self.files = files
+        self.starts = np.cumsum([0, *(file.shape[0] for file in files)])
+        self._open: OrderedDict[int, Reader] = OrderedDict()
+        self._lock = threading.Lock()
+        self.shape = (int(self.starts[-1]), files[0].shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        files = f"{len(self.files)} files" if len(self.files) > 1 else "1 file"
+        return f"<Shards {str(self.path)!r}: {files}, {self.shape[0]} × {self.shape[1]} {self.dtype}>"
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        if isinstance(index, int | np.integer):
+            return self._read(np.array([index], np.intp))[0, :]
+        if isinstance(index, slice):
+            return self._read(np.arange(*index.indices(len(self))))
+        if isinstance(index, tuple) and len(index) == 2 and index[1] is ...:
+            return self[index[0]]  # how scikit-learn splits data
+        rows = np.asarray(() if isinstance(index, tuple) else index)
+        if isinstance(index, tuple) or rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iub"):
+            raise IndexError("embeddings on disk are indexed by a slice, row numbers or a mask of rows.")
+        if rows.dtype.kind == "b":
+            if len(rows) != len(self):
+                raise IndexError(f"the mask has {len(rows)} entries for {len(self)} rows.")
+            rows = np.flatnonzero(rows)
+        return self._read(rows.astype(np.intp))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("embeddings on disk become an array only by reading, which copies them.")
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.column)
+
+    def blocks(self, size: int) -> list[slice]:
+        """Cut the rows into blocks of about `size` that are fast to read one by one.
+
+        Parameters
+        ----------
+        size : int
+            Rows of a block. A block lies in one file; of a parquet file it is a row group.
+
+        Returns
+        -------
+        list of slice
+            In order, covering every row once.
+        """
+        return [
+            slice(int(start) + block.start, int(start) + block.stop)
+            for start, file in zip(self.starts, self.files, strict=False)
+            for block in file.blocks(size)
+        ]
+
+    def _read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Read rows in any order, each file's at once and ascending."""
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"row {rows[(rows < 0) | (rows >= len(self))][0]} of {len(self)} rows.")
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        out = np.empty((len(rows), self.shape[1]), self.dtype)
+        bounds = np.searchsorted(ascending, self.starts)
+        for i in np.flatnonzero(np.diff(bounds)):
+            part = slice(bounds[i], bounds[i + 1])
+            with self._lock:  # a reader of parquet has a place where it is
+                values = self._reader(int(i))(ascending[part] - self.starts[i])
+            if len(values) == len(rows) and order[0] == 0 and (np.diff(order) == 1).all():
+                return values
+            out[order[part]] = values
+        return out
+
+    def _reader(self, i: int) -> Reader:
+        reader = self._open.pop(i, None) or self.files[i].open()
+        self._open[i] = reader
+        if len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)
+        return reader
+
+
+def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) -> Shards:
+    """Open embeddings on disk without loading them.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file, or a folder of shards of one of these
+        kinds, taken in the order of their numbers: ``img_emb_2.npy`` before ``img_emb_10.npy``.
+    column : str, optional
+        Name of the array of a ``.npz``, of the tensor of a ``.safetensors``, or of the column of lists of a
+        ``.parquet`` file. Not needed where there is only one.
+
+    Returns
+    -------
+    Shards
+        For every `fit` and every verb. It holds at most some files open, and of their rows those that are
+        being read. A compressed ``.npz`` is decompressed into a temporary file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist or the folder has no shards.
+    ValueError
+        If a file is of another kind, damaged, truncated or not two-dimensional, if shards differ in width
+        or type, or if their numbering has holes; the message names the file.
+    ImportError
+        If a parquet file is read and pyarrow, the extra ``data``, is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from vilu_sdk import MCMScorer
+    >>> from vilu_sdk.inputs import open_embeddings
+    >>> z_txt = np.eye(2, dtype=np.float16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/img_emb_0.npy", z_txt)
+    ...     np.save(f"{folder}/img_emb_1.npy", z_txt[:1])
+    ...     z_img = open_embeddings(folder)
+    ...     z_img.shape, MCMScorer().predict(z_img, z_txt)
+    ((3, 2), array([0, 1, 0]))
+    """
+    path = Path(path).expanduser().absolute()
+    paths = shard_paths(path) if path.is_dir() else [path]
+    files = []
+    for shard in paths:
+        if not shard.exists():
+            raise FileNotFoundError(f"there is neither a file nor a folder {shard}.")
+        if shard.suffix not in HEADERS:
+            raise ValueError(f"{shard} is of no known kind; embeddings are read from {', '.join(HEADERS)}.")
+        files.append(read_header(shard, column))
+    for file in files[1:]:
+        for name, value, expected in (
+            ("width", file.shape[1], files[0].shape[1]),
+            ("type", file.dtype, files[0].dtype),
+        ):
+            if value != expected and file.shape[0]:
+                raise ValueError(
+                    f"{file.path} has rows of {name} {value} but {files[0].path.name} has {expected}; shards "
+                    "of one array come from one model, in one type."
+                )
+    return Shards(path, column, files)
+
+
+def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tuple[Shards, Shards]:
+    """Open images and texts that belong together, as clip-retrieval writes them.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder with the folders ``img_emb`` and ``text_emb``, whose shards go together one by one.
+    column : str, optional
+        As in `open_embeddings`, for both.
+
+    Returns
+    -------
+    tuple of Shards
+        Images and texts, row by row, for a caption task: ``fit(*open_pairs(root))``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        As in `open_embeddings`; also if a shard of the images has not as many rows as that of the texts.
+    """
+    root = Path(root)
+    images = open_embeddings(root / "img_emb", column=column)
+    texts = open_embeddings(root / "text_emb", column=column)
+    if images.shape[1] != texts.shape[1]:
+        raise ValueError(
+            f"the images in {root} are {images.shape[1]} wide, the texts {texts.shape[1]}; they must be "
+            "embedded by the same model."
+        )
+    if len(images.files) != len(texts.files):
+        raise ValueError(
+            f"{images.path} has {len(images.files)} shards but {texts.path} has {len(texts.files)}; copy "
+            "what is missing."
+        )
+    for image, text in zip(images.files, texts.files, strict=True):
+        if image.shape[0] != text.shape[0]:
+            raise ValueError(
+                f"{image.path} has {image.shape[0]} rows but {text.path} has {text.shape[0]}; row i of one "
+                "must belong to row i of the other."
+            )
+    return images, texts
+
+
+def _reopen(path: Path, column: str | None) -> Shards:
+    return open_embeddings(path, column=column)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """Return the shards of a folder in the order of their numbers, none missing."""
+    paths = [path for path in folder.iterdir() if path.suffix in HEADERS and not path.name.startswith(".")]
+    if not paths:
+        parts = [name for name in ("img_emb", "text_emb") if (folder / name).is_dir()]
+        hint = (
+            f" It has the folder {' and '.join(parts)}: open those, or both with open_pairs." if parts else ""
+        )
+        raise FileNotFoundError(f"{folder} has no shards ({', '.join(HEADERS)}).{hint}")
+    series = {re.sub(r"\d+", "*", path.name) for path in paths}
+    if len(series) > 1:
+        raise ValueError(
+            f"{folder} has files of several series ({', '.join(sorted(series)[:3])}); put each "
+            "in its own folder."
+        )
+    numbers = {path: [int(number) for number in re.findall(r"\d+", path.name)] for path in paths}
+    paths.sort(key=lambda path: (numbers[path], path.name))
+    varying = [column for column in zip(*numbers.values(), strict=True) if len(set(column)) > 1]
+    if len(varying) == 1:
+        present = sorted(varying[0])
+        missing = sorted(set(range(present[0], present[-1] + 1)) - set(present))
+        if missing:
+            raise ValueError(
+                f"{folder} has shards {present[0]} to {present[-1]}, but not {missing[0]}; copy what "
+                "is missing or number the shards without holes."
+            )
+    return paths

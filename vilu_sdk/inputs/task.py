@@ -1,0 +1,132 @@
+"""What `fit` was given: images, candidates and one kind of supervision, checked together."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.values import check_correct, check_labels
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Folder in which a long fit keeps its state, and the settings, as JSON, of the fit it belongs to."""
+
+    folder: Path
+    settings: Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `fit` was given: images, candidates and one kind of supervision.
+
+    `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
+    classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
+    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them.
+    """
+
+    images: Rows
+    texts: Rows
+    labels: Tensor | None
+    correct: Tensor | None
+    checkpoint: Checkpoint | None = None
+    weights: Tensor | None = None
+
+    @property
+    def is_caption(self) -> bool:
+        """Whether images and candidates are pairs."""
+        return self.labels is None and self.correct is None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether batches are read from files."""
+        return self.images.on_disk or (self.is_caption and self.texts.on_disk)
+
+    @cached_property
+    def text(self) -> Tensor:
+        """All candidates at once, (K, d): for class sets, and what compares an image with every caption."""
+        return self.texts.read()
+
+    def batch(self, rows: slice | Tensor) -> "Batch":
+        """Read some rows; in a caption task their captions are the candidates."""
+        z = self.images.read(rows)
+        if self.is_caption:
+            return Batch(z, self.texts.read(rows), torch.arange(len(z)), None, tie_is_right=True)
+        labels = None if self.labels is None else self.labels[rows]
+        return Batch(z, self.text, labels, None if self.correct is None else self.correct[rows])
+
+    def load(self, parts: list[slice]) -> "Task":
+        """Return the rows of some slices as a task of its own, in memory."""
+        rows = torch.cat([torch.arange(part.start, part.stop) for part in parts])
+        known = ((item.name, getattr(self, item.name)) for item in fields(self))
+        taken: dict[str, Any] = {name: value[rows] for name, value in known if isinstance(value, Tensor)}
+        return replace(
+            self,
+            images=self.images.load(parts),
+            texts=self.texts.load(parts) if self.is_caption else self.texts,
+            **taken,
+        )
+
+    def failures(self) -> NDArray[np.bool_]:
+        """Return where the zero-shot prediction is wrong, (n,); in a caption task, among all captions."""
+        if self.correct is not None:
+            return (~self.correct).numpy()
+        labels = torch.arange(len(self.images)) if self.labels is None else self.labels
+        wrong = np.empty(len(self.images), dtype=bool)
+        for rows in self.images.slices(len(self.text)):
+            batch = Batch(self.images.read(rows), self.text, labels[rows], None, self.is_caption)
+            wrong[rows] = (~batch.right(batch.z @ self.text.T)).numpy()
+        return wrong
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a task: images (n, d), their candidates (K, d) and what is known of them (n,)."""
+
+    z: Tensor
+    text: Tensor
+    labels: Tensor | None
+    correct: Tensor | None
+    tie_is_right: bool = False
+
+    def to(self, device: torch.device, text: Tensor) -> "Batch":
+        """Return this batch on a device, where its candidates are already."""
+        labels, correct = (None if part is None else part.to(device) for part in (self.labels, self.correct))
+        return Batch(self.z.to(device), text, labels, correct, self.tie_is_right)
+
+    def right(self, logits: Tensor) -> Tensor:
+        """Return whether the prediction by `logits` (n, K) is right, (n,)."""
+        if self.correct is not None or self.labels is None:
+            assert self.correct is not None
+            return self.correct
+        if self.tie_is_right:
+            # Equal captions tie exactly; the image's own is as good an answer as its twin.
+            own = logits.gather(1, self.labels[:, None])[:, 0]
+            return own == logits.amax(dim=1)
+        return logits.argmax(dim=1) == self.labels
+
+
+def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
+    """Check the arguments of `fit` together."""
+    images = Rows(z_img, "z_img")
+    texts = Rows(z_txt, "z_txt", d=images.d)
+    if labels is not None and correct is not None:
+        raise ValueError("labels and correct were both given; labels say more, so pass labels alone.")
+    if labels is None and correct is None and len(images) != len(texts):
+        raise ValueError(
+            f"without labels, image i pairs with caption i, but z_img has {len(images)} rows and z_txt "
+            f"{len(texts)}; pass labels (or correct) for a class set, or as many captions as images."
+        )
+    is_caption = labels is None and correct is None
+    return Task(
+        images,
+        texts if is_caption else texts.load(),
+        None if labels is None else check_labels(labels, len(images), len(texts)),
+        None if correct is None else check_correct(correct, len(images)),
+    )

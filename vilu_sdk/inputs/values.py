@@ -1,0 +1,78 @@
+"""Labels, feedback, weights and numbers in: one value for each image, or one alone."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor:
+    """Return labels as an int64 tensor of shape (n,) with values in [0, k)."""
+    array = _vector(labels, n, name)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers (row numbers of z_txt), got dtype {array.dtype}.")
+    outside = np.flatnonzero((array < 0) | (array >= k))
+    if len(outside):
+        row = outside[0]
+        raise ValueError(
+            f"{name} must lie in [0, {k}), the rows of z_txt, but {name}[{row}] is {array[row]}; "
+            "check that labels and z_txt use the same class order."
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
+    """Return right/wrong feedback as a bool tensor of shape (n,)."""
+    array = _vector(correct, n, name)
+    if array.dtype.kind != "b" and not (array.dtype.kind in "iu" and np.isin(array, (0, 1)).all()):
+        raise ValueError(
+            f"{name} must be booleans (True where the prediction was right) or 0 and 1, got dtype "
+            f"{array.dtype}; class labels go into `labels`."
+        )
+    return torch.from_numpy(array.astype(bool))
+
+
+def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tensor:
+    """Return sample weights as a float64 tensor of shape (n,)."""
+    array = _vector(weights, n, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    array = array.astype(np.float64)
+    bad = np.flatnonzero(~((array >= 0) & np.isfinite(array)))
+    if len(bad):
+        raise ValueError(f"{name} must be finite and not negative, but {name}[{bad[0]}] is {array[bad[0]]}.")
+    if not array.any():
+        raise ValueError(f"{name} is zero for every image; give at least one a weight.")
+    return torch.from_numpy(array)
+
+
+def require_candidates(k: int, method: str, minimum: int = 2) -> None:
+    """Raise where a method has no meaning with so few candidates."""
+    if k < minimum:
+        raise ValueError(
+            f"{method} compares candidates and needs at least {minimum}, but z_txt_set has {k}; "
+            "add the alternatives the prediction is chosen from."
+        )
+
+
+def positive(value: Any, name: str) -> float:
+    """Return a finite number above 0."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()  # a model's learnt logit scale often comes as a 0-d tensor
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
+    number = float(value)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} must be finite and above 0, got {number}.")
+    return number
+
+
+def _vector(values: Any, n: int, name: str) -> np.ndarray:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got an array of shape {array.shape}.")
+    if len(array) != n:
+        raise ValueError(f"{name} has {len(array)} entries but z_img has {n} rows; pass one for each image.")
+    return array

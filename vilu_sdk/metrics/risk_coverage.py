@@ -1,0 +1,299 @@
+"""Risk-coverage analysis: what is the error rate of the predictions one keeps.
+
+Predictions are accepted from the most to the least confident one. Predictions with the same
+uncertainty cannot be told apart by any threshold, so they are accepted together: every curve here
+has one point for each distinct value, and no result depends on the order of the rows.
+"""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import UndefinedMetricWarning
+
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_scores
+
+IntVector = npt.NDArray[np.int64]
+
+
+class Accepted(NamedTuple):
+    """Running counts at each distinct uncertainty, from the most confident on."""
+
+    threshold: FloatVector
+    rows: IntVector
+    errors: IntVector
+
+
+class RiskCoverageCurve(NamedTuple):
+    """Points of a risk-coverage curve, in increasing order of coverage."""
+
+    coverage: FloatVector
+    risk: FloatVector
+    generalized_risk: FloatVector
+    threshold: FloatVector
+
+
+def count_accepted(u: FloatVector, y: BoolVector) -> Accepted:
+    """Count the accepted rows and the errors among them at each distinct threshold."""
+    order = np.argsort(u)
+    ranked = u[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    return Accepted(ranked[last], last + 1, np.cumsum(y[order], dtype=np.int64)[last])
+
+
+def area(x: FloatVector, height: FloatVector) -> float:
+    """Integrate by the trapezoid rule (`numpy.trapezoid` needs numpy 2)."""
+    return float(np.sum(np.diff(x) * (height[1:] + height[:-1])) / 2)
+
+
+def area_under_risk(counts: Accepted) -> float:
+    """AURC of given counts; the risk of the first point is carried back to coverage 0."""
+    risk = counts.errors / counts.rows
+    coverage = counts.rows / counts.rows[-1]
+    return area(np.append(0.0, coverage), np.append(risk[0], risk))
+
+
+def area_under_generalized_risk(counts: Accepted) -> float:
+    """AUGRC of given counts."""
+    n = counts.rows[-1]
+    return area(np.append(0, counts.rows) / n, np.append(0, counts.errors) / n)
+
+
+def optimal_aurc(error_rate: float) -> float:
+    """AURC of a perfect ranking in the limit of many rows."""
+    if error_rate == 1.0:
+        return 1.0
+    return error_rate + (1.0 - error_rate) * math.log1p(-error_rate)
+
+
+def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> RiskCoverageCurve:
+    """Compute selective and generalised risk at every reachable coverage.
+
+    Parameters
+    ----------
+    uncertainty : array-like of shape (N,)
+        Scores, higher = more likely wrong. Any finite values.
+    failure : array-like of shape (N,)
+        Boolean or 0/1; 1 where the prediction is wrong.
+
+    Returns
+    -------
+    RiskCoverageCurve
+        Named tuple of four arrays of shape (T,), T the number of distinct scores:
+        ``coverage`` in (0, 1], increasing, the share of rows accepted; ``risk`` in [0, 1], the
+        errors among the accepted rows over the accepted rows; ``generalized_risk`` in [0, 1], the
+        same errors over all rows; ``threshold``: a row is accepted if its uncertainty is at most
+        this.
+
+    Raises
+    ------
+    ValueError
+        If a vector is empty, not one-dimensional or not finite, `failure` is not 0/1, or the two differ in
+        length.
+    TypeError
+        If a vector does not hold real numbers.
+
+    References
+    ----------
+    Geifman & El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> curve = risk_coverage_curve([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1])
+    >>> curve.coverage.tolist(), curve.risk.tolist()[:2]
+    ([0.25, 0.5, 0.75, 1.0], [0.0, 0.5])
+    """
+    counts = count_accepted(*check_scores(uncertainty, failure))
+    n = counts.rows[-1]
+    return RiskCoverageCurve(
+        counts.rows / n, counts.errors / counts.rows, counts.errors / n, counts.threshold
+    )
+
+
+def aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
+    """Area under the risk-coverage curve, lower is better.
+
+    Trapezoid rule over the points of `risk_coverage_curve`, the first of which is extended to
+    coverage 0. Implementations differ in this detail and in their treatment of ties; the
+    differences vanish as N grows.
+
+    Parameters
+    ----------
+    uncertainty, failure : array-like of shape (N,)
+        As in `risk_coverage_curve`.
+
+    Returns
+    -------
+    float
+        In [0, 1]. 0 without failures, 1 with nothing but failures, the error rate if all scores
+        are tied.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `risk_coverage_curve`.
+
+    References
+    ----------
+    Geifman & El-Yaniv, NeurIPS 2017; Jaeger et al., "A call to reflect on evaluation practices
+    for failure detection in image classification", ICLR 2023.
+
+    Examples
+    --------
+    >>> aurc([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1])
+    0.03125
+    """
+    return area_under_risk(count_accepted(*check_scores(uncertainty, failure)))
+
+
+def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
+    """Excess AURC: `aurc` minus that of a perfect ranking with the same error rate.
+
+    The optimum ``e + (1 - e) ln(1 - e)`` is that of infinitely many rows, so a perfect ranking of
+    few rows can come out slightly below zero.
+
+    Parameters
+    ----------
+    uncertainty, failure : array-like of shape (N,)
+        As in `risk_coverage_curve`.
+
+    Returns
+    -------
+    float
+        0 without failures and with nothing but failures.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `risk_coverage_curve`.
+
+    References
+    ----------
+    Geifman, Uziel & El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers",
+    ICLR 2019.
+
+    Examples
+    --------
+    >>> round(e_aurc([0.4, 0.3, 0.2, 0.1], [0, 0, 0, 1]), 4)
+    0.5803
+    """
+    u, y = check_scores(uncertainty, failure)
+    return area_under_risk(count_accepted(u, y)) - optimal_aurc(float(y.mean()))
+
+
+def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
+    """Area under the generalised-risk-coverage curve, lower is better.
+
+    The mean rate of undetected failures over all coverages. With accuracy ``a`` it equals
+    ``(1 - AUC) a (1 - a) + (1 - a)^2 / 2``, exactly, also with ties.
+
+    Parameters
+    ----------
+    uncertainty, failure : array-like of shape (N,)
+        As in `risk_coverage_curve`.
+
+    Returns
+    -------
+    float
+        In [0, 0.5]. 0 without failures, 0.5 with nothing but failures, half the error rate if all
+        scores are tied.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `risk_coverage_curve`.
+
+    References
+    ----------
+    Traub et al., "Overcoming common flaws in the evaluation of selective classification systems",
+    NeurIPS 2024.
+
+    Examples
+    --------
+    >>> augrc([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1])
+    0.03125
+    """
+    return area_under_generalized_risk(count_accepted(*check_scores(uncertainty, failure)))
+
+
+def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverage: float) -> float:
+    """Error rate among the most confident ``ceil(coverage * N)`` rows.
+
+    Where the cut goes through a group of tied scores, the result is the expectation over a random
+    choice from that group. One minus this is the selective accuracy.
+
+    Parameters
+    ----------
+    uncertainty, failure : array-like of shape (N,)
+        As in `risk_coverage_curve`.
+    coverage : float
+        Share of rows to accept, in (0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `coverage` is not in (0, 1], or as in `risk_coverage_curve`.
+
+    Examples
+    --------
+    >>> risk_at_coverage([0.1, 0.2, 0.2, 0.4], [0, 1, 0, 1], coverage=0.5)
+    0.25
+    """
+    if not 0 < coverage <= 1:
+        raise ValueError(f"coverage must be in (0, 1], got {coverage!r}.")
+    counts = count_accepted(*check_scores(uncertainty, failure))
+    # 0.07 * 100 is 7.000000000000001 in floating point, and must still accept 7 rows.
+    wanted = max(1, math.ceil(coverage * int(counts.rows[-1]) * (1 - 1e-12)))
+    block = int(np.searchsorted(counts.rows, wanted))
+    rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
+    block_risk = (errors[block + 1] - errors[block]) / (rows[block + 1] - rows[block])
+    return float((errors[block] + block_risk * (wanted - rows[block])) / wanted)
+
+
+def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: float) -> float:
+    """Largest coverage a threshold can reach with an error rate of at most `risk`.
+
+    An observed rate on this very sample, not a guarantee for new data.
+
+    Parameters
+    ----------
+    uncertainty, failure : array-like of shape (N,)
+        As in `risk_coverage_curve`.
+    risk : float
+        Highest tolerated error rate among the accepted rows, in [0, 1].
+
+    Returns
+    -------
+    float
+        In (0, 1]; NaN, with an `UndefinedMetricWarning`, if no threshold is that safe.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `risk` is not in [0, 1], or as in `risk_coverage_curve`.
+
+    Examples
+    --------
+    >>> coverage_at_risk([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1], risk=0.4)
+    0.75
+    """
+    if not 0 <= risk <= 1:
+        raise ValueError(f"risk must be in [0, 1], got {risk!r}.")
+    curve = risk_coverage_curve(uncertainty, failure)
+    reached = curve.coverage[curve.risk <= risk]
+    if not reached.size:
+        warnings.warn(
+            f"No threshold reaches a risk of {risk:g}; the lowest is {curve.risk.min():g}. "
+            "The coverage at this risk is returned as NaN.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
+        return math.nan
+    return float(reached[-1])

@@ -1,0 +1,74 @@
+"""Checks of score and failure vectors, shared by every metric."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+FloatVector = npt.NDArray[np.float64]
+BoolVector = npt.NDArray[np.bool_]
+
+
+def as_vector(values: Any, name: str) -> FloatVector:
+    """Return `values` as a finite float64 vector with at least one entry."""
+    if isinstance(values, torch.Tensor):
+        # bfloat16 has no numpy counterpart, so widen before leaving torch.
+        values = values.detach().cpu()
+        values = (values if values.is_complex() else values.double()).numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a vector of numbers: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must hold real numbers, got dtype {array.dtype}. "
+            f"Convert it first, for example with numpy.asarray({name}, dtype=float)."
+        )
+    if array.ndim != 1:
+        raise ValueError(
+            f"{name} must be one-dimensional, one value per row, got shape {array.shape}. "
+            f"A single column can be flattened with {name}.ravel()."
+        )
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: a metric needs at least one row.")
+    vector = array.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(vector))
+    if bad.size:
+        raise ValueError(
+            f"{name} has {bad.size} value(s) that are not finite, the first in row {bad[0]} "
+            f"({vector[bad[0]]}). Find out why the score failed there, or drop those rows from "
+            "both vectors."
+        )
+    return vector
+
+
+def check_scores(uncertainty: Any, failure: Any) -> tuple[FloatVector, BoolVector]:
+    """Return the scores as float64 and the failures as bool, both of shape (N,)."""
+    u = as_vector(uncertainty, "uncertainty")
+    y = as_vector(failure, "failure")
+    if len(u) != len(y):
+        raise ValueError(
+            f"uncertainty has {len(u)} rows and failure has {len(y)}: "
+            "both need one value per image, in the same order."
+        )
+    bad = np.flatnonzero((y != 0) & (y != 1))
+    if bad.size:
+        raise ValueError(
+            f"failure must be boolean or 0/1 (1 = the prediction is wrong), got {y[bad[0]]:g} "
+            f"in row {bad[0]}. Pass `predictions != labels`."
+        )
+    return u, y.astype(bool)
+
+
+def check_probabilities(uncertainty: Any, failure: Any) -> tuple[FloatVector, BoolVector]:
+    """Like `check_scores`, for scores that are read as P(failure)."""
+    u, y = check_scores(uncertainty, failure)
+    bad = np.flatnonzero((u < 0) | (u > 1))
+    if bad.size:
+        raise ValueError(
+            f"uncertainty must lie in [0, 1] to be read as a probability of failure, got "
+            f"{u[bad[0]]} in row {bad[0]}. Entropies, log-odds and other unbounded scores have "
+            "no calibration error: recalibrate them first, or use the ranking metrics only."
+        )
+    return u, y

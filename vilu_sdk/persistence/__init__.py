@@ -1,0 +1,1 @@
+"""How anything is saved and comes back: folders, the Hub, cards."""

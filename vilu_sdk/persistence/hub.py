@@ -1,0 +1,268 @@
+"""Which folder a name means, and transfers to and from the Hugging Face Hub."""
+
+import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vilu_sdk.compute import progress
+from vilu_sdk.persistence.storage import CONFIG_FILE, README_FILE, TENSORS_FILE, version
+
+#: Folder of the heads that come with the package, each a folder of its own.
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+#: Short names of Hub repositories: name -> (repository, commit that the name is pinned to).
+ALIASES: dict[str, tuple[str, str]] = {}
+
+
+def bundled_heads() -> dict[str, Path]:
+    """Return the heads that come with the package, by name.
+
+    Returns
+    -------
+    dict of str to Path
+        Name -> folder. Only these names are looked up, so none can lead out of the package.
+    """
+    return {file.parent.name: file.parent for file in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
+
+
+def find_folder(
+    name_or_path: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+) -> Path:
+    """Return the folder that a name means, downloading it from the Hub if it is not here.
+
+    Parameters
+    ----------
+    name_or_path : str or path-like
+        In this order: an existing folder, a head that comes with the package, a name in `ALIASES`, a
+        Hub repository ``owner/name``.
+    revision : str, optional
+        Branch, tag or commit of the repository; by default the main branch, of an alias the commit it
+        is pinned to. This and what follows concern the Hub alone.
+    token : str or bool, optional
+        Access token of the Hub; by default the one that ``hf auth login`` stored.
+    cache_dir : path-like, optional
+        Where downloads are kept, by default the cache of ``huggingface_hub``.
+    force_download : bool
+        Download again what is in the cache.
+    local_files_only : bool
+        Never use the network.
+
+    Returns
+    -------
+    Path
+        The folder given, that of the bundled head, or a snapshot in the cache.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the name means nothing; the message says what was tried. Also if the repository has no such
+        revision, or it is not in the cache and the Hub was not to be asked or could not be reached.
+    NotADirectoryError
+        If the name is that of a file.
+    PermissionError
+        If the repository is gated, or the token may not read it.
+    ConnectionError
+        If the Hub answers with an error or the transfer breaks off.
+    ValueError
+        If the name is empty, or the revision can be none.
+    """
+    name = os.fsdecode(name_or_path)
+    if not name:
+        raise ValueError("name_or_path is empty; pass a folder or the name of a saved scorer.")
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
+        return Path(path)
+    if os.path.exists(path):
+        raise NotADirectoryError(f"{path} is a file; pass the folder that holds {CONFIG_FILE}.")
+    if not isinstance(name_or_path, str) or _looks_like_path(name):
+        raise FileNotFoundError(
+            f"There is no folder {path}; pass one written by save_pretrained, or a Hub repository as "
+            "'owner/name'."
+        )
+    heads = bundled_heads()
+    if name in heads:
+        return heads[name]
+    repo_id, pinned = ALIASES.get(name, (name, None))
+    if repo_id.count("/") != 1:
+        raise _nothing_called(name, "a Hub repository (its name would have the form 'owner/name')")
+    _check_revision(revision)
+    try:
+        return _download(
+            repo_id,
+            revision=revision or pinned,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+    except LookupError as error:
+        raise _nothing_called(name, f"the Hub repository {repo_id!r} ({error})") from error.__cause__
+
+
+def upload_folder(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str = "Upload scorer",
+) -> str:
+    """Upload what `write_folder` wrote to a Hub repository, in one commit.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds the configuration and the tensors, and possibly a README.
+    repo_id : str
+        ``owner/name``; made if it does not exist.
+    token : str or bool, optional
+        Access token of the Hub; by default the one that ``hf auth login`` stored.
+    private : bool, optional
+        Visibility of a repository that is made now; the owner's default if not given.
+    revision : str, optional
+        Branch to commit to, made if it does not exist; the main branch by default.
+    commit_message : str
+        First line of the commit message.
+
+    Returns
+    -------
+    str
+        Address of the commit.
+
+    Raises
+    ------
+    ValueError
+        If `repo_id` is not ``owner/name``, or the revision can be none.
+    huggingface_hub.errors.HfHubHTTPError
+        If the Hub refuses, for instance without a token that may write.
+    """
+    if repo_id.count("/") != 1:
+        raise ValueError(f"repo_id must be 'owner/name', got {repo_id!r}.")
+    _check_revision(revision)
+    from huggingface_hub import CommitOperationAdd
+
+    files = [
+        CommitOperationAdd(name, path)
+        for name in (CONFIG_FILE, TENSORS_FILE, README_FILE)
+        if (path := Path(folder) / name).exists()
+    ]
+    api = _api(token)
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    with _bars():
+        commit = api.create_commit(repo_id, files, revision=revision, commit_message=commit_message)
+    return str(commit.commit_url)
+
+
+def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool, **options: Any) -> Path:
+    """Return a snapshot of the two files, or raise LookupError where there is no such repository."""
+    from huggingface_hub import errors  # imported late: it takes a fifth of a second
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo_id)
+    except errors.HFValidationError as error:
+        raise LookupError("which is not a possible name") from error
+    api = _api(token)
+    try:
+        with _bars():
+            snapshot: str = api.snapshot_download(
+                repo_id,
+                local_files_only=local_files_only,
+                allow_patterns=[CONFIG_FILE, TENSORS_FILE],
+                **options,
+            )
+        return Path(snapshot)
+    except errors.RevisionNotFoundError as error:
+        raise FileNotFoundError(
+            f"The repository {repo_id!r} has no revision {options['revision']!r}; pass a branch, tag or "
+            "commit that its page lists."
+        ) from error
+    except errors.GatedRepoError as error:
+        raise PermissionError(
+            f"The repository {repo_id!r} is gated; ask for access on its page and pass token."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise LookupError("the Hub shows you none; pass token if it is private") from error
+    except Exception as error:
+        # Broken transfers and malformed answers raise whatever the client's HTTP library raises, and its
+        # releases have used two; what can be wrong with the arguments was found above.
+        absent = isinstance(error, errors.LocalEntryNotFoundError)
+        if absent and local_files_only:
+            raise LookupError("not in the cache, and local_files_only=True forbids to download it") from error
+        cause = error.__cause__ or error if absent else error
+        if getattr(getattr(cause, "response", None), "status_code", None) in (401, 403):
+            raise PermissionError(
+                f"The Hub does not let you read {repo_id!r}: {_brief(cause)}. Pass a token that may."
+            ) from error
+        if absent:
+            raise ConnectionError(
+                f"The Hub could not be asked for {repo_id!r}, and the cache does not hold it: "
+                f"{_brief(cause)}. Try again, or pass a folder."
+            ) from error
+        raise ConnectionError(
+            f"Downloading {repo_id!r} from the Hub failed: {_brief(cause)}. Try again."
+        ) from error
+
+
+def _nothing_called(name: str, repository: str) -> FileNotFoundError:
+    """Say what was tried for a name, and how to go on."""
+    heads = list(bundled_heads())
+    close = difflib.get_close_matches(name, [*heads, *ALIASES], 1)
+    return FileNotFoundError(
+        f"Nothing is called {name!r}. Tried: a folder (none in {os.getcwd()}); the heads that come with "
+        f"vilu-sdk ({', '.join(heads) or 'none'}); the short names of Hub repositories "
+        f"({', '.join(ALIASES) or 'none'}); {repository}. "
+        + (f"Did you mean {close[0]!r}? " if close else "")
+        + "Otherwise pass a folder written by save_pretrained, or a Hub repository as 'owner/name'."
+    )
+
+
+def _check_revision(revision: str | None) -> None:
+    # The client uses it in the name of a file of its cache.
+    if revision is not None and (not revision or ".." in revision or revision.startswith(("/", "-"))):
+        raise ValueError(f"revision must be a branch, tag or commit, got {revision!r}.")
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1
+
+
+def _brief(error: BaseException) -> str:
+    """Return the first line of an error, and its kind if it says nothing."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
+def _api(token: str | bool | None) -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(token=token, library_name="vilu-sdk", library_version=version())
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Let the one switch of the SDK silence the bars of huggingface_hub too."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    silence = not progress._enabled and not are_progress_bars_disabled()
+    if silence:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if silence:
+            enable_progress_bars()

@@ -1,0 +1,231 @@
+"""Saving a scorer into a folder or to the Hub, and loading it."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self, cast
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from vilu_sdk.persistence import hub, storage
+from vilu_sdk.persistence.card import Card, backbone_of, model_card
+from vilu_sdk.persistence.encoding import class_of, decode, encode, storable
+
+
+class Persistent(BaseEstimator):
+    """Adds saving and loading to an estimator; every subclass is admitted as `storable`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        storable(cls)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, card: Card | None = None) -> None:
+        """Save parameters and everything learned into a folder.
+
+        The folder then holds ``config.json`` and ``model.safetensors``, of which a crash keeps either
+        the old or the new pair, and ``README.md``, the model card, which replaces a generated one and
+        never one of yours. Nothing is pickled. A `random_state` that is a generator is saved as
+        None, because its position in its stream is not part of the scorer; integers are kept.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it does not exist.
+        card : Card, optional
+            What is known of the scorer beside its weights; by default that of the scorer it was loaded
+            as, which `fit` forgets.
+
+        Raises
+        ------
+        TypeError
+            If a parameter or learned attribute is of a kind that is not stored.
+        OSError
+            If the folder cannot be written; what it held is unchanged.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from vilu_sdk import MCMScorer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     MCMScorer(logit_scale=50.0).save_pretrained(folder)
+        ...     MCMScorer.from_pretrained(folder)
+        MCMScorer(logit_scale=50.0)
+        """
+        self._save(folder, Path(folder).resolve().name, card)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: str | torch.device = "auto",
+    ) -> Self:
+        """Load a saved scorer from a folder, from the package or from the Hub.
+
+        Parameters
+        ----------
+        name_or_path : str or path-like
+            In this order: an existing folder, a head that comes with vilu-sdk, a short name of a Hub
+            repository, a Hub repository ``owner/name``.
+        revision : str, optional
+            Branch, tag or commit of a Hub repository; by default the main branch, or the commit that a
+            short name is pinned to. Ignored where nothing is asked of the Hub, as are the next four.
+        token : str or bool, optional
+            Access token of the Hub; by default the one that ``hf auth login`` stored.
+        cache_dir : path-like, optional
+            Where downloads are kept, by default the cache of ``huggingface_hub``.
+        force_download : bool
+            Download again what is in the cache.
+        local_files_only : bool
+            Never use the network.
+        device : {"auto", "cpu"} or torch.device
+            Where its arrays are kept, which is the CPU. `vilu_sdk.set_device` says where it computes.
+
+        Returns
+        -------
+        scorer
+            Of the class that was saved. If it was saved with a `Card`, that is its attribute ``card_``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the name means nothing (the message says what was tried), the repository has no such
+            revision, or a file is missing.
+        TypeError
+            If another class was saved; the base class loads any.
+        ValueError
+            If the files are damaged, from a newer version, or do not fit the class; if the device is
+            another than the CPU.
+        PermissionError
+            If the repository is gated, or the token may not read it.
+        ConnectionError
+            If the Hub cannot be reached or fails, and the cache does not hold the repository.
+
+        Examples
+        --------
+        >>> from vilu_sdk.scorers import Scorer
+        >>> scorer = Scorer.from_pretrained("owner/name", revision="v1")  # doctest: +SKIP
+        """
+        _check_device(device)
+        folder = hub.find_folder(
+            name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        config, tensors = storage.read_folder(folder)
+        try:
+            return cls._from_config(config, tensors)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"While loading {folder}.")
+            raise
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError) as error:
+            raise ValueError(f"{folder} holds no scorer that fits together: {error!r}.") from error
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        card: Card | None = None,
+    ) -> str:
+        """Upload the scorer to a Hub repository, in one commit.
+
+        Parameters
+        ----------
+        repo_id : str
+            ``owner/name``; made if it does not exist.
+        token : str or bool, optional
+            Access token of the Hub; by default the one that ``hf auth login`` stored.
+        private : bool, optional
+            Visibility of a repository that is made now; the owner's default if not given.
+        revision : str, optional
+            Branch to commit to, made if it does not exist; the main branch by default.
+        commit_message : str, optional
+            By default says which class was uploaded.
+        card : Card, optional
+            As in `save_pretrained`.
+
+        Returns
+        -------
+        str
+            Address of the commit.
+
+        Raises
+        ------
+        ValueError
+            If `repo_id` is not ``owner/name``.
+        TypeError
+            As in `save_pretrained`.
+        huggingface_hub.errors.HfHubHTTPError
+            If the Hub refuses, for instance without a token that may write.
+        """
+        with TemporaryDirectory() as folder:
+            self._save(folder, repo_id, card)
+            return hub.upload_folder(
+                Path(folder),
+                repo_id,
+                token=token,
+                private=private,
+                revision=revision,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+            )
+
+    def _save(self, folder: str | os.PathLike[str], name: str, card: Card | None) -> None:
+        """Write the files; `name` is what the model card calls the scorer."""
+        if card is None:
+            card = getattr(self, "card_", None)
+        elif not isinstance(card, Card):
+            raise TypeError(f"card must be a vilu_sdk.scorers.Card, got {type(card).__name__}.")
+        tensors: dict[str, Tensor] = {}
+        config = encode(self, "", tensors)
+        if card is not None:
+            config["fitted"]["card_"] = encode(card, "card_", tensors)
+        config = {"backbone": backbone_of(self, card)} | config
+        storage.write_folder(folder, config, tensors, model_card(self, name, card))
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        backbone = config.pop("backbone", None)
+        saved = class_of(config.get("__class__"))
+        if not issubclass(saved, Persistent):
+            raise ValueError(f"config.json is of a {saved.__name__}, which is not a scorer.")
+        if not issubclass(saved, cls):
+            raise TypeError(
+                f"{cls.__name__}.from_pretrained was given a saved {saved.__name__}; call "
+                f"{saved.__name__}.from_pretrained instead."
+            )
+        unused = dict(tensors)
+        scorer = decode(config, unused)
+        if unused:
+            raise ValueError(f"model.safetensors holds unexpected tensors: {', '.join(sorted(unused))}.")
+        card = getattr(scorer, "card_", None)
+        if not isinstance(card, Card | None):
+            raise ValueError(f"config.json has a {type(card).__name__} where the card belongs.")
+        expected = backbone_of(scorer, card)
+        if backbone != expected:
+            raise ValueError(
+                f"config.json says of the backbone {backbone}, but its scorer expects {expected}; one of "
+                "the two was changed."
+            )
+        return cast(Self, scorer)
+
+
+def _check_device(device: str | torch.device) -> None:
+    if str(device) not in ("auto", "cpu"):
+        raise ValueError(
+            f"device must be 'auto' or 'cpu', got {str(device)!r}: scorers are loaded into the memory of the "
+            "CPU; vilu_sdk.set_device says where they compute."
+        )

@@ -1,0 +1,273 @@
+"""A folder of settings and arrays: one JSON and one safetensors file, written whole or not at all.
+
+Nothing here knows a scorer, and nothing here unpickles.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+CONFIG_FILE = "config.json"
+TENSORS_FILE = "model.safetensors"
+README_FILE = "README.md"
+FILES = (CONFIG_FILE, TENSORS_FILE, README_FILE)
+#: What this version writes and the newest that it reads.
+FORMAT_VERSION = 1
+#: Age at which a temporary file can no longer belong to a save under way.
+LEFTOVER_SECONDS = 3600
+#: Last line of a generated README; one without it is the user's and stays.
+GENERATED = "<!-- Written by vilu-sdk at each save; without this line it is left as it is. -->"
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    readme: str | None = None,
+) -> None:
+    """Write settings and arrays into a folder, whole or not at all.
+
+    The configuration records the checksum of its tensors, and all files are complete on the disk
+    before the first of them changes its name. Replacing the configuration is the moment of the
+    switch: a crash before it leaves the old pair, a crash after it leaves the new configuration, whose
+    tensors `read_folder` then finds under their temporary name. A killed write can leave such a hidden
+    file behind; it is never mistaken for another save, and a save an hour later removes it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made if it does not exist.
+    config : mapping
+        JSON-able settings.
+    tensors : mapping of str to Tensor
+        Contiguous tensors on the CPU that share no memory.
+    readme : str, optional
+        What people shall read of it. It becomes ``README.md``, marked as generated, unless the folder
+        has one that is not so marked. Reading the folder does not need it.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written; what it held is unchanged.
+    ValueError
+        If the settings hold a NaN or infinite number.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = safetensors.torch.save(dict(tensors), metadata={"format": "pt"})
+    header = {
+        "format_version": FORMAT_VERSION,
+        "vilu_sdk_version": version(),
+        "tensors_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    text = json.dumps(header | dict(config), indent=2, allow_nan=False) + "\n"
+    pending: dict[str, Path] = {}
+    try:
+        pending[TENSORS_FILE] = _write_beside(folder / TENSORS_FILE, data)
+        pending[CONFIG_FILE] = _write_beside(folder / CONFIG_FILE, text.encode())
+        if readme is not None and _may_write(folder / README_FILE):
+            pending[README_FILE] = _write_beside(folder / README_FILE, f"{readme}\n{GENERATED}\n".encode())
+        sync_names(folder)
+        os.replace(pending[CONFIG_FILE], folder / CONFIG_FILE)
+    except BaseException:
+        for path in pending.values():
+            path.unlink(missing_ok=True)
+        raise
+    del pending[CONFIG_FILE]
+    sync_names(folder)  # or a power failure could keep the second new name and lose the first
+    for file, path in pending.items():
+        os.replace(path, folder / file)
+    sync_names(folder)
+    sweep(folder, *FILES)
+
+
+def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read what `write_folder` wrote, and verify that the two files belong together.
+
+    Parameters
+    ----------
+    folder : path-like
+        An existing folder.
+
+    Returns
+    -------
+    config : dict
+        The settings, as given to `write_folder`.
+    tensors : dict of str to Tensor
+        On the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the two files is missing.
+    ValueError
+        If the format's version is not one that this version of vilu-sdk reads, if the configuration is
+        not what `write_folder` writes, or if the tensors are damaged or of another save.
+    """
+    folder = Path(folder)
+    text = _read(folder, CONFIG_FILE)
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{folder / CONFIG_FILE} is not valid JSON ({error}); save or download the scorer again."
+        ) from error
+    if not isinstance(config, dict) or "format_version" not in config:
+        raise ValueError(
+            f"{folder / CONFIG_FILE} has no format_version, so it is not the configuration of a scorer; "
+            "pass a folder written by save_pretrained."
+        )
+    _check_version(config.pop("format_version"), config.pop("vilu_sdk_version", None), folder)
+    checksum = config.pop("tensors_sha256", None)
+    data = _matching_tensors(folder, checksum)
+    if data is None:
+        if _read(folder, CONFIG_FILE) != text:
+            return read_folder(folder)  # someone saved while we were reading
+        raise ValueError(
+            f"{folder / TENSORS_FILE} is damaged or belongs to another save: its checksum is not the one in "
+            f"{CONFIG_FILE}; save the scorer again, or download it again with force_download=True."
+        )
+    try:
+        return config, safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{folder / TENSORS_FILE} is not a safetensors file ({error}).") from error
+
+
+def remove_folder(folder: str | os.PathLike[str]) -> None:
+    """Remove what `write_folder` wrote, and the folder if nothing else is in it.
+
+    Parameters
+    ----------
+    folder : path-like
+        One that need not exist.
+    """
+    folder = Path(folder)
+    # The configuration first: without it, what is left of an interrupted removal is not a save.
+    for path in (
+        folder / CONFIG_FILE,
+        folder / TENSORS_FILE,
+        *_hidden(folder, FILES),
+    ):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def version() -> str:
+    """Return the version of the package."""
+    return importlib.metadata.version("vilu-sdk")
+
+
+def _check_version(number: Any, writer: Any, folder: Path) -> None:
+    """Raise unless this version reads the format, and say which version does."""
+    if type(number) is int and 1 <= number <= FORMAT_VERSION:
+        return
+    if type(number) is not int or number < 1:
+        raise ValueError(
+            f"{folder / CONFIG_FILE} has the format_version {number!r}, and there is no such version; "
+            "save or download the scorer again."
+        )
+    known = isinstance(writer, str) and re.fullmatch(r"\d+(\.\d+)+\w*", writer)
+    raise ValueError(
+        f"{folder} was written in format {number}, and the installed vilu-sdk {version()} reads formats up "
+        f"to {FORMAT_VERSION}; install vilu-sdk {f'{writer} or newer' if known else 'in a newer version'}."
+    )
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file that appears under its name once all of it is on the disk, or never."""
+    with _beside(target) as file:
+        yield file
+    try:
+        os.replace(file.name, target)
+    except BaseException:
+        Path(file.name).unlink(missing_ok=True)
+        raise
+    sync_names(target.parent)
+
+
+def sweep(folder: Path, *names: str) -> None:
+    """Remove hidden files for these names (patterns) that killed writers have left and none still writes."""
+    for path in _hidden(folder, names):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
+
+
+def _may_write(readme: Path) -> bool:
+    """Return whether there is no README, or one that an earlier save generated."""
+    if not readme.exists():
+        return True
+    return readme.is_file() and readme.read_bytes().rstrip().endswith(GENERATED.encode())
+
+
+def _write_beside(target: Path, data: bytes) -> Path:
+    """Write a hidden file next to `target`, down to the disk, and return its path."""
+    with _beside(target) as file:
+        file.write(data)
+    return Path(file.name)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[IO[bytes]]:
+    """Give a hidden file next to `target` that is on the disk afterwards, or gone if something fails."""
+    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        # open() rather than tempfile: the file keeps the permissions that the user's umask gives.
+        with open(path, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _hidden(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files that `_beside` made and that have not got their final name."""
+    return sorted(path for name in names for path in folder.glob(f".{name}.{'?' * 32}"))
+
+
+def sync_names(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(folder: Path, file: str) -> bytes:
+    with suppress(FileNotFoundError):
+        if (folder / file).is_file():  # a pipe would be waited for
+            return (folder / file).read_bytes()
+    raise FileNotFoundError(
+        f"{folder} has no {file}; a saved scorer is a folder with {CONFIG_FILE} and {TENSORS_FILE}."
+    )
+
+
+def _matching_tensors(folder: Path, checksum: Any) -> bytes | None:
+    """Return the tensors with this checksum, also where a crash kept them from their final name."""
+    pending = [path.name for path in _hidden(folder, FILES)]
+    # The final name is tried once more at the end: a writer may move a pending file there meanwhile.
+    for file in (TENSORS_FILE, *pending, TENSORS_FILE):
+        with suppress(FileNotFoundError):
+            data = _read(folder, file)
+            if hashlib.sha256(data).hexdigest() == checksum:
+                return data
+    _read(folder, TENSORS_FILE)  # to say so if there is none
+    return None

@@ -1,0 +1,16 @@
+"""More than one process: rows scored piece by piece, by any engine, and fits that share their work."""
+
+from vilu_sdk.compute.distributed import ProcessDiedError, process_group, rank, world_size
+from vilu_sdk.scale.partition import Scored, score_partition, score_to_folder
+from vilu_sdk.scale.ray import score_dataset
+
+__all__ = [
+    "ProcessDiedError",
+    "Scored",
+    "process_group",
+    "rank",
+    "score_dataset",
+    "score_partition",
+    "score_to_folder",
+    "world_size",
+]

@@ -1,0 +1,239 @@
+"""Scoring a table of rows, which any engine can map, and embeddings on disk piece by piece.
+
+A job over files that is killed at any moment and started again scores nothing twice and loses nothing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import safetensors.torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.inputs.tables import split
+from vilu_sdk.persistence.encoding import encode
+from vilu_sdk.persistence.storage import sweep
+from vilu_sdk.scale.pieces import Piece, claim, describe, plan
+from vilu_sdk.scorers import Scorer
+
+#: Columns that scoring adds.
+PREDICTION, UNCERTAINTY = "prediction", "uncertainty"
+#: Rows of a piece: what a killed worker does again.
+PIECE_ROWS = 1 << 18
+# Rows that are scored before a job begins, to find out what is wrong with it.
+TRIED_ROWS = 256
+
+
+class Scored(NamedTuple):
+    """What `score_to_folder` did.
+
+    Attributes
+    ----------
+    files : list of pathlib.Path
+        Parquet files of the scores, in the order of the rows.
+    rows : int
+        Rows in all of them.
+    found : int
+        How many of the files an earlier run had written.
+    """
+
+    files: list[Path]
+    rows: int
+    found: int
+
+
+def score_partition(rows: Any, scorer: Scorer, z_txt_set: ArrayLike, *, column: str | None = None) -> Any:
+    """Score a table of rows, one embedding each.
+
+    It is a pure function of its arguments, for engines that map tables: ``mapInPandas`` of Spark,
+    ``map_partitions`` of Dask, ``map_batches`` of Ray Data.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or dict of str to ndarray
+        One column holds the image embeddings, as lists of numbers or, in a dict, as an array of shape (n, d).
+    scorer : Scorer
+        Fitted, if it learns. It keeps what it computes from the candidates for the next call.
+    z_txt_set : array-like of shape (K, d)
+        Candidate texts.
+    column : str, optional
+        Name of the column of embeddings. Not needed where it is the only one of lists of numbers.
+
+    Returns
+    -------
+    table of the same kind
+        The other columns as they were, then `prediction` (int64), the row of `z_txt_set`, and
+        `uncertainty` (float64), higher = more likely wrong. Of no rows, the same columns.
+
+    Raises
+    ------
+    ValueError
+        If the column is missing or ambiguous, a row has no embedding or one of another width, a name is
+        taken, or as in `Scorer.decision_function`.
+    TypeError
+        If `rows` is no table, or the column does not hold lists of numbers.
+    sklearn.exceptions.NotFittedError
+        If the scorer learns and was not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vilu_sdk import MCMScorer
+    >>> from vilu_sdk.scale import score_partition
+    >>> rows = {"id": np.array([7, 8]), "z": np.array([[1.0, 0.9, 0.0], [0.0, 0.0, 1.0]])}
+    >>> scored = score_partition(rows, MCMScorer(logit_scale=10.0), np.eye(3))
+    >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
+    (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
+    """
+    z_img, rebuild = split(rows, column, (PREDICTION, UNCERTAINTY))
+    if not len(z_img):
+        return rebuild({PREDICTION: np.empty(0, np.int64), UNCERTAINTY: np.empty(0, np.float64)})
+    return rebuild(
+        {
+            PREDICTION: scorer.predict(z_img, z_txt_set),
+            UNCERTAINTY: scorer.predict_uncertainty(z_img, z_txt_set),
+        }
+    )
+
+
+def score_to_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    scorer: Scorer,
+    z_txt_set: ArrayLike,
+    *,
+    column: str | None = None,
+    piece_rows: int = PIECE_ROWS,
+) -> Scored:
+    """Score embeddings on disk into a folder of parquet files, going on where an earlier run was killed.
+
+    Parameters
+    ----------
+    source : path-like
+        A file or a folder of shards, as `open_embeddings` takes it.
+    output : path-like
+        A new folder, or that of an earlier run with the same arguments, by whatever engine. It gets a
+        parquet file for each piece of the source, whole or not at all, and a manifest of what they are of.
+    scorer : Scorer
+        Fitted, if it learns.
+    z_txt_set : array-like of shape (K, d)
+        Candidate texts.
+    column : str, optional
+        Name of the embeddings in each file, as in `open_embeddings`.
+    piece_rows : int
+        Rows of a piece, and so what a killed run does again. Pieces end where files end, and of a parquet
+        file where row groups end.
+
+    Returns
+    -------
+    Scored
+        The files. Their columns are as `score_partition` returns them: of a parquet source its other
+        columns, of arrays `row` (int64), the number of the row in the whole source; then `prediction` and
+        `uncertainty`.
+
+    Raises
+    ------
+    FileNotFoundError, ImportError
+        As in `open_embeddings`.
+    ValueError
+        If `output` is of other work: of another scorer, other candidates, another source or other pieces.
+        Also as in `open_embeddings` and `score_partition`; what was scored before stays.
+    OSError
+        If the output cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from vilu_sdk import MCMScorer
+    >>> from vilu_sdk.scale import score_to_folder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/z_img.npy", np.eye(3))
+    ...     for _ in range(2):
+    ...         done = score_to_folder(f"{folder}/z_img.npy", f"{folder}/scores", MCMScorer(), np.eye(3))
+    ...         [file.name for file in done.files], done.rows, done.found
+    (['part-00000.parquet'], 3, 0)
+    (['part-00000.parquet'], 3, 1)
+    """
+    job = Job.prepare(source, output, scorer, z_txt_set, column, piece_rows)
+    for piece in track(job.missing, "scoring pieces"):
+        score_piece(piece, scorer, job.texts)
+    return job.done()
+
+
+class Job(NamedTuple):
+    """What any engine has to do: the pieces, those of them that are missing, and the candidates (K, d)."""
+
+    pieces: list[Piece]
+    missing: list[Piece]
+    texts: Tensor
+
+    @classmethod
+    def prepare(
+        cls,
+        source: str | os.PathLike[str],
+        output: str | os.PathLike[str] | None,
+        scorer: Scorer,
+        z_txt_set: ArrayLike,
+        column: str | None,
+        piece_rows: int,
+    ) -> Self:
+        """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
+        if piece_rows < 1:
+            raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
+        opened = open_embeddings(source, column=column)
+        texts = Rows(z_txt_set, "z_txt_set", normalise=False).read()
+        # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
+        score_partition({"z_img": opened[:TRIED_ROWS]}, scorer, texts)
+        folder = Path(output or "").expanduser().absolute()
+        parts = plan(opened, folder, piece_rows)
+        if not parts:
+            raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
+        if output is None:
+            return cls(parts, parts, texts)
+        claim(
+            folder,
+            {
+                "scorer": _fingerprint(scorer),
+                "candidates": hashlib.sha256(texts.numpy().tobytes()).hexdigest(),
+                "column": column,
+                "piece_rows": piece_rows,
+                "files": describe(opened),
+            },
+        )
+        sweep(folder, "*")
+        return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
+
+    def done(self) -> Scored:
+        """Say what there is now."""
+        rows = sum(len(piece.rows) for piece in self.pieces)
+        return Scored([piece.output for piece in self.pieces], rows, len(self.pieces) - len(self.missing))
+
+
+def score_piece(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> None:
+    """Write the scores of a piece unless they are there."""
+    if not piece.is_done():
+        piece.write(scored_tables(piece, scorer, z_txt_set))
+
+
+def scored_tables(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> Iterator[Any]:
+    """Yield the scores of a piece as tables of pyarrow, batch by batch."""
+    return piece.map(partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.embeddings))
+
+
+def _fingerprint(scorer: Scorer) -> str:
+    """Return a checksum of the state that would be saved, without the card, and so the same after loading."""
+    tensors: dict[str, Tensor] = {}
+    config = encode(scorer, "", tensors)
+    config["fitted"].pop("card_", None)
+    text = json.dumps(config, sort_keys=True).encode()
+    return hashlib.sha256(text + safetensors.torch.save(tensors)).hexdigest()

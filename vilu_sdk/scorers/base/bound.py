@@ -1,0 +1,286 @@
+"""A scorer and its candidates as one scikit-learn classifier over images."""
+
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import roc_auc_score
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
+from torch import Tensor
+
+from vilu_sdk.compute.streaming import stream
+from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.inputs.values import check_labels, check_weights
+from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
+
+if TYPE_CHECKING:
+    from vilu_sdk.scorers.base.scorer import Scorer
+
+
+class BoundClassifier(ClassifierMixin, BaseEstimator):
+    """Zero-shot classifier of images among fixed candidates, judged by how well it knows its failures.
+
+    Made by `Scorer.bind`. Cross-validation slices X and y; the candidates are a parameter, and stay whole.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Tells which predictions are likely wrong. `fit` clones it.
+    z_txt_set : array-like of shape (K, d) or None
+        Candidate texts; classes are their row numbers. None takes the classes from y, and for the text
+        of a class the mean of its images.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        ``arange(K)``, or the distinct values of y if there are no texts.
+    z_txt_set_ : array-like of shape (K, d)
+        The texts, or the class means of the unit images.
+    scorer_ : Scorer
+        The fitted clone.
+    n_features_in_ : int
+        Width d of the embeddings.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the columns, if `fit` was given a data frame with names.
+
+    Notes
+    -----
+    Predictions and class probabilities are the zero-shot ones for every scorer; what differs from scorer
+    to scorer is `predict_uncertainty`, which `score` judges.
+
+    Without texts, images are compared with class means by their cosines, so centre features that are not
+    embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
+    from are the same images, moved as if each had been left out of its class mean; see
+    ``docs/scikit-learn.md`` for what that is worth.
+
+    Examples
+    --------
+    Pick the logit scale that ranks failures best:
+
+    >>> import numpy as np
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from vilu_sdk import MCMScorer
+    >>> rng = np.random.default_rng(0)
+    >>> z_txt = rng.normal(size=(4, 8))
+    >>> y = rng.integers(4, size=200)
+    >>> X = z_txt[y] + 1.5 * rng.normal(size=(200, 8))
+    >>> search = GridSearchCV(MCMScorer().bind(z_txt), {"scorer__logit_scale": [1.0, 100.0]})
+    >>> search.fit(X, y).best_params_
+    {'scorer__logit_scale': 1.0}
+    """
+
+    classes_: NDArray[Any]
+    z_txt_set_: Any
+    scorer_: "Scorer"
+
+    def __init__(self, scorer: "Scorer", z_txt_set: ArrayLike | None = None) -> None:
+        self.scorer = scorer
+        self.z_txt_set = z_txt_set
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit a clone of the scorer.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+        y : array-like of shape (N,)
+            True classes: rows of `z_txt_set`, of which not every one has to occur, or any labels of at
+            least two classes if there are no texts.
+        sample_weight : array-like of shape (N,), optional
+            Weights of the images, at least 0, in the class means and for scorers whose `fit` takes them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `Scorer.fit`, where X is called z_img; if there are no texts, also if y holds one class
+            or the images of a class have a mean of zero; if there are texts and weights that the
+            scorer cannot use.
+
+        Warns
+        -----
+        UserWarning
+            If weights enter the class means alone, because the scorer learns but takes none.
+        """
+        checked = validate_data(self, _to_numpy(X), _to_numpy(y), ensure_all_finite=False)
+        images, target = map(np.asarray, checked)
+        weights = torch.ones(len(images), dtype=torch.float64)
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, len(images))
+            # As if they had not been given: a class of such images alone is no class.
+            kept = (weights > 0).numpy()
+            images, target, weights = images[kept], target[kept], weights[kept]
+        if self.z_txt_set is None:
+            check_classification_targets(target)
+            self.classes_, labels = np.unique(target, return_inverse=True)
+            self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
+            if self.scorer.learns:
+                images = leave_own_out(images, labels, self.z_txt_set_, weights)
+        else:
+            self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
+            labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
+            self.z_txt_set_ = self.z_txt_set
+        used = {} if sample_weight is None else self._usable(weights)
+        self.scorer_ = clone(self.scorer).fit(images, self.z_txt_set_, labels, **used)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the zero-shot predictions, (N,) of `classes_`; the same for every scorer."""
+        images = self._check(X)
+        return np.asarray(self.classes_[self.scorer_.predict(images, self.z_txt_set_)])
+
+    def predict_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return `Scorer.predict_uncertainty` for the candidates, (N,), higher = more likely wrong."""
+        images = self._check(X)
+        return self.scorer_.predict_uncertainty(images, self.z_txt_set_)
+
+    def rank_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Rank images by uncertainty, without saturation.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            `Scorer.decision_function` for the candidates, higher = more likely wrong.
+        """
+        images = self._check(X)
+        return self.scorer_.decision_function(images, self.z_txt_set_)
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return class scores, as scikit-learn's classifiers do.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+
+        Returns
+        -------
+        ndarray of shape (N, K), or (N,) for two classes
+            Zero-shot logits; for two classes that of the second minus that of the first. Uncertainty is
+            `rank_uncertainty`.
+        """
+        images = Rows(self._check(X), "X")
+        # In float64, so that an image's value does not depend on the rows around it.
+        text = candidates(self.z_txt_set_, images.d).double()
+        logits = stream(images, len(text), lambda z: z.double() @ text.T).numpy()
+        logits *= self.scorer_.softmax_scale
+        return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the zero-shot class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+
+        Returns
+        -------
+        ndarray of shape (N, K)
+            Softmax of the cosines at the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
+            learned. One minus the largest is the uncertainty of MCM, with and without temperature; what
+            other scorers say is in `predict_uncertainty` alone.
+        """
+        logits = self.decision_function(X)
+        if logits.ndim == 1:
+            return np.stack([expit(-logits), expit(logits)], axis=1)
+        return np.asarray(softmax(logits, axis=1))
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return how well uncertainty finds the wrong predictions.
+
+        The accuracy would be the same for every scorer, so a search could not choose by it.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, d)
+            Image embeddings.
+        y : array-like of shape (N,)
+            True classes.
+        sample_weight : array-like of shape (N,), optional
+            Weights of the images.
+
+        Returns
+        -------
+        float
+            The AUC of uncertainty against failure. 0.5, with an `UndefinedMetricWarning`, where all
+            predictions are right or all are wrong: failures depend on no parameter of the scorer, so
+            within such a fold all candidates of a search get the same.
+        """
+        failure = self.find_failures(X, y)
+        ranking = self.rank_uncertainty(X)
+        if failure.all() or not failure.any():
+            warnings.warn(
+                f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so the AUC of "
+                "finding failures is undefined; it is set to 0.5.",
+                UndefinedMetricWarning,
+                stacklevel=2,
+            )
+            return 0.5
+        return float(roc_auc_score(failure, ranking, sample_weight=sample_weight))
+
+    def find_failures(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+        """Return where the prediction is wrong, (N,); labels y (N,) as in `fit`, or of unknown classes."""
+        predicted = self.predict(X)
+        y = _to_numpy(y)
+        if self.z_txt_set is not None:
+            check_labels(y, len(predicted), len(self.classes_), name="y")
+        return np.asarray(predicted != column_or_1d(y))
+
+    def _usable(self, weights: Tensor) -> dict[str, Tensor]:
+        """Return the weights as an argument of the scorer's fit, if it has it."""
+        if has_fit_parameter(self.scorer, "sample_weight"):
+            return {"sample_weight": weights}
+        name = type(self.scorer).__name__
+        if self.z_txt_set is not None:
+            raise ValueError(f"{name} cannot use sample weights; leave sample_weight out.")
+        if self.scorer.learns:
+            warnings.warn(
+                f"{name} cannot use sample weights; they enter the class means alone.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return {}
+
+    def _check(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        X = _to_numpy(X)
+        if self.scorer_ is self.scorer:  # bound after its fit, which no column names were part of
+            X = np.asarray(X)
+        return np.asarray(validate_data(self, X, reset=False, ensure_all_finite=False))
+
+    def _use_as_fitted(self) -> Self:
+        """Score with the scorer as it is."""
+        text = candidates(self.z_txt_set)
+        self.scorer_, self.z_txt_set_ = self.scorer, self.z_txt_set
+        self.classes_, self.n_features_in_ = np.arange(len(text)), text.shape[1]
+        return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = not hasattr(self, "scorer_")
+        return tags
+
+
+def _to_numpy(values: Any) -> Any:
+    """Give scikit-learn's checks an array where torch has one that numpy cannot read."""
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()

@@ -1,0 +1,1 @@
+"""ViLU and LVU as published."""

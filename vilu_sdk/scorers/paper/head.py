@@ -1,0 +1,195 @@
+"""Torch modules of the failure predictors: cross-attention, perceptron, and the two put together."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.compute.tiles import Logits, log_odds, nearest, read_out
+
+
+class CrossAttention(nn.Module):
+    """Image-conditioned summary of the candidates: softmax(scale · (W_v z)(W_t T)ᵀ) (W_t T).
+
+    Keys and values are tied and the projections start at the identity, so that with the model's own
+    logit scale the summary starts as the candidates averaged by their zero-shot probabilities.
+
+    Parameters
+    ----------
+    d : int
+        Width of the embeddings.
+    scale : float
+        Multiplies the attention logits.
+    legacy_freeze_decay : bool
+        While frozen, send zero gradients to the projections instead of none, so that weight decay
+        shrinks them, as the authors' code does.
+
+    Attributes
+    ----------
+    frozen : bool
+        Whether the identity stands in for the projections.
+    """
+
+    def __init__(self, d: int, scale: float, *, legacy_freeze_decay: bool = False) -> None:
+        super().__init__()
+        self.in_proj_v = nn.Linear(d, d, bias=False)
+        self.in_proj_t = nn.Linear(d, d, bias=False)
+        nn.init.eye_(self.in_proj_v.weight)
+        nn.init.eye_(self.in_proj_t.weight)
+        self.scale = scale
+        self.legacy_freeze_decay = legacy_freeze_decay
+        self.frozen = False
+
+    def project(self, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries (n, d) and keys (K, d)."""
+        if not self.frozen:
+            return self.in_proj_v(z), self.in_proj_t(text)
+        if self.legacy_freeze_decay:
+            return z + 0 * self.in_proj_v(z), text + 0 * self.in_proj_t(text)
+        return z, text
+
+    @torch.no_grad()
+    def folded(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys (K, d) that hold the query's projection and the scale too, and values (K, d)."""
+        if self.frozen:
+            return self.scale * text, text
+        values = self.in_proj_t(text)
+        return self.scale * (values @ self.in_proj_v.weight), values
+
+    def forward(self, z: Tensor, text: Tensor) -> Tensor:
+        """Return the read-out (n, d) of candidates (K, d) for images (n, d)."""
+        query, key = self.project(z, text)
+        return scaled_dot_product_attention(query, key, key, scale=self.scale)
+
+
+class ViLUHead(nn.Module):
+    """Confidence logit of a zero-shot prediction from (z_v, z_α, z_t̂) and, optionally, MCM's score.
+
+    Parameters
+    ----------
+    d : int
+        Width of the embeddings.
+    hidden : sequence of int
+        Widths of the perceptron's hidden layers.
+    attention_scale : float or None
+        Scale of the cross-attention; None leaves z_α out.
+    predicted : bool
+        Whether z_t̂, the text of the zero-shot prediction, is an input.
+    mcm_input : bool
+        Whether one minus the largest zero-shot probability is an input.
+    legacy_freeze_decay : bool
+        See `CrossAttention`.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        hidden: Sequence[int] = (512, 256, 128),
+        *,
+        attention_scale: float | None,
+        predicted: bool = True,
+        mcm_input: bool = False,
+        legacy_freeze_decay: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "d": d,
+            "hidden": list(hidden),
+            "attention_scale": attention_scale,
+            "predicted": predicted,
+            "mcm_input": mcm_input,
+            "legacy_freeze_decay": legacy_freeze_decay,
+        }
+        self.attention = (
+            None
+            if attention_scale is None
+            else CrossAttention(d, attention_scale, legacy_freeze_decay=legacy_freeze_decay)
+        )
+        self.predicted = predicted
+        self.mcm_input = mcm_input
+        width = d * (1 + (self.attention is not None) + predicted) + mcm_input
+        self.mlp = perceptron([width, *hidden, 1])
+
+    def forward(self, z: Tensor, text: Tensor, logits: Tensor | None) -> Tensor:
+        """Return confidence logits (n,), higher = more likely right.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n, d)
+        text : Tensor of shape (K, d)
+        logits : Tensor of shape (n, K)
+            Zero-shot logits of `z` among `text`; a head that sees the image alone needs none.
+        """
+        parts = [z]
+        if self.attention is not None:
+            parts.append(self.attention(z, text))
+        if logits is not None and self.predicted:
+            parts.append(text[logits.argmax(dim=1)])
+        if logits is not None and self.mcm_input:
+            parts.append(SplitSoftmax(logits).tail[:, None])
+        confidence: Tensor = self.mlp(torch.cat(parts, dim=1))
+        return confidence[:, 0]
+
+    @torch.no_grad()
+    def against(self, text: Tensor, logit_scale: float) -> Callable[[Tensor], Tensor]:
+        """Return `forward` as a function of images (n, d) alone, for scoring among fixed candidates.
+
+        What depends on the texts alone is computed once: keys with both projections in them, and what
+        each text adds to the first layer, attended to or predicted.
+        """
+        d = text.shape[1]
+        first, later = self.mlp[0], self.mlp[1:]
+        assert isinstance(first, nn.Linear)
+        widths = [d, d * (self.attention is not None), d * self.predicted, int(self.mcm_input)]
+        by_image, by_attended, by_predicted, by_mcm = torch.split(first.weight, widths, dim=1)
+        zero_shot = Logits.zero_shot(text, logit_scale)
+        shared = False
+        if self.attention is not None:
+            keys, values = self.attention.folded(text)
+            attend, attended = Logits.zero_shot(keys, 1.0), values @ by_attended.T
+            shared = self.attention.frozen  # attention then peaks at the prediction
+        if self.predicted:
+            predicted = text @ by_predicted.T
+
+        def confidence(z: Tensor) -> Tensor:
+            x, column = torch.addmm(first.bias, z, by_image.T), None
+            if self.attention is not None:
+                average, column = read_out(z, attend, attended, peak=shared and self.predicted)
+                x += average
+            if self.predicted:
+                x += predicted[nearest(z, text) if column is None else column]
+            if self.mcm_input:
+                x += torch.sigmoid(log_odds(z, zero_shot))[:, None] * by_mcm[:, 0]
+            logit: Tensor = later(x)
+            return logit[:, 0]
+
+        return confidence
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what rebuilds this head: settings and tensors."""
+        frozen = self.attention is not None and self.attention.frozen
+        return {**self.config, "frozen": frozen}, dict(self.state_dict())
+
+    @classmethod
+    def from_state(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """Rebuild a head from `to_state`."""
+        settings = dict(config)
+        frozen = settings.pop("frozen")
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+            head = cls(**settings)
+        head.load_state_dict(tensors, strict=True, assign=True)  # and on the device of the tensors
+        if head.attention is not None:
+            head.attention.frozen = frozen
+        return head.eval()
+
+
+def perceptron(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers of the given widths with ReLU between them."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,134 @@
+"""LVU: learning visual uncertainties, a loss predictor on the image embedding alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+
+from vilu_sdk.compute.random import seeded, seeded_init
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.paper.confidence import sgd_settings, train_confidence
+from vilu_sdk.scorers.paper.head import ViLUHead
+from vilu_sdk.training.sgd import Weighting
+
+
+class LVUScorer(Scorer):
+    r"""Learned visual uncertainty: a perceptron on the image embedding, blind to the candidates.
+
+    .. math:: u = 1 - \sigma(f(z_v))
+
+    Parameters
+    ----------
+    logit_scale : float
+        The model's learnt scale s: 100 for CLIP.
+    target : {"tcp", "correct"}
+        What σ(f) learns: "tcp", the zero-shot probability of the true class, by squared error
+        (ConfidNet), or "correct", whether the prediction is right, by binary cross-entropy.
+    weighting : {"adaptive", "static"}
+        Whether failures weigh -log(failure rate of the batch) in the loss, or 1.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    epochs, batch_size, learning_rate, momentum, weight_decay, warmup_epochs
+        Stochastic gradient descent; the rate warms up linearly and decays along a cosine.
+    random_state : int, RandomState or None
+        Seeds the initialisation and the order of the batches.
+
+    Attributes
+    ----------
+    head_ : ViLUHead
+        The trained network, whose output is f.
+    loss_curve_ : Tensor of shape (steps,)
+        Training loss of every step.
+
+    Notes
+    -----
+    With ``target="tcp"`` u estimates one minus the probability the zero-shot softmax gives the true
+    class, which is not a probability of failure; ``is_probability`` says which it is.
+
+    References
+    ----------
+    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019;
+    Kirchhof et al., "URL: A Representation Learning Benchmark for Transferable Uncertainty
+    Estimates", NeurIPS 2023; Lafon et al., ICCV 2025, for the setting.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vilu_sdk import LVUScorer
+    >>> rng = np.random.default_rng(0)
+    >>> z_txt = rng.normal(size=(4, 8))
+    >>> labels = rng.integers(4, size=256)
+    >>> z_img = z_txt[labels] + 1.5 * rng.normal(size=(256, 8))
+    >>> scorer = LVUScorer(epochs=2, random_state=0).fit(z_img, z_txt, labels)
+    >>> scorer.predict_uncertainty(z_img, z_txt).shape
+    (256,)
+    """
+
+    learns = True
+    min_candidates = 1
+
+    def __init__(
+        self,
+        *,
+        logit_scale: float = 100.0,
+        target: Literal["tcp", "correct"] = "tcp",
+        weighting: Weighting = "adaptive",
+        hidden: Sequence[int] = (512, 256, 128),
+        epochs: int = 300,
+        batch_size: int = 128,
+        learning_rate: float = 0.05,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        warmup_epochs: int = 5,
+        random_state: Any = None,
+    ) -> None:
+        self.logit_scale = logit_scale
+        self.target = target
+        self.weighting = weighting
+        self.hidden = hidden
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.random_state = random_state
+
+    @property
+    def is_probability(self) -> bool:  # type: ignore[override]
+        """Whether the uncertainty is meant as a probability of failure."""
+        return self.target == "correct"
+
+    def _learn(self, task: Task) -> None:
+        if self.target not in ("tcp", "correct"):
+            raise ValueError(f"target must be 'tcp' or 'correct', got {self.target!r}.")
+        if self.target == "tcp" and task.correct is not None:
+            raise ValueError(
+                "target='tcp' regresses the probability of the true class; pass `labels` instead of "
+                "`correct`, or use target='correct'."
+            )
+        generator = seeded(self.random_state)
+        with seeded_init(generator):
+            self.head_ = ViLUHead(task.images.d, self.hidden, attention_scale=None, predicted=False)
+        self.loss_curve_ = train_confidence(
+            self.head_,
+            task,
+            positive(self.logit_scale, "logit_scale"),
+            sgd_settings(self),
+            generator,
+            loss="mse" if self.target == "tcp" else "bce",
+            weighting=self.weighting,
+            what="training LVU",
+        )
+
+    def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
+        uncertainty: NDArray[np.float64] = expit(decision)  # the squared error's target lies in [0, 1] too
+        return uncertainty
+
+    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda z: -self.head_(z, text, None)

@@ -1,0 +1,57 @@
+"""Moving a model to unlabelled images of a domain, without trusting how often classes occur."""
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.scorers.posterior.classes import ClassModel
+from vilu_sdk.scorers.posterior.densities import TextDensities
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior.model import LogLinearModel, total
+from vilu_sdk.scorers.posterior.moments import Moments
+
+# Images that a text's predicted mean is worth, and the covariance's shrinkage.
+PRIOR_IMAGES, SHRINKAGE = 8.0, 0.6
+# Weight of the domain's own Gaussians for each unit of logit scale, with many images for each class.
+WEIGHT = 0.0008
+ROUNDS = 2
+# Pseudo-images of each class in the balance, and its steps.
+COUNT, STEPS = 4.0, 10
+
+
+def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: bool) -> ClassModel:
+    """Add the Gaussians of the domain's classes, found by soft assignment, to a model.
+
+    How often a class is predicted never enters unless `balanced` says that classes are about equally
+    frequent: without labels, a class that is predicted often cannot be told from one that occurs often.
+    """
+    n, k = len(x), len(text)
+    # What labels taught about a class is not overruled by images without one.
+    share = model.unknown_share(text) * n / (n + PRIOR_IMAGES * k)
+    # Half a class's fair share of images: the mean of a class that does not occur, but attracts some,
+    # then stays near its text.
+    prior_images = max(PRIOR_IMAGES, n / (2 * k))
+    before = total(model.parts(text), x)
+    q, linear = before, None
+    for _ in range(ROUNDS if share else 0):
+        assigned = torch.softmax(q + balance(q) if balanced else q, dim=1)
+        moments = Moments.gather([(x, assigned)], k)
+        fitted = ClassGaussians(moments, text, prior_images, linked=0.0).whiten(SHRINKAGE)
+        # The slack keeps classes of many images, whose means are sure, from winning by that alone.
+        linear = (
+            TextDensities.of(fitted).among(text, torch.arange(k)).times(share * WEIGHT * model.logit_scale)
+        )
+        q = before + linear.scores(x)
+    return ClassModel(
+        model.logit_scale, model, 1.0, text, linear, intercepts=balance(q) if balanced else None,
+        line=model.calibration(text), base_line=model.calibration(text),
+    )  # fmt: skip
+
+
+def balance(q: Tensor) -> Tensor:
+    """Intercepts (K,) under which every class gets about as many of the rows of `q` (n, K)."""
+    n, k = q.shape
+    b = torch.zeros(k)
+    for _ in range(STEPS):
+        mass = torch.softmax(q + b, dim=1).sum(dim=0)
+        b = b - 0.5 * torch.log((mass + COUNT) / (n / k + COUNT))
+    return b

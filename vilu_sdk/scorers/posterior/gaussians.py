@@ -1,0 +1,144 @@
+"""Class Gaussians whose means are drawn towards their texts, and their exact leave-one-out scores."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.scorers.posterior.moments import Moments
+
+# Up to this many classes the means of similar texts inform one another; a K × K solve beyond is slow.
+MAX_LINKED_CLASSES = 4096
+
+
+class ClassGaussians:
+    r"""Gaussians :math:`x \mid c \sim N(m_c, C)` with one covariance, and a prior on the means.
+
+    Without a text, means have the prior :math:`m_c \sim N(\bar x, C / k)`. With texts,
+    :math:`m \sim GP(\bar x + \alpha (t - \bar t), C \otimes \kappa / k)` with
+    :math:`\kappa(t, t') = (1 - \lambda) 1[t = t'] + \lambda \langle t - \bar t, t' - \bar t\rangle / v`
+    (v the mean squared norm of centred texts): a class counts as k images at the place its text
+    predicts, and classes of similar texts move together, seen in training or not.
+
+    Parameters
+    ----------
+    moments : Moments
+        Statistics of the training vectors.
+    text : Tensor of shape (K, d), optional
+        Class texts, in the space of the vectors.
+    prior_images : float
+        k: how many images the prior is worth.
+    linked : float
+        λ in [0, 1]: share of the prior's variance that classes have in common through their texts.
+    """
+
+    def __init__(
+        self, moments: Moments, text: Tensor | None, prior_images: float = 2.0, linked: float = 0.5
+    ) -> None:
+        k, d = moments.sums.shape
+        self.n = float(moments.counts.sum())
+        self.centre = moments.centre
+        self.prior_images = prior_images
+        self.text_map = torch.zeros(d, d)
+        self.text_centre = torch.zeros(d)
+        self.covariance_of_means: Tensor | None = None
+        counts, sums = moments.counts, moments.sums
+        prior = torch.zeros_like(sums)
+        if text is not None:
+            self.text_centre = text.mean(dim=0)
+            centred = text - self.text_centre
+            alpha = _text_scale(centred, moments, prior_images)
+            prior = alpha * centred
+            self.text_map = alpha * torch.eye(d, dtype=sums.dtype)
+        if text is not None and linked > 0 and k <= MAX_LINKED_CLASSES:
+            self._learn_linked(counts, sums, prior, centred, linked)
+        else:
+            self.variance_of_means = 1 / (counts + prior_images)
+            self.means = (sums + prior_images * prior) * self.variance_of_means[:, None]
+        # Σ (x - m)(x - m)ᵀ from the moments, plus what the means cost under their prior.
+        cross = sums.T @ self.means
+        within = moments.scatter - cross - cross.T + (counts[:, None] * self.means).T @ self.means
+        self.within = (within + self._prior_cost(counts, sums, prior)) / self.n
+
+    def _learn_linked(self, counts: Tensor, sums: Tensor, prior: Tensor, text: Tensor, linked: float) -> None:
+        seen = torch.nonzero(counts > 0)[:, 0]
+        gram = text @ text.T
+        size = gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
+        kernel = (linked / size * gram).add_(torch.diag(torch.full_like(counts, 1 - linked)))
+        kernel /= self.prior_images
+        noisy = kernel[seen][:, seen] + torch.diag(1 / counts[seen])
+        residual = sums[seen] / counts[seen, None] - prior[seen]
+        solved = torch.linalg.solve(noisy, torch.cat([residual, kernel[seen]], dim=1))
+        pull, gain = solved[:, : sums.shape[1]], solved[:, sums.shape[1] :]
+        self.covariance_of_means = kernel - kernel[:, seen] @ gain
+        self.variance_of_means = self.covariance_of_means.diagonal()
+        self.means = prior + kernel[:, seen] @ pull
+        self.text_map = self.text_map + (linked / size / self.prior_images) * (text[seen].T @ pull)
+        self._pull, self._seen = pull, seen
+
+    def _prior_cost(self, counts: Tensor, sums: Tensor, prior: Tensor) -> Tensor:
+        shift = self.means - prior
+        if self.covariance_of_means is None:
+            return self.prior_images * (shift.T @ shift)
+        cost: Tensor = self._pull.T @ shift[self._seen]
+        return cost
+
+    def whiten(self, shrinkage: float) -> Self:
+        """Shrink the covariance towards a multiple of the identity and prepare the scores."""
+        self.shrinkage = shrinkage
+        covariance = (1 - shrinkage) * self.within
+        size = self.within.diagonal().mean().clamp_min(1e-12)
+        covariance.diagonal().add_(shrinkage * size)
+        self.root = torch.linalg.cholesky(covariance)
+        whitened = torch.linalg.solve_triangular(self.root, self.means.T, upper=False)
+        self.directions = torch.linalg.solve_triangular(self.root.T, whitened, upper=True)
+        self.offsets = whitened.square().sum(dim=0)
+        return self
+
+    @property
+    def precision(self) -> Tensor:
+        """Inverse P of the shrunk covariance, (d, d)."""
+        # Two triangular products; LAPACK's inverse from a Cholesky factor crawls on busy machines.
+        identity = torch.eye(len(self.root), dtype=self.root.dtype)
+        inverse = torch.linalg.solve_triangular(self.root, identity, upper=False)
+        precision: Tensor = inverse.T @ inverse
+        return precision
+
+    def leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Scores (n, K) of training vectors, each as if it had not been in the training.
+
+        Taking one vector out moves the means by a multiple of ``x - m`` and the covariance by one
+        rank, so the scores follow in closed form from those with it in.
+        """
+        x = x - self.centre
+        i = torch.arange(len(x))
+        towards = x @ self.directions
+        gap = towards - (self.means @ self.directions)[labels]  # (x - m_y)ᵀ P m_c
+        own = towards[i, labels]
+        norm = torch.linalg.solve_triangular(self.root, x.T, upper=False).square().sum(dim=0)
+        x_d, d_d = norm - own, norm - 2 * own + self.offsets[labels]  # xᵀPd and dᵀPd with d = x - m_y
+        grow = 1 / (1 - self.variance_of_means[labels])
+        weight = (1 - self.shrinkage) / self.n * grow
+        rank_one = (weight / (1 - weight * d_d).clamp_min(1e-6))[:, None]
+        if self.covariance_of_means is None:  # the own mean moves alone
+            step = self.variance_of_means[labels] * grow
+            x_m, d_m = towards.clone(), gap.clone()
+            m_m = self.offsets.expand_as(towards).clone()
+            x_m[i, labels] -= step * x_d
+            d_m[i, labels] -= step * d_d
+            m_m[i, labels] += -2 * step * gap[i, labels] + step.square() * d_d
+        else:
+            steps = self.covariance_of_means[labels] * grow[:, None]
+            x_m, d_m = towards - steps * x_d[:, None], gap - steps * d_d[:, None]
+            m_m = self.offsets - steps * (gap + d_m)
+        scores: Tensor = x_m + rank_one * d_m * (x_d[:, None] - 0.5 * d_m) - 0.5 * m_m
+        return scores
+
+
+def _text_scale(text: Tensor, moments: Moments, prior_images: float) -> Tensor:
+    """Least-squares factor, not negative, from centred texts to centred class means."""
+    seen = moments.counts > 0
+    means = moments.sums[seen] / moments.counts[seen, None]
+    weight = (moments.counts[seen] / (moments.counts[seen] + prior_images))[:, None]
+    size = (weight * text[seen].square()).sum().clamp_min(1e-12)
+    return ((weight * means * text[seen]).sum() / size).clamp_min(0)

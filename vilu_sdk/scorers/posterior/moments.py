@@ -1,0 +1,70 @@
+"""Sufficient statistics of classes: counts, sums and one second moment, gathered chunk by chunk."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.compute.distributed import add_up
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What class Gaussians need of n feature vectors, about their overall mean.
+
+    Attributes
+    ----------
+    centre : Tensor of shape (d,)
+        Mean of all vectors.
+    counts : Tensor of shape (K,)
+        Number of vectors of each class; not whole where assignments are soft.
+    sums : Tensor of shape (K, d)
+        Sum of ``x - centre`` in each class.
+    scatter : Tensor of shape (d, d)
+        Sum of ``(x - centre)(x - centre)ᵀ`` over all vectors.
+    """
+
+    centre: Tensor
+    counts: Tensor
+    sums: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def gather(
+        cls, chunks: Iterable[tuple[Tensor, Tensor]], k: int, shift: Tensor | None = None
+    ) -> "Moments":
+        """Sum over chunks of vectors (n, d) and their classes, (n,) integers or (n, K) soft assignments.
+
+        With `shift`, a vector near the mean that all processes have, the chunks are those of this process,
+        and sums are over all processes.
+        """
+        chunks, shared = iter(chunks), shift is not None
+        if shift is None:
+            # Sums about a vector near the mean: sums about the origin would lose digits.
+            first = next(chunks)
+            shift, chunks = first[0].mean(dim=0), chain([first], chunks)
+        d = len(shift)
+        counts = torch.zeros(k, dtype=torch.float64)
+        sums = torch.zeros(k, d, dtype=torch.float64)
+        scatter = torch.zeros(d, d, dtype=torch.float64)
+        for x, classes in chunks:
+            x = x - shift
+            scatter += x.T @ x
+            if classes.ndim == 1:
+                counts += torch.bincount(classes, minlength=k)
+                sums += torch.zeros(k, d, dtype=x.dtype).index_add_(0, classes, x)
+            else:
+                counts += classes.sum(dim=0)
+                sums += classes.T @ x
+        if shared:
+            add_up(counts, sums, scatter)
+        offset = sums.sum(dim=0) / counts.sum()
+        dtype = shift.dtype
+        return cls(
+            centre=shift + offset.to(dtype),
+            counts=counts.to(dtype),
+            sums=(sums - counts[:, None] * offset).to(dtype),
+            scatter=(scatter - counts.sum() * torch.outer(offset, offset)).to(dtype),
+        )

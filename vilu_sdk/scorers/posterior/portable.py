@@ -1,0 +1,44 @@
+"""A class model to give away: small, and without a row of anyone's embeddings in it."""
+
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.posterior.classes import ClassModel, class_model, learn_sources
+from vilu_sdk.scorers.posterior.densities import TextDensities
+from vilu_sdk.scorers.posterior.transfer import text_keys, transferred_weight
+
+# Numbers by which a class text is recognised: enough to tell texts apart, too few to give them back.
+KEY_WIDTH = 64
+# Ceiling of the weight of new texts. The Gaussians are those of the known classes, bolder than those
+# that an estimator keeps for new texts, so it is half of theirs.
+MAX_WEIGHT = 0.01
+
+
+def learn_portable(task: Task, logit_scale: float, generator: torch.Generator) -> ClassModel:
+    """Learn a class model from labels that holds each thing once, at half precision.
+
+    One set of Gaussians serves known and new classes, there is no kernel, whose landmarks are training
+    images, and texts are kept as keys.
+    """
+    assert task.labels is not None
+    e, blend = learn_sources(task, logit_scale, generator, kernel=False)
+    model = class_model(e, blend, logit_scale, task.text, None)
+    key = torch.randn(task.text.shape[1], KEY_WIDTH, generator=generator)
+    key = _halved(key.to(task.text) / KEY_WIDTH**0.5)
+    model = replace(model, known=None, key=key, text=_halved(text_keys(task.text, key)))
+    if blend.gaussians is None:
+        return model
+    shape = {"prior_images": blend.gaussians.prior_images, "shrinkage": blend.gaussians.shrinkage}
+    new_weight = transferred_weight(e.x, e.base, e.labels, e.text, ceiling=MAX_WEIGHT, **shape)
+    densities = TextDensities.of(blend.gaussians)
+    halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}
+    return replace(model, open_set=TextDensities(**halves), open_weights=(model.open_weights[0], new_weight))
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Round to what float16 holds, where it can hold it."""
+    half = values.to(torch.float16).to(values)
+    return half if bool(torch.isfinite(half).all()) else values

@@ -1,0 +1,55 @@
+"""The default recipe: from any supervision to a model, and from a model to a new domain."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.compute.distributed import read
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.posterior.adapt import adapt_classes
+from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
+from vilu_sdk.scorers.posterior.classes import learn_classes, sample_rows
+from vilu_sdk.scorers.posterior.learner import shortage
+from vilu_sdk.scorers.posterior.model import LogLinearModel
+
+# With more images than this for each candidate, candidates are classes and not captions.
+IMAGES_PER_CAPTION = 2
+
+
+def learn_auto(
+    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
+) -> LogLinearModel:
+    """Learn from whatever is known, upon `base` or the zero-shot logits."""
+    if not task.is_caption:
+        model = learn_classes(task, logit_scale, generator, base)
+        if lack := shortage(task.labels, task.correct):
+            _warn_fallback(f"they hold {lack}", base)
+        return model
+    n = len(task.images)
+    if n < MIN_PAIRS:
+        _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
+        return CaptionModel(logit_scale) if base is None else base
+    return learn_captions(task.images, task.texts, logit_scale, generator)
+
+
+def adapt_auto(
+    model: LogLinearModel, images: Rows, text: Tensor, generator: torch.Generator, *, balanced: bool
+) -> LogLinearModel:
+    """Move a model to unlabelled images of a domain."""
+    x = read(images, sample_rows(len(images), len(text), generator))
+    few = len(x) <= IMAGES_PER_CAPTION * len(text)
+    if isinstance(model, CaptionModel) and model.sources is not None and few and not balanced:
+        return model.adapt(x)
+    return adapt_classes(model, x, text, balanced=balanced)
+
+
+def _warn_fallback(reason: str, base: LogLinearModel | None) -> None:
+    kept = "MCM's ranking" if base is None else "what was learned before"
+    warnings.warn(
+        f"ViLUEstimator learned nothing from the given images because {reason}; it keeps {kept}. "
+        "Pass more labelled images to gain from them.",
+        UserWarning,
+        stacklevel=6,
+    )

@@ -1,0 +1,93 @@
+"""What carries over to candidates never seen in training."""
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vilu_sdk.scorers.posterior.blend import fit_weights
+from vilu_sdk.scorers.posterior.densities import TextDensities
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior.moments import Moments
+
+# Two texts of squared distance below this are one text that was stored at another precision.
+SAME_TEXT = 2e-4
+CLUSTERS = 3
+# Elements of the array of images × classes on which the weight of new texts is chosen.
+ELEMENTS = 4_000_000
+# Gaussians of new texts: means by their texts alone, so a broad covariance and a strong prior.
+SHRINKAGE, PRIOR_IMAGES = 0.6, 8.0
+# Ceiling of their weight per nat of the base: what is gained within one set overstates it elsewhere.
+MAX_WEIGHT = 0.02
+
+
+def match_texts(text: Tensor, known: Tensor) -> Tensor:
+    """Return for each text (J, d) the row of `known` (K, d) that it is, or -1.
+
+    Equal texts are matched in their order, so that a set with duplicates matches itself.
+    """
+    if torch.equal(text, known):
+        return torch.arange(len(text))
+    cosines = text @ known.T
+    same = cosines > 1 - SAME_TEXT / 2
+    match = torch.full((len(text),), -1)
+    taken = torch.zeros(len(known), dtype=torch.bool)
+    for j in torch.nonzero(same.any(dim=1))[:, 0].tolist():
+        options = torch.where(same[j], cosines[j], -torch.inf)
+        fresh = torch.where(taken, -torch.inf, options)
+        match[j] = (fresh if torch.isfinite(fresh).any() else options).argmax()
+        taken[match[j]] = True
+    return match
+
+
+def text_keys(text: Tensor, key: Tensor) -> Tensor:
+    """Return keys (J, m), of norm 1, by which texts (J, d) are told apart; see `match_texts`."""
+    return normalize(text @ key, dim=1)
+
+
+def transferred_weight(
+    x: Tensor,
+    base: Tensor,
+    labels: Tensor,
+    text: Tensor,
+    *,
+    prior_images: float = PRIOR_IMAGES,
+    shrinkage: float = SHRINKAGE,
+    ceiling: float = MAX_WEIGHT,
+) -> float:
+    """Weight of the text-predicted Gaussians, relative to the base, among texts never seen.
+
+    Clusters of similar class texts are left out in turn and their images scored among themselves,
+    which is how another class set looks to this one.
+    """
+    n, k = base.shape
+    if k < 2 * CLUSTERS or len(torch.unique(text, dim=0)) < CLUSTERS:
+        return 0.0
+    cap = max(1000, ELEMENTS // k)
+    if n > cap:
+        some = torch.linspace(0, n - 1, cap).long()
+        x, base, labels = x[some], base[some], labels[some]
+    clusters = torch.from_numpy(KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(text.double().numpy()))
+    # Columns outside the left-out cluster stay in the arrays but cannot win.
+    masked, scores = torch.full_like(base, -1e4), torch.zeros_like(base)
+    used = torch.zeros(len(x), dtype=torch.bool)
+    for cluster in range(CLUSTERS):
+        out, rest = torch.nonzero(clusters == cluster)[:, 0], torch.nonzero(clusters != cluster)[:, 0]
+        rows = (clusters == cluster)[labels]
+        if len(out) < 2 or rows.sum() < 2 or (~rows).sum() < 2:
+            continue
+        place = torch.full((k,), -1)
+        place[rest] = torch.arange(len(rest))
+        moments = Moments.gather([(x[~rows], place[labels[~rows]])], len(rest))
+        fitted = ClassGaussians(moments, text[rest], prior_images).whiten(shrinkage)
+        block = torch.nonzero(rows)[:, 0][:, None], out
+        masked[block] = base[block]
+        unknown = torch.full((len(out),), -1)
+        linear = TextDensities.of(fitted).among(text[out], unknown)
+        scores[block] = linear.scores(x[rows].to(linear.offsets)).to(base)
+        used |= rows
+    if not bool(used.any()):
+        return 0.0
+    some = torch.nonzero(used)[:, 0]
+    weights, _ = fit_weights([masked[some], scores[some]], labels[some], None, labels[some], tightness=1e-6)
+    return min(float(weights[1] / weights[0]), ceiling)

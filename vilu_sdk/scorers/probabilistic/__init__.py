@@ -1,0 +1,1 @@
+"""Scorers that give embeddings a distribution: BayesVLM and ProbVLM."""

@@ -1,0 +1,72 @@
+"""Image-text pairs known to belong together, for the methods that learn from pairs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vilu_sdk.compute.distributed import add_up, own_slices
+from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.tiles import nearest, tile_width
+from vilu_sdk.inputs.task import Task
+
+
+def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
+    """Return rows of the images and of the texts, (m,) each, that are known to belong together.
+
+    With labels or captions every image has its text. With only right or wrong known, a right prediction
+    is the text of its image, and the others have none.
+
+    Raises
+    ------
+    ValueError
+        If the pairs hold fewer than two different texts, so that there is nothing to contrast.
+    """
+    if task.correct is not None:
+        images = torch.nonzero(task.correct)[:, 0]
+        texts = _predictions(task)[images]
+    else:
+        images = torch.arange(len(task.images))
+        texts = images if task.labels is None else task.labels
+    if len(torch.unique(texts)) < 2:
+        known = "right predictions" if task.correct is not None else "pairs"
+        raise ValueError(
+            f"the {known} of the fit have fewer than two different texts, and this method contrasts "
+            "texts; pass more images."
+        )
+    return images, texts
+
+
+def _predictions(task: Task) -> Tensor:
+    """Return the zero-shot predictions, of which each process makes its own."""
+    found = torch.zeros(len(task.images), dtype=torch.int64)
+    for rows in track(own_slices(task.images, tile_width(len(task.text))), "predicting"):
+        found[rows] = nearest(task.images.read(rows), task.text)
+    add_up(found)
+    return found
+
+
+def contrastive_batches(texts: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield pair numbers in batches without a repeated text, every pair once.
+
+    Parameters
+    ----------
+    texts : Tensor of shape (m,)
+        The text of each pair.
+    batch_size : int
+        Most pairs in a batch; batches of a round are of equal size, up to one.
+    generator : torch.Generator
+        Draws which pair of a text comes in which batch.
+    """
+    order = torch.randperm(len(texts), generator=generator).numpy()
+    shuffled = texts.numpy()[order]
+    by_text = np.argsort(shuffled, kind="stable")
+    _, first, counts = np.unique(shuffled[by_text], return_index=True, return_counts=True)
+    # The r-th pair of every text is in round r, so that no round repeats a text.
+    rounds = np.empty(len(order), dtype=np.int64)
+    rounds[by_text] = np.arange(len(order)) - np.repeat(first, counts)
+    for turn in range(counts.max()):
+        members = order[rounds == turn]
+        for batch in np.array_split(members, -(-len(members) // batch_size)):
+            yield torch.from_numpy(batch)

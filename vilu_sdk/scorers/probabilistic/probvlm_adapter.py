@@ -1,0 +1,263 @@
+"""ProbVLM's adapter: an embedding in, a generalised Gaussian for each coordinate out."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.random import seeded_init
+from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.training.resume import FitState, named, optimiser_state, part, set_optimiser_state
+
+Likelihood = Literal["exact", "official"]
+
+# The constants of the authors' code: what keeps 1/α and β off zero in the loss, the range of the
+# likelihood's distance term, and the ranges of α and β where variances are read out.
+LOSS_EPSILON = 1e-4
+DISTANCE_RANGE = (1e-4, 1e3)
+SCALE_RANGE = (1e-4, 5.0)
+SHAPE_RANGE = (0.1, 5.0)
+
+
+class GeneralisedGaussian(NamedTuple):
+    """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β).
+
+    All three (n, d); `inverse_scale` and `shape` are what the heads return, 0 or more.
+    """
+
+    mean: Tensor
+    inverse_scale: Tensor
+    shape: Tensor
+
+
+def negative_log_likelihood(
+    residual: Tensor, inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood
+) -> Tensor:
+    """Elementwise -log density of a generalised Gaussian, for 1/α and β above 0.
+
+    "exact" is the density's. "official" replaces the power (|r|/α)^β of the distance by the product
+    β|r|/α, and leaves out ln 2, as the authors' code does; they differ by ln 2 where β = 1, and in more
+    elsewhere. The distance term is cut to [1e-4, 1e3] in both.
+
+    Examples
+    --------
+    >>> r, shape = torch.tensor([0.8]), torch.tensor([2.0])
+    >>> nll = negative_log_likelihood(r, torch.tensor([2.0]), shape, "exact")
+    >>> normal = torch.distributions.Normal(0, 0.5 / 2**0.5)
+    >>> bool(torch.isclose(nll, -normal.log_prob(r)).all())
+    True
+    """
+    return distance(residual, inverse_scale, shape, likelihood) + log_normaliser(
+        inverse_scale, shape, likelihood
+    )
+
+
+def distance(residual: Tensor, inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood) -> Tensor:
+    """Return the term of `negative_log_likelihood` that depends on the residual."""
+    low, high = DISTANCE_RANGE
+    scaled = residual.abs() * inverse_scale
+    if likelihood == "official":
+        return (scaled * shape).clamp(low, high)
+    # Cut as a logarithm: the power itself overflows, and has no finite gradient at 0.
+    log_power = shape * torch.log(scaled.clamp_min(torch.finfo(scaled.dtype).tiny))
+    return log_power.clamp(math.log(low), math.log(high)).exp()
+
+
+def log_normaliser(inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood) -> Tensor:
+    """Return the terms of `negative_log_likelihood` that the residual leaves alone."""
+    value = torch.lgamma(1 / shape) - torch.log(inverse_scale) - torch.log(shape)
+    return value if likelihood == "official" else value + math.log(2)
+
+
+def log_variance(inverse_scale: Tensor, shape: Tensor) -> Tensor:
+    """Elementwise log α²Γ(3/β)/Γ(1/β), the log-variance; as a logarithm since it reaches 6e26 at β = 0.1."""
+    return torch.lgamma(3 / shape) - torch.lgamma(1 / shape) - 2 * torch.log(inverse_scale)
+
+
+def aleatoric_log_variance(outputs: GeneralisedGaussian) -> Tensor:
+    """Return the log-variance of each coordinate (n, d), with α and β in the authors' ranges."""
+    scale = (1 / (outputs.inverse_scale + 1e-5)).clamp(*SCALE_RANGE)
+    return log_variance(1 / scale, (outputs.shape + SHAPE_RANGE[0]).clamp(*SHAPE_RANGE))
+
+
+@storable
+class ProbVLMAdapter(nn.Module):
+    """Residual perceptron with heads for mean, inverse scale and shape.
+
+    Parameters
+    ----------
+    d : int
+        Width of the embeddings.
+    hidden : int
+        Width of the hidden layers.
+    dropout : float
+        Probability of dropping a hidden unit in training.
+    """
+
+    def __init__(self, d: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.config = {"d": d, "hidden": hidden, "dropout": dropout}
+        self.trunk = nn.Sequential(
+            nn.Linear(d, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, d),
+        )
+        self.mean = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
+        self.inverse_scale = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU())
+        self.shape = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU())
+
+    def forward(self, z: Tensor) -> GeneralisedGaussian:
+        """Return the distribution of each row (n, d)."""
+        inner = z + self.trunk(z)
+        return GeneralisedGaussian(self.mean(inner), self.inverse_scale(inner), self.shape(inner))
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what rebuilds this adapter: settings and tensors."""
+        return dict(self.config), dict(self.state_dict())
+
+    @classmethod
+    def from_state(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """Rebuild an adapter from `to_state`."""
+        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+            adapter = cls(**config)
+        adapter.load_state_dict(tensors, strict=True, assign=True)
+        return adapter.eval()
+
+
+@dataclass(frozen=True)
+class AdapterTraining:
+    """Settings of the adapters' training; see `ProbVLMScorer` for each."""
+
+    likelihood: Likelihood
+    hidden: int
+    dropout: float
+    mae_weight: float
+    likelihood_weight: float
+    cross_weight: float
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    batches_per_epoch: int
+
+    def loss(self, outputs: GeneralisedGaussian, z: Tensor) -> Tensor:
+        """Weighted sum of mean absolute error and negative log-likelihood of embeddings z (n, d)."""
+        residual = outputs.mean - z
+        nll = negative_log_likelihood(
+            residual, outputs.inverse_scale + LOSS_EPSILON, outputs.shape + LOSS_EPSILON, self.likelihood
+        )
+        return self.mae_weight * residual.abs().mean() + self.likelihood_weight * nll.mean()
+
+    def pair_loss(self, image: ProbVLMAdapter, text: ProbVLMAdapter, z_img: Tensor, z_txt: Tensor) -> Tensor:
+        """Loss of pairs: each side explains itself and, weakly, the other."""
+        from_image, from_text = image(z_img), text(z_txt)
+        own = self.loss(from_image, z_img) + self.loss(from_text, z_txt)
+        return own + self.cross_weight * (self.loss(from_image, z_txt) + self.loss(from_text, z_img))
+
+
+def train_adapters(
+    d: int,
+    train: Tensor,
+    validation: Tensor,
+    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    settings: AdapterTraining,
+    generator: torch.Generator,
+    fit: FitState | None = None,
+) -> tuple[ProbVLMAdapter, ProbVLMAdapter, list[float]]:
+    """Train both adapters and return those of the epoch with the smallest validation error.
+
+    Parameters
+    ----------
+    d : int
+        Width of the embeddings.
+    train, validation : Tensor of shape (m,) and (v,)
+        Numbers of the pairs to train on, and of those whose mean absolute error of the means selects the
+        epoch; without any, the last epoch stays.
+    read : callable
+        Takes pair numbers, returns their image and text embeddings.
+    settings : AdapterTraining
+    generator : torch.Generator
+        Seeds initialisation, order and dropout.
+    fit : FitState, optional
+        Where to go on and keep the state.
+
+    Returns
+    -------
+    image adapter, text adapter, and the mean training loss of every epoch
+    """
+    fit = FitState() if fit is None else fit
+    # Dropout draws from the global generator only, so that all of the training is seeded, then undone.
+    with seeded_init(generator):
+        image = ProbVLMAdapter(d, settings.hidden, settings.dropout)
+        text = ProbVLMAdapter(d, settings.hidden, settings.dropout)
+        both = nn.ModuleList([image, text])
+        optimiser = torch.optim.Adam(both.parameters(), lr=settings.learning_rate)
+        best = math.inf
+        best_state: dict[str, Tensor] = {}
+        history: list[float] = []
+        losses: list[float] = []  # of the epoch under way
+        if fit.state:
+            both.load_state_dict(part(fit.state, "adapters"))
+            set_optimiser_state(optimiser, part(fit.state, "optimiser"))
+            history, losses = fit.state["history"].tolist(), fit.state["losses"].tolist()
+            best, best_state = float(fit.state["best"]), part(fit.state, "best_adapters")
+            torch.set_rng_state(fit.state["epoch_random"])
+        epoch_random = torch.get_rng_state()
+
+        def state() -> dict[str, Tensor]:
+            numbers = {"history": history, "losses": losses, "best": best}
+            return {
+                "epoch_random": epoch_random,
+                "random": torch.get_rng_state(),
+                **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
+                **named("adapters", both.state_dict()),
+                **named("best_adapters", best_state),
+                **named("optimiser", optimiser_state(optimiser)),
+            }
+
+        for _ in track(range(len(history), settings.epochs), "training ProbVLM"):
+            epoch_random = torch.get_rng_state()
+            both.train()
+            batches = torch.split(train[torch.randperm(len(train))], settings.batch_size)
+            if losses:  # the order was drawn as before; go on drawing where the last step was
+                torch.set_rng_state(fit.state["random"])
+            for pairs in batches[len(losses) : settings.batches_per_epoch]:
+                optimiser.zero_grad()
+                loss = settings.pair_loss(image, text, *read(pairs))
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                losses.append(float(loss.detach()))
+                fit.keep(state)
+            history.append(math.fsum(losses) / len(losses))
+            losses = []
+            both.eval()
+            error = _mean_error(image, text, validation, read, settings.batch_size)
+            if error <= best:
+                best, best_state = error, copy.deepcopy(both.state_dict())
+    if best_state:
+        both.load_state_dict(best_state)
+    return image, text, history
+
+
+def _mean_error(
+    image: ProbVLMAdapter,
+    text: ProbVLMAdapter,
+    rows: Tensor,
+    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    batch_size: int,
+) -> float:
+    """Sum over both sides of the mean absolute error of the means; 0 without rows."""
+    total = 0.0
+    with torch.no_grad():
+        for pairs in torch.split(rows, batch_size) if len(rows) else ():
+            z_img, z_txt = read(pairs)
+            total += float((image(z_img).mean - z_img).abs().mean(dim=1).sum())
+            total += float((text(z_txt).mean - z_txt).abs().mean(dim=1).sum())
+    return total / max(1, len(rows))

@@ -1,0 +1,197 @@
+"""Going on with a fit that was cut short: its state in a folder, written whole or not at all.
+
+Of processes that fit together the first one reads and writes, for all of them.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vilu_sdk.compute.distributed import ProcessDiedError, from_all, from_first, leads, world_size
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import Checkpoint, Task
+from vilu_sdk.persistence import storage
+
+# Seconds of work that a killed fit may lose.
+EVERY_SECONDS = 30.0
+# Rows by which data are recognised, and how far they may be off on another machine.
+PROBED_ROWS = 16
+TOLERANCE = 1e-4
+
+
+class FitState:
+    """The state of a fit, on disk if `fit` was given a checkpoint.
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+        What was kept by an earlier run of the same fit, empty if there was none.
+    """
+
+    def __init__(self, task: Task | None = None) -> None:
+        self.state: dict[str, Tensor] = {}
+        self._constants: dict[str, Tensor] = {}
+        self._folder: Path | None = None
+        if task is None or task.checkpoint is None:
+            return
+        self._folder = task.checkpoint.folder if leads() else None
+        self._config = {"fit": _describe(task, task.checkpoint.settings)}
+        self._constants = _probes(task)
+        self._written = time.monotonic()
+        self.state = from_first(self._read)
+
+    def _read(self) -> dict[str, Tensor]:
+        """Return what is in the folder, if anything, after a look at whether it is of this fit."""
+        assert self._folder is not None
+        if not (self._folder / storage.CONFIG_FILE).exists():
+            return {}
+        config, tensors = storage.read_folder(self._folder)
+        if "fit" not in config:
+            raise ValueError(
+                f"checkpoint={str(self._folder)!r} holds a saved scorer and not the state of a fit; pass "
+                "another folder."
+            )
+        if different := _different((config["fit"], tensors), (self._config["fit"], self._constants)):
+            raise ValueError(
+                f"checkpoint={str(self._folder)!r} belongs to another fit: it differs in {different}. Repeat "
+                "that fit, pass another folder or remove this one."
+            )
+        return {name: value for name, value in tensors.items() if name not in self._constants}
+
+    def begin(self, generator: torch.Generator) -> torch.Generator:
+        """Return a generator as it was when the fit began, which need not be how this run would begin."""
+        if self.state:
+            generator.set_state(self.state["begin"])
+        self._constants["begin"] = generator.get_state()
+        return generator
+
+    def keep(self, state: Callable[[], Mapping[str, Tensor]], *, now: bool = False) -> None:
+        """Write the state if the last one has become old, or `now`."""
+        if self._folder is None or not (now or time.monotonic() - self._written >= EVERY_SECONDS):
+            return
+        storage.write_folder(self._folder, self._config, {**self._constants, **state()})
+        self._written = time.monotonic()
+
+
+@contextmanager
+def shared_fit(task: Task, settings: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Check that all processes were given the same fit, and say how to go on where one of them dies."""
+    if world_size() > 1:
+        known = from_all((_describe(task, settings()), _probes(task)))
+        for number, other in enumerate(known):
+            if different := _different(known[0], other):
+                raise ValueError(
+                    f"rank {number} (here) was given another fit than rank 0 (there): it differs in "
+                    f"{different}. Pass the same settings and the whole data to every process; each reads "
+                    "its own part."
+                )
+    try:
+        yield
+    except ProcessDiedError as error:
+        error.advice = error.advice or _how_to_go_on(task.checkpoint)
+        raise
+
+
+def forget(checkpoint: Checkpoint) -> None:
+    """Remove the state of a fit that is finished."""
+    if not leads():
+        return
+    try:
+        config, _ = storage.read_folder(checkpoint.folder)
+    except (FileNotFoundError, ValueError):
+        return
+    if "fit" in config:
+        storage.remove_folder(checkpoint.folder)
+
+
+def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put a prefix before every name, and the tensors on the CPU."""
+    return {f"{prefix}.{name}": value.cpu() for name, value in tensors.items()}
+
+
+def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return what `named` named so."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+
+
+def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser remembers of each parameter."""
+    remembered = optimiser.state_dict()["state"]
+    return {
+        f"{number}.{name}": value
+        for number, values in remembered.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def set_optimiser_state(optimiser: Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Reverse `optimiser_state`."""
+    remembered: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        number, name = key.split(".")
+        remembered.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": remembered})
+
+
+def _how_to_go_on(checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None:
+        return "Fit again; with checkpoint= a fit by gradient descent would go on where it was."
+    if not (checkpoint.folder / storage.CONFIG_FILE).exists():
+        return f"There is no state in {str(checkpoint.folder)!r} yet; fit again."
+    return (
+        f"The last state of the fit is in {str(checkpoint.folder)!r}: the same call goes on from there, with "
+        "any number of processes."
+    )
+
+
+def _describe(task: Task, settings: Any) -> dict[str, Any]:
+    """Settings, shapes of the embeddings, and a checksum of each thing that is known of every image."""
+    known = {item.name: getattr(task, item.name) for item in fields(task)}
+    data = {
+        "z_img": [len(task.images), task.images.d],
+        "z_txt": [len(task.texts), task.texts.d],
+        "dtype": str(torch.get_default_dtype()),
+    } | {
+        name: hashlib.sha256(value.numpy().tobytes()).hexdigest()
+        for name, value in known.items()
+        if isinstance(value, Tensor)
+    }
+    return {**settings, "data": data}
+
+
+def _probes(task: Task) -> dict[str, Tensor]:
+    """Return some rows by which the embeddings are recognised."""
+    return {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
+
+
+def _probe(rows: Rows) -> Tensor:
+    return rows.read(np.unique(np.linspace(0, len(rows) - 1, PROBED_ROWS).astype(int))).float()
+
+
+def _different(before: tuple[Any, Mapping[str, Tensor]], now: tuple[Any, Mapping[str, Tensor]]) -> str:
+    """Say in what two fits, described by `_describe` and `_probes`, differ; empty if in nothing."""
+    found = list(_differences(before[0], now[0]))
+    for name, argument in (("probe.images", "z_img"), ("probe.texts", "z_txt")):
+        if not found and not torch.allclose(before[1][name], now[1][name], rtol=0, atol=TOLERANCE):
+            found.append(f"the values of {argument}")
+    return "; ".join(found[:5])
+
+
+def _differences(before: Any, now: Any, where: str = "") -> Any:
+    """Yield what differs between two JSON values, and where."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
+    elif before != now:
+        yield f"{where} ({before!r} there, {now!r} here)"

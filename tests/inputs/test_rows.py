@@ -178,7 +178,9 @@ def test_positive_numbers():
 def test_equal_captions_count_as_right():
     texts = np.eye(3)[[0, 0, 1]]
     batch = check_task(texts, texts).batch(slice(None))
-    assert batch.right(batch.z @ batch.text.T).all()
+    prediction = (batch.z @ batch.text.T).argmax(dim=1)
+    assert batch.right(prediction).all()
+    assert not check_task(texts, texts).wrong(prediction.numpy()).any()
     assert MCMScorer().predict(texts, texts).tolist() == [0, 0, 2]
 
 

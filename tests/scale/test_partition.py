@@ -145,8 +145,8 @@ def test_how_the_rows_are_cut_does_not_matter(cuts):
 
 def test_candidates_are_prepared_once_for_all_partitions(monkeypatch):
     calls = []
-    decision = MCMScorer._decision
-    monkeypatch.setattr(MCMScorer, "_decision", lambda self, text: calls.append(1) or decision(self, text))
+    among = MCMScorer._among
+    monkeypatch.setattr(MCMScorer, "_among", lambda self, text: calls.append(1) or among(self, text))
     scorer = MCMScorer()
     for start in range(0, 40, 10):
         score_partition(take(KINDS["table"], start, start + 10), scorer, Z_TXT)

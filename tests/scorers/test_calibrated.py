@@ -19,6 +19,7 @@ from vilu_sdk import (
 )
 from vilu_sdk.evaluation import brier_score, evaluate, expected_calibration_error
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.calibrated import CalibratedScorer, calibrate
 
@@ -133,6 +134,10 @@ def test_it_is_better_calibrated_than_an_overconfident_softmax(given, digits):
     assert after["auc"] == pytest.approx(before["auc"], abs=1e-6)
 
 
+def failures(task):
+    return task.wrong(MCMScorer().predict(task.images.source, task.texts.source))
+
+
 class Parrot(Scorer):
     """Knows each image of its fit by heart, and is as certain of others as of the nearest of them."""
 
@@ -143,10 +148,10 @@ class Parrot(Scorer):
 
     def _learn(self, task):
         self.memory_ = task.images.read()
-        self.decision_ = torch.as_tensor(np.where(task.failures(), 4.0, -4.0)).float()
+        self.decision_ = torch.as_tensor(np.where(failures(task), 4.0, -4.0)).float()
 
-    def _decision(self, text):
-        return lambda z: self.decision_[(z @ self.memory_.T).argmax(dim=1)]
+    def _among(self, text):
+        return Among(text, decision=lambda chunk: self.decision_[(chunk.z @ self.memory_.T).argmax(dim=1)])
 
 
 def test_a_scorer_that_learns_is_calibrated_on_rows_it_did_not_see(beside):
@@ -154,7 +159,7 @@ def test_a_scorer_that_learns_is_calibrated_on_rows_it_did_not_see(beside):
     args = beside.z_img[train], beside.z_txt, beside.labels[train]
     parrot = Parrot().fit(*args)
     seen = parrot.decision_function(*args[:2])
-    by_heart = calibrate(seen, check_task(*args).failures(), "platt", True)
+    by_heart = calibrate(seen, failures(check_task(*args)), "platt", True)
     wrong = parrot.predict(beside.z_img[test], beside.z_txt) != beside.labels[test]
 
     calibrated = CalibratedScorer(Parrot(), random_state=0).fit(*args)
@@ -187,7 +192,7 @@ def test_captions(scorer):
 
 def test_duplicate_captions_are_right():
     text = np.repeat(np.eye(3), 2, axis=0)
-    np.testing.assert_array_equal(check_task(text, text).failures(), False)
+    np.testing.assert_array_equal(failures(check_task(text, text)), False)
 
 
 @every_method

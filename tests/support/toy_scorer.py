@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from vilu_sdk.scorers import Scorer
+from vilu_sdk.scorers import Among, Scorer
 
 
 class ToyScorer(Scorer):
@@ -23,5 +23,5 @@ class ToyScorer(Scorer):
         self.device_ = torch.device("cpu")
         self._scratch_ = object()
 
-    def _decision(self, text):
-        return lambda z: z @ text.mean(dim=0)
+    def _among(self, text):
+        return Among(text, decision=lambda chunk: chunk.z @ text.mean(dim=0))

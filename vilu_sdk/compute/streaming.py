@@ -1,6 +1,6 @@
 """The one pass over images that all scorers share, chunk by chunk, on the CPU or a GPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,10 +17,10 @@ LARGER = 16
 def stream(
     images: Rows,
     width: int,
-    score: Callable[[Tensor], Tensor],
+    score: Callable[[Tensor], Sequence[Tensor]],
     what: str = "scoring",
     device: torch.device = CPU,
-) -> Tensor:
+) -> list[Tensor]:
     """Apply `score` to chunks of image rows and join what it returns.
 
     Parameters
@@ -31,7 +31,7 @@ def stream(
         Number of columns of the widest array that `score` makes for a chunk, the candidates usually.
     score : callable
         Takes rows (n, d), which can be the caller's memory, so that it may not write to them; returns
-        (n, ...).
+        one or more results (n, ...).
     what : str
         What the progress bar says.
     device : torch.device
@@ -39,24 +39,25 @@ def stream(
 
     Returns
     -------
-    Tensor of shape (N, ...)
-        On the CPU.
+    list of Tensor of shape (N, ...)
+        Each result for all images, on the CPU.
     """
-    out = None
+    joined: list[Tensor] = []
     slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
     chunks = _arriving(images, slices, device)
     # Inference mode takes an eighth off the scoring of one image; not all devices support it.
     without_gradients = torch.inference_mode if device.type == "cpu" else torch.no_grad
     with without_gradients():
         for rows, z in zip(track(slices, what), chunks, strict=True):
-            scores = score(z.to(device))
-            if out is None:
-                # One block for all results: small ones kept between the large temporaries would
-                # fragment the heap by a chunk each time.
-                out = scores.new_empty((len(images), *scores.shape[1:]), device=CPU)
-            out[rows] = scores
-    assert out is not None  # Rows is never empty
-    return out
+            results = score(z.to(device))
+            # One block for all results: small ones kept between the large temporaries would fragment
+            # the heap by a chunk each time.
+            joined = joined or [
+                part.new_empty((len(images), *part.shape[1:]), device=CPU) for part in results
+            ]
+            for whole, part in zip(joined, results, strict=True):
+                whole[rows] = part
+    return joined
 
 
 def _arriving(images: Rows, slices: list[slice], device: torch.device) -> Iterator[Tensor]:

@@ -12,10 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.device import CPU
 from vilu_sdk.compute.softmax import SplitSoftmax, first_maximum
-from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.rows import Rows
 
 #: Columns of a tile of candidates.
 TILE = 2048
@@ -63,12 +60,6 @@ class Logits(NamedTuple):
             yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
 
 
-def top1(images: Rows, text: Tensor, device: torch.device = CPU) -> Tensor:
-    """Return the zero-shot prediction of each image: the first candidate of the largest cosine."""
-    there = text.to(device)
-    return stream(images, tile_width(len(text)), lambda z: nearest(z, there), "predicting", device)
-
-
 def nearest(z: Tensor, text: Tensor) -> Tensor:
     """Return the first candidate of the largest cosine (n,) for rows (n, d) among texts (K, d)."""
     best = z.new_full((len(z),), -torch.inf)
@@ -99,24 +90,51 @@ def log_odds(z: Tensor, logits: Logits, column: Tensor | None = None) -> Tensor:
     Tensor of shape (n,)
         In nats.
     """
+    return _odds_of_top(z, logits)[1] if column is None else _odds_of_column(z, logits, column)
+
+
+def peak_and_log_odds(z: Tensor, logits: Logits) -> tuple[Tensor, Tensor]:
+    """Return the first largest logit's column (n,) and the log-odds (n,) that it is wrong."""
+    column, odds = _odds_of_top(z, logits, search=True)
+    assert column is not None
+    return column, odds
+
+
+def _odds_of_top(z: Tensor, logits: Logits, *, search: bool = False) -> tuple[Tensor | None, Tensor]:
+    """Log-odds that the largest logit is wrong, and after a search its column."""
     shift = own = z.new_full((len(z),), -torch.inf)
     rest = torch.zeros_like(own)
+    column = torch.zeros_like(own, dtype=torch.int64) if search else None
     for tile, block in logits.blocks(z):
         if column is None:
             top = block.amax(dim=1)
-            shift = shift if tile.start else _shift(top)
-            rest += torch.exp2(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
-            rest += _sum_but_top(_powers(block, shift), torch.exp2(top - shift))
-            own = torch.maximum(own, top)
         else:
-            shift = shift if tile.start else _shift(block.amax(dim=1))
-            inside = (column >= tile.start) & (column < tile.stop)
-            at = (column - tile.start).clamp(0, block.shape[1] - 1)[:, None]
-            value = block.gather(1, at)[:, 0]
-            own = torch.where(inside, value, own)
-            block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
-            rest += _powers(block, shift).sum(dim=1)
-    result = (rest.log2() - (own - shift)) / BITS
+            top, at = first_maximum(block)
+            column = torch.where(top > own, tile.start + at, column)
+        shift = shift if tile.start else _shift(top)
+        rest += torch.exp2(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
+        rest += _sum_but_top(_powers(block, shift), torch.exp2(top - shift))
+        own = torch.maximum(own, top)
+    return column, _finish(rest, own - shift, z, logits, None)
+
+
+def _odds_of_column(z: Tensor, logits: Logits, column: Tensor) -> Tensor:
+    shift = own = z.new_full((len(z),), -torch.inf)
+    rest = torch.zeros_like(own)
+    for tile, block in logits.blocks(z):
+        shift = shift if tile.start else _shift(block.amax(dim=1))
+        inside = (column >= tile.start) & (column < tile.stop)
+        at = (column - tile.start).clamp(0, block.shape[1] - 1)[:, None]
+        value = block.gather(1, at)[:, 0]
+        own = torch.where(inside, value, own)
+        block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
+        rest += _powers(block, shift).sum(dim=1)
+    return _finish(rest, own - shift, z, logits, column)
+
+
+def _finish(rest: Tensor, own: Tensor, z: Tensor, logits: Logits, column: Tensor | None) -> Tensor:
+    """Log-odds from a sum of powers and an exponent, anew where the sum has lost what matters."""
+    result = (rest.log2() - own) / BITS
     unsafe = torch.nonzero(~((rest > 1 / SAFE) & (rest < SAFE)))[:, 0]
     if len(unsafe):
         some = None if column is None else column[unsafe]
@@ -124,9 +142,7 @@ def log_odds(z: Tensor, logits: Logits, column: Tensor | None = None) -> Tensor:
     return result
 
 
-def read_out(
-    z: Tensor, logits: Logits, values: Tensor, *, peak: bool = False
-) -> tuple[Tensor, Tensor | None]:
+def read_out(z: Tensor, logits: Logits, values: Tensor) -> Tensor:
     """Average values by the softmax of logits: attention, tile by tile.
 
     Parameters
@@ -137,24 +153,15 @@ def read_out(
         Of K candidates.
     values : Tensor of shape (K, h)
         What is averaged.
-    peak : bool
-        Whether to say where the attention is largest.
 
     Returns
     -------
-    average : Tensor of shape (n, h)
-    column : Tensor of shape (n,) or None
-        The first maximum of each row of logits, if asked for.
+    Tensor of shape (n, h)
     """
-    shift = best = z.new_full((len(z),), -torch.inf)
-    column = torch.zeros_like(best, dtype=torch.int64) if peak else None
-    mass = torch.zeros_like(best)
+    shift = z.new_full((len(z),), -torch.inf)
+    mass = torch.zeros_like(shift)
     average = z.new_zeros(len(z), values.shape[1])
     for tile, block in logits.blocks(z):
-        if column is not None:
-            top, at = first_maximum(block)
-            column = torch.where(top > best, tile.start + at, column)
-            best = torch.maximum(best, top)
         shift = shift if tile.start else _shift(block.amax(dim=1))
         mass += _powers(block, shift).sum(dim=1)
         average.addmm_(block, values[tile])
@@ -162,7 +169,7 @@ def read_out(
     unsafe = torch.nonzero(~(mass < SAFE))[:, 0]  # a later tile lies far above the first
     if len(unsafe):
         average[unsafe] = torch.softmax(logits(z[unsafe]) / BITS, dim=1) @ values
-    return average, column
+    return average
 
 
 def tiles(k: int) -> list[slice]:

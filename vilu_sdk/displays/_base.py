@@ -1,46 +1,12 @@
 """What the displays share: a scorer is asked once, and every picture is drawn from the answers."""
 
-from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from vilu_sdk.displays._style import shorten
-from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a scorer says of some images: decision values, probabilities if it has them, all (N,)."""
-
-    decision: FloatVector
-    probability: FloatVector | None
-    failure: BoolVector
-    predicted: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
-    n_candidates: int
-
-
-def ask(
-    scorer: FailureScorer,
-    z_img: ArrayLike,
-    z_txt: ArrayLike,
-    labels: ArrayLike | None,
-    batch_size: int | None,
-) -> Answers:
-    """Score images and find out where the prediction is wrong."""
-    problem = check_problem(z_img, z_txt, labels, batch_size)
-    is_probability = getattr(scorer, "is_probability", False)
-    return Answers(
-        decision=problem.pool(scorer.decision_function),
-        probability=problem.pool(scorer.predict_uncertainty) if is_probability else None,
-        failure=zero_shot_failures(scorer, problem),
-        predicted=problem.pool(scorer.predict).astype(np.int64),
-        labels=problem.labels,
-        n_candidates=len(problem.text),
-    )
+from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
+from vilu_sdk.scorers.base.contract import FailureScorer
 
 
 class Display:
@@ -109,11 +75,12 @@ class ScoreDisplay(Display):
         ImportError
             If matplotlib is missing.
         """
-        answers = ask(scorer, z_img, z_txt, labels, batch_size)
-        return cls._from_answers(answers, name=type(scorer).__name__ if name is None else name, **options)
+        problem = check_problem(z_img, z_txt, labels, batch_size)
+        name = type(scorer).__name__ if name is None else name
+        return cls._from_answers(ask(scorer, problem), problem, name=name, **options)
 
     @classmethod
-    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         """Draw from the scores of one scorer."""
         raise NotImplementedError
 

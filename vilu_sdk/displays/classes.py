@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.displays._base import Answers, ScoreDisplay
+from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
 from vilu_sdk.displays._style import (
     BLACK,
@@ -18,6 +18,7 @@ from vilu_sdk.displays._style import (
     percent,
     shorten,
 )
+from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.selective.bounds import rate_interval
 
@@ -137,14 +138,14 @@ class ClassFailureDisplay(ScoreDisplay):
 
     @classmethod
     def _from_answers(
-        cls, answers: Answers, *, by: Literal["true", "predicted"] = "true", **options: Any
+        cls, answers: Answers, problem: Problem, *, by: Literal["true", "predicted"] = "true", **options: Any
     ) -> Self:
         if by not in ("true", "predicted"):
             raise ValueError(f'by must be "true" or "predicted", got {by!r}.')
-        if answers.labels is None:
+        if problem.labels is None:
             raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
-        options.setdefault("class_names", check_names(None, answers.n_candidates))
-        classes = answers.labels if by == "true" else answers.predicted
+        options.setdefault("class_names", check_names(None, len(problem.text)))
+        classes = problem.labels if by == "true" else answers.predicted
         known = answers.probability is not None
         u = answers.probability if answers.probability is not None else answers.decision
         return cls.from_scores(u, answers.failure, classes, probability=known, **options)

@@ -6,9 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.displays._base import Answers, ScoreDisplay
+from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
 from vilu_sdk.displays._style import SKY, WRONG, axes_for, bars, height_of_bars, legend_above, shorten
+from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.vectors import as_vector, check_scores
 
 
@@ -134,13 +135,13 @@ class ConfusionDisplay(ScoreDisplay):
         return display.plot(ax, top=top)
 
     @classmethod
-    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
-        if answers.labels is None:
+    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
+        if problem.labels is None:
             raise ValueError(
                 "A caption task has no classes to confuse: pass labels, or draw another picture."
             )
-        options.setdefault("class_names", check_names(None, answers.n_candidates))
-        return cls.from_scores(answers.decision, answers.labels, answers.predicted, **options)
+        options.setdefault("class_names", check_names(None, len(problem.text)))
+        return cls.from_scores(answers.decision, problem.labels, answers.predicted, **options)
 
     def plot(self, ax: Any = None, *, top: int | None = 12, name: str | None = None) -> Self:
         """Draw.

@@ -5,8 +5,9 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
+from vilu_sdk.displays._base import ScoreDisplay, label_with
 from vilu_sdk.displays._style import BLACK, GREY, axes_for, legend_above, next_look, percent
+from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.risk_coverage import area_under_risk, count_accepted
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -157,7 +158,7 @@ class RiskCoverageDisplay(ScoreDisplay):
         )
 
     @classmethod
-    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         return cls.from_scores(answers.decision, answers.failure, **options)
 
     def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:

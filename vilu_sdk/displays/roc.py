@@ -5,8 +5,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
+from vilu_sdk.displays._base import ScoreDisplay, label_with
 from vilu_sdk.displays._style import LIGHT, axes_for, legend_above, next_look, percent
+from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.failure import false_positive_rate
 from vilu_sdk.metrics.risk_coverage import count_accepted
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
@@ -109,7 +110,7 @@ class ROCDisplay(ScoreDisplay):
         return display.plot(ax, **line)
 
     @classmethod
-    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         return cls.from_scores(answers.decision, answers.failure, **options)
 
     def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:

@@ -5,8 +5,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vilu_sdk.displays._base import Answers, ScoreDisplay, label_with
+from vilu_sdk.displays._base import ScoreDisplay, label_with
 from vilu_sdk.displays._style import LIGHT, RIGHT, WRONG, axes_for, legend_above, next_look, percent
+from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.calibration import expected_calibration_error
 from vilu_sdk.metrics.vectors import FloatVector, check_probabilities, check_scores
 from vilu_sdk.selective.bounds import rate_interval
@@ -121,7 +122,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
         return display.plot(ax)
 
     @classmethod
-    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         if answers.probability is not None:
             return cls.from_scores(answers.probability, answers.failure, probability=True, **options)
         return cls.from_scores(
@@ -264,7 +265,7 @@ class ReliabilityDisplay(ScoreDisplay):
         return display.plot(ax, **line)
 
     @classmethod
-    def _from_answers(cls, answers: Answers, **options: Any) -> Self:
+    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         if answers.probability is None:
             raise ValueError(
                 f"The uncertainty of {options.get('name')} is no probability of failure, so there is nothing "

@@ -14,8 +14,9 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
-from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
+from vilu_sdk.evaluation.problem import Problem, ask, check_problem
 from vilu_sdk.metrics.failure import failure_metrics
+from vilu_sdk.scorers.base.contract import FailureScorer
 
 RandomState = int | np.random.RandomState | None
 
@@ -185,17 +186,16 @@ class LearningCurveDisplay(SweepDisplay):
         n = len(problem.images)
         sizes = _check_sizes(sizes, [max(2, n >> shift) for shift in (4, 3, 2, 1, 0)], 2, n)
         orders = [random.permutation(n) for _ in range(_check_draws(n_draws))]
-        failure = zero_shot_failures(scorer, held)
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
             # Sorted, because the order of the rows says nothing and files are read in order.
             fitted = clone(scorer).fit(*problem.take(np.sort(order[:size])))
-            return auc_of(fitted, held, failure)
+            return auc_of(fitted, held)
 
         if getattr(scorer, "learns", True):
             auc = _sweep(draw, sizes, orders, "learning curve")
         else:
-            auc = np.full((len(sizes), 1), auc_of(scorer, held, failure))
+            auc = np.full((len(sizes), 1), auc_of(scorer, held))
         name = type(scorer).__name__ if name is None else name
         return cls(sizes=sizes, auc=auc, name=name).plot(ax, **line)
 
@@ -279,17 +279,18 @@ class CandidatesDisplay(SweepDisplay):
                 part = check_problem(
                     problem.images[rows], problem.text[order[:size]], place[problem.labels[rows]], None
                 )
-            return auc_of(scorer, part, zero_shot_failures(scorer, part))
+            return auc_of(scorer, part)
 
         name = type(scorer).__name__ if name is None else name
         return cls(sizes=sizes, auc=_sweep(draw, sizes, orders, "candidates"), name=name).plot(ax, **line)
 
 
-def auc_of(scorer: FailureScorer, problem: Problem, failure: NDArray[np.bool_]) -> float:
+def auc_of(scorer: FailureScorer, problem: Problem) -> float:
     """Return the AUC, NaN if all predictions are right or all are wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        return failure_metrics(problem.pool(scorer.decision_function), failure)["auc"]
+        answers = ask(scorer, problem)
+        return failure_metrics(answers.decision, answers.failure)["auc"]
 
 
 def _sweep(

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import FitFailedWarning
 
 from vilu_sdk.compute.random import check_random_state
-from vilu_sdk.evaluation.problem import FailureScorer, check_problem, zero_shot_failures
-from vilu_sdk.evaluation.run import Round, random_rounds, run, score_rows
+from vilu_sdk.evaluation.problem import ask, check_problem
+from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics.failure import warn_single_class
+from vilu_sdk.scorers.base.contract import FailureScorer
 
 
 def evaluate(
@@ -76,11 +77,10 @@ def evaluate(
     (0.75, 1.0, 0.174)
     """
     problem = check_problem(z_img, z_txt, labels, batch_size)
-    failure = zero_shot_failures(scorer, problem)
-    scored = score_rows(scorer, problem, failure)
-    if failure.all() or not failure.any():
-        warn_single_class(failure, stacklevel=2)
-    return scored.metrics
+    answers = ask(scorer, problem)
+    if answers.failure.all() or not answers.failure.any():
+        warn_single_class(answers.failure, stacklevel=2)
+    return metrics_of(answers)
 
 
 def compare(
@@ -145,7 +145,7 @@ def compare(
     -------
     ComparisonTable
         Prints in a terminal and in a notebook; `to_markdown`, `to_html` and `to_dicts` give the rows away.
-        All rows share the same failures. Seconds are wall-clock, of `fit` and of one `decision_function`.
+        All rows share the same failures. Seconds are wall-clock, of `fit` and of one pass over the rows.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def compare(
     for name, outcome in results.outcomes.items():
         if outcome.note:
             warnings.warn(f"{name} has no values: {outcome.note}", FitFailedWarning, stacklevel=2)
-    failure = results.failure
+    failure = None if results.first is None else results.first.failure
     if failure is not None and (failure.all() or not failure.any()):
         warn_single_class(failure, stacklevel=2)
     return summarise(results, reference, confidence, n_bootstrap)

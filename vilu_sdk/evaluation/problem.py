@@ -1,7 +1,9 @@
-"""What is scored: checked rows, their candidates, and which zero-shot predictions are wrong."""
+"""What is scored, what a scorer says of it, and where that is wrong."""
 
+import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,49 +11,55 @@ from numpy.typing import NDArray
 from vilu_sdk.compute.distributed import check_rows
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
-
-
-class FailureScorer(Protocol):
-    """What a scorer must offer to be evaluated; every scorer of this package does."""
-
-    def fit(self, z_img: Any, z_txt: Any, labels: Any = None) -> Any:
-        """Learn from embeddings."""
-
-    def decision_function(self, z_img: Any, z_txt_set: Any) -> Any:
-        """Rank by uncertainty."""
-
-    def predict_uncertainty(self, z_img: Any, z_txt_set: Any) -> Any:
-        """Return the uncertainty."""
-
-    def predict(self, z_img: Any, z_txt_set: Any) -> Any:
-        """Return the zero-shot prediction."""
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
+from vilu_sdk.scorers.base.contract import FailureScorer, read
 
 
 class Problem(NamedTuple):
-    """Checked rows: images (N, d), candidates, labels (N,) or None, and the batches of a caption task."""
+    """Checked rows: images (N, d), candidates, labels (N,) or None, and the batches that are scored."""
 
     images: Any
     text: Any
     labels: NDArray[np.int64] | None
     batches: list[slice]
 
-    def parts(self) -> Iterator[tuple[Any, Any]]:
-        """Yield images and their candidates, all at once or batch by batch."""
+    def parts(self) -> Iterator[tuple[Any, Any, NDArray[np.int64] | None]]:
+        """Yield images, candidates and labels, all at once or batch by batch."""
         if self.labels is not None:
-            yield self.images, self.text
+            yield self.images, self.text, self.labels
             return
         for batch in self.batches:
-            yield self.images[batch], self.text[batch]
-
-    def pool(self, method: Any) -> NDArray[Any]:
-        """Apply a bound method of a scorer to every part and join the values."""
-        return np.concatenate([np.asarray(method(z_img, z_txt)) for z_img, z_txt in self.parts()])
+            yield self.images[batch], self.text[batch], None
 
     def take(self, index: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.int64] | None]:
         """Return arguments of `fit` for some of the rows."""
         if self.labels is None:
             return self.images[index], self.text[index], None
         return self.images[index], self.text, self.labels[index]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a scorer says of the rows that are scored.
+
+    Attributes
+    ----------
+    predicted : ndarray of shape (N,)
+        Rows of all candidates.
+    failure : ndarray of shape (N,)
+        Where these are wrong.
+    decision : ndarray of shape (N,)
+    probability : ndarray of shape (N,) or None
+        P(failure), of scorers that have it.
+    seconds : float
+        What all this took.
+    """
+
+    predicted: NDArray[np.int64]
+    failure: BoolVector
+    decision: FloatVector
+    probability: FloatVector | None
+    seconds: float
 
 
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
@@ -75,16 +83,24 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
     return Problem(task.images.source, text, None if task.labels is None else task.labels.numpy(), batches)
 
 
-def zero_shot_failures(scorer: FailureScorer, problem: Problem) -> NDArray[np.bool_]:
-    """Return where the zero-shot prediction is wrong; in a caption task exact ties are right."""
-    wrong = []
-    for z_img, z_txt in problem.parts():
-        predicted = np.asarray(scorer.predict(z_img, z_txt))
-        if problem.labels is not None:
-            return np.asarray(predicted != problem.labels)
-        images, text = Rows(z_img, "z_img"), Rows(z_txt, "z_txt")
-        for rows in images.slices():
-            # Duplicate captions are common, and predict can return only the first of them.
-            lead = text.read(predicted[rows]) - text.read(rows)
-            wrong.append(((images.read(rows) * lead).sum(dim=1) > 0).numpy())
-    return np.concatenate(wrong)
+def ask(scorer: FailureScorer, problem: Problem) -> Answers:
+    """Score all rows, each once."""
+    start = time.perf_counter()
+    likely = ["uncertainty"] if getattr(scorer, "is_probability", False) else []
+    said: list[list[NDArray[Any]]] = []
+    failure: list[BoolVector] = []
+    for z_img, z_txt, labels in problem.parts():
+        predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", *likely)
+        first = 0 if labels is not None else sum(map(len, failure))  # of the candidates of this batch
+        failure.append(check_task(z_img, z_txt, labels).wrong(predicted))
+        said.append([first + predicted, *values])
+    seconds = time.perf_counter() - start
+    predicted, decision, *probability = map(np.concatenate, zip(*said, strict=True))
+    wrong = np.concatenate(failure)
+    return Answers(
+        predicted,
+        wrong,
+        check_scores(decision, wrong)[0],
+        check_probabilities(probability[0], wrong)[0] if probability else None,
+        seconds,
+    )

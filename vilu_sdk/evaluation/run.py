@@ -14,35 +14,26 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
 from vilu_sdk.compute.progress import track
-from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
+from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.metrics.failure import calibration_metrics, ranking_metrics
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
-
-
-class Scored(NamedTuple):
-    """What a scorer says of the rows: values (N,), P(failure) (N,) where it has one, and its metrics."""
-
-    decision: FloatVector
-    probability: FloatVector | None
-    metrics: dict[str, float]
-    seconds: float
+from vilu_sdk.scorers.base.contract import FailureScorer
 
 
 @dataclass
 class Outcome:
-    """Metrics of one scorer on each split and its scores on the first, or the reason why there are none."""
+    """Metrics of one scorer on each split, its answers on the first, or the reason why there are none."""
 
     metrics: list[dict[str, float]] = field(default_factory=list)
-    first: Scored | None = None
+    first: Answers | None = None
     note: str = ""
 
 
 @dataclass
 class Results:
-    """The outcomes by name, the failures of the first round, and test rows over training rows."""
+    """The outcomes by name, the first answers of the first round, and test rows over training rows."""
 
     outcomes: dict[str, Outcome]
-    failure: BoolVector | None = None
+    first: Answers | None = None
     test_share: float = math.nan
 
 
@@ -53,18 +44,12 @@ class Round(NamedTuple):
     problem: Problem
 
 
-def score_rows(scorer: FailureScorer, problem: Problem, failure: BoolVector) -> Scored:
-    """Score all rows once, and once more for probabilities where the scorer has them."""
-    start = time.perf_counter()
-    decision = problem.pool(scorer.decision_function)
-    seconds = time.perf_counter() - start
-    decision, failure = check_scores(decision, failure)
-    metrics = ranking_metrics(decision, failure)
-    probability = None
-    if getattr(scorer, "is_probability", False):
-        probability, _ = check_probabilities(problem.pool(scorer.predict_uncertainty), failure)
-        metrics |= calibration_metrics(probability, failure)
-    return Scored(decision, probability, metrics, seconds)
+def metrics_of(answers: Answers) -> dict[str, float]:
+    """Return all metrics that the answers allow."""
+    metrics = ranking_metrics(answers.decision, answers.failure)
+    if answers.probability is not None:
+        metrics |= calibration_metrics(answers.probability, answers.failure)
+    return metrics
 
 
 def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds: int) -> Results:
@@ -72,7 +57,7 @@ def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds:
     results = Results({name: Outcome() for name in scorers})
     for step, (j, name) in enumerate(track(list(product(range(n_rounds), scorers)), "comparing")):
         if step % len(scorers) == 0:
-            (fit_on, problem), failure = next(rounds), None
+            fit_on, problem = next(rounds)
             results.test_share = math.nan if fit_on is None else len(problem.images) / len(fit_on[0])
         outcome = results.outcomes[name]
         if outcome.note:
@@ -84,15 +69,15 @@ def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds:
                 start = time.perf_counter()
                 scorer.fit(*fit_on)
                 seconds = time.perf_counter() - start
-            if failure is None:
-                failure = zero_shot_failures(scorer, problem)
-            scored = score_rows(scorer, problem, failure)
+            answers = ask(scorer, problem)
+            metrics = metrics_of(answers)
         except (ValueError, NotImplementedError) as error:
             results.outcomes[name] = Outcome(note=" ".join(str(error).split()) or type(error).__name__)
             continue
-        outcome.metrics.append(scored.metrics | {"fit_seconds": seconds, "score_seconds": scored.seconds})
+        outcome.metrics.append(metrics | {"fit_seconds": seconds, "score_seconds": answers.seconds})
         if j == 0:
-            outcome.first, results.failure = scored, failure
+            outcome.first = answers
+            results.first = results.first or answers
     return results
 
 

@@ -28,7 +28,7 @@ def summarise(
         for name, one in done.items()
         if one.first and one.first.probability is not None
     }
-    failure = results.failure if done else None
+    failure = results.first.failure if results.first else None
     values = {metric: _values(metric, done) for metric in METRICS}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)
     rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
@@ -53,7 +53,8 @@ def summarise(
         {"scorer": name, **by_name.get(name, nothing), "note": outcome.note}
         for name, outcome in results.outcomes.items()
     ]
-    return ComparisonTable(every, scores, failure, probabilities, confidence, reference, n_splits)
+    predicted = results.first.predicted if results.first else None
+    return ComparisonTable(every, scores, failure, probabilities, confidence, reference, n_splits, predicted)
 
 
 def _values(metric: str, done: dict[str, Outcome]) -> NDArray[np.float64]:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
@@ -71,8 +74,10 @@ class ComparisonTable:
     reference : str or None
         The scorer to which differences were taken.
     n_splits : int
-        Over how many splits the rows are means. `scores`, `failure` and `probabilities` are those of the
-        first split.
+        Over how many splits the rows are means. `scores`, `failure`, `probabilities` and `predicted` are
+        those of the first split.
+    predicted : ndarray of shape (N,) or None
+        The zero-shot predictions, rows of the candidates; None if no scorer has values.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -82,6 +87,7 @@ class ComparisonTable:
     confidence: float | None = None
     reference: str | None = None
     n_splits: int = 1
+    predicted: NDArray[np.int64] | None = None
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, ready for `pandas.DataFrame`.

@@ -178,11 +178,6 @@ class Rows:
         )
 
 
-def candidates(z_txt_set: Any, d: int | None = None, *, name: str = "z_txt_set") -> Tensor:
-    """Return the candidates as one normalised (K, d) tensor."""
-    return Rows(z_txt_set, name, d=d).read()
-
-
 def _check_real(source: Tensor | np.ndarray, name: str) -> None:
     if isinstance(source, Tensor):
         real = source.dtype != torch.bool and not source.is_complex()

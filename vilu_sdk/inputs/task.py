@@ -73,15 +73,18 @@ class Task:
             **taken,
         )
 
-    def failures(self) -> NDArray[np.bool_]:
-        """Return where the zero-shot prediction is wrong, (n,); in a caption task, among all captions."""
+    def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return where predictions (n,), rows of the candidates, are wrong."""
         if self.correct is not None:
             return (~self.correct).numpy()
-        labels = torch.arange(len(self.images)) if self.labels is None else self.labels
-        wrong = np.empty(len(self.images), dtype=bool)
-        for rows in self.images.slices(len(self.text)):
-            batch = Batch(self.images.read(rows), self.text, labels[rows], None, self.is_caption)
-            wrong[rows] = (~batch.right(batch.z @ self.text.T)).numpy()
+        labels = np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
+        wrong: NDArray[np.bool_] = prediction != labels
+        if self.is_caption:
+            for rows in self.images.slices():
+                doubtful = rows.start + np.flatnonzero(wrong[rows])
+                if len(doubtful):
+                    z, own = self.images.read(doubtful), self.texts.read(doubtful)
+                    wrong[doubtful] = _is_nearer(z, self.texts.read(prediction[doubtful]), own).numpy()
         return wrong
 
 
@@ -100,16 +103,23 @@ class Batch:
         labels, correct = (None if part is None else part.to(device) for part in (self.labels, self.correct))
         return Batch(self.z.to(device), text, labels, correct, self.tie_is_right)
 
-    def right(self, logits: Tensor) -> Tensor:
-        """Return whether the prediction by `logits` (n, K) is right, (n,)."""
+    def right(self, prediction: Tensor) -> Tensor:
+        """Return whether predictions (n,), rows of the candidates, are right."""
         if self.correct is not None or self.labels is None:
             assert self.correct is not None
             return self.correct
+        right = prediction == self.labels
         if self.tie_is_right:
-            # Equal captions tie exactly; the image's own is as good an answer as its twin.
-            own = logits.gather(1, self.labels[:, None])[:, 0]
-            return own == logits.amax(dim=1)
-        return logits.argmax(dim=1) == self.labels
+            right |= ~_is_nearer(self.z, self.text[prediction], self.text[self.labels])
+        return right
+
+
+def _is_nearer(z: Tensor, text: Tensor, own: Tensor) -> Tensor:
+    """Return whether images (n, d) are nearer to other captions (n, d) than to their own.
+
+    Equal captions are common, and either is as good an answer as the other.
+    """
+    return (z * (text - own)).sum(dim=1) > 0
 
 
 def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.displays._style import pyplot
-from vilu_sdk.evaluation.problem import FailureScorer
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._subject import Subject, gather
+from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
 __all__ = ["report"]

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._classes import check_names
 from vilu_sdk.evaluation import ComparisonTable, compare
-from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem
+from vilu_sdk.evaluation.problem import Problem, check_problem
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
+from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
 # More curves than this cannot be told apart in one picture.
@@ -74,12 +75,8 @@ def gather(
     candidates = check_names(class_names, k)
     promises = _named(selective, scorers)
     table = compare(scorers, z_img, z_txt, labels, fit=False, batch_size=batch_size, reference=reference)
-    if table.failure is None:
+    if table.failure is None or table.predicted is None:
         raise ValueError("No scorer could score these rows: " + "; ".join(map(str, table.to_dicts())))
-    # In a caption task, candidates are counted anew in each batch.
-    starts = [0] if problem.labels is not None else [part.start for part in problem.batches]
-    predicted = problem.pool(next(iter(scorers.values())).predict)
-    predicted = predicted + np.repeat(starts, len(predicted) // len(starts))
     ranked = sorted(table.scores, key=lambda name: _auc(table, name), reverse=True)
     focus = ranked[0] if focus is None else focus
     if focus not in table.scores:
@@ -91,7 +88,7 @@ def gather(
         table=table,
         problem=problem,
         failure=table.failure,
-        predicted=predicted,
+        predicted=table.predicted,
         labels=problem.labels,
         candidates=candidates,
         focus=focus,

@@ -23,10 +23,12 @@ from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import sweep
 from vilu_sdk.scale.pieces import Piece, claim, describe, plan
-from vilu_sdk.scorers import Scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, read
+from vilu_sdk.selective._base import ThresholdPredictor
 
 #: Columns that scoring adds.
-PREDICTION, UNCERTAINTY = "prediction", "uncertainty"
+PREDICTION, UNCERTAINTY, ACCEPTED = "prediction", "uncertainty", "accepted"
+DTYPES = {PREDICTION: np.int64, UNCERTAINTY: np.float64, ACCEPTED: np.bool_}
 #: Rows of a piece: what a killed worker does again.
 PIECE_ROWS = 1 << 18
 # Rows that are scored before a job begins, to find out what is wrong with it.
@@ -51,7 +53,9 @@ class Scored(NamedTuple):
     found: int
 
 
-def score_partition(rows: Any, scorer: Scorer, z_txt_set: ArrayLike, *, column: str | None = None) -> Any:
+def score_partition(
+    rows: Any, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike, *, column: str | None = None
+) -> Any:
     """Score a table of rows, one embedding each.
 
     It is a pure function of its arguments, for engines that map tables: ``mapInPandas`` of Spark,
@@ -61,7 +65,7 @@ def score_partition(rows: Any, scorer: Scorer, z_txt_set: ArrayLike, *, column: 
     ----------
     rows : pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or dict of str to ndarray
         One column holds the image embeddings, as lists of numbers or, in a dict, as an array of shape (n, d).
-    scorer : Scorer
+    scorer : scorer or predictor with a threshold
         Fitted, if it learns. It keeps what it computes from the candidates for the next call.
     z_txt_set : array-like of shape (K, d)
         Candidate texts.
@@ -72,7 +76,8 @@ def score_partition(rows: Any, scorer: Scorer, z_txt_set: ArrayLike, *, column: 
     -------
     table of the same kind
         The other columns as they were, then `prediction` (int64), the row of `z_txt_set`, and
-        `uncertainty` (float64), higher = more likely wrong. Of no rows, the same columns.
+        `uncertainty` (float64), higher = more likely wrong, and of a predictor with a threshold `accepted`
+        (bool). Of no rows, the same columns.
 
     Raises
     ------
@@ -94,21 +99,17 @@ def score_partition(rows: Any, scorer: Scorer, z_txt_set: ArrayLike, *, column: 
     >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
     (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
     """
-    z_img, rebuild = split(rows, column, (PREDICTION, UNCERTAINTY))
+    columns = [PREDICTION, UNCERTAINTY, *([ACCEPTED] if isinstance(scorer, ThresholdPredictor) else [])]
+    z_img, rebuild = split(rows, column, tuple(columns))
     if not len(z_img):
-        return rebuild({PREDICTION: np.empty(0, np.int64), UNCERTAINTY: np.empty(0, np.float64)})
-    return rebuild(
-        {
-            PREDICTION: scorer.predict(z_img, z_txt_set),
-            UNCERTAINTY: scorer.predict_uncertainty(z_img, z_txt_set),
-        }
-    )
+        return rebuild({name: np.empty(0, DTYPES[name]) for name in columns})
+    return rebuild(dict(zip(columns, read(scorer, z_img, z_txt_set, *columns), strict=True)))
 
 
 def score_to_folder(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    scorer: Scorer,
+    scorer: FailureScorer | ThresholdPredictor,
     z_txt_set: ArrayLike,
     *,
     column: str | None = None,
@@ -123,7 +124,7 @@ def score_to_folder(
     output : path-like
         A new folder, or that of an earlier run with the same arguments, by whatever engine. It gets a
         parquet file for each piece of the source, whole or not at all, and a manifest of what they are of.
-    scorer : Scorer
+    scorer : scorer or predictor with a threshold
         Fitted, if it learns.
     z_txt_set : array-like of shape (K, d)
         Candidate texts.
@@ -137,8 +138,8 @@ def score_to_folder(
     -------
     Scored
         The files. Their columns are as `score_partition` returns them: of a parquet source its other
-        columns, of arrays `row` (int64), the number of the row in the whole source; then `prediction` and
-        `uncertainty`.
+        columns, of arrays `row` (int64), the number of the row in the whole source; then `prediction`,
+        `uncertainty` and, of a predictor with a threshold, `accepted`.
 
     Raises
     ------
@@ -182,7 +183,7 @@ class Job(NamedTuple):
         cls,
         source: str | os.PathLike[str],
         output: str | os.PathLike[str] | None,
-        scorer: Scorer,
+        scorer: FailureScorer | ThresholdPredictor,
         z_txt_set: ArrayLike,
         column: str | None,
         piece_rows: int,
@@ -219,18 +220,20 @@ class Job(NamedTuple):
         return Scored([piece.output for piece in self.pieces], rows, len(self.pieces) - len(self.missing))
 
 
-def score_piece(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> None:
+def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike) -> None:
     """Write the scores of a piece unless they are there."""
     if not piece.is_done():
         piece.write(scored_tables(piece, scorer, z_txt_set))
 
 
-def scored_tables(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> Iterator[Any]:
+def scored_tables(
+    piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike
+) -> Iterator[Any]:
     """Yield the scores of a piece as tables of pyarrow, batch by batch."""
     return piece.map(partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.embeddings))
 
 
-def _fingerprint(scorer: Scorer) -> str:
+def _fingerprint(scorer: FailureScorer | ThresholdPredictor) -> str:
     """Return a checksum of the state that would be saved, without the card, and so the same after loading."""
     tensors: dict[str, Tensor] = {}
     config = encode(scorer, "", tensors)

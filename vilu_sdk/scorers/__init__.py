@@ -1,6 +1,7 @@
 """One file a method; each reads like its paper's equation."""
 
 from vilu_sdk.persistence.card import Card
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.calibrated import CalibratedScorer
 from vilu_sdk.scorers.paper.lvu import LVUScorer
@@ -14,6 +15,7 @@ from vilu_sdk.scorers.temperature import TemperatureScaledMCMScorer
 from vilu_sdk.scorers.vilu import ViLUEstimator
 
 __all__ = [
+    "Among",
     "BayesVLMScorer",
     "CalibratedScorer",
     "Card",

@@ -1,18 +1,16 @@
 """Any scorer's decision values as a probability of failure."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 from sklearn.base import clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_first
 from vilu_sdk.compute.random import check_random_state
@@ -20,6 +18,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.softmax import MCMScorer
 
@@ -41,7 +40,7 @@ class CalibratedScorer(Scorer):
 
     Parameters
     ----------
-    scorer : Scorer, optional
+    scorer : scorer, optional
         What is calibrated, MCM by default. Cloned, so what it learned before does not count.
     logit_scale : float
         Of the default MCM. A scorer that is given has its own.
@@ -99,7 +98,7 @@ class CalibratedScorer(Scorer):
 
     def __init__(
         self,
-        scorer: Scorer | None = None,
+        scorer: FailureScorer | None = None,
         *,
         logit_scale: float = 100.0,
         method: Method = "platt",
@@ -115,40 +114,48 @@ class CalibratedScorer(Scorer):
     @property
     def min_candidates(self) -> int:  # type: ignore[override]
         """Fewest candidates with which the scorer's value has a meaning."""
-        return int(self.scorer_.min_candidates)
+        return int(getattr(self.scorer_, "min_candidates", 2))
 
     @property
     def fixed_candidates(self) -> bool:  # type: ignore[override]
         """Whether the scorer scores only the candidates of the fit."""
-        return bool(self._template().fixed_candidates)
+        return bool(getattr(self._template(), "fixed_candidates", False))
+
+    @property
+    def has_posterior(self) -> bool:  # type: ignore[override]
+        """Whether the scorer has a posterior over the candidates."""
+        return bool(getattr(self._template(), "has_posterior", False))
 
     @property
     def softmax_scale(self) -> float:
         """What cosines are multiplied by for zero-shot class probabilities."""
-        return float(self.scorer_.softmax_scale)
+        return float(getattr(self.scorer_, "softmax_scale", self.logit_scale))
 
     def _learn(self, task: Task) -> None:
         scorer = self._template()
-        known = {"labels": task.labels, "correct": task.correct}
+        known = {"labels": task.labels} if task.correct is None else {"correct": task.correct}
         self.scorer_ = clone(scorer).fit(task.images.source, task.texts.source, **known)
-        wrong = task.failures()
-        if scorer.learns:
+        said = read(self.scorer_, task.images.source, task.texts.source, "prediction", "decision")
+        wrong, decision = task.wrong(said[0]), said[1]
+        if getattr(scorer, "learns", True):
             decision = self._out_of_fold(scorer, task, wrong)
-        else:
-            decision = self.scorer_.decision_function(task.images.source, task.texts.source)
-        self.calibration_ = calibrate(decision, wrong, self.method, scorer.is_probability)
+        is_probability = getattr(scorer, "is_probability", False)
+        self.calibration_ = calibrate(decision, wrong, self.method, is_probability)
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        decide = self.scorer_._decision(text)
-        return lambda z: torch.from_numpy(self.calibration_(decide(z).double().cpu().numpy()))
+    def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
+        if columns == ["prediction"]:
+            return super()._said(z_img, z_txt_set, columns)
+        images, texts = self._check_score(z_img, z_txt_set)
+        self._compare(images, texts.text)
+        said = dict(zip(columns, read(self.scorer_, z_img, z_txt_set, *columns), strict=True))
+        if "decision" in said:
+            said["decision"] = self.calibration_(said["decision"])
+        return said
 
-    def _width(self, k: int) -> int:
-        return int(self.scorer_._width(k))
-
-    def _template(self) -> Scorer:
+    def _template(self) -> Any:
         scale = positive(self.logit_scale, "logit_scale")
-        if self.scorer is not None and not isinstance(self.scorer, Scorer):
-            raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
+        if self.scorer is not None:
+            require_scorer(self.scorer)
         own = getattr(self.scorer, "logit_scale", scale)
         if scale not in (100.0, own):
             raise ValueError(
@@ -161,7 +168,7 @@ class CalibratedScorer(Scorer):
             raise ValueError(f"cv must be an integer of at least 2, got {self.cv!r}.")
         return MCMScorer(logit_scale=scale) if self.scorer is None else self.scorer
 
-    def _out_of_fold(self, scorer: Scorer, task: Task, wrong: BoolVector) -> FloatVector:
+    def _out_of_fold(self, scorer: Any, task: Task, wrong: BoolVector) -> FloatVector:
         """Score each row by a scorer that was fitted without it."""
         n, fewest = len(wrong), min(wrong.sum(), (~wrong).sum())
         if n < 2:
@@ -172,8 +179,9 @@ class CalibratedScorer(Scorer):
         decision = np.empty(n)
         for rest, held in kind(min(self.cv, n), shuffle=True, random_state=seed).split(wrong, wrong):
             known = {
-                "labels": None if task.labels is None else task.labels[rest],
-                "correct": None if task.correct is None else task.correct[rest],
+                name: None if values is None else values[rest]
+                for name, values in (("labels", task.labels), ("correct", task.correct))
+                if name == "labels" or values is not None
             }
             fold = clone(scorer).fit(images[rest], text[rest] if task.is_caption else text, **known)
             decision[held] = fold.decision_function(images[held], text)

@@ -1,7 +1,6 @@
 """Rel-U: relative uncertainty learned from which class pairs are confused."""
 
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.weighted import WeightedScorer
 
 
@@ -69,6 +69,7 @@ class RelUScorer(WeightedScorer):
     is_probability = False
     learns = True
     fixed_candidates = True
+    has_posterior = True
 
     def __init__(self, *, logit_scale: float = 100.0, lam: float = 0.15, temperature: float = 0.5) -> None:
         self.logit_scale = logit_scale
@@ -90,8 +91,8 @@ class RelUScorer(WeightedScorer):
         for rows in track(own_slices(task.images, k), "fitting Rel-U"):
             batch = task.batch(rows)
             cosines = batch.z @ batch.text.T
-            p = SplitSoftmax(self.softmax_scale * cosines).probabilities.double()
-            right = batch.right(cosines)
+            softmax = SplitSoftmax(self.softmax_scale * cosines)
+            p, right = softmax.probabilities.double(), batch.right(softmax.column)
             for side in (0, 1):
                 chosen, weight = p[right == side], weights[rows][right == side]
                 moments[side] += chosen.T @ (weight[:, None] * chosen)
@@ -111,19 +112,19 @@ class RelUScorer(WeightedScorer):
             distance = torch.ones(k, k, dtype=torch.float64).fill_diagonal_(0)
         self.distance_ = (distance / torch.linalg.matrix_norm(distance)).to(task.text.dtype)
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+    def _among(self, text: Tensor) -> Among:
         k = len(self.distance_)
         if len(text) != k:
             raise ValueError(
                 f"RelUScorer was fitted with {k} classes but z_txt_set has {len(text)}; pass the classes of "
                 "the fit in their order."
             )
-        scale, distance = self.softmax_scale, self.distance_
+        distance = self.distance_
         uniform = torch.tensor(1 / (k * (k - 1)), dtype=torch.float64).sqrt().log()
         tiny = torch.finfo(distance.dtype).tiny
 
-        def decide(z: Tensor) -> Tensor:
-            p = SplitSoftmax(scale * (z @ text.T))
+        def decide(chunk: Chunk) -> Tensor:
+            p = chunk.posterior.split
             if self.used_fallback_:
                 return p.log_impurity + uniform
             # With p = (1 - t) at the top and t·r elsewhere, pᵀDp = t [2 (1 - t) (D r)_top + t rᵀDr].
@@ -133,7 +134,7 @@ class RelUScorer(WeightedScorer):
             )
             return p.log_tail + torch.log(inner.clamp_min(tiny))
 
-        return decide
+        return Among.zero_shot(text, self.softmax_scale, decide)
 
     @property
     def softmax_scale(self) -> float:

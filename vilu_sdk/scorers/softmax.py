@@ -1,15 +1,13 @@
 """Scorers that read the zero-shot softmax and learn nothing: MCM, entropy, DOCTOR."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.softmax import SplitSoftmax
-from vilu_sdk.compute.tiles import Logits, log_odds, tile_width
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
 
@@ -41,15 +39,13 @@ class MCMScorer(Scorer):
     array([0.3226, 0.0006])
     """
 
+    has_posterior = True
+
     def __init__(self, *, logit_scale: float = 100.0) -> None:
         self.logit_scale = logit_scale
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        logits = Logits.zero_shot(text, self.softmax_scale)
-        return lambda z: log_odds(z, logits)
-
-    def _width(self, k: int) -> int:
-        return tile_width(k)
+    def _among(self, text: Tensor) -> Among:
+        return Among.zero_shot(text, self.softmax_scale)
 
 
 class EntropyScorer(Scorer):
@@ -79,15 +75,17 @@ class EntropyScorer(Scorer):
     """
 
     is_probability = False
+    has_posterior = True
 
     def __init__(self, *, logit_scale: float = 100.0, normalise: bool = False) -> None:
         self.logit_scale = logit_scale
         self.normalise = normalise
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = self.softmax_scale
+    def _among(self, text: Tensor) -> Among:
         shift = float(np.log(np.log(len(text)))) if self.normalise else 0.0
-        return lambda z: SplitSoftmax(scale * (z @ text.T)).log_entropy - shift
+        return Among.zero_shot(
+            text, self.softmax_scale, lambda chunk: chunk.posterior.split.log_entropy - shift
+        )
 
 
 class DoctorScorer(Scorer):
@@ -126,6 +124,7 @@ class DoctorScorer(Scorer):
     """
 
     is_probability = False
+    has_posterior = True
 
     def __init__(
         self,
@@ -138,22 +137,18 @@ class DoctorScorer(Scorer):
         self.variant = variant
         self.temperature = temperature
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        scale = self.softmax_scale
+    def _among(self, text: Tensor) -> Among:
         if self.variant not in ("alpha", "beta"):
             raise ValueError(f"variant must be 'alpha' or 'beta', got {self.variant!r}.")
-        if self.variant == "beta":
-            logits = Logits.zero_shot(text, scale)
-            return lambda z: log_odds(z, logits)
-
-        def decide(z: Tensor) -> Tensor:
-            # In float64, so that this ranks exactly as 1 - Σ p² does.
-            log_impurity = SplitSoftmax(scale * (z @ text.T)).log_impurity.double()
-            return log_impurity - torch.log1p(-torch.exp(log_impurity))
-
-        return decide
+        return Among.zero_shot(text, self.softmax_scale, _log_ratio if self.variant == "alpha" else None)
 
     @property
     def softmax_scale(self) -> float:
         """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
         return super().softmax_scale / positive(self.temperature, "temperature")
+
+
+def _log_ratio(chunk: Chunk) -> Tensor:
+    """Log of (1 - Σ p²) / Σ p², in float64, so that it ranks exactly as 1 - Σ p² does."""
+    log_impurity = chunk.posterior.split.log_impurity.double()
+    return log_impurity - torch.log1p(-torch.exp(log_impurity))

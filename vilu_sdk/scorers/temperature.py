@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import add_up, own_slices
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
-from vilu_sdk.compute.tiles import Logits, log_odds, tile_width
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.metrics.calibration import expected_calibration_error
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.weighted import WeightedScorer
 
 # Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
@@ -64,6 +63,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
     """
 
     learns = True
+    has_posterior = True
 
     def __init__(self, *, logit_scale: float = 100.0, objective: Literal["nll", "ece"] = "nll") -> None:
         self.logit_scale = logit_scale
@@ -82,12 +82,8 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
         self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        logits = Logits.zero_shot(text, self.softmax_scale)
-        return lambda z: log_odds(z, logits)
-
-    def _width(self, k: int) -> int:
-        return tile_width(k)
+    def _among(self, text: Tensor) -> Among:
+        return Among.zero_shot(text, self.softmax_scale)
 
     @property
     def softmax_scale(self) -> float:

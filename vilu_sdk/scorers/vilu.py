@@ -1,18 +1,20 @@
 """ViLU: the estimator that users meet first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.compute.tiles import tile_width
-from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
+from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
@@ -69,6 +71,7 @@ class ViLUEstimator(Scorer):
     """
 
     learns = True
+    has_posterior = True
     model_: LogLinearModel | PaperModel
 
     def __init__(
@@ -127,7 +130,7 @@ class ViLUEstimator(Scorer):
         scale = positive(self.logit_scale, "logit_scale")
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        text = candidates(z_txt_set, images.d)
+        text = Candidates(z_txt_set, images.d).text
         task = None if labels is None else check_task(z_img, z_txt_set, labels)
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
@@ -185,8 +188,8 @@ class ViLUEstimator(Scorer):
         >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
         True
         """
-        images, text = self._check_score(z_img, z_txt_set)
-        k = len(text)
+        images, texts = self._check_score(z_img, z_txt_set)
+        text, k = texts.text, len(texts)
         require_candidates(k, "explain")
         self._compare(images, text)
         if not isinstance(top_k, int) or top_k < 1:
@@ -194,28 +197,29 @@ class ViLUEstimator(Scorer):
         if names is not None and len(names) != k:
             raise ValueError(f"names has {len(names)} entries but z_txt_set has {k} rows; pass one for each.")
         top_k = min(top_k, k - 1)
-        parts, decide = self.model_.parts(text), self.model_.decision(text)
+        parts, among = self.model_.parts(text), self.model_.among(text)
 
-        def compete(z: Tensor) -> Tensor:
-            """Rows of: prediction, decision, attention, competitors, their attention, their evidence."""
-            found = scores(parts, z)
-            prediction = (z @ text.T).argmax(dim=1)[:, None]
+        def compete(z: Tensor) -> list[Tensor]:
+            """Prediction, decision, attention; competitors, their attention; each source's evidence."""
+            chunk, found = Chunk(z, among), scores(parts, z)
+            prediction = chunk.prediction[:, None]
             logits = torch.stack(tuple(found.values())).sum(dim=0)
             attention = torch.softmax(logits, dim=1)
             rivals = logits.scatter(1, prediction, -torch.inf).topk(top_k, dim=1).indices
             evidence = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
-            columns = [prediction, decide(z)[:, None], attention.gather(1, prediction), rivals]
-            return torch.cat([c.double() for c in (*columns, attention.gather(1, rivals), *evidence)], dim=1)
+            said = [chunk.prediction, chunk.decision, attention.gather(1, prediction)[:, 0]]
+            return [*said, rivals, attention.gather(1, rivals), *evidence]
 
-        table = stream(images, k, compete, "explaining").numpy()
-        blocks = [table[:, 3 + i * top_k : 3 + (i + 1) * top_k] for i in range(2 + len(parts))]
+        prediction, decision, attention, rivals, rival_attention, *evidence = (
+            part.numpy() for part in stream(images, k, compete, "explaining")
+        )
         return Explanation(
-            prediction=table[:, 0].astype("int64"),
-            uncertainty=self._uncertainty(table[:, 1]),
-            attention=table[:, 2],
-            competitors=blocks[0].astype("int64"),
-            competitor_attention=blocks[1],
-            evidence=dict(zip(parts, blocks[2:], strict=True)),
+            prediction=prediction,
+            uncertainty=self._uncertainty(decision.astype(np.float64)),
+            attention=attention.astype(np.float64),
+            competitors=rivals,
+            competitor_attention=rival_attention.astype(np.float64),
+            evidence={name: part.astype(np.float64) for name, part in zip(parts, evidence, strict=True)},
             names=names,
         )
 
@@ -253,8 +257,5 @@ class ViLUEstimator(Scorer):
         before = CaptionModel(scale) if model is None else model
         return adapt_auto(before, images, text, generator, balanced=balanced)
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        return self.model_.decision(text)
-
-    def _width(self, k: int) -> int:
-        return tile_width(k)
+    def _among(self, text: Tensor) -> Among:
+        return self.model_.among(text)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from vilu_sdk.inputs.rows import candidates
+from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
 from vilu_sdk.selective.bounds import Ranking, rank
 from vilu_sdk.selective.report import SelectionReport
 
@@ -22,10 +22,10 @@ ABSTAIN = -1
 class ThresholdPredictor(Persistent):
     """Answers where the decision value is below a threshold, abstains elsewhere.
 
-    A subclass says by `_select` which threshold to take.
+    A subclass says by `_report` which threshold to take.
     """
 
-    scorer: Scorer
+    scorer: FailureScorer
     confidence: float
     per_class: bool
     simultaneous: bool
@@ -69,13 +69,12 @@ class ThresholdPredictor(Persistent):
         sklearn.exceptions.NotFittedError
             If the scorer learns and was not fitted.
         """
-        if not isinstance(self.scorer, Scorer):
-            raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
+        require_scorer(self.scorer)
         self._check()
         task = check_task(z_img, z_txt_set, labels, correct)
-        wrong = task.failures()
-        decision = self.scorer.decision_function(z_img, z_txt_set)
-        keys = self._keys(z_img, z_txt_set, groups)
+        predicted, decision = read(self.scorer, z_img, z_txt_set, "prediction", "decision")
+        wrong = task.wrong(predicted)
+        keys = self._keys(predicted, groups)
         delta = 1 - self.confidence
         if keys is None:
             report = self._report(rank(decision, wrong), delta)
@@ -128,11 +127,23 @@ class ThresholdPredictor(Persistent):
         UserWarning
             If the candidates are not those of `fit`: nothing is promised for others.
         """
+        (accepted,) = self._read(z_img, z_txt_set, "accepted", groups=groups)
+        return accepted
+
+    def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
+        """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
         check_is_fitted(self)
         self._compare_candidates(z_txt_set)
-        decision = self.scorer.decision_function(z_img, z_txt_set)
-        keys = self._keys(z_img, z_txt_set, groups)
-        parts = self.report_.groups
+        needed = dict.fromkeys(("prediction", "decision", *fields))
+        del needed["accepted"]
+        said = dict(zip(needed, read(self.scorer, z_img, z_txt_set, *needed), strict=True))
+        said["accepted"] = self._accepted(said["prediction"], said["decision"], groups)
+        return tuple(said[field] for field in fields)
+
+    def _accepted(
+        self, predicted: NDArray[np.int64], decision: NDArray[np.float64], groups: Any
+    ) -> NDArray[np.bool_]:
+        keys, parts = self._keys(predicted, groups), self.report_.groups
         if (keys is None) == bool(parts):
             raise ValueError(
                 "groups must be passed to accept and predict if, and only if, they were passed to fit."
@@ -164,8 +175,8 @@ class ThresholdPredictor(Persistent):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `accept`.
         """
-        accepted = self.accept(z_img, z_txt_set, groups=groups)
-        return np.where(accepted, self.scorer.predict(z_img, z_txt_set), ABSTAIN)
+        predicted, accepted = self._read(z_img, z_txt_set, "prediction", "accepted", groups=groups)
+        return np.where(accepted, predicted, ABSTAIN)
 
     def _check(self) -> None:
         """Check the parameters."""
@@ -175,12 +186,12 @@ class ThresholdPredictor(Persistent):
         """Choose the threshold for these rows, each bound failing with probability delta at most."""
         raise NotImplementedError
 
-    def _keys(self, z_img: Any, z_txt_set: Any, groups: Any) -> NDArray[Any] | None:
+    def _keys(self, predicted: NDArray[np.int64], groups: Any) -> NDArray[Any] | None:
         if not self.per_class:
-            return None if groups is None else check_groups(groups, len(z_img))
+            return None if groups is None else check_groups(groups, len(predicted))
         if groups is not None:
             raise ValueError("per_class=True makes the predicted classes the groups; leave groups out.")
-        return self.scorer.predict(z_img, z_txt_set)
+        return predicted
 
     def _sum(self, parts: tuple[SelectionReport, ...]) -> SelectionReport:
         bounds = [part.risk_bound for part in parts if part.accepted]
@@ -206,7 +217,7 @@ class ThresholdPredictor(Persistent):
         )
 
     def _compare_candidates(self, z_txt_set: Any) -> None:
-        text, known = candidates(z_txt_set), self.candidates_
+        text, known = Candidates(z_txt_set).text, self.candidates_
         same = text.shape == known.shape and (self.caption_ or bool((text - known).abs().max() < 1e-3))
         if not same:
             warnings.warn(

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import (
     Ranking,
@@ -28,7 +28,7 @@ class SelectivePredictor(ThresholdPredictor):
 
     Parameters
     ----------
-    scorer : Scorer
+    scorer : scorer
         Ranks the predictions. Used as it is: fitted before, on other rows.
     target_risk : float
         Highest error rate among accepted predictions, in (0, 1).
@@ -85,7 +85,7 @@ class SelectivePredictor(ThresholdPredictor):
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: FailureScorer,
         target_risk: float = 0.05,
         confidence: float = 0.95,
         *,

@@ -12,10 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk.compute.random import check_random_state
-from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer
 from vilu_sdk.selective._base import fraction
 
 
@@ -89,7 +90,7 @@ class ShiftMonitor(Persistent):
 
     Parameters
     ----------
-    scorer : Scorer
+    scorer : scorer
         As used later. It must not have been fitted on the images given to `fit`.
     alpha : float
         Rate of false alarms **of one check** where nothing has moved, in (0, 1). Of C checks, up to C
@@ -130,7 +131,7 @@ class ShiftMonitor(Persistent):
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: FailureScorer,
         alpha: float = 0.05,
         *,
         n_permutations: int = 499,
@@ -164,8 +165,7 @@ class ShiftMonitor(Persistent):
         sklearn.exceptions.NotFittedError
             If the scorer learns and was not fitted.
         """
-        if not isinstance(self.scorer, Scorer):
-            raise TypeError(f"scorer must be a scorer of this package, got {type(self.scorer).__name__}.")
+        require_scorer(self.scorer)
         if (self.n_permutations + 1) * fraction(self.alpha, "alpha") < 2:
             raise ValueError(
                 f"n_permutations={self.n_permutations} can never raise an alarm at alpha={self.alpha:g}; it "
@@ -176,7 +176,7 @@ class ShiftMonitor(Persistent):
         images = Rows(z_img, "z_img")
         self.decision_ = self.scorer.decision_function(z_img, z_txt_set)
         self.images_ = self._draw(images)
-        self.candidates_ = candidates(z_txt_set)
+        self.candidates_ = Candidates(z_txt_set).text
         self.n_features_in_ = images.d
         return self
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import binom
 
 from vilu_sdk.inputs.values import positive
-from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import Ranking, coverage_bound, risk_upper_bound, uniform_slack
 from vilu_sdk.selective.report import SelectionReport
@@ -17,7 +17,7 @@ class CoveragePredictor(ThresholdPredictor):
 
     Parameters
     ----------
-    scorer : Scorer
+    scorer : scorer
         As in `SelectivePredictor`.
     target_coverage : float
         At least this share of later images is accepted, with the given confidence; in (0, 1).
@@ -52,7 +52,7 @@ class CoveragePredictor(ThresholdPredictor):
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: FailureScorer,
         target_coverage: float = 0.8,
         confidence: float = 0.95,
         *,
@@ -96,7 +96,7 @@ class CostPredictor(ThresholdPredictor):
 
     Parameters
     ----------
-    scorer : Scorer
+    scorer : scorer
         As in `SelectivePredictor`.
     error_cost : float
         Above `abstention_cost`.
@@ -139,7 +139,7 @@ class CostPredictor(ThresholdPredictor):
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: FailureScorer,
         error_cost: float = 10.0,
         abstention_cost: float = 1.0,
         confidence: float = 0.95,

@@ -14,8 +14,8 @@ from vilu_sdk import MCMScorer, ViLUEstimator
 
 def counted(scorer, monkeypatch):
     calls = []
-    decision = type(scorer)._decision
-    monkeypatch.setattr(type(scorer), "_decision", lambda self, text: calls.append(1) or decision(self, text))
+    among = type(scorer)._among
+    monkeypatch.setattr(type(scorer), "_among", lambda self, text: calls.append(1) or among(self, text))
     return calls
 
 

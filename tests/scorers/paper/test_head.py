@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from vilu_sdk.compute import tiles
+from vilu_sdk.scorers.base.among import Chunk
 from vilu_sdk.scorers.paper.head import ViLUHead
+from vilu_sdk.scorers.paper.recipe import PaperModel
 
 
 @pytest.mark.parametrize("tile", [8, 4096])
@@ -27,4 +29,5 @@ def test_scoring_with_the_texts_folded_in_gives_what_the_module_gives(
             for projection in (head.attention.in_proj_v, head.attention.in_proj_t):
                 projection.weight += 0.3 * torch.randn(16, 16)
         expected = head(z, text, 50 * (z @ text.T))
-        torch.testing.assert_close(head.against(text, 50.0)(z), expected, rtol=0, atol=1e-5)
+        among = PaperModel(head, 50.0, 0.0, "bce", "adaptive", torch.empty(0)).among(text)
+        torch.testing.assert_close(-among.decision(Chunk(z, among)), expected, rtol=0, atol=1e-5)

@@ -15,6 +15,7 @@ from vilu_sdk.compute.random import seeded
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.persistence import hub
 from vilu_sdk.persistence.encoding import encode
+from vilu_sdk.scorers.base.among import Chunk
 from vilu_sdk.scorers.posterior.classes import learn_classes
 from vilu_sdk.scorers.posterior.portable import MAX_WEIGHT, learn_portable
 
@@ -106,7 +107,8 @@ def pair(beside):
 
 def decide(model, z_img, z_txt):
     unit = [torch.nn.functional.normalize(torch.as_tensor(z), dim=1) for z in (z_img, z_txt)]
-    return model.decision(unit[1])(unit[0]).numpy()
+    among = model.among(unit[1])
+    return among.decision(Chunk(unit[0], among)).numpy()
 
 
 @pytest.mark.parametrize("columns", [slice(None), [3, 1, 4], [5, 0]], ids=["all", "some", "two"])

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import expected_calibration_error
 from vilu_sdk.inputs import rows as intake
+from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.scorers.posterior import classes, learner
 from vilu_sdk.scorers.posterior.blend import fit_weights
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel
@@ -234,10 +235,10 @@ def test_any_other_candidates_are_scored(fitted, fitted_captions, toy, k):
 
 def test_halves_of_known_and_new_candidates_are_between_both(fitted, toy):
     new = np.random.default_rng(8).normal(size=(6, 16))
-    share = [fitted.model_.unknown_share(intake.candidates(text)) for text in (toy.z_txt, new)]
+    share = [fitted.model_.unknown_share(Candidates(text).text) for text in (toy.z_txt, new)]
     assert share == [0.0, 1.0]
     mixed = np.vstack([toy.z_txt[:3], new[:3]])
-    assert fitted.model_.unknown_share(intake.candidates(mixed)) == 0.5
+    assert fitted.model_.unknown_share(Candidates(mixed).text) == 0.5
     assert np.isfinite(fitted.decision_function(toy.z_img, mixed)).all()
 
 

@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_para
 from torch import Tensor
 
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_labels, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 
@@ -177,9 +178,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         """
         images = Rows(self._check(X), "X")
         # In float64, so that an image's value does not depend on the rows around it.
-        text = candidates(self.z_txt_set_, images.d).double()
-        logits = stream(images, len(text), lambda z: z.double() @ text.T).numpy()
-        logits *= self.scorer_.softmax_scale
+        text = Candidates(self.z_txt_set_, images.d).text.double()
+        (cosines,) = stream(images, len(text), lambda z: [z.double() @ text.T])
+        logits = self.scorer_.softmax_scale * cosines.numpy()
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -267,7 +268,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _use_as_fitted(self) -> Self:
         """Score with the scorer as it is."""
-        text = candidates(self.z_txt_set)
+        text = Candidates(self.z_txt_set).text
         self.scorer_, self.z_txt_set_ = self.scorer, self.z_txt_set
         self.classes_, self.n_features_in_ = np.arange(len(text)), text.shape[1]
         return self

@@ -2,10 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,32 +12,51 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.distributed import check_rows, from_first
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.compute.tiles import top1
-from vilu_sdk.inputs.rows import Rows, candidates
+from vilu_sdk.compute.tiles import tile_width
+from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
 from vilu_sdk.persistence.encoding import encode, moved
 from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import Seen
 from vilu_sdk.scorers.base.bound import BoundClassifier
-from vilu_sdk.scorers.base.prepared import Prepared, Texts
 from vilu_sdk.training.resume import forget, shared_fit
 
 #: What is kept between calls and is no part of a scorer.
-TRANSIENT = ("_texts", "_prepared")
+TRANSIENT = ("_kept",)
+
+
+class Kept(NamedTuple):
+    """What a scorer made of the last candidates, and the state of the scorer for which that holds."""
+
+    texts: Candidates
+    state: dict[str, Any]
+    among: Among
+
+    def serves(self, texts: Candidates, state: dict[str, Any]) -> bool:
+        """Whether it holds for these candidates and this state, whose values must be the same objects."""
+        mine, text = self.texts.text, texts.text
+        return (
+            self.state.keys() == state.keys()
+            and all(self.state[name] is value for name, value in state.items())
+            and (mine is text or (mine.dtype == text.dtype and torch.equal(mine, text)))
+        )
 
 
 class Scorer(Persistent):
     """Base of all scorers: embeddings in, uncertainty out, higher = more likely wrong.
 
-    A subclass says how it learns (`_learn`, if it does) and how it ranks (`_decision`); everything a
-    user calls is here.
+    A subclass says how it learns (`_learn`, if it does) and what it makes of candidates (`_among`);
+    everything a user calls is here.
     """
 
     #: Whether `predict_uncertainty` is meant as a probability of failure. Where it is not, the
@@ -50,6 +68,8 @@ class Scorer(Persistent):
     min_candidates: ClassVar[int] = 2
     #: Whether it scores only the candidates of the fit, in their order, and so cannot learn from captions.
     fixed_candidates: ClassVar[bool] = False
+    #: Whether it has a posterior over the candidates, and so `predict_proba`.
+    has_posterior: ClassVar[bool] = False
 
     def fit(
         self,
@@ -118,12 +138,8 @@ class Scorer(Persistent):
         ValueError, TypeError
             As in `fit`; also with fewer candidates than the score can compare.
         """
-        images, text = self._check_score(z_img, z_txt_set)
-        require_candidates(len(text), type(self).__name__, self.min_candidates)
-        self._compare(images, text)
-        decide, device = self._decide_among(text), compute_device()
-        decision = stream(images, self._width(len(text)), decide, device=device)
-        return decision.to(torch.float64).numpy()
+        (decision,) = self._read(z_img, z_txt_set, "decision")
+        return decision
 
     def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
         """Return the uncertainty of the zero-shot prediction of each image.
@@ -145,7 +161,8 @@ class Scorer(Persistent):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `decision_function`.
         """
-        return self._uncertainty(self.decision_function(z_img, z_txt_set))
+        (uncertainty,) = self._read(z_img, z_txt_set, "uncertainty")
+        return uncertainty
 
     def predict(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.int64]:
         """Return the zero-shot prediction, the candidate of the largest cosine (the first of equals).
@@ -169,8 +186,33 @@ class Scorer(Persistent):
         ValueError, TypeError
             As in `fit`.
         """
-        images = Rows(z_img, "z_img")
-        return top1(images, self._read_texts(z_txt_set, images.d), compute_device()).numpy()
+        (prediction,) = self._read(z_img, z_txt_set, "prediction")
+        return prediction
+
+    @available_if(lambda self: self.has_posterior)
+    def predict_proba(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
+        """Return the probability of each candidate, of scorers that have a posterior over them.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts.
+
+        Returns
+        -------
+        ndarray of shape (N, K)
+            Rows sum to 1. The zero-shot softmax at the scorer's own scale, or what the scorer has learned
+            in its place; its largest column need not be the zero-shot prediction then.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `decision_function`.
+        """
+        (probabilities,) = self._read(z_img, z_txt_set, "probabilities")
+        return probabilities
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.
@@ -202,7 +244,7 @@ class Scorer(Persistent):
         """
         if z_txt_set is None:
             return BoundClassifier(self)
-        candidates(z_txt_set)
+        Candidates(z_txt_set)
         if isinstance(z_txt_set, Tensor):
             z_txt_set = z_txt_set.detach()  # scikit-learn copies parameters, which torch refuses in a graph
         bound = BoundClassifier(self, z_txt_set)
@@ -233,45 +275,77 @@ class Scorer(Persistent):
         """Set the learned attributes; scorers that learn nothing only have bad rows reported."""
         check_rows(task.images, task.texts)
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function from image rows (n, d) to their decision values (n,) among `text`."""
+    def _among(self, text: Tensor) -> Among:
+        """Return what this scorer makes of candidates (K, d) of norm 1."""
         raise NotImplementedError
 
-    def _decide_among(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return `_decision(text)` on the device, kept until candidates, scorer or device change."""
+    def _read(self, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:
+        """Return "prediction", "decision", "uncertainty" or "probabilities" of images, out of one pass."""
+        needed = {"decision" if field == "uncertainty" else field for field in fields}
+        said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed])
+        if "uncertainty" in fields:
+            said["uncertainty"] = self._uncertainty(said["decision"])
+        return tuple(said[field] for field in fields)
+
+    def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
+        """Return some of `COLUMNS` by name."""
         device = compute_device()
+        if columns == ["prediction"]:  # which needs no fit
+            images = Rows(z_img, "z_img")
+            among = self._plain_among(self._recall(z_txt_set, images.d), device)
+        else:
+            images, texts = self._check_score(z_img, z_txt_set)
+            require_candidates(len(texts), type(self).__name__, self.min_candidates)
+            self._compare(images, texts.text)
+            among = self._kept_among(texts, device)
+        width = among.width or len(among.text)
+        found = stream(images, width, lambda z: Chunk(z, among).read(columns), device=device)
+        said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
+        if "decision" in said:
+            said["decision"] = said["decision"].astype(np.float64, copy=False)
+        return said
+
+    def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Candidates]:
+        if self.learns:
+            check_is_fitted(self)
+        images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
+        return images, self._recall(z_txt_set, images.d)
+
+    def _recall(self, z_txt_set: Any, d: int) -> Candidates:
+        """Return the candidates, checked and normalised; at once if they are those of last time."""
+        kept: Kept | None = self.__dict__.get("_kept")
+        if kept is not None and kept.texts.are(z_txt_set, d):
+            return kept.texts
+        return Candidates(z_txt_set, d)
+
+    def _plain_among(self, texts: Candidates, device: torch.device) -> Among:
+        """Return what predictions need of the candidates, and keep these."""
+        among = Among(texts.text.to(device), width=tile_width(len(texts)))
+        kept: Kept | None = self.__dict__.get("_kept")
+        if kept is None or kept.texts is not texts:
+            self.__dict__["_kept"] = Kept(texts, {}, among)
+        return among
+
+    def _kept_among(self, texts: Candidates, device: torch.device) -> Among:
+        """Return `_among(text)` on the device, kept until candidates, scorer or device change."""
         state = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
         state["device"] = device
-        kept: Prepared | None = self.__dict__.get("_prepared")
-        if kept is None or not kept.serves(text, state):
+        kept: Kept | None = self.__dict__.get("_kept")
+        if kept is None or not kept.serves(texts, state):
             there = self if device.type == "cpu" else moved(self, device)
-            kept = self.__dict__["_prepared"] = Prepared(text, state, there._decision(text.to(device)))
-        return kept.decide
+            kept = Kept(texts, state, there._among(texts.text.to(device)))
+        elif kept.texts is not texts:
+            kept = kept._replace(texts=texts)
+        self.__dict__["_kept"] = kept
+        return kept.among
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in TRANSIENT}
-
-    def _width(self, k: int) -> int:
-        """Columns of the widest array that `_decision` makes for an image and k candidates."""
-        return k
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo the logarithm, or log-odds, that keeps the decision function from saturating."""
         uncertainty: NDArray[np.float64] = expit(decision) if self.is_probability else np.exp(decision)
         return uncertainty
-
-    def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Tensor]:
-        if self.learns:
-            check_is_fitted(self)
-        images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        return images, self._read_texts(z_txt_set, images.d)
-
-    def _read_texts(self, z_txt_set: Any, d: int) -> Tensor:
-        """Return the candidates (K, d), checked and normalised; at once if they are those of last time."""
-        kept: Texts | None = self.__dict__.get("_texts")
-        if kept is None or not kept.are(z_txt_set, d):
-            kept = self.__dict__["_texts"] = Texts.read(z_txt_set, d)
-        return kept.text
 
     def _remember(self, images: Rows, texts: Rows) -> None:
         """Keep what the embeddings look like, and forget what a card said of an earlier fit.

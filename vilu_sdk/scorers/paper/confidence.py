@@ -39,7 +39,7 @@ def train_confidence(
 
     def batch_loss(batch: Batch, step: int) -> Tensor:
         logits = logit_scale * (batch.z @ batch.text.T)
-        correct = batch.right(logits)
+        correct = batch.right(logits.argmax(dim=1))
         if head.attention is not None:
             head.attention.frozen = step < freeze_steps
         confidence = head(batch.z, batch.text, logits)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from vilu_sdk.compute.softmax import SplitSoftmax
-from vilu_sdk.compute.tiles import Logits, log_odds, nearest, read_out
+from vilu_sdk.compute.tiles import Logits, read_out
+from vilu_sdk.scorers.base.among import Chunk
 
 
 class CrossAttention(nn.Module):
@@ -135,35 +136,31 @@ class ViLUHead(nn.Module):
         return confidence[:, 0]
 
     @torch.no_grad()
-    def against(self, text: Tensor, logit_scale: float) -> Callable[[Tensor], Tensor]:
-        """Return `forward` as a function of images (n, d) alone, for scoring among fixed candidates.
+    def against(self, text: Tensor) -> Callable[[Chunk], Tensor]:
+        """Return `forward` as a function of a chunk of images, for scoring among fixed candidates.
 
         What depends on the texts alone is computed once: keys with both projections in them, and what
-        each text adds to the first layer, attended to or predicted.
+        each text adds to the first layer, attended to or predicted. The chunk's posterior is zero-shot.
         """
         d = text.shape[1]
         first, later = self.mlp[0], self.mlp[1:]
         assert isinstance(first, nn.Linear)
         widths = [d, d * (self.attention is not None), d * self.predicted, int(self.mcm_input)]
         by_image, by_attended, by_predicted, by_mcm = torch.split(first.weight, widths, dim=1)
-        zero_shot = Logits.zero_shot(text, logit_scale)
-        shared = False
         if self.attention is not None:
             keys, values = self.attention.folded(text)
             attend, attended = Logits.zero_shot(keys, 1.0), values @ by_attended.T
-            shared = self.attention.frozen  # attention then peaks at the prediction
         if self.predicted:
             predicted = text @ by_predicted.T
 
-        def confidence(z: Tensor) -> Tensor:
-            x, column = torch.addmm(first.bias, z, by_image.T), None
-            if self.attention is not None:
-                average, column = read_out(z, attend, attended, peak=shared and self.predicted)
-                x += average
+        def confidence(chunk: Chunk) -> Tensor:
+            x = torch.addmm(first.bias, chunk.z, by_image.T)
             if self.predicted:
-                x += predicted[nearest(z, text) if column is None else column]
+                x += predicted[chunk.prediction]
+            if self.attention is not None:
+                x += read_out(chunk.z, attend, attended)
             if self.mcm_input:
-                x += torch.sigmoid(log_odds(z, zero_shot))[:, None] * by_mcm[:, 0]
+                x += torch.sigmoid(chunk.log_odds)[:, None] * by_mcm[:, 0]
             logit: Tensor = later(x)
             return logit[:, 0]
 

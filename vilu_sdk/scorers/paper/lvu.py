@@ -1,6 +1,6 @@
 """LVU: learning visual uncertainties, a loss predictor on the image embedding alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from vilu_sdk.compute.random import seeded, seeded_init
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.paper.confidence import sgd_settings, train_confidence
 from vilu_sdk.scorers.paper.head import ViLUHead
@@ -130,5 +131,5 @@ class LVUScorer(Scorer):
         uncertainty: NDArray[np.float64] = expit(decision)  # the squared error's target lies in [0, 1] too
         return uncertainty
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda z: -self.head_(z, text, None)
+    def _among(self, text: Tensor) -> Among:
+        return Among(text, decision=lambda chunk: -self.head_(chunk.z, text, None))

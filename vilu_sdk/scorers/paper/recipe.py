@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import add_up
 from vilu_sdk.compute.random import seeded_init
+from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.paper.confidence import Loss, sgd_settings, train_confidence
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.posterior.densities import LinearScores
@@ -164,10 +166,16 @@ class PaperModel:
 
     min_candidates = 1
 
-    def decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function from images to log-odds of failure among `text`."""
-        confidence = self.head.against(text, self.logit_scale)
-        return lambda z: -confidence(z) - self.log_weight
+    def among(self, text: Tensor) -> Among:
+        """Return the zero-shot posterior among `text`, and the head's log-odds of failure."""
+        confidence = self.head.against(text)
+        # Predictions alone cost less than with their odds, which few heads see.
+        return Among.linear(
+            text,
+            Logits.zero_shot(text, self.logit_scale),
+            decision=lambda chunk: -confidence(chunk) - self.log_weight,
+            top_is_prediction=self.head.mcm_input,
+        )
 
     def parts(self, text: Tensor) -> Parts:
         """Return the logits of the attention, or the zero-shot ones where there is none."""
@@ -190,7 +198,7 @@ def _log_weight(task: Task, batch_size: int) -> float:
     """Log of the adaptive weight at the failure rate of the training data, 0 where it has none."""
     counts = torch.zeros(2, dtype=torch.int64)  # of right images, and of all
     for batch in Feed(task, batch_size, 1, None):
-        counts[0] += batch.right(batch.z @ batch.text.T).sum()
+        counts[0] += batch.right((batch.z @ batch.text.T).argmax(dim=1)).sum()
         counts[1] += len(batch.z)
     add_up(counts)
     right, rows_seen = counts.tolist()

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.tiles import BITS, Logits, log_odds, nearest
+from vilu_sdk.compute.tiles import BITS, Logits
+from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.posterior.densities import KernelScores, LinearScores
 
 #: What each named source says of the candidates; the logits are the sum of it all.
@@ -30,22 +31,19 @@ class LogLinearModel:
         """Share of the candidates that were not learned from labels, in [0, 1]."""
         raise NotImplementedError
 
-    def decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function from images to the log-odds that their zero-shot prediction is wrong."""
+    def among(self, text: Tensor) -> Among:
+        """Return the posterior among `text`, and the log-odds that a prediction is wrong under it."""
         parts = self.parts(text)
         slope, offset = self.calibration(text)
         features, linear = fold(parts)
         linear = linear.times(BITS)
-        if parts.keys() == {"zero-shot"}:  # whose first maximum is the prediction: MCM, to the last bit
-            zero_shot = Logits(linear.directions)
-            return lambda z: slope * log_odds(z, zero_shot).double() + offset
-        logits = Logits(linear.directions, -linear.offsets)
 
-        def decide(z: Tensor) -> Tensor:
-            odds = log_odds(features(z), logits, nearest(z, text))
-            return slope * odds.double() + offset  # in float64, so that the calibration makes no ties
+        def decision(chunk: Chunk) -> Tensor:
+            return slope * chunk.log_odds.double() + offset  # in float64, so that it makes no ties
 
-        return decide
+        if parts.keys() == {"zero-shot"}:  # MCM, to the last bit
+            return Among.linear(text, Logits(linear.directions), decision=decision, top_is_prediction=True)
+        return Among.linear(text, Logits(linear.directions, -linear.offsets), features, decision=decision)
 
 
 def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], LinearScores]:

@@ -7,14 +7,14 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 from torch import Tensor
 
+from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded
-from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.probabilistic.exact_inputs import activations, raw_embeddings, squared_weights
 from vilu_sdk.scorers.probabilistic.kfac import Encoder, Pairs, estimate_factors
@@ -116,6 +116,7 @@ class BayesVLMScorer(Scorer):
     """
 
     learns = True
+    has_posterior = True
 
     def __init__(
         self,
@@ -264,10 +265,11 @@ class BayesVLMScorer(Scorer):
         require_candidates(len(texts), type(self).__name__, self.min_candidates)
         image_a = activations(a_img, "a_img", images, width=len(self.image_root_))
         text_a = activations(a_txt_set, "a_txt_set", texts, width=len(self.text_root_))
-        decide = self._decide(texts.read(), text_a.read())
+        posterior = self._posterior(texts.read(), text_a.read())
         width = max(len(texts), image_a.d)
         decisions = [
-            decide(images.read(rows), image_a.read(rows)) for rows in track(images.slices(width), "scoring")
+            posterior(images.read(rows), image_a.read(rows)).log_odds()
+            for rows in track(images.slices(width), "scoring")
         ]
         return torch.cat(decisions).to(torch.float64).numpy()
 
@@ -297,7 +299,7 @@ class BayesVLMScorer(Scorer):
             As in `decision_function`.
         """
         decision = self.decision_function(z_img, z_txt_set, a_img=a_img, a_txt_set=a_txt_set)
-        return np.asarray(expit(decision))
+        return self._uncertainty(decision)
 
     def _learn(self, task: Task) -> None:
         texts = Encoder(task.texts, task.texts)
@@ -305,9 +307,12 @@ class BayesVLMScorer(Scorer):
         # The virtual weights are the identity, ‖I‖² = d.
         self._set_posterior(factors, (float(task.images.d), float(task.images.d)))
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
-        decide = self._decide(text, text)
-        return lambda z: decide(z, z)
+    def _among(self, text: Tensor) -> Among:
+        if self._is_exact({}):
+            raise ValueError("mode='exact' needs a_img and a_txt_set; pass them to decision_function.")
+        posterior = self._posterior(text, text)
+        # The largest column of the expected softmax, which need not be the prediction.
+        return Among(text, lambda z: posterior(z, z), lambda chunk: chunk.posterior.log_odds())
 
     def _estimate(
         self, images: Encoder, texts: Encoder, task: Task
@@ -334,18 +339,18 @@ class BayesVLMScorer(Scorer):
             setattr(self, f"{side}_variance_", layer.variance)
             setattr(self, f"{side}_prior_precision_", layer.prior_precision)
 
-    def _decide(self, text: Tensor, text_a: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the function from image embeddings and activations to log-odds."""
+    def _posterior(self, text: Tensor, text_a: Tensor) -> Callable[[Tensor, Tensor], Posterior]:
+        """Return the function from image embeddings and activations to the expected softmax."""
         scale = positive(self.logit_scale, "logit_scale")
         image_layer = LastLayer(self.image_root_, self.image_variance_, self.image_prior_precision_)
         text_layer = LastLayer(self.text_root_, self.text_variance_, self.text_prior_precision_)
         texts = text_layer.embed(text, text_a)
 
-        def decide(z: Tensor, a: Tensor) -> Tensor:
+        def posterior(z: Tensor, a: Tensor) -> Posterior:
             mean, variance = prob_cosine(image_layer.embed(z, a), texts)
-            return SplitSoftmax(probit_logits(mean, variance, scale)).log_odds
+            return Posterior(probit_logits(mean, variance, scale))
 
-        return decide
+        return posterior
 
     def _is_exact(self, arguments: dict[str, Any]) -> bool:
         """Check the mode, and that only the exact one is given its arguments."""

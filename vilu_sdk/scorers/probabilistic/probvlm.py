@@ -1,18 +1,18 @@
 """ProbVLM: adapters that give every embedding a distribution. Experimental."""
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.compute.random import seeded
-from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.probabilistic.pairs import known_pairs
 from vilu_sdk.scorers.probabilistic.probvlm_adapter import (
@@ -167,6 +167,11 @@ class ProbVLMScorer(Scorer):
         """Whether the uncertainty is meant as a probability of failure."""
         return self.readout == "cross_modal"
 
+    @property
+    def has_posterior(self) -> bool:  # type: ignore[override]
+        """Whether it has a posterior over the candidates."""
+        return self.readout == "cross_modal"
+
     def _learn(self, task: Task) -> None:
         self._check_parameters()
         fit = FitState(task)
@@ -195,22 +200,23 @@ class ProbVLMScorer(Scorer):
             task.images.d, order[held_out:], order[:held_out], pair, settings, generator, fit
         )
 
-    def _decision(self, text: Tensor) -> Callable[[Tensor], Tensor]:
+    def _among(self, text: Tensor) -> Among:
         self._check_parameters()
         scale = self._image_scale
         adapter: ProbVLMAdapter = self.image_adapter_
 
-        def visual(z: Tensor) -> Tensor:
-            variances = aleatoric_log_variance(adapter(scale * z))
+        def variance(chunk: Chunk) -> Tensor:
+            variances = aleatoric_log_variance(adapter(scale * chunk.z))
             if self.pooling == "log_mean":
                 return variances.mean(dim=1)
             return torch.logsumexp(variances, dim=1) - math.log(variances.shape[1])
 
-        def cross_modal(z: Tensor) -> Tensor:
-            logits = cross_modal_logits(adapter(scale * z), text, self.likelihood)
-            return SplitSoftmax(logits, (z @ text.T).argmax(dim=1)).log_odds
+        def posterior(z: Tensor) -> Posterior:
+            return Posterior(cross_modal_logits(adapter(scale * z), text, self.likelihood))
 
-        return visual if self.readout == "visual_aleatoric" else cross_modal
+        if self.readout == "visual_aleatoric":
+            return Among(text, decision=variance)
+        return Among(text, posterior)
 
     @property
     def _image_scale(self) -> float:

@@ -1,0 +1,122 @@
+"""The one mechanism under every verb: a scorer says what it makes of candidates, a chunk says it of images.
+
+`Among` is the only thing a method has to give: a posterior over the candidates, a decision value, or both.
+`Chunk` computes each field that a verb asks for once, the fields share what they have in common, and which
+prediction is judged is decided here for all scorers.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from torch import Tensor
+
+from vilu_sdk.compute.posterior import LinearPosterior, Posterior
+from vilu_sdk.compute.tiles import Logits, nearest, tile_width
+
+#: What can be read of a chunk, in the order in which columns share most: one pass gives the first two.
+COLUMNS = ("prediction", "decision", "probabilities")
+
+
+class Chunk:
+    """What a scorer says of some images, each field computed once when it is first asked for.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n, d)
+        Image rows of norm 1, which can be the caller's memory.
+    among : Among
+        What the scorer makes of the candidates.
+    """
+
+    def __init__(self, z: Tensor, among: "Among") -> None:
+        self.z = z
+        self._among = among
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """The posterior over the candidates, of scorers that have one."""
+        assert self._among.posterior is not None
+        return self._among.posterior(self.z)
+
+    @cached_property
+    def prediction(self) -> Tensor:
+        """The zero-shot prediction (n,): the first candidate of the largest cosine."""
+        return self.posterior.top if self._among.top_is_prediction else nearest(self.z, self._among.text)
+
+    @property
+    def answer(self) -> Tensor:
+        """The prediction (n,) that is judged: decisions are about it, and it fails where it is wrong."""
+        return self.prediction
+
+    @cached_property
+    def decision(self) -> Tensor:
+        """Decision values (n,): higher = the answer is more likely wrong."""
+        return self._among.decision(self)
+
+    @property
+    def log_odds(self) -> Tensor:
+        """Log-odds (n,) that the answer is wrong under the posterior."""
+        # Which candidate is the top need not be searched for.
+        return self.posterior.log_odds(None if self._among.top_is_prediction else self.answer)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """The posterior (n, K)."""
+        return self.posterior.probabilities
+
+    def read(self, columns: Iterable[str]) -> list[Tensor]:
+        """Return some of `COLUMNS`, in their order."""
+        return [getattr(self, column) for column in columns]
+
+
+def _log_odds(chunk: Chunk) -> Tensor:
+    return chunk.log_odds
+
+
+@dataclass(frozen=True)
+class Among:
+    """What a scorer makes of candidates.
+
+    Attributes
+    ----------
+    text : Tensor of shape (K, d)
+        The candidates.
+    posterior : callable, optional
+        From image rows (n, d) to a `Posterior` over the candidates. Scorers that have none leave it out.
+    decision : callable
+        From a `Chunk` to decision values (n,), by default the log-odds under the posterior.
+    width : int, optional
+        Columns of the widest array that either makes for an image, by default all K.
+    top_is_prediction : bool
+        Whether predictions are read off the posterior, because it ranks the candidates as the cosines do.
+    """
+
+    text: Tensor
+    posterior: Callable[[Tensor], Posterior] | None = None
+    decision: Callable[[Chunk], Tensor] = _log_odds
+    width: int | None = None
+    top_is_prediction: bool = False
+
+    @classmethod
+    def linear(
+        cls,
+        text: Tensor,
+        logits: Logits,
+        features: Callable[[Tensor], Tensor] | None = None,
+        *,
+        decision: Callable[[Chunk], Tensor] = _log_odds,
+        top_is_prediction: bool = False,
+    ) -> Self:
+        """Logits that are linear in the images, or in features of them, and are read tile by tile."""
+        x = features or (lambda z: z)
+        width = tile_width(len(text))
+        return cls(text, lambda z: LinearPosterior(x(z), logits), decision, width, top_is_prediction)
+
+    @classmethod
+    def zero_shot(cls, text: Tensor, scale: float, whole: Callable[[Chunk], Tensor] | None = None) -> Self:
+        """The softmax of the cosines times a scale; `whole` is a decision that reads whole rows of it."""
+        if whole is None:
+            return cls.linear(text, Logits.zero_shot(text, scale), top_is_prediction=True)
+        return cls(text, lambda z: Posterior(scale * (z @ text.T)), whole, top_is_prediction=True)

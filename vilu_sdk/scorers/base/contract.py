@@ -1,0 +1,57 @@
+"""What a scorer must offer to be bound, evaluated, calibrated and given a threshold."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The verb that returns each field.
+VERBS = {"prediction": "predict", "decision": "decision_function", "uncertainty": "predict_uncertainty"}
+
+
+@runtime_checkable
+class FailureScorer(Protocol):
+    """Says which predictions are likely wrong. Every scorer of this package does, and those of others may."""
+
+    def fit(self, z_img: Any, z_txt: Any, labels: Any = None) -> Any:
+        """Learn from embeddings."""
+
+    def decision_function(self, z_img: Any, z_txt_set: Any) -> Any:
+        """Rank by uncertainty."""
+
+    def predict_uncertainty(self, z_img: Any, z_txt_set: Any) -> Any:
+        """Return the uncertainty."""
+
+    def predict(self, z_img: Any, z_txt_set: Any) -> Any:
+        """Return the prediction that is judged."""
+
+
+def require_scorer(value: Any, name: str = "scorer") -> None:
+    """Raise where a value cannot do what `FailureScorer` asks for."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be a scorer, got the class {value.__name__}; pass {value.__name__}().")
+    if not isinstance(value, FailureScorer):
+        lacking = ", ".join(verb for verb in ("fit", *VERBS.values()) if not hasattr(value, verb))
+        raise TypeError(f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}.")
+
+
+def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:
+    """Ask a scorer for several fields of the same images, in one pass if it is a scorer of this package.
+
+    Parameters
+    ----------
+    scorer : FailureScorer
+    z_img, z_txt_set : array-like of shape (N, d) and (K, d)
+    *fields : str
+        Keys of `VERBS`.
+
+    Returns
+    -------
+    tuple of ndarray of shape (N,)
+        In the order of `fields`.
+    """
+    own = getattr(scorer, "_read", None)
+    if own is not None:
+        found: tuple[NDArray[Any], ...] = own(z_img, z_txt_set, *fields)
+        return found
+    return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)

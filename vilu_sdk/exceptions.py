@@ -1,0 +1,95 @@
+"""Errors and warnings of the package, so that any of them can be caught or filtered by itself.
+
+Wrong arguments raise `ValueError` and `TypeError`, a scorer without a fit scikit-learn's `NotFittedError`, and
+files the errors of the operating system. Beside these::
+
+    RuntimeError
+    └── ProcessDiedError           another process of a shared fit has died
+    UserWarning
+    └── ViLUWarning                everything the package warns of
+        ├── BackboneWarning        embeddings look like those of another model than that of the fit
+        ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
+        ├── SampleWeightWarning    weights of images are used in a part of the work only
+        ├── PromiseWarning         what a threshold promises does not hold for these images or candidates
+        ├── UndefinedScoreWarning  a metric has no value on these rows; scikit-learn's UndefinedMetricWarning too
+        └── ScorerFailedWarning    a scorer got no values, the others did; scikit-learn's FitFailedWarning too
+
+Examples
+--------
+>>> import warnings
+>>> from vilu_sdk.exceptions import BackboneWarning
+>>> warnings.filterwarnings("error", category=BackboneWarning)
+>>> warnings.resetwarnings()
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import sklearn
+from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
+
+__all__ = [
+    "BackboneWarning",
+    "NothingLearnedWarning",
+    "ProcessDiedError",
+    "PromiseWarning",
+    "SampleWeightWarning",
+    "ScorerFailedWarning",
+    "UndefinedScoreWarning",
+    "ViLUWarning",
+]
+
+# Files in which no line is the user's: this package, and scikit-learn where it calls back.
+INSIDE = tuple(str(Path(str(module)).parent) for module in (__file__, sklearn.__file__))
+
+
+class ProcessDiedError(RuntimeError):
+    """Another process of a fit has died, or has been silent for longer than the timeout.
+
+    Attributes
+    ----------
+    advice : str
+        How to go on.
+    """
+
+    advice = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.advice}".rstrip()
+
+
+class ViLUWarning(UserWarning):
+    """Base of all warnings of the package."""
+
+
+class BackboneWarning(ViLUWarning):
+    """Embeddings look like those of another model than that of the fit."""
+
+
+class NothingLearnedWarning(ViLUWarning):
+    """A fit found nothing, or no more than a bound, to learn from its rows."""
+
+
+class SampleWeightWarning(ViLUWarning):
+    """Weights of images are used in a part of the work only."""
+
+
+class PromiseWarning(ViLUWarning):
+    """What a threshold promises does not hold for these images or candidates."""
+
+
+class UndefinedScoreWarning(ViLUWarning, UndefinedMetricWarning):
+    """A metric has no value on these rows."""
+
+
+class ScorerFailedWarning(ViLUWarning, FitFailedWarning):
+    """A scorer got no values, while the others did."""
+
+
+def warn(message: str, category: type[ViLUWarning]) -> None:
+    """Warn at the line outside the package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_code.co_filename.startswith(INSIDE) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

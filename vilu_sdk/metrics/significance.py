@@ -141,7 +141,7 @@ def of_splits(values: Mapping[str, Matrix], test_share: float, confidence: float
     return found
 
 
-def judge(
+def pairwise_tests(
     estimates: Mapping[str, Estimates], reference: int | None, confidence: float
 ) -> list[dict[str, float]]:
     """Return for each scorer its intervals, its p-values, and its differences to the reference."""

@@ -11,18 +11,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.inputs.rows import candidates
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.scorer import Scorer
-from vilu_sdk.selective.bounds import Ranking, rank
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
 
 
 class ThresholdPredictor(Persistent):
-    """Answers where the decision value is below a threshold, abstains elsewhere.
+    """Answers where the decision value is at most a threshold, abstains elsewhere.
 
-    A subclass says by `_select` which threshold to take.
+    A subclass chooses the threshold in `_report`.
     """
 
     scorer: Scorer
@@ -78,13 +78,13 @@ class ThresholdPredictor(Persistent):
         keys = self._keys(z_img, z_txt_set, groups)
         delta = 1 - self.confidence
         if keys is None:
-            report = self._report(rank(decision, wrong), delta)
+            report = self._report(count_accepted(decision, wrong), delta)
         else:
             kinds = np.unique(keys)
             part_delta = delta / len(kinds) if self.simultaneous else delta
             parts = tuple(
                 replace(
-                    self._report(rank(decision[keys == kind], wrong[keys == kind]), part_delta),
+                    self._report(count_accepted(decision[keys == kind], wrong[keys == kind]), part_delta),
                     group=kind.item(),
                 )
                 for kind in kinds
@@ -138,10 +138,10 @@ class ThresholdPredictor(Persistent):
                 "groups must be passed to accept and predict if, and only if, they were passed to fit."
             )
         if keys is None:
-            return np.asarray(decision < self.report_.threshold)
+            return np.asarray(decision <= self.report_.threshold)
         accepted = np.zeros(len(decision), dtype=bool)
         for part in parts:
-            accepted |= (keys == part.group) & (decision < part.threshold)
+            accepted |= (keys == part.group) & (decision <= part.threshold)
         return accepted
 
     def predict(

@@ -42,7 +42,7 @@ class CalibratedScorer(Scorer):
     Parameters
     ----------
     scorer : Scorer, optional
-        What is calibrated, MCM by default. Cloned, so what it learned before does not count.
+        The scorer to calibrate, MCM by default. It is cloned, so that earlier fits do not count.
     logit_scale : float
         Of the default MCM. A scorer that is given has its own.
     method : {"platt", "beta", "isotonic"}
@@ -193,9 +193,9 @@ class CalibrationCurve:
     centre, spread : float
         Mean and standard deviation of the decision values; 0 and 1 where these are log-odds.
     low, high : float
-        Slopes for small and for large values, of the log-odds over z. Equal ones make a line.
+        Slopes of the log-odds over z, far below and far above 0. Equal ones make a line.
     offset : float
-        Log-odds at z = 0, up to what the slopes add there.
+        Constant term of the log-odds.
     rows : int
         Images that the steps were learned from, and the steps' weight against `SMOOTH_ROWS`.
     steps_x, steps_p : ndarray of shape (t,), or None

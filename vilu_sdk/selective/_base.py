@@ -1,4 +1,4 @@
-"""Fit, accept and predict: what is common to all ways of choosing a threshold."""
+"""Fit, accept and predict, shared by all ways of choosing a threshold."""
 
 import math
 import warnings
@@ -185,8 +185,8 @@ class ThresholdPredictor(Persistent):
     def _sum(self, parts: tuple[SelectionReport, ...]) -> SelectionReport:
         bounds = [part.risk_bound for part in parts if part.accepted]
         kept = "together" if self.simultaneous else "each by itself"
-        return replace(
-            parts[0],
+        return SelectionReport(
+            goal=parts[0].goal,
             method=f"{parts[0].method}, in {len(parts)} groups, {kept}",
             confidence=self.confidence,
             n=sum(part.n for part in parts),
@@ -196,12 +196,6 @@ class ThresholdPredictor(Persistent):
             # A mixture of groups errs no more than the worst of them.
             risk_bound=max(bounds) if self.simultaneous and bounds else math.nan,
             coverage_bound=math.nan,
-            cost=math.nan,
-            cost_bound=math.nan,
-            smallest_risk=math.nan,
-            smallest_risk_coverage=math.nan,
-            labels_needed=None,
-            group=None,
             groups=parts,
         )
 

@@ -1,4 +1,4 @@
-"""What a selective predictor found on its calibration set, and what it promises."""
+"""The findings of a selective predictor on its calibration set, and its promises."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from vilu_sdk.persistence.encoding import storable
 @storable
 @dataclass(frozen=True)
 class SelectionReport:
-    """What was found on the calibration set, for all rows or for one group; prints as a few lines.
+    """Findings on the calibration set, for all rows or for one group; prints as a few lines.
 
     Attributes
     ----------
@@ -26,8 +26,8 @@ class SelectionReport:
     errors : int
         Wrong predictions among them.
     threshold : float
-        Accepted is what has a decision value of at most this: infinity accepts everything, minus infinity
-        nothing; NaN where every group has its own.
+        Predictions with a decision value of at most this are accepted: infinity accepts everything, minus
+        infinity nothing; NaN where every group has its own.
     risk_bound : float
         The error rate among accepted predictions is at most this; NaN if nothing is promised.
     coverage_bound : float

@@ -36,26 +36,10 @@ class Feed:
 
     Rows in memory are shuffled all together. Of rows on disk, blocks are: random ones fill a buffer, whose
     rows are then shuffled, while a thread fills the next. What fits into one buffer is loaded and counts as
-    in memory.
+    in memory. Without a generator rows keep their order, and a task of fewer rows than a batch is one batch.
 
     Processes that fit together draw the same batches, and each reads and yields its own rows of them. The
     captions among which they are told apart are those of the whole batch.
-
-    Parameters
-    ----------
-    task : Task
-    batch_size : int
-        Rows of a batch; all of them where there are fewer.
-    epochs : int
-    generator : torch.Generator or None
-        Draws the order; None keeps the rows in theirs.
-    device : torch.device
-        Of the batches.
-
-    Attributes
-    ----------
-    steps : int
-        Batches of an epoch.
     """
 
     shared = True

@@ -47,7 +47,7 @@ def descend(
 ) -> list[float]:
     """Minimise `loss`, a function of a batch and the number of steps taken, and return that of every step.
 
-    `rate` is the learning rate of an epoch. `on_epoch` is called after each; what it must remember belongs
+    `rate` is the learning rate of an epoch. `on_epoch` is called after each; a state that it keeps belongs
     into the module's buffers. Of a shared batch, `loss` is the part of this process, and the parts add up.
     """
     history: list[float] = []

@@ -69,7 +69,7 @@ def mse_loss(confidence: Tensor, target: Tensor, correct: Tensor, weighting: Wei
 
 
 def _average(losses: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
-    """Weigh and average losses; of a batch that processes share, what this one's rows add to the average."""
+    """Return the weighted mean of losses; of a shared batch, the part that comes from own rows."""
     counts = _count(correct)
     add_up(counts)
     return (failure_weights(correct, weighting, counts) * losses).sum() / counts.sum()

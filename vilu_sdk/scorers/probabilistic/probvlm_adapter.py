@@ -16,7 +16,7 @@ from vilu_sdk.training.resume import FitState
 
 Likelihood = Literal["exact", "official"]
 
-# The constants of the authors' code: what keeps 1/α and β off zero in the loss, the range of the
+# The constants of the authors' code: an offset that keeps 1/α and β off zero in the loss, the range of the
 # likelihood's distance term, and the ranges of α and β where variances are read out.
 LOSS_EPSILON = 1e-4
 DISTANCE_RANGE = (1e-4, 1e3)
@@ -27,7 +27,7 @@ SHAPE_RANGE = (0.1, 5.0)
 class GeneralisedGaussian(NamedTuple):
     """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β).
 
-    All three (n, d); `inverse_scale` and `shape` are what the heads return, 0 or more.
+    All three (n, d); `inverse_scale` and `shape` are the heads' outputs, 0 or more.
     """
 
     mean: Tensor
@@ -40,17 +40,8 @@ def negative_log_likelihood(
 ) -> Tensor:
     """Elementwise -log density of a generalised Gaussian, for 1/α and β above 0.
 
-    "exact" is the density's. "official" replaces the power (|r|/α)^β of the distance by the product
-    β|r|/α, and leaves out ln 2, as the authors' code does; they differ by ln 2 where β = 1, and in more
-    elsewhere. The distance term is cut to [1e-4, 1e3] in both.
-
-    Examples
-    --------
-    >>> r, shape = torch.tensor([0.8]), torch.tensor([2.0])
-    >>> nll = negative_log_likelihood(r, torch.tensor([2.0]), shape, "exact")
-    >>> normal = torch.distributions.Normal(0, 0.5 / 2**0.5)
-    >>> bool(torch.isclose(nll, -normal.log_prob(r)).all())
-    True
+    "official" replaces the power (|r|/α)^β of the distance by the product β|r|/α, and leaves out ln 2, as the
+    authors' code does; they differ by ln 2 where β = 1, and in more elsewhere. The distance is cut in both.
     """
     return distance(residual, inverse_scale, shape, likelihood) + log_normaliser(
         inverse_scale, shape, likelihood
@@ -87,17 +78,7 @@ def aleatoric_log_variance(outputs: GeneralisedGaussian) -> Tensor:
 
 @storable
 class ProbVLMAdapter(nn.Module):
-    """Residual perceptron with heads for mean, inverse scale and shape.
-
-    Parameters
-    ----------
-    d : int
-        Width of the embeddings.
-    hidden : int
-        Width of the hidden layers.
-    dropout : float
-        Probability of dropping a hidden unit in training.
-    """
+    """Residual perceptron with heads for mean, inverse scale and shape."""
 
     def __init__(self, d: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -120,7 +101,7 @@ class ProbVLMAdapter(nn.Module):
         return GeneralisedGaussian(self.mean(inner), self.inverse_scale(inner), self.shape(inner))
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what rebuilds this adapter: settings and tensors."""
+        """Return the settings and tensors of this adapter."""
         return dict(self.config), dict(self.state_dict())
 
     @classmethod

@@ -24,9 +24,10 @@ from ablation import FOLDER, open_sets, scale_of
 
 from vilu_sdk import EntropyScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import brier_score, expected_calibration_error, risk_coverage_curve
+from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
 from vilu_sdk.scorers.calibrated import CalibratedScorer
 from vilu_sdk.selective import ShiftMonitor
-from vilu_sdk.selective.bounds import Ranking, fixed_sequence, rank, sgr
+from vilu_sdk.selective.bounds import fixed_sequence, sgr
 
 SETS = ("dtd", "stanford_cars", "imagenet", "cifar10_tower")
 TARGETS = (0.02, 0.05, 0.1)
@@ -65,9 +66,9 @@ def guarantee(decision: Any, wrong: Any, target: float, rows: int, draws: int, n
     broken, shares = 0, []
     for _ in range(draws):
         drawn = rng.integers(len(wrong), size=rows)
-        ranking = rank(decision[drawn], wrong[drawn])
+        ranking = count_accepted(decision[drawn], wrong[drawn])
         threshold = ranking.threshold(methods(target)[name](ranking))
-        accepted = int(np.searchsorted(ranked, threshold, side="left"))
+        accepted = int(np.searchsorted(ranked, threshold, side="right"))
         broken += errors[accepted] > target * accepted
         shares.append(accepted / len(wrong))
     return [broken / draws, np.mean(shares), np.mean(np.equal(shares, 0))]

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from vilu_sdk import DoctorScorer, EntropyScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import compare, failure_metrics
 from vilu_sdk.metrics.bootstrap import draw_weights
-from vilu_sdk.metrics.significance import DIRECTIONS, delong, judge, of_rows
+from vilu_sdk.metrics.significance import DIRECTIONS, delong, of_rows, pairwise_tests
 
 SETS = ("dtd", "stanford_cars", "imagenet")
 REFERENCE = "logistic head"
@@ -119,7 +119,7 @@ def simulate(draws: int) -> None:
         for _ in range(draws):
             p, failure = one.sample(rng)
             found = of_rows(values(p, failure), p, failure, dict(enumerate(p)), 0.95, 200)
-            row = judge(found, 0, 0.95)[1]
+            row = pairwise_tests(found, 0, 0.95)[1]
             held += [found[name].low[0] <= truth[name][0] <= found[name].high[0] for name in names]
             told += [row[f"{name}_p"] < 0.05 for name in names]
         setting = f"{one.n_wrong} + {one.n_right}, {one.shifts}, {one.slope:g}"

@@ -69,7 +69,7 @@ def one_epoch(name: str, source: Any, root: Path, steps: int | None = None) -> n
     generator = torch.Generator().manual_seed(0)
     start = np.array([time.perf_counter(), time.process_time()])
     train_confidence(
-        head, task, 100.0, settings, generator, loss="bce", weighting="adaptive", freeze_steps=freeze
+        head, task, 100.0, settings, generator, target="correct", weighting="adaptive", freeze_steps=freeze
     )
     return len(source) / (np.array([time.perf_counter(), time.process_time()]) - start)
 

@@ -1,6 +1,6 @@
 """Errors and warnings of the package, so that any of them can be caught or filtered by itself.
 
-Wrong arguments raise `ValueError` and `TypeError`, a scorer without a fit scikit-learn's `NotFittedError`, and
+Wrong arguments raise `ValueError` and `TypeError`, scorers without a fit scikit-learn's `NotFittedError`, and
 files the errors of the operating system. Beside these::
 
     RuntimeError
@@ -11,15 +11,15 @@ files the errors of the operating system. Beside these::
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
         ├── SampleWeightWarning    weights of images are used in a part of the work only
         ├── PromiseWarning         what a threshold promises does not hold for these images or candidates
-        ├── UndefinedScoreWarning  a metric has no value on these rows; scikit-learn's UndefinedMetricWarning too
-        └── ScorerFailedWarning    a scorer got no values, the others did; scikit-learn's FitFailedWarning too
+        ├── UndefinedScoreWarning  a metric has no value on these rows; an UndefinedMetricWarning too
+        └── ScorerFailedWarning    a scorer got no values, the others did; a FitFailedWarning too
 
 Examples
 --------
 >>> import warnings
 >>> from vilu_sdk.exceptions import BackboneWarning
->>> warnings.filterwarnings("error", category=BackboneWarning)
->>> warnings.resetwarnings()
+>>> with warnings.catch_warnings():
+...     warnings.simplefilter("error", BackboneWarning)  # a job that must not go on with other embeddings
 """
 
 import sys

@@ -68,15 +68,15 @@ def table4(bench: Bench) -> Iterator[Job]:
     The weight of failures is -log of the failure rate of the batch.
     """
     variants = {
-        "MSE": ("mse", "static"),
-        "MSE w/ weighting": ("mse", "adaptive"),
-        "BCE": ("bce", "static"),
-        "BCE w/ weighting (ViLU)": ("bce", "adaptive"),
+        "MSE": ("tcp", "static"),
+        "MSE w/ weighting": ("tcp", "adaptive"),
+        "BCE": ("correct", "static"),
+        "BCE w/ weighting (ViLU)": ("correct", "adaptive"),
     }
     for data in bench.sets([CIFAR10, IMAGENET]):
         for key in bench.methods("vilu"):
-            for method, (loss, weighting) in variants.items():
-                measure = partial(bench.evaluate, data, key, loss=loss, weighting=weighting)
+            for method, (target, weighting) in variants.items():
+                measure = partial(bench.evaluate, data, key, target=target, weighting=weighting)
                 yield bench.job("table4", data, key, measure, method=method, label=method)
 
 
@@ -205,7 +205,7 @@ def _few_shot(bench: Bench, source: Data, data: Data, key: str, shots: int, seed
     # The same rows are scored with and without shots.
     rest = np.arange(len(labels)) if fold.fit else np.setdiff1d(np.arange(len(labels)), chosen)
     if key == "lvu":  # as a recipe, because LVUScorer does not adapt
-        changes = {"attention": False, "predicted": False, "loss": "mse", "learning_rate": 0.05}
+        changes = {"attention": False, "predicted": False, "target": "tcp", "learning_rate": 0.05}
     else:
         changes = {"mcm_input": True} if key == "vilu" else {}
     scorer = bench.fits.of(source, "vilu" if key == "lvu" else key, seed, **changes)[0].scorer

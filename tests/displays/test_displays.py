@@ -26,8 +26,8 @@ from vilu_sdk.displays import (
     ScoreDistributionDisplay,
 )
 from vilu_sdk.evaluation import evaluate, expected_calibration_error, failure_metrics, risk_coverage_curve
+from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.selective import SelectivePredictor
-from vilu_sdk.selective.bounds import rate_interval
 
 matplotlib.use("Agg")
 MCM = MCMScorer(logit_scale=5)

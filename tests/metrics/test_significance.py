@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from vilu_sdk import EntropyScorer, MCMScorer, RelUScorer
 from vilu_sdk.evaluation import ComparisonTable, compare, failure_metrics
 from vilu_sdk.metrics.bootstrap import CALIBRATION, RANKING, Gaps, SortedRows, bootstrap, draw_weights
-from vilu_sdk.metrics.significance import DIRECTIONS, delong, holm, judge, of_rows, of_splits
+from vilu_sdk.metrics.significance import DIRECTIONS, delong, holm, of_rows, of_splits, pairwise_tests
 
 PROPERTY = settings(deadline=None, max_examples=40)
 
@@ -155,7 +155,7 @@ def test_intervals_cover():
     for _ in range(250):
         scores, failure = draw(rng, 80, 120, separations)
         found = estimate(expit(scores - 1), failure)
-        judged = judge(found, 0, 0.95)[1]
+        judged = pairwise_tests(found, 0, 0.95)[1]
         for name, (first, second) in truth.items():
             low, high = found[name].low, found[name].high
             hits[name] += [low[0] <= first <= high[0], low[1] <= second <= high[1]]
@@ -172,7 +172,7 @@ def test_p_values_are_uniform_under_no_difference():
     p = {name: [] for name in ("auc", "fpr95", "aupr_error", "aurc", "brier")}
     for _ in range(250):
         scores, failure = draw(rng, 100, 150)
-        row = judge(estimate(expit(scores), failure), 0, 0.95)[1]
+        row = pairwise_tests(estimate(expit(scores), failure), 0, 0.95)[1]
         for name, values in p.items():
             values.append(row[f"{name}_p"])
     for name, values in p.items():
@@ -190,7 +190,7 @@ def test_no_best_is_claimed_among_equals():
         values = {name: np.full(4, math.nan) for name in DIRECTIONS}
         auc, _ = delong(scores, failure)
         found = of_rows(values | {"auc": auc}, scores, failure, {}, 0.95, 2)
-        errors += any(row["auc_p_best"] < 0.05 for row in judge(found, None, 0.95))
+        errors += any(row["auc_p_best"] < 0.05 for row in pairwise_tests(found, None, 0.95))
     assert stats.binomtest(errors, 300, 0.05, alternative="greater").pvalue > 1e-3
 
 
@@ -205,7 +205,7 @@ def test_only_the_order_matters():
 def test_identical_scorers_do_not_differ():
     scores, failure = draw(np.random.default_rng(0))
     p = expit(np.stack([scores[0], scores[0], scores[0] + 1e-3]))
-    rows = judge(estimate(p, failure), 0, 0.95)
+    rows = pairwise_tests(estimate(p, failure), 0, 0.95)
     for name in DIRECTIONS:
         assert rows[1][f"{name}_difference"] == rows[1][f"{name}_difference_low"] == 0
         assert rows[1][f"{name}_p"] == rows[1][f"{name}_p_best"] == 1
@@ -216,7 +216,7 @@ def test_identical_scorers_do_not_differ():
 
 def test_augrc_is_decided_as_the_auc():
     scores, failure = draw(np.random.default_rng(0), separations=(1.0, 1.4, 2.0))
-    for row in judge(estimate(expit(scores), failure), 0, 0.95)[1:]:
+    for row in pairwise_tests(estimate(expit(scores), failure), 0, 0.95)[1:]:
         assert row["augrc_p"] == pytest.approx(row["auc_p"])
         assert row["augrc_low"] < row["augrc_high"]
 
@@ -239,7 +239,7 @@ def test_few_rows_give_nan_or_sense_and_no_warnings(n_wrong):
     )
     values = {name: np.full(4, 0.5) for name in DIRECTIONS} | {"auc": delong(scores, failure)[0]}
     found = of_rows(values, scores, failure, dict(enumerate(scores)), 0.95, 50)
-    rows = judge(found, 0, 0.95)
+    rows = pairwise_tests(found, 0, 0.95)
     for name in DIRECTIONS:
         low, high = found[name].low, found[name].high
         assert (np.isnan(low) | ((low >= 0) & (low <= high) & (high <= 1))).all()
@@ -274,13 +274,13 @@ def test_corrected_resampled_t_test():
     rng = np.random.default_rng(0)
     values = 0.8 + 0.02 * rng.normal(size=(10, 2))
     found = of_splits(dict.fromkeys(DIRECTIONS, values), 0.5, 0.95)
-    row = judge(found, 0, 0.95)[1]
+    row = pairwise_tests(found, 0, 0.95)[1]
     d = values[:, 1] - values[:, 0]
     statistic = d.mean() / math.sqrt((1 / 10 + 0.5) * d.var(ddof=1))
     assert row["auc_difference"] == pytest.approx(d.mean())
     assert row["auc_p"] == pytest.approx(2 * stats.t.sf(abs(statistic), 9))
     # Without overlap it is the plain paired test.
-    plain = judge(of_splits(dict.fromkeys(DIRECTIONS, values), 0.0, 0.95), 0, 0.95)[1]
+    plain = pairwise_tests(of_splits(dict.fromkeys(DIRECTIONS, values), 0.0, 0.95), 0, 0.95)[1]
     assert plain["aurc_p"] == pytest.approx(stats.ttest_rel(values[:, 1], values[:, 0]).pvalue)
     interval = stats.ttest_1samp(values[:, 0], 0).confidence_interval()
     assert of_splits(dict.fromkeys(DIRECTIONS, values), 0.0, 0.95)["auc"].low[0] == pytest.approx(interval[0])

@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import binom
 
 from vilu_sdk import MCMScorer
+from vilu_sdk.metrics.risk_coverage import count_accepted
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
-from vilu_sdk.selective.bounds import fixed_sequence, rank, sgr, smallest_risk
+from vilu_sdk.selective.bounds import fixed_sequence, sgr, smallest_risk
 
 DRAWS = 500
 DELTA = 0.05
@@ -27,14 +28,14 @@ class Population:
         order = np.argsort(self.decision)
         self.sorted, self.errors = self.decision[order], np.append(0, np.cumsum(self.wrong[order]))
 
-    def below(self, threshold):
+    def up_to(self, threshold):
         """Accepted rows, and errors among them."""
-        m = np.searchsorted(self.sorted, threshold, side="left")
+        m = np.searchsorted(self.sorted, threshold, side="right")
         return m, self.errors[m]
 
     def draw(self, n, rng):
         rows = rng.integers(len(self.decision), size=n)
-        return rank(self.decision[rows], self.wrong[rows])
+        return count_accepted(self.decision[rows], self.wrong[rows])
 
 
 RATES = {
@@ -56,7 +57,7 @@ def test_the_risk_is_what_was_promised(target, rate, ties):
     broken = 0
     for _ in range(DRAWS):
         ranking = population.draw(600, rng)
-        accepted, errors = population.below(ranking.threshold(fixed_sequence(ranking, target, DELTA)))
+        accepted, errors = population.up_to(ranking.threshold(fixed_sequence(ranking, target, DELTA)))
         broken += errors > target * accepted
     assert broken <= MOST_BROKEN
 
@@ -69,7 +70,7 @@ def test_the_risk_is_what_sgr_promised(rate):
     for _ in range(DRAWS):
         ranking = population.draw(600, rng)
         m, bound = sgr(ranking, 0.1, DELTA)
-        accepted, errors = population.below(ranking.threshold(m))
+        accepted, errors = population.up_to(ranking.threshold(m))
         broken += m > 0 and errors > bound * accepted
     assert broken <= MOST_BROKEN
 
@@ -82,7 +83,7 @@ def test_the_promise_is_not_kept_by_accepting_next_to_nothing():
     reached = []
     for _ in range(100):
         ranking = population.draw(2000, rng)
-        reached.append(population.below(ranking.threshold(fixed_sequence(ranking, 0.05, DELTA)))[0])
+        reached.append(population.up_to(ranking.threshold(fixed_sequence(ranking, 0.05, DELTA)))[0])
     assert np.median(reached) / len(share) > 0.9 * best
 
 
@@ -94,7 +95,7 @@ def test_what_could_be_promised_would_be_kept(rate):
     for _ in range(DRAWS):
         ranking = population.draw(150, rng)
         bound, share = smallest_risk(ranking, DELTA)
-        accepted, errors = population.below(ranking.threshold(round(share * 150)))
+        accepted, errors = population.up_to(ranking.threshold(round(share * 150)))
         broken += errors > bound * accepted
     assert broken <= MOST_BROKEN
 

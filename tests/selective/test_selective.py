@@ -11,6 +11,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from vilu_sdk import MCMScorer, TemperatureScaledMCMScorer
+from vilu_sdk.evaluation import risk_coverage_curve
+from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.report._thresholds import effect
 from vilu_sdk.selective import (
     CostPredictor,
     CoveragePredictor,
@@ -21,7 +24,6 @@ from vilu_sdk.selective import (
 from vilu_sdk.selective.bounds import (
     fixed_sequence,
     labels_needed,
-    rank,
     rows_needed,
     sequence_start,
     sgr,
@@ -80,7 +82,7 @@ def test_without_errors_the_rule_of_three():
 def test_mapie_tests_a_fixed_sequence_to_the_same_row(n, target, seed):
     decision, wrong = draw(n, seed)
     start = sequence_start(n, target, 0.05)
-    found = fixed_sequence(rank(decision, wrong), target, 0.05)
+    found = fixed_sequence(count_accepted(decision, wrong), target, 0.05)
     m = np.arange(start, n + 1)
     p_values = binom.cdf(np.cumsum(wrong[np.argsort(decision)])[start - 1 :], m, target)
     rejected = control_fwer(p_values, 0.05, "fixed_sequence") if len(m) else []
@@ -111,42 +113,42 @@ def test_the_p_values_are_those_of_mapies_controller(target, seed):
     # It rounds the errors up, m * (errors / m) + 1e-16 to one more: never smaller, mostly equal.
     assert (np.isclose(theirs, exact) | ((theirs > exact) & (theirs <= one_more + 1e-12))).all()
     assert np.isclose(theirs, exact).mean() > 0.5
-    found = fixed_sequence(rank(decision, wrong), target, 0.05)
+    found = fixed_sequence(count_accepted(decision, wrong), target, 0.05)
     assert len(controller.valid_predict_params) <= (found - start + 1 if found else 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sgr_promises_no_more_than_its_union_bound_allows(seed):
-    ranking = rank(*draw(1000, seed))
+    ranking = count_accepted(*draw(1000, seed))
     m, bound = sgr(ranking, 0.05, 0.05)
-    assert bound == pytest.approx(risk_upper_bound(ranking.errors[m], m, 1 - 0.05 / 10))
+    assert bound == pytest.approx(risk_upper_bound(ranking.cumulative_errors[m], m, 1 - 0.05 / 10))
     assert bound <= 0.05
 
 
 def test_ties_are_accepted_together_and_their_order_does_not_matter():
     decision, wrong = draw(2000, ties=20)
-    ranking = rank(decision, wrong)
+    ranking = count_accepted(decision, wrong)
     for m in (fixed_sequence(ranking, 0.05, 0.05), sgr(ranking, 0.05, 0.05)[0]):
         assert m > 0
-        assert (decision < ranking.threshold(m)).sum() == m
-        assert wrong[decision < ranking.threshold(m)].sum() == ranking.errors[m]
+        assert (decision <= ranking.threshold(m)).sum() == m
+        assert wrong[decision <= ranking.threshold(m)].sum() == ranking.cumulative_errors[m]
 
 
 def test_all_tied_is_all_or_nothing():
     for errors, expected in ((0, 400), (80, 0)):
-        assert fixed_sequence(rank(np.zeros(400), np.arange(400) < errors), 0.05, 0.05) == expected
+        assert fixed_sequence(count_accepted(np.zeros(400), np.arange(400) < errors), 0.05, 0.05) == expected
 
 
 def test_without_errors_everything_is_accepted_and_without_rows_nothing():
-    assert fixed_sequence(rank(np.arange(100.0), np.zeros(100)), 0.05, 0.05) == 100
-    assert fixed_sequence(rank(np.arange(58.0), np.zeros(58)), 0.05, 0.05) == 0
-    assert rank(np.arange(3.0), np.zeros(3)).threshold(3) == math.inf
-    assert rank(np.arange(3.0), np.zeros(3)).threshold(0) == -math.inf
+    assert fixed_sequence(count_accepted(np.arange(100.0), np.zeros(100)), 0.05, 0.05) == 100
+    assert fixed_sequence(count_accepted(np.arange(58.0), np.zeros(58)), 0.05, 0.05) == 0
+    assert count_accepted(np.arange(3.0), np.zeros(3)).threshold(3) == math.inf
+    assert count_accepted(np.arange(3.0), np.zeros(3)).threshold(0) == -math.inf
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_higher_target_or_less_confidence_accepts_more(seed):
-    ranking = rank(*draw(3000, seed))
+    ranking = count_accepted(*draw(3000, seed))
     by_target = [fixed_sequence(ranking, target, 0.05) for target in (0.02, 0.05, 0.1, 0.2)]
     by_delta = [fixed_sequence(ranking, 0.05, delta) for delta in (0.01, 0.05, 0.2)]
     assert by_target == sorted(by_target)
@@ -154,21 +156,21 @@ def test_a_higher_target_or_less_confidence_accepts_more(seed):
 
 
 def test_what_could_be_promised_is_a_bound_at_a_share_fixed_in_advance():
-    ranking = rank(*draw(160))
+    ranking = count_accepted(*draw(160))
     least, share = smallest_risk(ranking, 0.05)
     m = round(share * 160)
     assert m in (10, 20, 40, 80)
-    assert least == pytest.approx(risk_upper_bound(ranking.errors[m], m, 1 - 0.05 / 4))
+    assert least == pytest.approx(risk_upper_bound(ranking.cumulative_errors[m], m, 1 - 0.05 / 4))
 
 
 def test_the_labels_needed_are_about_enough():
     decision, wrong = draw(120, seed=2)
-    needed = labels_needed(rank(decision, wrong), 0.03, 0.05)
+    needed = labels_needed(count_accepted(decision, wrong), 0.03, 0.05)
     repeat = math.ceil(needed / 120) + 1
-    more = rank(np.repeat(decision, repeat), np.repeat(wrong, repeat))
-    assert fixed_sequence(rank(decision, wrong), 0.03, 0.05) == 0
+    more = count_accepted(np.repeat(decision, repeat), np.repeat(wrong, repeat))
+    assert fixed_sequence(count_accepted(decision, wrong), 0.03, 0.05) == 0
     assert fixed_sequence(more, 0.03, 0.05) > 0
-    assert labels_needed(rank(decision, np.ones(120)), 0.03, 0.05) is None
+    assert labels_needed(count_accepted(decision, np.ones(120)), 0.03, 0.05) is None
 
 
 # --- predictors ------------------------------------------------------------------------------------
@@ -201,6 +203,41 @@ def test_the_report_tells_what_happens_on_the_calibration_set(cls, mcm, calibrat
     assert report.observed_risk < report.risk_bound
     assert report.coverage_bound < report.accepted_share
     assert f"{report.accepted} (" in str(report)
+
+
+@pytest.mark.parametrize("places", [16, 1], ids=["distinct", "tied"])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda scorer: SelectivePredictor(scorer, 0.1),
+        lambda scorer: SelectivePredictor(scorer, 0.1, method="sgr"),
+        lambda scorer: SelectivePredictor(scorer, 0.999),  # everything
+        lambda scorer: SelectivePredictor(scorer, 1e-6),  # nothing
+        lambda scorer: CoveragePredictor(scorer, 0.5),
+        lambda scorer: CostPredictor(scorer, 3.0),
+    ],
+)
+def test_a_threshold_accepts_the_same_rows_everywhere(mcm, calibration, monkeypatch, choose, seed, places):
+    rows = np.random.default_rng(seed).choice(len(calibration[0]), 300, replace=False)
+    z_img, z_txt, labels = calibration[0][rows], calibration[1], calibration[2][rows]
+    decision = np.round(mcm.decision_function(z_img, z_txt), places)
+    monkeypatch.setattr(MCMScorer, "decision_function", lambda self, *args: decision)
+    wrong = mcm.predict(z_img, z_txt) != labels
+    predictor = choose(mcm).fit(z_img, z_txt, labels)
+    report = predictor.report_
+    accepted = predictor.accept(z_img, z_txt)
+    assert (accepted.sum(), wrong[accepted].sum()) == (report.accepted, report.errors)
+    assert report.threshold == {0: -math.inf, 300: math.inf}.get(report.accepted, report.threshold)
+    curve = risk_coverage_curve(decision, wrong)
+    reached = curve.threshold <= report.threshold
+    assert reached.any() == (report.accepted > 0)
+    if report.accepted:
+        assert curve.coverage[reached][-1] == report.accepted_share
+        assert curve.risk[reached][-1] == report.observed_risk
+    shown = effect(decision, wrong, report.threshold)
+    assert (shown.kept, shown.let_through) == (report.accepted, report.errors)
+    assert f"decision_function <= {report.threshold:.6g}" in str(report) or not report.accepted
 
 
 @every_predictor
@@ -246,8 +283,8 @@ def test_the_least_cost_is_found(mcm, calibration):
     wrong = mcm.predict(*calibration[:2]) != calibration[2]
     report = CostPredictor(mcm, 5.0, 0.5).fit(*calibration).report_
     costs = [
-        (5.0 * wrong[decision < t].sum() + 0.5 * (decision >= t).sum()) / len(wrong)
-        for t in (*decision, math.inf)
+        (5.0 * wrong[decision <= t].sum() + 0.5 * (decision > t).sum()) / len(wrong)
+        for t in (-math.inf, *decision)
     ]
     assert report.cost == pytest.approx(min(costs))
     assert report.cost < report.cost_bound <= 5.0

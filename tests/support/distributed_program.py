@@ -71,7 +71,7 @@ def cases(root: Path) -> Iterator[tuple[str, Scorer, tuple[Any, ...], dict[str, 
     weights = {"sample_weight": np.linspace(0.5, 2, len(labels))}
     seeded = {"logit_scale": SCALE, "random_state": 0}
     paper = ViLUEstimator(PAPER, **seeded)
-    mse = PaperRecipe(epochs=2, batch_size=16, hidden=(8,), loss="mse", weighting="static", mcm_input=True)
+    mse = PaperRecipe(epochs=2, batch_size=16, hidden=(8,), target="tcp", weighting="static", mcm_input=True)
     calibrated = PaperRecipe(epochs=2, batch_size=24, hidden=(8,), calibrated=True)
     lvu = LVUScorer(epochs=3, batch_size=16, hidden=(8,), **seeded)
     prob, auto = ProbVLMScorer(hidden=4, epochs=2, **seeded), ViLUEstimator(**seeded)

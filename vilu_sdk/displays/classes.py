@@ -19,8 +19,8 @@ from vilu_sdk.displays._style import (
     shorten,
 )
 from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
-from vilu_sdk.selective.bounds import rate_interval
 
 
 class ClassFailureDisplay(ScoreDisplay):

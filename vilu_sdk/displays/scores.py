@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from vilu_sdk.displays._base import ScoreDisplay, label_with
 from vilu_sdk.displays._style import LIGHT, RIGHT, WRONG, axes_for, legend_above, next_look, percent
 from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
 from vilu_sdk.metrics.vectors import FloatVector, check_probabilities, check_scores
-from vilu_sdk.selective.bounds import rate_interval
 
 PROBABILITY = "probability of failure (%)"
 

@@ -45,7 +45,7 @@ def summarise(
                 n_bootstrap,
             )
         position = list(done).index(reference) if reference in done else None
-        judged = significance.judge(estimates, position, confidence)
+        judged = significance.pairwise_tests(estimates, position, confidence)
         rows = [row | entries for row, entries in zip(rows, judged, strict=True)]
     nothing = dict.fromkeys(rows[0] if rows else METRICS, math.nan)
     by_name = dict(zip(done, rows, strict=True))

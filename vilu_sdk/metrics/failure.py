@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from vilu_sdk.metrics.risk_coverage import (
-    Accepted,
+    Ranking,
     area_under_generalized_risk,
     area_under_risk,
     count_accepted,
@@ -40,9 +40,9 @@ def warn_single_class(failure: BoolVector, stacklevel: int) -> None:
     warn_undefined(undefined, len(failure), float(failure.mean()), stacklevel=stacklevel + 1)
 
 
-def false_positive_rate(counts: Accepted, method: FPR95Method) -> float:
-    """FPR95 of given counts; NaN if there is only one class."""
-    rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
+def false_positive_rate(ranking: Ranking, method: FPR95Method) -> float:
+    """FPR95 of a ranking; NaN if there is only one class."""
+    rows, errors = np.append(0, ranking.rows), np.append(0, ranking.errors)
     correct = rows - errors
     if method == "error":
         # Rejecting from the least confident on: failures are the positives.
@@ -182,18 +182,18 @@ def failure_metrics(
 
 def ranking_metrics(u: FloatVector, y: BoolVector) -> dict[str, float]:
     """All metrics of a ranking, from checked vectors and without warnings."""
-    counts = count_accepted(u, y)
-    n, errors = len(y), int(counts.errors[-1])
+    ranking = count_accepted(u, y)
+    n, errors = len(y), int(ranking.errors[-1])
     error_rate = errors / n
     # Ranks have the order and the ties of the scores, and cannot overflow where scikit-learn
     # takes differences of neighbouring scores.
-    rank = np.searchsorted(counts.threshold, u)
-    aurc, augrc = area_under_risk(counts), area_under_generalized_risk(counts)
+    rank = np.searchsorted(ranking.distinct, u)
+    aurc, augrc = area_under_risk(ranking), area_under_generalized_risk(ranking)
     return {
         "auc": float(roc_auc_score(y, rank)) if 0 < errors < n else math.nan,
-        "fpr95": false_positive_rate(counts, "official"),
-        "fpr95_conservative": false_positive_rate(counts, "conservative"),
-        "fpr95_error": false_positive_rate(counts, "error"),
+        "fpr95": false_positive_rate(ranking, "official"),
+        "fpr95_conservative": false_positive_rate(ranking, "conservative"),
+        "fpr95_error": false_positive_rate(ranking, "error"),
         "aupr_error": float(average_precision_score(y, rank)) if errors else math.nan,
         "aupr_success": float(average_precision_score(~y, -rank)) if errors < n else math.nan,
         "aurc": aurc,

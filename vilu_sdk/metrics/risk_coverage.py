@@ -1,29 +1,22 @@
-"""Risk-coverage analysis: what is the error rate of the predictions one keeps.
+"""Risk-coverage analysis: the error rate of the predictions one keeps.
 
-Predictions are accepted from the most to the least confident one. Predictions with the same
-uncertainty cannot be told apart by any threshold, so they are accepted together: every curve here
-has one point for each distinct value, and no result depends on the order of the rows.
+A threshold accepts the predictions whose uncertainty is at most the threshold. It cannot tell tied ones
+apart: every curve here has one point for each distinct value, and no result depends on the order of rows.
 """
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import auc
 
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_scores
+from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 IntVector = npt.NDArray[np.int64]
-
-
-class Accepted(NamedTuple):
-    """Running counts at each distinct uncertainty, from the most confident on."""
-
-    threshold: FloatVector
-    rows: IntVector
-    errors: IntVector
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -35,30 +28,69 @@ class RiskCoverageCurve(NamedTuple):
     threshold: FloatVector
 
 
-def count_accepted(u: FloatVector, y: BoolVector) -> Accepted:
-    """Count the accepted rows and the errors among them at each distinct threshold."""
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Rows from the most to the least certain one, and the errors among the first of them.
+
+    `uncertainty` (n,) is sorted, ties shuffled independently of their errors. `cumulative_errors` (n + 1,)
+    are those among the first m rows, m = 0, ..., n. `rows` (T,) are the values of m above 0 that cut through
+    no tie: the counts that thresholds can accept.
+    """
+
+    uncertainty: FloatVector
+    cumulative_errors: IntVector
+    rows: IntVector
+
+    def __len__(self) -> int:
+        return len(self.uncertainty)
+
+    @property
+    def errors(self) -> IntVector:
+        """Errors among the accepted, for each of `rows`."""
+        return self.cumulative_errors[self.rows]
+
+    @property
+    def distinct(self) -> FloatVector:
+        """The distinct uncertainties (T,), each the smallest threshold that accepts its `rows`."""
+        return self.uncertainty[self.rows - 1]
+
+    def threshold(self, m: int) -> float:
+        """Return the largest threshold that accepts the first m rows and no others; m cuts through no tie."""
+        if m in (0, len(self)):
+            return math.inf if m else -math.inf
+        # Right below the first rejected row and not at the last accepted one: only then are the accepted
+        # rows an independent sample of all that is accepted, as exact bounds need.
+        return float(np.nextafter(self.uncertainty[m], -math.inf))
+
+    def uncut(self, m: int, step: int = -1) -> int:
+        """Move m down (or up, with ``step=1``) until it cuts through no tie."""
+        while 0 < m < len(self) and self.uncertainty[m - 1] == self.uncertainty[m]:
+            m += step
+        return m
+
+
+def count_accepted(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> Ranking:
+    """Sort rows by their uncertainty (n,), and count the failures (n,) among the most certain ones."""
+    u, y = check_scores(uncertainty, failure)
     order = np.argsort(u)
+    if (u[order[1:]] == u[order[:-1]]).any():
+        shuffled = np.random.default_rng(0).permutation(len(u))
+        order = shuffled[np.argsort(u[shuffled], kind="stable")]
     ranked = u[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    return Accepted(ranked[last], last + 1, np.cumsum(y[order], dtype=np.int64)[last])
+    rows = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
+    return Ranking(ranked, np.append(0, np.cumsum(y[order], dtype=np.int64)), rows)
 
 
-def area(x: FloatVector, height: FloatVector) -> float:
-    """Integrate by the trapezoid rule (`numpy.trapezoid` needs numpy 2)."""
-    return float(np.sum(np.diff(x) * (height[1:] + height[:-1])) / 2)
+def area_under_risk(ranking: Ranking) -> float:
+    """AURC of a ranking; the risk of the first point is carried back to coverage 0."""
+    risk = ranking.errors / ranking.rows
+    return float(auc(np.append(0, ranking.rows) / len(ranking), np.append(risk[0], risk)))
 
 
-def area_under_risk(counts: Accepted) -> float:
-    """AURC of given counts; the risk of the first point is carried back to coverage 0."""
-    risk = counts.errors / counts.rows
-    coverage = counts.rows / counts.rows[-1]
-    return area(np.append(0.0, coverage), np.append(risk[0], risk))
-
-
-def area_under_generalized_risk(counts: Accepted) -> float:
-    """AUGRC of given counts."""
-    n = counts.rows[-1]
-    return area(np.append(0, counts.rows) / n, np.append(0, counts.errors) / n)
+def area_under_generalized_risk(ranking: Ranking) -> float:
+    """AUGRC of a ranking."""
+    n = len(ranking)
+    return float(auc(np.append(0, ranking.rows) / n, np.append(0, ranking.errors) / n))
 
 
 def optimal_aurc(error_rate: float) -> float:
@@ -105,11 +137,9 @@ def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> R
     >>> curve.coverage.tolist(), curve.risk.tolist()[:2]
     ([0.25, 0.5, 0.75, 1.0], [0.0, 0.5])
     """
-    counts = count_accepted(*check_scores(uncertainty, failure))
-    n = counts.rows[-1]
-    return RiskCoverageCurve(
-        counts.rows / n, counts.errors / counts.rows, counts.errors / n, counts.threshold
-    )
+    ranking = count_accepted(uncertainty, failure)
+    rows, errors, n = ranking.rows, ranking.errors, len(ranking)
+    return RiskCoverageCurve(rows / n, errors / rows, errors / n, ranking.distinct)
 
 
 def aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
@@ -145,7 +175,7 @@ def aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> aurc([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1])
     0.03125
     """
-    return area_under_risk(count_accepted(*check_scores(uncertainty, failure)))
+    return area_under_risk(count_accepted(uncertainty, failure))
 
 
 def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
@@ -179,8 +209,8 @@ def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> round(e_aurc([0.4, 0.3, 0.2, 0.1], [0, 0, 0, 1]), 4)
     0.5803
     """
-    u, y = check_scores(uncertainty, failure)
-    return area_under_risk(count_accepted(u, y)) - optimal_aurc(float(y.mean()))
+    ranking = count_accepted(uncertainty, failure)
+    return area_under_risk(ranking) - optimal_aurc(float(ranking.errors[-1] / len(ranking)))
 
 
 def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
@@ -215,7 +245,7 @@ def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> augrc([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1])
     0.03125
     """
-    return area_under_generalized_risk(count_accepted(*check_scores(uncertainty, failure)))
+    return area_under_generalized_risk(count_accepted(uncertainty, failure))
 
 
 def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverage: float) -> float:
@@ -248,13 +278,12 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage!r}.")
-    counts = count_accepted(*check_scores(uncertainty, failure))
+    ranking = count_accepted(uncertainty, failure)
     # 0.07 * 100 is 7.000000000000001 in floating point, and must still accept 7 rows.
-    wanted = max(1, math.ceil(coverage * int(counts.rows[-1]) * (1 - 1e-12)))
-    block = int(np.searchsorted(counts.rows, wanted))
-    rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
-    block_risk = (errors[block + 1] - errors[block]) / (rows[block + 1] - rows[block])
-    return float((errors[block] + block_risk * (wanted - rows[block])) / wanted)
+    wanted = max(1, math.ceil(coverage * len(ranking) * (1 - 1e-12)))
+    # Between the ends of a tie the expected errors grow linearly.
+    expected = np.interp(wanted, np.append(0, ranking.rows), np.append(0, ranking.errors))
+    return float(expected / wanted)
 
 
 def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: float) -> float:

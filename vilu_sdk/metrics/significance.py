@@ -45,30 +45,11 @@ class Estimates(NamedTuple):
 
 
 def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
-    """Compute the AUC of several scores on the same rows, and the covariance of these AUCs.
+    """Return the AUC (S,) of scores (S, N) of the same rows, and the covariance (S, S) of these AUCs.
 
-    DeLong's estimator by midranks, in O(S N log N); ties count half.
-
-    Parameters
-    ----------
-    scores : array-like of shape (S, N)
-        One row for each scorer, higher = more likely wrong.
-    failure : array-like of shape (N,)
-        Boolean; True where the prediction is wrong.
-
-    Returns
-    -------
-    auc : ndarray of shape (S,)
-        In [0, 1]; NaN without a failure or without a correct prediction.
-    covariance : ndarray of shape (S, S)
-        NaN with fewer than two failures or two correct predictions. Zero for an AUC of 0 or 1, which
-        means that it is unknown.
-
-    References
-    ----------
-    DeLong, DeLong & Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
-    characteristic curves", Biometrics 44(3), 1988; Sun & Xu, "Fast implementation of DeLong's algorithm",
-    IEEE Signal Processing Letters 21(11), 2014.
+    DeLong's estimator (Biometrics 44(3), 1988) by midranks, in O(S N log N) (Sun & Xu, IEEE Signal
+    Processing Letters 21(11), 2014); ties count half. Both are NaN without a failure or a correct
+    prediction, the covariance also with one. It is zero for an AUC of 0 or 1: unknown.
 
     Examples
     --------
@@ -141,7 +122,7 @@ def of_splits(values: Mapping[str, Matrix], test_share: float, confidence: float
     return found
 
 
-def judge(
+def pairwise_tests(
     estimates: Mapping[str, Estimates], reference: int | None, confidence: float
 ) -> list[dict[str, float]]:
     """Return for each scorer its intervals, its p-values, and its differences to the reference."""
@@ -159,22 +140,9 @@ def judge(
 
 
 def holm(p: Sequence[float] | FloatVector) -> FloatVector:
-    """Correct p-values of several tests by Holm's step-down rule; NaN are no tests.
+    """Correct p-values (T,) by Holm's step-down rule (Scandinavian Journal of Statistics 6(2), 1979).
 
-    Parameters
-    ----------
-    p : array-like of shape (T,)
-        P-values in [0, 1] or NaN.
-
-    Returns
-    -------
-    ndarray of shape (T,)
-        Of those at most α, all are wrong with probability at most α, however the tests depend.
-
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
-    6(2), 1979.
+    NaN are no tests. Of those at most α, all are wrong with probability at most α, however the tests depend.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is known of a scorer beside its weights, and the model card that tells it."""
+"""Facts on a saved scorer beside its weights, and its model card."""
 
 import inspect
 import json
@@ -17,7 +17,7 @@ TAGS = ["vilu-sdk", "uncertainty", "failure-prediction", "vision-language"]
 @storable
 @dataclass(frozen=True)
 class Card:
-    """What a reader must know before using a saved scorer; all of it is optional.
+    """Facts that a reader needs before using a saved scorer; all are optional.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Card:
     metrics : mapping of str to mapping
         Name of an evaluation set -> its metrics, as `vilu_sdk.evaluation.evaluate` returns them.
     notes : str, optional
-        Markdown: what it is good for, and where it must not be used.
+        Markdown: good uses, and uses to avoid.
     license : str, optional
         Identifier of the weights' licence as the Hub spells it, such as "apache-2.0".
 
@@ -56,12 +56,12 @@ class Card:
             value = getattr(self, item.name)
             if item.name != "metrics" and not (value is None or isinstance(value, str)):
                 raise TypeError(f"{item.name} of a card must be a string, got {type(value).__name__}.")
-        # A copy of plain numbers, so that what was measured cannot change afterwards.
+        # A copy of plain numbers, so that the card cannot change afterwards.
         object.__setattr__(self, "metrics", _plain(self.metrics))
 
 
 def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
-    """Return what the embeddings given to a scorer must be; None is what is not known."""
+    """Return the properties that a scorer expects of embeddings, None for unknown ones."""
     try:
         scale: float | None = positive(getattr(scorer, "logit_scale", None), "logit_scale")
     except (TypeError, ValueError):
@@ -76,21 +76,9 @@ def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
 
 
 def model_card(scorer: Any, name: str, card: Card | None) -> str:
-    """Return the model card of a saved scorer, with the metadata that the Hub reads.
+    """Return the model card of a saved scorer: YAML that the Hub reads between dashes, then Markdown.
 
-    Parameters
-    ----------
-    scorer : Scorer
-        What was saved.
-    name : str
-        Folder or repository, as a reader would load it.
-    card : Card or None
-        What is known beside the weights.
-
-    Returns
-    -------
-    str
-        YAML between dashes, then Markdown.
+    `name` is the folder or repository as a reader would load it.
     """
     from huggingface_hub import ModelCardData  # imported late: it takes a fifth of a second
 

@@ -1,4 +1,4 @@
-"""Estimators as JSON and tensors, and back, without ever importing what a file names."""
+"""Estimators as JSON and tensors, and back; a file cannot make anything be imported."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -31,11 +31,11 @@ class Storable(Protocol):
 
 
 def storable(cls: C) -> C:
-    """Admit a class to what saved scorers may contain; usable as a decorator.
+    """Admit a class to the contents of saved scorers; usable as a decorator.
 
-    It must be an estimator of scikit-learn (stored by parameters and fitted attributes), a dataclass
-    (stored by fields) or have ``to_state`` and ``from_state``. Of two classes of one name, the first
-    stays and the second cannot be saved, unless it is the first one defined again.
+    It is an estimator of scikit-learn (stored by parameters and fitted attributes), a dataclass (stored by
+    fields) or has ``to_state`` and ``from_state``. Of two classes of one name, the first stays and the
+    second cannot be saved, unless it is the first one defined again.
     """
     if not (issubclass(cls, BaseEstimator) or is_dataclass(cls) or hasattr(cls, "from_state")):
         raise TypeError(f"{cls.__name__} is no estimator, no dataclass and has no to_state and from_state.")
@@ -89,7 +89,7 @@ def encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Reverse `encode`, taking out of `tensors` what is used."""
+    """Reverse `encode`, removing the used ones from `tensors`."""
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -134,14 +134,14 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def moved(value: T, device: torch.device) -> T:
-    """Return a copy of what `encode` takes whose tensors are on a device."""
+    """Return a copy of an encodable value, with its tensors on a device."""
     tensors: dict[str, Tensor] = {}
     encoded = encode(value, "", tensors)
     copy: T = decode(encoded, {name: tensor.to(device) for name, tensor in tensors.items()})
     return copy
 
 
-# The keys of each kind of entry that is not plain JSON and what they hold; the first names the kind.
+# The keys and types of each kind of entry that is not plain JSON; the first key names the kind.
 _ENTRIES: dict[str, dict[str, type]] = {
     "__float__": {"__float__": str},
     "__tuple__": {"__tuple__": list},

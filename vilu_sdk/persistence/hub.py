@@ -17,13 +17,7 @@ ALIASES: dict[str, tuple[str, str]] = {}
 
 
 def bundled_heads() -> dict[str, Path]:
-    """Return the heads that come with the package, by name.
-
-    Returns
-    -------
-    dict of str to Path
-        Name -> folder. Only these names are looked up, so none can lead out of the package.
-    """
+    """Return the folders of the heads that come with the package by name; no other name is looked up."""
     return {file.parent.name: file.parent for file in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
 
 
@@ -38,41 +32,9 @@ def find_folder(
 ) -> Path:
     """Return the folder that a name means, downloading it from the Hub if it is not here.
 
-    Parameters
-    ----------
-    name_or_path : str or path-like
-        In this order: an existing folder, a head that comes with the package, a name in `ALIASES`, a
-        Hub repository ``owner/name``.
-    revision : str, optional
-        Branch, tag or commit of the repository; by default the main branch, of an alias the commit it
-        is pinned to. This and what follows concern the Hub alone.
-    token : str or bool, optional
-        Access token of the Hub; by default the one that ``hf auth login`` stored.
-    cache_dir : path-like, optional
-        Where downloads are kept, by default the cache of ``huggingface_hub``.
-    force_download : bool
-        Download again what is in the cache.
-    local_files_only : bool
-        Never use the network.
-
-    Returns
-    -------
-    Path
-        The folder given, that of the bundled head, or a snapshot in the cache.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the name means nothing; the message says what was tried. Also if the repository has no such
-        revision, or it is not in the cache and the Hub was not to be asked or could not be reached.
-    NotADirectoryError
-        If the name is that of a file.
-    PermissionError
-        If the repository is gated, or the token may not read it.
-    ConnectionError
-        If the Hub answers with an error or the transfer breaks off.
-    ValueError
-        If the name is empty, or the revision can be none.
+    In this order: an existing folder, a head that comes with the package, a name in `ALIASES`, a Hub
+    repository ``owner/name``. Arguments and errors are those of `Persistent.from_pretrained`; the name of a
+    file is a NotADirectoryError.
     """
     name = os.fsdecode(name_or_path)
     if not name:
@@ -116,34 +78,9 @@ def upload_folder(
     revision: str | None = None,
     commit_message: str = "Upload scorer",
 ) -> str:
-    """Upload what `write_folder` wrote to a Hub repository, in one commit.
+    """Upload a folder of `write_folder` to a Hub repository in one commit; return the commit's address.
 
-    Parameters
-    ----------
-    folder : path-like
-        Holds the configuration and the tensors, and possibly a README.
-    repo_id : str
-        ``owner/name``; made if it does not exist.
-    token : str or bool, optional
-        Access token of the Hub; by default the one that ``hf auth login`` stored.
-    private : bool, optional
-        Visibility of a repository that is made now; the owner's default if not given.
-    revision : str, optional
-        Branch to commit to, made if it does not exist; the main branch by default.
-    commit_message : str
-        First line of the commit message.
-
-    Returns
-    -------
-    str
-        Address of the commit.
-
-    Raises
-    ------
-    ValueError
-        If `repo_id` is not ``owner/name``, or the revision can be none.
-    huggingface_hub.errors.HfHubHTTPError
-        If the Hub refuses, for instance without a token that may write.
+    Arguments and errors are those of `Persistent.push_to_hub`.
     """
     if repo_id.count("/") != 1:
         raise ValueError(f"repo_id must be 'owner/name', got {repo_id!r}.")
@@ -196,7 +133,7 @@ def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool,
         raise LookupError("the Hub shows you none; pass token if it is private") from error
     except Exception as error:
         # Broken transfers and malformed answers raise whatever the client's HTTP library raises, and its
-        # releases have used two; what can be wrong with the arguments was found above.
+        # releases have used two; errors in the arguments were found above.
         absent = isinstance(error, errors.LocalEntryNotFoundError)
         if absent and local_files_only:
             raise LookupError("not in the cache, and local_files_only=True forbids to download it") from error
@@ -216,7 +153,7 @@ def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool,
 
 
 def _nothing_called(name: str, repository: str) -> FileNotFoundError:
-    """Say what was tried for a name, and how to go on."""
+    """Return an error that lists the places searched for a name, and a way out."""
     heads = list(bundled_heads())
     close = difflib.get_close_matches(name, [*heads, *ALIASES], 1)
     return FileNotFoundError(

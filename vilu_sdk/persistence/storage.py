@@ -23,7 +23,7 @@ CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 README_FILE = "README.md"
 FILES = (CONFIG_FILE, TENSORS_FILE, README_FILE)
-#: What this version writes and the newest that it reads.
+#: Format of the folders that this version writes, the newest that it reads.
 FORMAT_VERSION = 1
 #: Age at which a temporary file can no longer belong to a save under way.
 LEFTOVER_SECONDS = 3600
@@ -39,30 +39,14 @@ def write_folder(
 ) -> None:
     """Write settings and arrays into a folder, whole or not at all.
 
-    The configuration records the checksum of its tensors, and all files are complete on the disk
-    before the first of them changes its name. Replacing the configuration is the moment of the
-    switch: a crash before it leaves the old pair, a crash after it leaves the new configuration, whose
-    tensors `read_folder` then finds under their temporary name. A killed write can leave such a hidden
-    file behind; it is never mistaken for another save, and a save an hour later removes it.
+    The configuration records the checksum of its tensors, and all files are complete on the disk before
+    the first of them changes its name. Replacing the configuration is the moment of the switch: a crash
+    before it leaves the old pair, a crash after it leaves the new configuration, whose tensors
+    `read_folder` then finds under their temporary name. A killed write can leave such a hidden file
+    behind; it is never mistaken for another save, and a save an hour later removes it.
 
-    Parameters
-    ----------
-    folder : path-like
-        Made if it does not exist.
-    config : mapping
-        JSON-able settings.
-    tensors : mapping of str to Tensor
-        Contiguous tensors on the CPU that share no memory.
-    readme : str, optional
-        What people shall read of it. It becomes ``README.md``, marked as generated, unless the folder
-        has one that is not so marked. Reading the folder does not need it.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written; what it held is unchanged.
-    ValueError
-        If the settings hold a NaN or infinite number.
+    Tensors are contiguous, on the CPU and share no memory. The readme replaces a generated one, and none
+    of the user's.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,28 +78,7 @@ def write_folder(
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read what `write_folder` wrote, and verify that the two files belong together.
-
-    Parameters
-    ----------
-    folder : path-like
-        An existing folder.
-
-    Returns
-    -------
-    config : dict
-        The settings, as given to `write_folder`.
-    tensors : dict of str to Tensor
-        On the CPU.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one of the two files is missing.
-    ValueError
-        If the format's version is not one that this version of vilu-sdk reads, if the configuration is
-        not what `write_folder` writes, or if the tensors are damaged or of another save.
-    """
+    """Return settings and tensors, on the CPU, as given to `write_folder`; ValueError if they do not fit."""
     folder = Path(folder)
     text = _read(folder, CONFIG_FILE)
     try:
@@ -146,15 +109,9 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
 
 
 def remove_folder(folder: str | os.PathLike[str]) -> None:
-    """Remove what `write_folder` wrote, and the folder if nothing else is in it.
-
-    Parameters
-    ----------
-    folder : path-like
-        One that need not exist.
-    """
+    """Remove the files of `write_folder`, if there are any, and the folder if it is empty then."""
     folder = Path(folder)
-    # The configuration first: without it, what is left of an interrupted removal is not a save.
+    # The configuration first: without it, the rest of an interrupted removal is not a save.
     for path in (
         folder / CONFIG_FILE,
         folder / TENSORS_FILE,
@@ -188,7 +145,7 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """Give a file that appears under its name once all of it is on the disk, or never."""
+    """Yield a file that gets its name once all of it is on the disk, or never."""
     with _beside(target) as file:
         yield file
     try:
@@ -223,7 +180,7 @@ def _write_beside(target: Path, data: bytes) -> Path:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[IO[bytes]]:
-    """Give a hidden file next to `target` that is on the disk afterwards, or gone if something fails."""
+    """Yield a hidden file next to `target` that is on the disk afterwards, or gone if something fails."""
     path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         # open() rather than tempfile: the file keeps the permissions that the user's umask gives.
@@ -242,7 +199,7 @@ def _hidden(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def sync_names(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
+    """Flush the names in a folder to the disk, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.risk_coverage import count_accepted
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.report._html import number, percent
-from vilu_sdk.selective import risk_upper_bound
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.25)
 HEADER = (
     "aim",
-    "accept below",
+    "accept up to",
     "kept",
     "errors among them",
     f"at most ({percent(0.95, 0)})",
@@ -49,40 +49,38 @@ class Effect(NamedTuple):
 
 
 def effect(decision: FloatVector, failure: BoolVector, threshold: float) -> Effect:
-    """Count what accepting all decision values below `threshold` does."""
-    kept = decision < threshold
+    """Count what accepting all decision values up to `threshold` does."""
+    kept = decision <= threshold
     return Effect(threshold, int(kept.sum()), int(failure[kept].sum()), int(failure.sum()), len(decision))
 
 
 def usual_thresholds(decision: FloatVector, failure: BoolVector) -> dict[str, float]:
     """Return thresholds for usual aims, under the names of the aims."""
-    counts = count_accepted(decision, failure)
-    # Accepted is what lies below, so the threshold is the first value that is not accepted.
-    above = np.append(counts.threshold[1:], np.inf)
-    share = counts.rows / len(decision)
-    aims = {f"keep {percent(aim, 0)}": float(above[np.searchsorted(share, aim)]) for aim in COVERAGES}
-    right = counts.rows - counts.errors
+    ranking = count_accepted(decision, failure)
+    rows, errors = ranking.rows, ranking.errors
+    right, share = rows - errors, rows / len(ranking)
+    accepted = {f"keep {percent(aim, 0)}": int(rows[np.searchsorted(share, aim)]) for aim in COVERAGES}
     if right[-1]:
-        enough = int(np.searchsorted(20 * right, 19 * right[-1]))
-        aims[f"keep {percent(0.95, 0)} of the right ones"] = float(above[enough])
-    if counts.errors[-1]:
-        # The last threshold below which no more than one error in twenty is let through.
-        few = int(np.searchsorted(20 * counts.errors, counts.errors[-1], side="right"))
-        aims[f"catch {percent(0.95, 0)} of the errors"] = float(np.append(counts.threshold, np.inf)[few])
-    return aims
+        enough = np.searchsorted(20 * right, 19 * right[-1])
+        accepted[f"keep {percent(0.95, 0)} of the right ones"] = int(rows[enough])
+    if errors[-1]:
+        # The most rows of which no more than one error in twenty is let through.
+        few = np.searchsorted(20 * errors, errors[-1], side="right")
+        accepted[f"catch {percent(0.95, 0)} of the errors"] = int(np.append(0, rows)[few])
+    return {aim: ranking.threshold(m) for aim, m in accepted.items()}
 
 
 def cells(aim: str, done: Effect, is_probability: bool) -> list[str]:
     """Return a row of the table."""
-    below = "everything" if done.threshold == math.inf else number(done.threshold)
+    limit = "everything" if done.threshold == math.inf else number(done.threshold)
     if is_probability and math.isfinite(done.threshold):
-        below += f" ({percent(float(expit(done.threshold)))})"
+        limit += f" ({percent(float(expit(done.threshold)))})"
     if not done.kept:
-        below = "nothing"
+        limit = "nothing"
     errors, right = done.errors, done.n - done.errors
     return [
         aim,
-        below,
+        limit,
         f"{done.kept} ({percent(done.kept / done.n)})",
         percent(done.risk),
         percent(done.bound),

@@ -41,7 +41,7 @@ class CalibratedScorer(Scorer):
     Parameters
     ----------
     scorer : scorer, optional
-        What is calibrated, MCM by default. Cloned, so what it learned before does not count.
+        The scorer to calibrate, MCM by default. It is cloned, so that earlier fits do not count.
     logit_scale : float
         Of the default MCM. A scorer that is given has its own.
     method : {"platt", "beta", "isotonic"}
@@ -56,7 +56,7 @@ class CalibratedScorer(Scorer):
     ----------
     scorer_ : Scorer
         Fitted on all rows.
-    calibration_ : Calibration
+    calibration_ : CalibrationCurve
         From decision values to log-odds of failure.
 
     Warns
@@ -190,11 +190,24 @@ class CalibratedScorer(Scorer):
 
 @storable
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationCurve:
     """An increasing curve from decision values to log-odds of failure.
 
-    With z = (x - centre) / spread, the smooth part is offset + low * log σ(z) - high * log σ(-z), a
-    line where `low` equals `high`. Steps, if there are any, are the values of `rows` rows.
+    With z = (decision - centre) / spread, the smooth part is offset + low · log σ(z) - high · log σ(-z).
+    Steps of isotonic regression, if there are any, are mixed with it.
+
+    Attributes
+    ----------
+    centre, spread : float
+        Mean and standard deviation of the decision values; 0 and 1 where these are log-odds.
+    low, high : float
+        Slopes of the log-odds over z, far below and far above 0. Equal ones make a line.
+    offset : float
+        Constant term of the log-odds.
+    rows : int
+        Images that the steps were learned from, and the steps' weight against `SMOOTH_ROWS`.
+    steps_x, steps_p : ndarray of shape (t,), or None
+        Decision values and shares of failures of the steps, None without steps.
     """
 
     centre: float
@@ -218,7 +231,9 @@ class Calibration:
         return np.asarray(np.log(wrong) - np.log(right))
 
 
-def calibrate(decision: FloatVector, wrong: BoolVector, method: Method, is_probability: bool) -> Calibration:
+def calibrate(
+    decision: FloatVector, wrong: BoolVector, method: Method, is_probability: bool
+) -> CalibrationCurve:
     """Learn the curve; `is_probability` says whether decision values are log-odds already."""
     if method == "beta" and is_probability:
         centre, spread = 0.0, 1.0
@@ -231,9 +246,9 @@ def calibrate(decision: FloatVector, wrong: BoolVector, method: Method, is_proba
         low, offset = fit_slopes(z[:, None], wrong)
         high = low
     if method != "isotonic":
-        return Calibration(centre, spread, low, high, offset)
+        return CalibrationCurve(centre, spread, low, high, offset)
     steps = IsotonicRegression(y_min=0, y_max=1).fit(decision, wrong)
-    return Calibration(
+    return CalibrationCurve(
         centre, spread, low, high, offset, len(decision), steps.X_thresholds_, steps.y_thresholds_
     )
 

@@ -5,12 +5,13 @@ import zipfile
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.scorers.paper.confidence import Target
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.paper.lvu import LVUScorer
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
@@ -27,7 +28,7 @@ def convert_official_checkpoint(
     d: int | None = None,
     n_iter_freeze: int = 1000,
     keep_frozen: bool = False,
-    target: Literal["tcp", "correct"] = "correct",
+    target: Target = "correct",
 ) -> LVUScorer | ViLUEstimator:
     """Turn a checkpoint of the authors' code into a fitted scorer.
 
@@ -80,8 +81,8 @@ def convert_official_checkpoint(
     >>> scorer.predict_uncertainty(z_img, z_txt)  # doctest: +SKIP
     """
     logit_scale = positive(logit_scale, "logit_scale")
-    if target not in ("tcp", "correct"):
-        raise ValueError(f"target must be 'tcp' or 'correct', got {target!r}.")
+    if target not in ("correct", "tcp"):
+        raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
     path = Path(path)
     try:
         state = _weights(_read(path))
@@ -107,7 +108,7 @@ def convert_official_checkpoint(
             attention=attends, predicted=predicted, hidden=hidden, freeze_steps=n_iter_freeze
         )
         scorer = ViLUEstimator(recipe, logit_scale=logit_scale)
-        scorer.model_ = PaperModel(head, logit_scale, 0.0, recipe.loss, recipe.weighting, torch.empty(0))
+        scorer.model_ = PaperModel(head, logit_scale, 0.0, recipe.target, recipe.weighting, torch.empty(0))
     scorer.n_features_in_ = d
     return scorer
 

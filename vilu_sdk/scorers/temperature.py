@@ -17,32 +17,32 @@ from vilu_sdk.metrics.calibration import expected_calibration_error
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.weighted import WeightedScorer
 
-# Multipliers are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
+# Temperatures are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
 BOUND = 1e3
 
 
 class TemperatureScaledMCMScorer(WeightedScorer):
-    r"""MCM with the logits multiplied by one number learned from labels.
+    r"""MCM with the logits divided by one number learned from labels.
 
-    .. math:: u = 1 - \max_j \mathrm{softmax}_j(b \, s \, z_v^\top z_{t_j}), \qquad b > 0
+    .. math:: u = 1 - \max_j \mathrm{softmax}_j(s \, z_v^\top z_{t_j} / T), \qquad T > 0
 
     Parameters
     ----------
     logit_scale : float
         The model's learnt scale s: 100 for CLIP.
     objective : {"nll", "ece"}
-        What b minimises on the labelled images: the negative log-likelihood of the true class, which
-        is convex in b, or the expected calibration error of the top probability in 15 bins, which is
+        What T minimises on the labelled images: the negative log-likelihood of the true class, which
+        is convex in 1/T, or the expected calibration error of the top probability in 15 bins, which is
         searched on a logarithmic grid because it jumps.
 
     Attributes
     ----------
-    multiplier_ : float
-        The learned b, the inverse of the usual temperature, in [0.001, 1000].
+    temperature_ : float
+        The learned T, in [0.001, 1000]. Above 1 the model was too confident, below 1 too doubtful.
 
     Notes
     -----
-    In a caption task the candidates of an image are all captions given to `fit`. The best b depends on
+    In a caption task the candidates of an image are all captions given to `fit`. The best T depends on
     their number, so fit with as many candidates as will be scored.
 
     References
@@ -58,7 +58,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
     >>> labels = rng.integers(4, size=200)
     >>> z_img = z_txt[labels] + 1.5 * rng.normal(size=(200, 8))
     >>> scorer = TemperatureScaledMCMScorer().fit(z_img, z_txt, labels)
-    >>> bool(scorer.multiplier_ < 0.1)  # a scale of 100 is far too confident here
+    >>> bool(scorer.temperature_ > 10)  # a scale of 100 is far too confident here
     True
     """
 
@@ -80,19 +80,19 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         if self.objective == "ece" and task.weights is not None:
             raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
-        self.multiplier_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
+        self.temperature_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
 
     def _among(self, text: Tensor) -> Among:
         return Among.zero_shot(text, self.softmax_scale)
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for class probabilities: the logit scale times the multiplier."""
-        return super().softmax_scale * self.multiplier_
+        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        return super().softmax_scale / self.temperature_
 
 
 def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
-    """Find where the NLL, convex in b, has slope zero: the mean logit equals the label's logit."""
+    """Return T where the NLL, convex in b = 1/T, has slope zero: the mean logit equals the label's logit."""
     weights = torch.ones(len(labels), dtype=torch.float64) if task.weights is None else task.weights
     # The slope's sign is judged against zero, so the weights' unit may not underflow.
     weights = weights / weights.mean()
@@ -109,16 +109,16 @@ def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
 
     low, high = -math.log(BOUND), math.log(BOUND)
     if slope(low) >= 0:
-        _warn_bound("the labels are no likelier than chance under the zero-shot softmax", 1 / BOUND)
-        return 1 / BOUND
-    if slope(high) <= 0:
-        _warn_bound("every labelled image is right with a margin", BOUND)
+        _warn_bound("the labels are no likelier than chance under the zero-shot softmax", BOUND)
         return BOUND
-    return math.exp(brentq(slope, low, high, xtol=1e-9))
+    if slope(high) <= 0:
+        _warn_bound("every labelled image is right with a margin", 1 / BOUND)
+        return 1 / BOUND
+    return math.exp(-brentq(slope, low, high, xtol=1e-9))
 
 
 def _minimise_ece(task: Task, labels: Tensor, scale: float) -> float:
-    """Search a logarithmic grid of multipliers, then a finer one around its best."""
+    """Search a logarithmic grid of temperatures, then a finer one around its best."""
     grid = torch.linspace(-math.log(BOUND), math.log(BOUND), 61, dtype=torch.float64)
     for _ in range(2):
         errors = _calibration_errors(task, labels, scale, grid)
@@ -135,7 +135,7 @@ def _calibration_errors(task: Task, labels: Tensor, scale: float, grid: Tensor) 
     for rows in track(own_slices(task.images, len(task.text)), "fitting temperature"):
         logits = scale * (task.images.read(rows) @ task.text.T)
         failure[rows] = (logits.argmax(dim=1) != labels[rows]).int()
-        odds[:, rows] = torch.stack([SplitSoftmax(float(b) * logits).log_odds for b in grid.exp()])
+        odds[:, rows] = torch.stack([SplitSoftmax(logits / float(t)).log_odds for t in grid.exp()])
     add_up(odds, failure)
     wrong = failure.bool().numpy()
     return torch.tensor([expected_calibration_error(u.numpy(), wrong) for u in torch.sigmoid(odds)])

@@ -1,6 +1,6 @@
 """From a score to a decision: thresholds with guarantees, and a monitor of what they rest on."""
 
-from vilu_sdk.selective.bounds import risk_upper_bound
+from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.selective.predictor import SelectivePredictor
 from vilu_sdk.selective.report import SelectionReport
 from vilu_sdk.selective.shift import ShiftMonitor, ShiftReport

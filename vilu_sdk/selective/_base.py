@@ -1,4 +1,4 @@
-"""Fit, accept and predict: what is common to all ways of choosing a threshold."""
+"""Fit, accept and predict, shared by all ways of choosing a threshold."""
 
 import math
 import warnings
@@ -11,18 +11,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
-from vilu_sdk.selective.bounds import Ranking, rank
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
 
 
 class ThresholdPredictor(Persistent):
-    """Answers where the decision value is below a threshold, abstains elsewhere.
+    """Answers where the decision value is at most a threshold, abstains elsewhere.
 
-    A subclass says by `_report` which threshold to take.
+    A subclass chooses the threshold in `_report`.
     """
 
     scorer: FailureScorer
@@ -77,13 +77,13 @@ class ThresholdPredictor(Persistent):
         keys = self._keys(predicted, groups)
         delta = 1 - self.confidence
         if keys is None:
-            report = self._report(rank(decision, wrong), delta)
+            report = self._report(count_accepted(decision, wrong), delta)
         else:
             kinds = np.unique(keys)
             part_delta = delta / len(kinds) if self.simultaneous else delta
             parts = tuple(
                 replace(
-                    self._report(rank(decision[keys == kind], wrong[keys == kind]), part_delta),
+                    self._report(count_accepted(decision[keys == kind], wrong[keys == kind]), part_delta),
                     group=kind.item(),
                 )
                 for kind in kinds
@@ -149,10 +149,10 @@ class ThresholdPredictor(Persistent):
                 "groups must be passed to accept and predict if, and only if, they were passed to fit."
             )
         if keys is None:
-            return np.asarray(decision < self.report_.threshold)
+            return np.asarray(decision <= self.report_.threshold)
         accepted = np.zeros(len(decision), dtype=bool)
         for part in parts:
-            accepted |= (keys == part.group) & (decision < part.threshold)
+            accepted |= (keys == part.group) & (decision <= part.threshold)
         return accepted
 
     def predict(
@@ -196,8 +196,8 @@ class ThresholdPredictor(Persistent):
     def _sum(self, parts: tuple[SelectionReport, ...]) -> SelectionReport:
         bounds = [part.risk_bound for part in parts if part.accepted]
         kept = "together" if self.simultaneous else "each by itself"
-        return replace(
-            parts[0],
+        return SelectionReport(
+            goal=parts[0].goal,
             method=f"{parts[0].method}, in {len(parts)} groups, {kept}",
             confidence=self.confidence,
             n=sum(part.n for part in parts),
@@ -207,12 +207,6 @@ class ThresholdPredictor(Persistent):
             # A mixture of groups errs no more than the worst of them.
             risk_bound=max(bounds) if self.simultaneous and bounds else math.nan,
             coverage_bound=math.nan,
-            cost=math.nan,
-            cost_bound=math.nan,
-            smallest_risk=math.nan,
-            smallest_risk_coverage=math.nan,
-            labels_needed=None,
-            group=None,
             groups=parts,
         )
 

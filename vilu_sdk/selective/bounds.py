@@ -1,13 +1,12 @@
-"""Counts of errors, exact binomial bounds on them, and the thresholds they allow."""
+"""How many of the most certain rows may be accepted, and the bounds that hold for them."""
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import bdtr, betaincinv
+from scipy.special import bdtr
 
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_scores
+from vilu_sdk.metrics.binomial import risk_upper_bound
+from vilu_sdk.metrics.risk_coverage import Ranking
 
 # Shares of the rows, most certain first, whose risk is bounded when the target is out of reach.
 FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -15,87 +14,6 @@ FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 START_SHARE = 0.1
 # Beyond so many labels "about how many" is no advice.
 MOST_LABELS = 10**7
-
-
-class Ranking(NamedTuple):
-    """Calibration rows from the most to the least certain one.
-
-    Attributes
-    ----------
-    decision : ndarray of shape (n,)
-        Sorted decision values.
-    errors : ndarray of shape (n + 1,)
-        Errors among the first m rows, for m = 0, ..., n.
-    """
-
-    decision: FloatVector
-    errors: np.ndarray[Any, np.dtype[np.int64]]
-
-    def __len__(self) -> int:
-        return len(self.decision)
-
-    def threshold(self, m: int) -> float:
-        """Return the value that the first m rows, and no others, are below; m ends no tie in two."""
-        if m in (0, len(self)):
-            return math.inf if m else -math.inf
-        return float(self.decision[m])
-
-    def whole(self, m: int, step: int = -1) -> int:
-        """Move m down (or up, with ``step=1``) until it cuts through no tie."""
-        while 0 < m < len(self) and self.decision[m - 1] == self.decision[m]:
-            m += step
-        return m
-
-
-def rank(decision: FloatVector, wrong: BoolVector) -> Ranking:
-    """Sort rows by decision; rows of equal value come in an order that knows nothing of their errors."""
-    decision, wrong = check_scores(decision, wrong)
-    shuffled = np.random.default_rng(0).permutation(len(decision))
-    order = shuffled[np.argsort(decision[shuffled], kind="stable")]
-    return Ranking(decision[order], np.append(0, np.cumsum(wrong[order], dtype=np.int64)))
-
-
-def risk_upper_bound(errors: int, n: int, confidence: float) -> float:
-    """Bound an error rate from above, by Clopper and Pearson.
-
-    Parameters
-    ----------
-    errors : int
-        Errors seen.
-    n : int
-        Independent rows they were seen in.
-    confidence : float
-        Probability with which the bound is to hold, in (0, 1).
-
-    Returns
-    -------
-    float
-        In (0, 1]; 1 without rows.
-
-    References
-    ----------
-    Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
-    binomial", Biometrika 26(4), 1934.
-
-    Examples
-    --------
-    >>> round(risk_upper_bound(0, 59, 0.95), 3)
-    0.05
-    """
-    return float(_upper_end(errors, n, confidence))
-
-
-def rate_interval(
-    errors: npt.NDArray[np.int64], n: npt.NDArray[np.int64], confidence: float
-) -> tuple[FloatVector, FloatVector]:
-    """Return the two-sided intervals of Clopper and Pearson of error rates, both ends (k,)."""
-    level = (1 + confidence) / 2
-    return 1 - _upper_end(n - errors, n, level), _upper_end(errors, n, level)
-
-
-def _upper_end(errors: Any, n: Any, level: float) -> FloatVector:
-    all_wrong = np.equal(errors, n)
-    return np.where(all_wrong, 1.0, betaincinv(errors + 1, np.where(all_wrong, 1, n - errors), level))
 
 
 def rows_needed(errors: int, target: float, delta: float) -> int:
@@ -119,17 +37,17 @@ def sequence_start(n: int, target: float, delta: float) -> int:
 def fixed_sequence(ranking: Ranking, target: float, delta: float) -> int:
     """Return how many of the most certain rows may be accepted, by Learn-then-Test; 0 if none.
 
-    The hypotheses "the risk below this threshold exceeds the target" are tested from a start that is
-    fixed in advance, one row more at a time, up to the first that is not rejected. Each test is at
+    The hypotheses "the risk of what this threshold accepts exceeds the target" are tested from a start
+    that is fixed in advance, one row more at a time, up to the first that is not rejected. Each test is at
     the full level: to accept too much, the first true hypothesis on the way must be rejected.
     """
     n, start = len(ranking), sequence_start(len(ranking), target, delta)
     if start > n:
         return 0
     m = np.arange(start, n + 1)
-    rejected = bdtr(ranking.errors[start:], m, target) <= delta
+    rejected = bdtr(ranking.cumulative_errors[start:], m, target) <= delta
     last = start - 1 + (len(m) if rejected.all() else int(rejected.argmin()))
-    last = ranking.whole(last)
+    last = ranking.uncut(last)
     return last if last >= start else 0
 
 
@@ -143,8 +61,8 @@ def sgr(ranking: Ranking, target: float, delta: float) -> tuple[int, float]:
     best, bound = 0, math.nan
     for _ in range(rounds):
         middle = (low + high + 1) // 2
-        m = ranking.whole(middle)
-        b = risk_upper_bound(int(ranking.errors[m]), m, 1 - delta / rounds)
+        m = ranking.uncut(middle)
+        b = risk_upper_bound(int(ranking.cumulative_errors[m]), m, 1 - delta / rounds)
         if b <= target:
             low = middle
             if m > best:
@@ -161,10 +79,11 @@ def smallest_risk(ranking: Ranking, delta: float) -> tuple[float, float]:
 
     Clopper-Pearson bounds at a few shares fixed in advance, which hold together by Bonferroni.
     """
-    bounds = [
-        (risk_upper_bound(int(ranking.errors[m]), m, 1 - delta / len(FALLBACK_SHARES)), m / len(ranking))
-        for m in (ranking.whole(math.ceil(share * len(ranking))) for share in FALLBACK_SHARES)
-    ]
+    bounds = []
+    for share in FALLBACK_SHARES:
+        m = ranking.uncut(math.ceil(share * len(ranking)))
+        errors = int(ranking.cumulative_errors[m])
+        bounds.append((risk_upper_bound(errors, m, 1 - delta / len(FALLBACK_SHARES)), m / len(ranking)))
     return min(bounds)
 
 
@@ -177,7 +96,7 @@ def labels_needed(ranking: Ranking, target: float, delta: float) -> int | None:
     needed = []
     for share in FALLBACK_SHARES:
         seen = math.ceil(share * len(ranking))
-        rate = ranking.errors[seen] / seen
+        rate = ranking.cumulative_errors[seen] / seen
         enough = np.flatnonzero(bdtr(np.ceil(rate * m), m, target) <= delta)
         if rate < target and len(enough):
             needed.append(math.ceil(m[enough[0]] / share))

@@ -3,10 +3,10 @@
 import math
 from typing import Literal
 
+from vilu_sdk.metrics.risk_coverage import Ranking
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import (
-    Ranking,
     coverage_bound,
     fixed_sequence,
     labels_needed,
@@ -21,7 +21,7 @@ class SelectivePredictor(ThresholdPredictor):
 
     On a calibration set that the scorer was **not** fitted on, `fit` finds the largest threshold t with
 
-    .. math:: P\bigl(\Pr(\text{wrong} \mid s < t) \le \text{target risk}\bigr) \ge \text{confidence},
+    .. math:: P\bigl(\Pr(\text{wrong} \mid s \le t) \le \text{target risk}\bigr) \ge \text{confidence},
 
     where s is the decision value and the outer probability is over calibration sets. If no threshold
     can promise it, everything is abstained on, and `report_` says what could be promised.
@@ -119,7 +119,7 @@ class SelectivePredictor(ThresholdPredictor):
             confidence=1 - delta,
             n=len(ranking),
             accepted=m,
-            errors=int(ranking.errors[m]),
+            errors=int(ranking.cumulative_errors[m]),
             threshold=ranking.threshold(m),
             risk_bound=bound if m else math.nan,
             coverage_bound=coverage_bound(m, len(ranking), delta),

@@ -1,4 +1,4 @@
-"""What a selective predictor found on its calibration set, and what it promises."""
+"""The findings of a selective predictor on its calibration set, and its promises."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from vilu_sdk.persistence.encoding import storable
 @storable
 @dataclass(frozen=True)
 class SelectionReport:
-    """What was found on the calibration set, for all rows or for one group; prints as a few lines.
+    """Findings on the calibration set, for all rows or for one group; prints as a few lines.
 
     Attributes
     ----------
@@ -22,12 +22,12 @@ class SelectionReport:
     n : int
         Calibration rows.
     accepted : int
-        Calibration rows below the threshold; 0 if everything is abstained on.
+        Calibration rows that the threshold accepts; 0 if everything is abstained on.
     errors : int
         Wrong predictions among them.
     threshold : float
-        Accepted is what has a smaller decision value: infinity accepts everything, minus infinity
-        nothing; NaN where every group has its own.
+        Predictions with a decision value of at most this are accepted: infinity accepts everything, minus
+        infinity nothing; NaN where every group has its own.
     risk_bound : float
         The error rate among accepted predictions is at most this; NaN if nothing is promised.
     coverage_bound : float
@@ -92,7 +92,7 @@ class SelectionReport:
         if self.groups:
             return "\n".join([*lines, "", *self._group_lines()])
         if self.accepted:
-            lines.append(f"  accepted where     decision_function < {self.threshold:.6g}")
+            lines.append(f"  accepted where     decision_function <= {self.threshold:.6g}")
         else:
             lines.append("  No threshold can promise it: everything is abstained on.")
         if not self.accepted and math.isfinite(self.smallest_risk):

@@ -22,7 +22,7 @@ from vilu_sdk.selective._base import fraction
 
 @dataclass(frozen=True)
 class ShiftReport:
-    """What a check found; prints as a sentence and two lines.
+    """The result of a check; prints as a sentence and two lines.
 
     Attributes
     ----------

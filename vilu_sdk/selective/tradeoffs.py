@@ -6,9 +6,11 @@ import numpy as np
 from scipy.stats import binom
 
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.metrics.binomial import risk_upper_bound
+from vilu_sdk.metrics.risk_coverage import Ranking
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
-from vilu_sdk.selective.bounds import Ranking, coverage_bound, risk_upper_bound, uniform_slack
+from vilu_sdk.selective.bounds import coverage_bound, uniform_slack
 from vilu_sdk.selective.report import SelectionReport
 
 
@@ -72,8 +74,8 @@ class CoveragePredictor(ThresholdPredictor):
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         n = len(ranking)
         # The mass below the (m + 1)-th of n values is at least the target unless more than m fall below it.
-        m = ranking.whole(int(binom.ppf(1 - delta, n, self.target_coverage)), +1)
-        errors = int(ranking.errors[m])
+        m = ranking.uncut(int(binom.ppf(1 - delta, n, self.target_coverage)), +1)
+        errors = int(ranking.cumulative_errors[m])
         return SelectionReport(
             goal=f"At least {100 * self.target_coverage:g} % accepted",
             method="order statistic",
@@ -169,11 +171,11 @@ class CostPredictor(ThresholdPredictor):
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         n = len(ranking)
         m = np.arange(n + 1)
-        cost = (self.error_cost * ranking.errors + self.abstention_cost * (n - m)) / n
+        cost = (self.error_cost * ranking.cumulative_errors + self.abstention_cost * (n - m)) / n
         # Only where no tie is cut in two.
-        cost[1:-1][ranking.decision[1:] == ranking.decision[:-1]] = np.inf
+        cost[1:-1][ranking.uncertainty[1:] == ranking.uncertainty[:-1]] = np.inf
         best = int(cost.argmin())
-        errors = int(ranking.errors[best])
+        errors = int(ranking.cumulative_errors[best])
         slack = uniform_slack(n, delta / 2)
         wrong, right = errors / n + slack, max(0.0, (best - errors) / n - slack)
         bound = self.error_cost * wrong + self.abstention_cost * max(0.0, 1 - wrong - right)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vilu_sdk.compute.device import CPU
 from vilu_sdk.compute.distributed import own_rows, positions, share, world_size
 from vilu_sdk.compute.prefetch import one_ahead
 from vilu_sdk.inputs.task import Batch, Task
@@ -31,35 +32,26 @@ class Portion(NamedTuple):
 
 
 class Feed:
-    """The batches of all epochs, drawn anew in each; what is left of an epoch's rows is dropped.
+    """The batches of all epochs, drawn anew in each; rows left over by an epoch's last batch are dropped.
 
     Rows in memory are shuffled all together. Of rows on disk, blocks are: random ones fill a buffer, whose
     rows are then shuffled, while a thread fills the next. What fits into one buffer is loaded and counts as
-    in memory.
+    in memory. Without a generator rows keep their order, and a task of fewer rows than a batch is one batch.
 
-    Processes that fit together draw the same batches, and each reads and yields the rows of them that are
-    its own. The captions among which they are told apart are those of the whole batch.
-
-    Parameters
-    ----------
-    task : Task
-    batch_size : int
-        Rows of a batch; all of them where there are fewer.
-    epochs : int
-    generator : torch.Generator or None
-        Draws the order; None keeps the rows in theirs.
-
-    Attributes
-    ----------
-    steps : int
-        Batches of an epoch.
-    done : int
-        Batches to leave out, set before the iteration to go on with one that was cut short.
-    epoch_state : Tensor
-        State of the generator when the epoch under way began, to be set before going on.
+    Processes that fit together draw the same batches, and each reads and yields its own rows of them. The
+    captions among which they are told apart are those of the whole batch.
     """
 
-    def __init__(self, task: Task, batch_size: int, epochs: int, generator: torch.Generator | None) -> None:
+    shared = True
+
+    def __init__(
+        self,
+        task: Task,
+        batch_size: int,
+        epochs: int,
+        generator: torch.Generator | None,
+        device: torch.device = CPU,
+    ) -> None:
         self._n = n = len(task.images)
         self._size = min(batch_size, n)
         width = task.images.d * (2 if task.is_caption else 1)
@@ -72,27 +64,42 @@ class Feed:
         self._first = 0 if loads else self._own.start
         self._epochs = epochs
         self._generator = generator
+        self._device = device
         self.steps = n // self._size
-        self.done = 0
-        self.epoch_state = self._state()
+        self._done = 0
+        self._epoch_state = self._generator_state()
 
     def __len__(self) -> int:
-        return self._epochs * self.steps - self.done
+        return self._epochs * self.steps - self._done
 
     def __iter__(self) -> Iterator[Batch]:
         portions = one_ahead(self._load, self._plan()) if self._streams else map(self._load, self._plan())
+        here = there = torch.empty(0)
         for portion in portions:
-            self.epoch_state = portion.epoch_state
+            self._epoch_state = portion.epoch_state
             for rows in portion.batches:
-                yield _batch(portion, rows)
+                batch = _batch(portion, rows)
+                if batch.text is not here:  # candidates that do not change are moved once
+                    here, there = batch.text, batch.text.to(self._device)
+                yield batch.to(self._device, there)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state of the generator when the epoch under way began."""
+        return {"order": self._epoch_state}
+
+    def go_on(self, done: int, state: dict[str, Tensor]) -> None:
+        """Leave out the batches that were `done` when `state` was kept."""
+        self._done = done
+        if self._generator is not None:
+            self._generator.set_state(state["order"])
 
     def _plan(self) -> Iterator[tuple[Tensor, list[slice] | None, list[Tensor]]]:
-        """Yield what the portions are made of: state, rows to load or None for all, and batches of them."""
+        """Yield each portion's generator state, the rows to load (None: all) and its batches of them."""
         # The epoch of the last batch that was done is drawn again, whether or not one is left of it.
-        first = max(0, self.done - 1) // self.steps
-        skip = self.done - first * self.steps
+        first = max(0, self._done - 1) // self.steps
+        skip = self._done - first * self.steps
         for _ in range(first, self._epochs):
-            state = self._state()
+            state = self._generator_state()
             for parts in self._buffers() if self._streams else (None,):
                 n = self._n if parts is None else _count(parts)
                 order = self._permutation(n)
@@ -130,12 +137,12 @@ class Feed:
     def _permutation(self, n: int) -> Tensor:
         return torch.arange(n) if self._generator is None else torch.randperm(n, generator=self._generator)
 
-    def _state(self) -> Tensor:
+    def _generator_state(self) -> Tensor:
         return torch.empty(0) if self._generator is None else self._generator.get_state()
 
 
 def _batch(portion: Portion, rows: Tensor) -> Batch:
-    """Return what this process has of a batch of a portion's rows."""
+    """Return the part of a batch, rows of a portion, that this process has."""
     if world_size() == 1:
         return portion.task.batch(rows)
     at = positions(rows, portion.own)
@@ -146,12 +153,12 @@ def _batch(portion: Portion, rows: Tensor) -> Batch:
 
 
 def _load(parts: list[slice], task: Task) -> Task:
-    """Return the rows of some slices in memory; where there are none, a task of which none is ever read."""
+    """Return the rows of some slices in memory, or the task itself where there are none to read."""
     return task.load(parts) if _count(parts) else task
 
 
 def _overlaps(parts: list[slice], own: slice) -> list[slice]:
-    """Return what of the parts lies in `own`."""
+    """Return the parts cut to `own`."""
     cut = [slice(max(part.start, own.start), min(part.stop, own.stop)) for part in parts]
     return [part for part in cut if part.start < part.stop]
 

@@ -31,10 +31,7 @@ TOLERANCE = 1e-4
 class FitState:
     """The state of a fit, on disk if `fit` was given a checkpoint.
 
-    Attributes
-    ----------
-    state : dict of str to Tensor
-        What was kept by an earlier run of the same fit, empty if there was none.
+    `state` is what an earlier run of the same fit kept, empty if there was none.
     """
 
     def __init__(self, task: Task | None = None) -> None:
@@ -50,7 +47,7 @@ class FitState:
         self.state = from_first(self._read)
 
     def _read(self) -> dict[str, Tensor]:
-        """Return what is in the folder, if anything, after a look at whether it is of this fit."""
+        """Return the state in the folder, if any; ValueError if it belongs to another fit."""
         assert self._folder is not None
         if not (self._folder / storage.CONFIG_FILE).exists():
             return {}
@@ -119,13 +116,13 @@ def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return what `named` named so."""
+    """Reverse `named`."""
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
 
 
 def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
-    """Return what an optimiser remembers of each parameter."""
+    """Return the tensors that an optimiser keeps of each parameter."""
     remembered = optimiser.state_dict()["state"]
     return {
         f"{number}.{name}": value

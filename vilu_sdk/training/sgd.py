@@ -1,7 +1,7 @@
-"""Losses, learning-rate schedule and the one training loop of the networks."""
+"""Losses and stochastic gradient descent of the networks that learn right from wrong."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vilu_sdk.compute.device import CPU, compute_device
-from vilu_sdk.compute.distributed import add_up, world_size
-from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.distributed import add_up
 from vilu_sdk.inputs.task import Batch, Task
 from vilu_sdk.training.feed import Feed
-from vilu_sdk.training.resume import FitState, named, optimiser_state, part, set_optimiser_state
+from vilu_sdk.training.loop import descend
+from vilu_sdk.training.resume import FitState
 
 Weighting = Literal["adaptive", "static"]
 
@@ -69,7 +69,7 @@ def mse_loss(confidence: Tensor, target: Tensor, correct: Tensor, weighting: Wei
 
 
 def _average(losses: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
-    """Weigh and average losses; of a batch that processes share, what this one's rows add to the average."""
+    """Return the weighted mean of losses; of a shared batch, the part that comes from own rows."""
     counts = _count(correct)
     add_up(counts)
     return (failure_weights(correct, weighting, counts) * losses).sum() / counts.sum()
@@ -87,30 +87,9 @@ def train(
     generator: torch.Generator | None,
     what: str = "training",
 ) -> Tensor:
-    """Minimise `loss` over the batches of a task, going on where its checkpoint was left.
+    """Minimise `loss` over the batches of a task on `compute_device`; return that of every step (steps,).
 
-    Of a batch that processes share, `loss` is the part of this process, and the parts add up. The device is
-    that of `compute_device`.
-
-    Parameters
-    ----------
-    module : nn.Module
-        What is trained, in place.
-    task : Task
-        What it is trained on.
-    loss : callable
-        Takes a batch and the number of steps taken so far, returns a scalar.
-    settings : SGD
-        The optimiser's settings.
-    generator : torch.Generator or None
-        Shuffles the rows of every epoch; None keeps them in order.
-    what : str
-        What the progress bar says.
-
-    Returns
-    -------
-    Tensor of shape (steps,)
-        The loss of every step.
+    `loss` is as in `descend`. The generator shuffles the rows of every epoch; None keeps them in order.
     """
     device = compute_device()
     optimiser = torch.optim.SGD(
@@ -119,56 +98,7 @@ def train(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    history: list[float] = []
-    feed = Feed(task, settings.batch_size, settings.epochs, generator)
-    fit = FitState(task)
-    if fit.state:
-        history = fit.state["history"].tolist()
-        feed.done = len(history)
-        module.load_state_dict(part(fit.state, "module"))
-        set_optimiser_state(optimiser, part(fit.state, "optimiser"))
-        if generator is not None:
-            generator.set_state(fit.state["order"])
-
-    def state() -> dict[str, Tensor]:
-        return {
-            "order": feed.epoch_state,
-            "history": torch.tensor(history, dtype=torch.float64),
-            **named("module", module.state_dict()),
-            **named("optimiser", optimiser_state(optimiser)),
-        }
-
-    module.train()
-    for batch in _moved(track(feed, what), device):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate(len(history) // feed.steps)
-        optimiser.zero_grad()
-        value = loss(batch, len(history))
-        value.backward()  # type: ignore[no-untyped-call]
-        history.append(_add_up_gradients(module, value.detach()))
-        optimiser.step()
-        fit.keep(state)
-    fit.keep(state, now=True)
-    module.to(CPU).eval()
+    feed = Feed(task, settings.batch_size, settings.epochs, generator, device)
+    history = descend(module, feed, loss, optimiser, FitState(task), rate=settings.rate, what=what)
+    module.to(CPU)
     return torch.tensor(history)
-
-
-def _moved(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Move batches to a device, and candidates that do not change only once."""
-    here = there = torch.empty(0)
-    for batch in batches:
-        if batch.text is not here:
-            here, there = batch.text, batch.text.to(device)
-        yield batch.to(device, there)
-
-
-def _add_up_gradients(module: nn.Module, loss: Tensor) -> float:
-    """Sum gradients and loss over the processes, in one transfer, and return the loss."""
-    if world_size() > 1:
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        flat = torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)])
-        add_up(flat)
-        loss, *sums = torch.split(flat, [1, *(gradient.numel() for gradient in gradients)])
-        for gradient, total in zip(gradients, sums, strict=True):
-            gradient.copy_(total.view_as(gradient))
-    return float(loss)

@@ -67,7 +67,7 @@ def test_class_scores_and_probabilities_follow_scikit_learn_and_the_prediction(s
 
 def test_the_learned_temperature_is_in_the_probabilities(toy):
     bound = TemperatureScaledMCMScorer().bind(toy.z_txt).fit(toy.z_img, toy.labels)
-    assert bound.scorer_.softmax_scale == 100 * bound.scorer_.multiplier_ != 100
+    assert bound.scorer_.softmax_scale == 100 / bound.scorer_.temperature_ != 100
     assert (DoctorScorer(temperature=4).softmax_scale, RelUScorer(temperature=0.5).softmax_scale) == (25, 200)
 
 
@@ -90,7 +90,7 @@ def test_fit_clones_and_a_fitted_scorer_scores_at_once(toy):
             verb(bound if verb is check_is_fitted else toy.z_img)
     assert bound.fit(toy.z_img, toy.labels) is bound
     check_is_fitted(bound)
-    assert not hasattr(bound.scorer, "multiplier_")
+    assert not hasattr(bound.scorer, "temperature_")
     ready = bound.scorer_.bind(toy.z_txt)
     check_is_fitted(ready)
     np.testing.assert_array_equal(ready.rank_uncertainty(toy.z_img), bound.rank_uncertainty(toy.z_img))

@@ -30,7 +30,7 @@ def test_temperature_recovers_the_scale_that_made_the_labels(objective):
     z_img, z_txt, labels = sampled(np.random.default_rng(0), 20_000, 5, 16, scale=6.0)
     scorer = TemperatureScaledMCMScorer(logit_scale=10.0, objective=objective)
     scorer.fit(z_img, z_txt, labels)
-    assert scorer.multiplier_ == pytest.approx(0.6, abs=0.03)
+    assert 1 / scorer.temperature_ == pytest.approx(0.6, abs=0.03)
 
 
 @settings(deadline=None, max_examples=20)
@@ -38,10 +38,10 @@ def test_temperature_recovers_the_scale_that_made_the_labels(objective):
 def test_temperature_never_worsens_the_likelihood_it_was_fitted_on(seed, scale):
     z_img, z_txt, labels = sampled(np.random.default_rng(seed), 200, 4, 8, scale=5.0)
     scorer = TemperatureScaledMCMScorer(logit_scale=scale).fit(z_img, z_txt, labels)
-    after = nll(z_img, z_txt, labels, scale * scorer.multiplier_)
+    after = nll(z_img, z_txt, labels, scale / scorer.temperature_)
     assert after <= nll(z_img, z_txt, labels, scale) + 1e-6
     for factor in (0.97, 1.03):
-        assert after <= nll(z_img, z_txt, labels, scale * scorer.multiplier_ * factor) + 1e-6
+        assert after <= nll(z_img, z_txt, labels, scale / scorer.temperature_ * factor) + 1e-6
 
 
 def test_the_ece_objective_calibrates(toy):
@@ -57,9 +57,9 @@ def test_the_ece_objective_calibrates(toy):
     assert errors[1] < errors[0] / 2
 
 
-def test_a_multiplier_of_one_is_mcm_bit_for_bit(toy):
+def test_a_temperature_of_one_is_mcm_bit_for_bit(toy):
     scaled = TemperatureScaledMCMScorer(logit_scale=20.0).fit(toy.z_img, toy.z_txt, toy.labels)
-    scaled.multiplier_ = 1.0
+    scaled.temperature_ = 1.0
     np.testing.assert_array_equal(
         scaled.decision_function(toy.z_img, toy.z_txt),
         MCMScorer(logit_scale=20.0).decision_function(toy.z_img, toy.z_txt),
@@ -67,11 +67,11 @@ def test_a_multiplier_of_one_is_mcm_bit_for_bit(toy):
 
 
 def test_two_classes_keep_their_ranking_and_more_do_not(toy):
-    def auc(k, multiplier):
+    def auc(k, temperature):
         keep = toy.labels < k
         z_img, z_txt, labels = toy.z_img[keep], toy.z_txt[:k], toy.labels[keep]
         scaled = TemperatureScaledMCMScorer(logit_scale=20.0).fit(z_img, z_txt, labels)
-        scaled.multiplier_ = multiplier
+        scaled.temperature_ = temperature
         failure = scaled.predict(z_img, z_txt) != labels
         return failure_metrics(scaled.decision_function(z_img, z_txt), failure)["auc"]
 
@@ -79,11 +79,11 @@ def test_two_classes_keep_their_ranking_and_more_do_not(toy):
     assert abs(auc(6, 0.3) - auc(6, 2.0)) > 1e-4
 
 
-@pytest.mark.parametrize(("labels", "bound"), [([0, 1], 1e3), ([1, 0], 1e-3)])
+@pytest.mark.parametrize(("labels", "bound"), [([0, 1], 1e-3), ([1, 0], 1e3)])
 def test_separable_labels_stop_at_the_bound_with_a_warning(labels, bound):
     with pytest.warns(UserWarning, match="no finite optimum"):
         scorer = TemperatureScaledMCMScorer().fit(np.eye(2), np.eye(2), labels)
-    assert scorer.multiplier_ == bound
+    assert scorer.temperature_ == bound
 
 
 def test_temperature_needs_to_know_the_classes(toy):
@@ -96,7 +96,7 @@ def test_temperature_needs_to_know_the_classes(toy):
 def test_temperature_learns_from_captions(toy):
     captions = toy.z_img + 2.0 * np.random.default_rng(0).normal(size=toy.z_img.shape)
     scorer = TemperatureScaledMCMScorer(logit_scale=50.0).fit(toy.z_img, captions)
-    assert 0 < scorer.multiplier_ < 1
+    assert scorer.temperature_ > 1
 
 
 def relu_from_probabilities(right, wrong, **options):

@@ -50,7 +50,7 @@ def test_forward_matches_the_official_module(tolerance, name, branch):
     if head.attention is not None:
         head.attention.frozen = branch == "identity"
     estimator = ViLUEstimator(recipe="paper", logit_scale=SCALE)
-    estimator.model_ = PaperModel(head, SCALE, 0.0, "bce", "adaptive", torch.empty(0))
+    estimator.model_ = PaperModel(head, SCALE, 0.0, "correct", "adaptive", torch.empty(0))
     estimator.n_features_in_ = 8
     uncertainty = estimator.decision_function(GOLDEN["z_img"], GOLDEN["z_txt"])
     expected = GOLDEN["forward"][name][f"output_{branch}_branch"]
@@ -72,7 +72,7 @@ def golden_training(**options):
         weight_decay=recorded["weight_decay"],
     )
     history = train_confidence(
-        head, task, SCALE, settings, None, loss="bce", weighting="adaptive",
+        head, task, SCALE, settings, None, target="correct", weighting="adaptive",
         freeze_steps=recorded["n_iter_freeze_proj"],
     )  # fmt: skip
     return head, task, history
@@ -105,7 +105,7 @@ def test_a_frozen_projection_decays_only_in_the_legacy_mode():
         task = check_task(GOLDEN["training"]["z_img"], GOLDEN["z_txt"], GOLDEN["training"]["labels"])
         settings = SGD(epochs=3, batch_size=8, learning_rate=0.05)
         train_confidence(
-            head, task, SCALE, settings, None, loss="bce", weighting="static", freeze_steps=10**6
+            head, task, SCALE, settings, None, target="correct", weighting="static", freeze_steps=10**6
         )
         return head.attention.in_proj_v.weight.diagonal().detach()
 
@@ -224,8 +224,8 @@ def test_fitting_is_deterministic_and_leaves_the_global_generators_alone(toy):
         {"predicted": False},
         {"attention": False, "predicted": False},
         {"mcm_input": True},
-        {"loss": "mse"},
-        {"loss": "mse", "weighting": "static"},
+        {"target": "tcp"},
+        {"target": "tcp", "weighting": "static"},
         {"weighting": "static"},
         {"attention_scale": "sqrt_d"},
         {"hidden": ()},
@@ -300,22 +300,16 @@ def test_tcp_separates_right_from_wrong_at_the_extremes(toy):
     assert (1 - p[wrong] <= 1 - 1 / len(toy.z_txt)).all()
 
 
-@pytest.mark.parametrize(
-    ("scorer", "argument"),
-    [
-        (LVUScorer(), "target"),
-        (ViLUEstimator(recipe=PaperRecipe(loss="mse")), "loss"),
-    ],
-)
-def test_regressing_on_the_true_class_needs_labels(toy, scorer, argument):
-    with pytest.raises(ValueError, match=argument):
+@pytest.mark.parametrize("scorer", [LVUScorer(), ViLUEstimator(recipe=PaperRecipe(target="tcp"))])
+def test_regressing_on_the_true_class_needs_labels(toy, scorer):
+    with pytest.raises(ValueError, match="target='tcp' regresses"):
         scorer.fit(toy.z_img, toy.z_txt, correct=toy.labels == 0)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"loss": "hinge"}, {"weighting": "adaptative"}, {"attention_scale": 3}, {"epochs": 0},
+        {"target": "right"}, {"weighting": "adaptative"}, {"attention_scale": 3}, {"epochs": 0},
         {"learning_rate": -1.0},
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import SGD, Weighting, bce_loss, mse_loss, train
 
-Loss = Literal["bce", "mse"]
+Target = Literal["correct", "tcp"]
 storable(ViLUHead)
 
 
@@ -22,18 +22,23 @@ def train_confidence(
     settings: SGD,
     generator: torch.Generator | None,
     *,
-    loss: Loss,
+    target: Target,
     weighting: Weighting,
     freeze_steps: int = 0,
     what: str = "training",
 ) -> Tensor:
     """Train `head` in place to tell right from wrong predictions; return the loss of every step.
 
-    ``loss="bce"`` has the target 1 for right, 0 for wrong; ``loss="mse"`` regresses the zero-shot
-    probability of the true class. In a caption task the candidates are the captions of the batch.
+    The target "correct" is learned by binary cross-entropy; "tcp", the zero-shot probability of the true
+    class, by squared error. In a caption task the candidates are the captions of the batch.
     """
-    if loss == "mse" and task.correct is not None:
-        raise ValueError("loss='mse' regresses on the true class; pass `labels` instead of `correct`.")
+    if target not in ("correct", "tcp"):
+        raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
+    if target == "tcp" and task.correct is not None:
+        raise ValueError(
+            "target='tcp' regresses the probability of the true class; pass `labels` instead of `correct`, "
+            "or use target='correct'."
+        )
     if weighting not in ("adaptive", "static"):
         raise ValueError(f"weighting must be 'adaptive' or 'static', got {weighting!r}.")
 
@@ -43,11 +48,11 @@ def train_confidence(
         if head.attention is not None:
             head.attention.frozen = step < freeze_steps
         confidence = head(batch.z, batch.text, logits)
-        if loss == "bce":
+        if target == "correct":
             return bce_loss(confidence, correct, weighting)
         assert batch.labels is not None
-        target = torch.softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
-        return mse_loss(confidence, target, correct, weighting)
+        tcp = torch.softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
+        return mse_loss(confidence, tcp, correct, weighting)
 
     history = train(head, task, batch_loss, settings, generator, what)
     if head.attention is not None:

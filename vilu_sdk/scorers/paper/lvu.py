@@ -1,7 +1,7 @@
 """LVU: learning visual uncertainties, a loss predictor on the image embedding alone."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
-from vilu_sdk.scorers.paper.confidence import sgd_settings, train_confidence
+from vilu_sdk.scorers.paper.confidence import Target, sgd_settings, train_confidence
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import Weighting
 
@@ -77,7 +77,7 @@ class LVUScorer(Scorer):
         self,
         *,
         logit_scale: float = 100.0,
-        target: Literal["tcp", "correct"] = "tcp",
+        target: Target = "tcp",
         weighting: Weighting = "adaptive",
         hidden: Sequence[int] = (512, 256, 128),
         epochs: int = 300,
@@ -106,13 +106,6 @@ class LVUScorer(Scorer):
         return self.target == "correct"
 
     def _learn(self, task: Task) -> None:
-        if self.target not in ("tcp", "correct"):
-            raise ValueError(f"target must be 'tcp' or 'correct', got {self.target!r}.")
-        if self.target == "tcp" and task.correct is not None:
-            raise ValueError(
-                "target='tcp' regresses the probability of the true class; pass `labels` instead of "
-                "`correct`, or use target='correct'."
-            )
         generator = seeded(self.random_state)
         with seeded_init(generator):
             self.head_ = ViLUHead(task.images.d, self.hidden, attention_scale=None, predicted=False)
@@ -122,7 +115,7 @@ class LVUScorer(Scorer):
             positive(self.logit_scale, "logit_scale"),
             sgd_settings(self),
             generator,
-            loss="mse" if self.target == "tcp" else "bce",
+            target=self.target,
             weighting=self.weighting,
             what="training LVU",
         )

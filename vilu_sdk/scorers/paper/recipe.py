@@ -16,7 +16,7 @@ from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.among import Among
-from vilu_sdk.scorers.paper.confidence import Loss, sgd_settings, train_confidence
+from vilu_sdk.scorers.paper.confidence import Target, sgd_settings, train_confidence
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.posterior.densities import LinearScores
 from vilu_sdk.scorers.posterior.model import Parts, zero_shot
@@ -45,9 +45,9 @@ class PaperRecipe(BaseEstimator):
         Scale of the attention logits: the model's logit scale, as in the authors' code, or 1/√d, as
         the paper writes. With unit vectors 1/√d attends to all candidates alike until the projections
         have grown.
-    loss : {"bce", "mse"}
-        Binary cross-entropy on right or wrong, or squared error to the zero-shot probability of the
-        true class (Table 4).
+    target : {"correct", "tcp"}
+        What the network learns: "correct", whether the prediction is right, by binary cross-entropy, or
+        "tcp", the zero-shot probability of the true class, by squared error (BCE and MSE of Table 4).
     weighting : {"adaptive", "static"}
         Whether failures weigh -log(failure rate of the batch), or 1 (Table 4).
     freeze_steps : int or None
@@ -87,7 +87,7 @@ class PaperRecipe(BaseEstimator):
         mcm_input: bool = False,
         hidden: Sequence[int] = (512, 256, 128),
         attention_scale: Literal["logit_scale", "sqrt_d"] = "logit_scale",
-        loss: Loss = "bce",
+        target: Target = "correct",
         weighting: Weighting = "adaptive",
         freeze_steps: int | None = None,
         legacy_freeze_decay: bool = False,
@@ -104,7 +104,7 @@ class PaperRecipe(BaseEstimator):
         self.mcm_input = mcm_input
         self.hidden = hidden
         self.attention_scale = attention_scale
-        self.loss = loss
+        self.target = target
         self.weighting = weighting
         self.freeze_steps = freeze_steps
         self.legacy_freeze_decay = legacy_freeze_decay
@@ -123,8 +123,6 @@ class PaperRecipe(BaseEstimator):
             raise ValueError(
                 f"attention_scale must be 'logit_scale' or 'sqrt_d', got {self.attention_scale!r}."
             )
-        if self.loss not in ("bce", "mse"):
-            raise ValueError(f"loss must be 'bce' or 'mse', got {self.loss!r}.")
         settings = sgd_settings(self)
         with seeded_init(generator):
             head = ViLUHead(
@@ -142,14 +140,14 @@ class PaperRecipe(BaseEstimator):
             logit_scale,
             settings,
             generator,
-            loss=self.loss,
+            target=self.target,
             weighting=self.weighting,
             freeze_steps=epoch if self.freeze_steps is None else self.freeze_steps,
             what="training ViLU",
         )
-        biased = self.calibrated and self.loss == "bce" and self.weighting == "adaptive"
+        biased = self.calibrated and self.target == "correct" and self.weighting == "adaptive"
         log_weight = _log_weight(task, settings.batch_size) if biased else 0.0
-        return PaperModel(head, logit_scale, log_weight, self.loss, self.weighting, history)
+        return PaperModel(head, logit_scale, log_weight, self.target, self.weighting, history)
 
 
 @storable
@@ -160,7 +158,7 @@ class PaperModel:
     head: ViLUHead
     logit_scale: float
     log_weight: float
-    loss: Loss
+    target: Target
     weighting: Weighting
     loss_curve: Tensor
 
@@ -189,7 +187,7 @@ class PaperModel:
         head = copy.deepcopy(self.head)
         history = train_confidence(
             head, task, self.logit_scale, ADAPT, generator,
-            loss=self.loss, weighting=self.weighting, what="adapting ViLU",
+            target=self.target, weighting=self.weighting, what="adapting ViLU",
         )  # fmt: skip
         return replace(self, head=head, loss_curve=torch.cat([self.loss_curve, history]))
 

@@ -30,27 +30,15 @@ class Pairs(NamedTuple):
 
 
 def ggn_sum(sources: Iterable[Tensor], targets: Tensor, logit_scale: float) -> Tensor:
-    r"""Sum of the Gauss-Newton matrices of the contrastive loss in its source embeddings.
+    r"""Sum (D, D), in float64, of the Gauss-Newton matrices of the contrastive loss in its source embeddings.
 
     For a source x of unit direction x̄ and targets t_c of norm 1, with p = softmax(s x̄ᵀt):
 
     .. math:: H = s^2 J \Bigl(\sum_c p_c t_c t_c^\top - m m^\top\Bigr) J, \qquad m = \sum_c p_c t_c,
               \qquad J = (I - \bar x \bar x^\top) / \|x\|
 
-    The sum over sources needs only products of matrices: O(N C D) time, and memory for one chunk.
-
-    Parameters
-    ----------
-    sources : iterable of Tensor of shape (n, D)
-        Chunks of the embeddings, not normalised.
-    targets : Tensor of shape (C, D)
-        Candidates the sources are contrasted with; normalised here.
-    logit_scale : float
-        s.
-
-    Returns
-    -------
-    Tensor of shape (D, D), float64
+    The sum over sources, chunks (n, D) that are not normalised, needs only products of matrices: O(N C D)
+    time, and memory for one chunk. The targets (C, D) are normalised here.
     """
     targets = normalize(targets, dim=1)
     # H does not change if all targets move by one vector. CLIP's lie in a narrow cone, so that moving them

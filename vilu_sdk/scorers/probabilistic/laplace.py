@@ -103,19 +103,8 @@ def last_layer(
 ) -> LastLayer:
     """Invert the damped factors.
 
-    Parameters
-    ----------
-    factors : KroneckerFactors
-        With their own prior precision and pseudo-data count, or none.
-    squared_weights : float or None
-        ‖W‖² of the projection, which the evidence needs where no prior precision is given.
-    precision, pseudo_data_count : float
-        Used where `factors` have none of their own; no precision at all: that of the highest evidence.
-
-    Raises
-    ------
-    ValueError
-        If a number is not above 0, or the prior precision is neither given nor can be found.
+    `precision` and `pseudo_data_count` are used where the factors have none of their own. Without any
+    precision, that of the highest evidence is taken, which needs ‖W‖² of the projection.
     """
     alpha, u = torch.linalg.eigh(factors.A)
     beta, v = torch.linalg.eigh(factors.B)
@@ -154,13 +143,7 @@ def log_evidence(alpha: Tensor, beta: Tensor, squared_weights: float, precision:
 
 
 def best_prior_precision(alpha: Tensor, beta: Tensor, squared_weights: float) -> float:
-    """Return the λ > 0 that maximises `log_evidence`.
-
-    Raises
-    ------
-    ValueError
-        If the evidence has no maximum: the factors are zero, or the weights are.
-    """
+    """Return the λ > 0 that maximises `log_evidence`."""
     p, d = len(alpha), len(beta)
 
     def slope(log_precision: float) -> float:

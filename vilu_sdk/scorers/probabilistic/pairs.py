@@ -17,11 +17,6 @@ def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
 
     With labels or captions every image has its text. With only right or wrong known, a right prediction
     is the text of its image, and the others have none.
-
-    Raises
-    ------
-    ValueError
-        If the pairs hold fewer than two different texts, so that there is nothing to contrast.
     """
     if task.correct is not None:
         images = torch.nonzero(task.correct)[:, 0]
@@ -48,16 +43,9 @@ def _predictions(task: Task) -> Tensor:
 
 
 def contrastive_batches(texts: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield pair numbers in batches without a repeated text, every pair once.
+    """Yield pair numbers in batches without a repeated text, every pair once; `texts` (m,) are the pairs'.
 
-    Parameters
-    ----------
-    texts : Tensor of shape (m,)
-        The text of each pair.
-    batch_size : int
-        Most pairs in a batch; batches of a round are of equal size, up to one.
-    generator : torch.Generator
-        Draws which pair of a text comes in which batch.
+    Batches of a round are of equal size, up to one. The generator draws the batch of each pair of a text.
     """
     order = torch.randperm(len(texts), generator=generator).numpy()
     shuffled = texts.numpy()[order]

@@ -1,6 +1,7 @@
 """ProbVLM: adapters that give every embedding a distribution. Experimental."""
 
 import math
+from dataclasses import fields
 from typing import Any, Literal
 
 import torch
@@ -184,18 +185,7 @@ class ProbVLMScorer(Scorer):
         def pair(pairs: Tensor) -> tuple[Tensor, Tensor]:
             return scale * read(task.images, image_rows[pairs]), read(task.texts, text_rows[pairs])
 
-        settings = AdapterTraining(
-            likelihood=self.likelihood,
-            hidden=self.hidden,
-            dropout=self.dropout,
-            mae_weight=self.mae_weight,
-            likelihood_weight=self.likelihood_weight,
-            cross_weight=self.cross_weight,
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            batches_per_epoch=self.batches_per_epoch,
-        )
+        settings = AdapterTraining(**{x.name: getattr(self, x.name) for x in fields(AdapterTraining)})
         self.image_adapter_, self.text_adapter_, self.loss_curve_ = train_adapters(
             task.images.d, order[held_out:], order[:held_out], pair, settings, generator, fit
         )

@@ -2,21 +2,21 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded_init
 from vilu_sdk.persistence.encoding import storable
-from vilu_sdk.training.resume import FitState, named, optimiser_state, part, set_optimiser_state
+from vilu_sdk.training.loop import descend
+from vilu_sdk.training.resume import FitState
 
 Likelihood = Literal["exact", "official"]
 
-# The constants of the authors' code: what keeps 1/α and β off zero in the loss, the range of the
+# The constants of the authors' code: an offset that keeps 1/α and β off zero in the loss, the range of the
 # likelihood's distance term, and the ranges of α and β where variances are read out.
 LOSS_EPSILON = 1e-4
 DISTANCE_RANGE = (1e-4, 1e3)
@@ -27,7 +27,7 @@ SHAPE_RANGE = (0.1, 5.0)
 class GeneralisedGaussian(NamedTuple):
     """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β).
 
-    All three (n, d); `inverse_scale` and `shape` are what the heads return, 0 or more.
+    All three (n, d); `inverse_scale` and `shape` are the heads' outputs, 0 or more.
     """
 
     mean: Tensor
@@ -40,17 +40,8 @@ def negative_log_likelihood(
 ) -> Tensor:
     """Elementwise -log density of a generalised Gaussian, for 1/α and β above 0.
 
-    "exact" is the density's. "official" replaces the power (|r|/α)^β of the distance by the product
-    β|r|/α, and leaves out ln 2, as the authors' code does; they differ by ln 2 where β = 1, and in more
-    elsewhere. The distance term is cut to [1e-4, 1e3] in both.
-
-    Examples
-    --------
-    >>> r, shape = torch.tensor([0.8]), torch.tensor([2.0])
-    >>> nll = negative_log_likelihood(r, torch.tensor([2.0]), shape, "exact")
-    >>> normal = torch.distributions.Normal(0, 0.5 / 2**0.5)
-    >>> bool(torch.isclose(nll, -normal.log_prob(r)).all())
-    True
+    "official" replaces the power (|r|/α)^β of the distance by the product β|r|/α, and leaves out ln 2, as the
+    authors' code does; they differ by ln 2 where β = 1, and in more elsewhere. The distance is cut in both.
     """
     return distance(residual, inverse_scale, shape, likelihood) + log_normaliser(
         inverse_scale, shape, likelihood
@@ -87,17 +78,7 @@ def aleatoric_log_variance(outputs: GeneralisedGaussian) -> Tensor:
 
 @storable
 class ProbVLMAdapter(nn.Module):
-    """Residual perceptron with heads for mean, inverse scale and shape.
-
-    Parameters
-    ----------
-    d : int
-        Width of the embeddings.
-    hidden : int
-        Width of the hidden layers.
-    dropout : float
-        Probability of dropping a hidden unit in training.
-    """
+    """Residual perceptron with heads for mean, inverse scale and shape."""
 
     def __init__(self, d: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -120,7 +101,7 @@ class ProbVLMAdapter(nn.Module):
         return GeneralisedGaussian(self.mean(inner), self.inverse_scale(inner), self.shape(inner))
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what rebuilds this adapter: settings and tensors."""
+        """Return the settings and tensors of this adapter."""
         return dict(self.config), dict(self.state_dict())
 
     @classmethod
@@ -171,79 +152,78 @@ def train_adapters(
     generator: torch.Generator,
     fit: FitState | None = None,
 ) -> tuple[ProbVLMAdapter, ProbVLMAdapter, list[float]]:
-    """Train both adapters and return those of the epoch with the smallest validation error.
+    """Train both adapters; return those of the best epoch, and the mean training loss of every epoch.
 
-    Parameters
-    ----------
-    d : int
-        Width of the embeddings.
-    train, validation : Tensor of shape (m,) and (v,)
-        Numbers of the pairs to train on, and of those whose mean absolute error of the means selects the
-        epoch; without any, the last epoch stays.
-    read : callable
-        Takes pair numbers, returns their image and text embeddings.
-    settings : AdapterTraining
-    generator : torch.Generator
-        Seeds initialisation, order and dropout.
-    fit : FitState, optional
-        Where to go on and keep the state.
-
-    Returns
-    -------
-    image adapter, text adapter, and the mean training loss of every epoch
+    `train` (m,) and `validation` (v,) are numbers of pairs, and `read` returns the image and text embeddings
+    of some. Without pairs for validation the last epoch is the best.
     """
-    fit = FitState() if fit is None else fit
     # Dropout draws from the global generator only, so that all of the training is seeded, then undone.
     with seeded_init(generator):
-        image = ProbVLMAdapter(d, settings.hidden, settings.dropout)
-        text = ProbVLMAdapter(d, settings.hidden, settings.dropout)
-        both = nn.ModuleList([image, text])
-        optimiser = torch.optim.Adam(both.parameters(), lr=settings.learning_rate)
-        best = math.inf
-        best_state: dict[str, Tensor] = {}
-        history: list[float] = []
-        losses: list[float] = []  # of the epoch under way
-        if fit.state:
-            both.load_state_dict(part(fit.state, "adapters"))
-            set_optimiser_state(optimiser, part(fit.state, "optimiser"))
-            history, losses = fit.state["history"].tolist(), fit.state["losses"].tolist()
-            best, best_state = float(fit.state["best"]), part(fit.state, "best_adapters")
-            torch.set_rng_state(fit.state["epoch_random"])
-        epoch_random = torch.get_rng_state()
+        image, text = (ProbVLMAdapter(d, settings.hidden, settings.dropout) for _ in range(2))
+        latest = nn.ModuleList([image, text])
+        best, smallest_error = copy.deepcopy(latest), torch.tensor(math.inf, dtype=torch.float64)
+        module = nn.ModuleDict({"latest": latest, "best": best})
+        module.register_buffer("smallest_error", smallest_error)
+        batches = _PairBatches(train, read, settings)
 
-        def state() -> dict[str, Tensor]:
-            numbers = {"history": history, "losses": losses, "best": best}
-            return {
-                "epoch_random": epoch_random,
-                "random": torch.get_rng_state(),
-                **{name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
-                **named("adapters", both.state_dict()),
-                **named("best_adapters", best_state),
-                **named("optimiser", optimiser_state(optimiser)),
-            }
-
-        for _ in track(range(len(history), settings.epochs), "training ProbVLM"):
-            epoch_random = torch.get_rng_state()
-            both.train()
-            batches = torch.split(train[torch.randperm(len(train))], settings.batch_size)
-            if losses:  # the order was drawn as before; go on drawing where the last step was
-                torch.set_rng_state(fit.state["random"])
-            for pairs in batches[len(losses) : settings.batches_per_epoch]:
-                optimiser.zero_grad()
-                loss = settings.pair_loss(image, text, *read(pairs))
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                losses.append(float(loss.detach()))
-                fit.keep(state)
-            history.append(math.fsum(losses) / len(losses))
-            losses = []
-            both.eval()
+        def select() -> None:
+            module.eval()
             error = _mean_error(image, text, validation, read, settings.batch_size)
-            if error <= best:
-                best, best_state = error, copy.deepcopy(both.state_dict())
-    if best_state:
-        both.load_state_dict(best_state)
-    return image, text, history
+            if error <= smallest_error:
+                smallest_error.fill_(error)
+                best.load_state_dict(latest.state_dict())
+            module.train()
+
+        losses = descend(
+            module,
+            batches,
+            lambda pair, step: settings.pair_loss(image, text, *pair),
+            torch.optim.Adam(latest.parameters(), lr=settings.learning_rate),
+            fit or FitState(),
+            on_epoch=select,
+            what="training ProbVLM",
+        )
+    if smallest_error < math.inf:
+        latest.load_state_dict(best.state_dict())
+    steps = batches.steps
+    return image, text, [math.fsum(losses[i : i + steps]) / steps for i in range(0, len(losses), steps)]
+
+
+class _PairBatches:
+    """The batches of all epochs, in an order drawn from torch's global generator, as dropout is."""
+
+    shared = False
+
+    def __init__(
+        self, pairs: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]], settings: AdapterTraining
+    ) -> None:
+        self._pairs, self._read, self._settings = pairs, read, settings
+        self.steps = min(math.ceil(len(pairs) / settings.batch_size), settings.batches_per_epoch)
+        self._done = 0
+        self._epoch_state = self._state = torch.get_rng_state()
+
+    def __len__(self) -> int:
+        return self._settings.epochs * self.steps - self._done
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        first, skip = divmod(self._done, self.steps)
+        for _ in range(first, self._settings.epochs):
+            self._epoch_state = torch.get_rng_state()
+            order = self._pairs[torch.randperm(len(self._pairs))]
+            if skip:  # the order was drawn as before; go on drawing where the last step was
+                torch.set_rng_state(self._state)
+            for pairs in torch.split(order, self._settings.batch_size)[skip : self.steps]:
+                yield self._read(pairs)
+            skip = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the states of the generator when the epoch under way began, and now."""
+        return {"epoch": self._epoch_state, "now": torch.get_rng_state()}
+
+    def go_on(self, done: int, state: dict[str, Tensor]) -> None:
+        """Leave out the batches that were `done` when `state` was kept."""
+        self._done, self._state = done, state["now"]
+        torch.set_rng_state(state["epoch" if done % self.steps else "now"])
 
 
 def _mean_error(

@@ -1,4 +1,4 @@
-"""AUC against what one can vary: the number of labels, the number of candidates."""
+"""AUC over the number of labels, and over the number of candidates."""
 
 import math
 import warnings
@@ -13,7 +13,7 @@ from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.displays._base import Display
-from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
+from vilu_sdk.displays._style import next_look, percent, shorten
 from vilu_sdk.evaluation.problem import FailureScorer, Problem, check_problem, zero_shot_failures
 from vilu_sdk.metrics.failure import failure_metrics
 
@@ -35,7 +35,7 @@ class SweepDisplay(Display):
     Attributes
     ----------
     line_ : matplotlib Line2D
-        The mean. A scorer that the number does not touch is a line without markers.
+        The mean; a line without markers if it is the same for every number.
     band_ : matplotlib PolyCollection or None
         The spread, if there is any.
     ax_ : matplotlib Axes
@@ -65,36 +65,14 @@ class SweepDisplay(Display):
             )
         self.name = name
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
-        """Draw, onto other curves too.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        name : str, optional
-            For the legend, instead of `self.name`.
-        **line
-            For `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        self
-        """
+    def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         from matplotlib.ticker import NullLocator
 
-        ax = axes_for(ax)
         look = next_look(ax)
         known = np.isfinite(self.auc).any(axis=1)
         sizes, auc = self.sizes[known], self.auc[known]
         mean, spread = np.nanmean(auc, axis=1), np.nanstd(auc, axis=1)
-        style = {
-            **look._asdict(),
-            "markersize": 4,
-            "linewidth": 1.3,
-            "label": shorten(name or self.name or ""),
-        }
-        style |= line
+        style = {**look._asdict(), "markersize": 4, "linewidth": 1.3, "label": shorten(name or "")} | line
         if np.ptp(mean) == 0:
             style["marker"] = "none"
         (self.line_,) = ax.plot(sizes, mean, **style)
@@ -110,8 +88,6 @@ class SweepDisplay(Display):
         ax.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         percent(ax.yaxis)
-        legend_above(ax)
-        return self._drawn(ax)
 
 
 class LearningCurveDisplay(SweepDisplay):
@@ -188,7 +164,7 @@ class LearningCurveDisplay(SweepDisplay):
         failure = zero_shot_failures(scorer, held)
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
-            # Sorted, because the order of the rows says nothing and files are read in order.
+            # Sorted, because files are read in order and the order of the rows does not matter.
             fitted = clone(scorer).fit(*problem.take(np.sort(order[:size])))
             return auc_of(fitted, held, failure)
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
-from vilu_sdk.displays._style import pyplot
 from vilu_sdk.evaluation.problem import FailureScorer
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._subject import Subject, gather
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -104,7 +104,7 @@ def report(
     ('page.html', '<!DOCTYPE html>')
     """
     path = Path(path)
-    pyplot()
+    require("matplotlib", "plot")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder of path does not exist: {path.parent}; make it first.")
     if path.is_dir():

@@ -8,15 +8,15 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs.formats import pyarrow_parquet
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.persistence.storage import sweep, whole_file
+from vilu_sdk.scale.pieces import write_parquet
 
 #: Standard output.
 STDOUT = "-"
@@ -42,7 +42,7 @@ def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, 
         if path.suffix == ".npy":
             _npy((columns(block)[array] for block in blocks), file)
         else:
-            _parquet(blocks, file)
+            write_parquet(blocks, file)
 
 
 def check_output(output: str, array: str = "") -> Path:
@@ -53,7 +53,7 @@ def check_output(output: str, array: str = "") -> Path:
         raise ValueError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
     check_parent(path)
     if path.suffix == ".parquet":
-        pyarrow_parquet()
+        require("pyarrow.parquet", "data")
     return path
 
 
@@ -139,19 +139,6 @@ def _json_line(row: Mapping[str, Any]) -> str:
         return json.dumps(row, default=str, allow_nan=False, ensure_ascii=False)
     except ValueError:  # what plain_json finds takes several times as long to look for
         return plain_json(row, indent=None)
-
-
-def _parquet(blocks: Iterable[Block], file: IO[bytes]) -> None:
-    import pyarrow as pa
-
-    parquet = pyarrow_parquet()
-    tables = (
-        pa.table(block) if isinstance(block, dict) else pa.Table.from_batches([block]) for block in blocks
-    )
-    first = next(tables)
-    with parquet.ParquetWriter(file, first.schema) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table)
 
 
 def _npy(blocks: Iterable[Sequence[Any] | NDArray[Any]], file: IO[bytes]) -> None:

@@ -15,11 +15,12 @@ from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, with_col
 from vilu_sdk.cli._parser import add_data, add_names, add_quiet, add_scorers, command
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.compute.progress import track
-from vilu_sdk.inputs.formats import ParquetFile, pyarrow_parquet
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_partition, score_to_folder
-from vilu_sdk.scale.pieces import EMBEDDING, ROW
+from vilu_sdk.inputs.tables import count_rows
+from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_to_folder, scored_tables
+from vilu_sdk.scale.pieces import plan
 from vilu_sdk.scorers import Scorer
 
 # Columns that come with --names and with a saved threshold.
@@ -119,42 +120,19 @@ def _score_pieces(
 def _score_blocks(images: Shards, texts: NDArray[Any], chosen: Chosen) -> Iterator[Block]:
     """Score some rows after the others, as they come from the files."""
     done = 0
-    for column, rows in _tables(images):
-        block = score_partition(rows, chosen.scorer, texts, column=column)
-        if chosen.predictor is not None:
-            z_img = images[done : done + len(columns(block)[PREDICTION])]
-            block = with_column(block, ACCEPTED, chosen.predictor.accept(z_img, texts))
-            done += len(z_img)
-        yield block
-
-
-def _tables(images: Shards) -> Iterator[tuple[str, Any]]:
-    """Yield some rows at a time, and which column of them holds the embeddings.
-
-    Of parquet these are all columns, of arrays the numbers of the rows and the embeddings.
-    """
-    size = max(1, CHUNK_ELEMENTS // images.shape[1])
-    starts = np.cumsum([0, *(file.shape[0] for file in images.files)])
-    parts = [
-        (file, int(start), part)
-        for file, start in zip(images.files, starts, strict=False)
-        for part in file.blocks(size)
-    ]
-    for file, start, part in track(parts, "scoring"):
-        if isinstance(file, ParquetFile):
-            group = int(np.searchsorted(file.starts, part.start, side="right")) - 1
-            opened = pyarrow_parquet().ParquetFile(file.path)
-            for batch in opened.iter_batches(size, row_groups=[group], use_threads=False):
-                yield file.column, batch
-        else:
-            rows = np.arange(start + part.start, start + part.stop)
-            yield EMBEDDING, {ROW: rows, EMBEDDING: images[rows[0] : rows[-1] + 1]}
+    for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
+        for block in scored_tables(piece, chosen.scorer, texts):
+            if chosen.predictor is not None:
+                z_img = images[done : done + count_rows(block)]
+                block = with_column(block, ACCEPTED, chosen.predictor.accept(z_img, texts))
+                done += len(z_img)
+            yield block
 
 
 def _read_parts(parts: list[Path]) -> Iterator[Block]:
     """Yield the rows of parquet files, some at a time."""
     for part in parts:
-        yield from pyarrow_parquet().ParquetFile(part).iter_batches()
+        yield from require("pyarrow.parquet", "data").ParquetFile(part).iter_batches()
 
 
 def _with_names(blocks: Iterator[Block], names: list[str] | None) -> Iterator[Block]:

@@ -50,6 +50,11 @@ def split(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[An
     )
 
 
+def count_rows(rows: Any) -> int:
+    """Return the number of rows of a table that `split` takes."""
+    return len(next(iter(rows.values())) if isinstance(rows, Mapping) else rows)
+
+
 def _split_arrays(
     rows: Mapping[str, Any], column: str | None, new: Sequence[str]
 ) -> tuple[NDArray[Any], Rebuild]:

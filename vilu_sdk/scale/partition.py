@@ -226,8 +226,10 @@ def score_piece(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> None:
 
 
 def scored_tables(piece: Piece, scorer: Scorer, z_txt_set: ArrayLike) -> Iterator[Any]:
-    """Yield the scores of a piece as tables of pyarrow, batch by batch."""
-    return piece.map(partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.embeddings))
+    """Yield the scores of a piece, batch by batch, as dicts of columns or record batches."""
+    return piece.map(
+        partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.file.embeddings)
+    )
 
 
 def _fingerprint(scorer: Scorer) -> str:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.scale.partition import PIECE_ROWS, Job, score_partition, score_piece, scored_tables
 from vilu_sdk.scorers import Scorer
@@ -78,7 +79,8 @@ def score_dataset(
     >>> score_dataset(rows, scorer, z_txt).write_parquet("s3://bucket/scores/")  # doctest: +SKIP
     >>> score_dataset("/mnt/img_emb", scorer, z_txt, output="/mnt/scores")  # doctest: +SKIP
     """
-    ray = _ray()
+    require("ray.data", "ray")
+    ray = require("ray", "ray")
     least, most = concurrency if isinstance(concurrency, tuple) else (concurrency or 1, concurrency)
     how: dict[str, Any] = {
         "compute": ray.data.ActorPoolStrategy(min_size=least, max_size=most),
@@ -125,7 +127,7 @@ class _Actor:
 
     def __init__(self, state: Any, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.scorer, self.texts, self.pieces = _ray().get(state)
+        self.scorer, self.texts, self.pieces = require("ray", "ray").get(state)
 
 
 class _ScoreRows(_Actor):
@@ -148,11 +150,3 @@ class _WritePieces(_Actor):
             except (ValueError, TypeError, OSError) as raised:  # of which Ray would hide the message
                 error = pickle.dumps(raised)
             yield {PIECE: [number], ERROR: [error]}
-
-
-def _ray() -> Any:
-    try:
-        import ray.data
-    except ImportError as error:
-        raise ImportError('scoring with Ray needs ray: pip install "vilu-sdk[ray]".') from error
-    return ray

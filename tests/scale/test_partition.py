@@ -347,7 +347,7 @@ def test_other_work_is_refused(tmp_path, toy):
         ({"scorer": MCMScorer(logit_scale=3.0)}, "scorer"),
         ({"z_txt_set": Z_TXT[::-1]}, "candidates"),
         ({"piece_rows": 21}, r"piece_rows \(20 there, 21 here\)"),
-        ({"source": longer}, r"files \(z_10.npy: \[284, 13\] there, \[296, 14\] here\)"),
+        ({"source": longer}, r"files.z_10.npy \(\[284, 13\] there, \[296, 14\] here\)"),
     ):
         with pytest.raises(ValueError, match=f"output=.* belongs to other work: it differs in {name}"):
             score_to_folder(output=tmp_path / "out", **{**arguments, **changes})

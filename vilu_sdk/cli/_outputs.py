@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.persistence.storage import sweep, whole_file
+from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
 from vilu_sdk.scale.pieces import write_parquet
 
 #: Standard output.
@@ -55,14 +55,6 @@ def check_output(output: str, array: str = "") -> Path:
     if path.suffix == ".parquet":
         require("pyarrow.parquet", "data")
     return path
-
-
-def check_parent(path: Path) -> None:
-    """Raise where there is no folder for a file, or a folder in its place."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
 
 
 def write_text(text: str, output: str) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import auc
 
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_scores
 
@@ -43,22 +44,17 @@ def count_accepted(u: FloatVector, y: BoolVector) -> Accepted:
     return Accepted(ranked[last], last + 1, np.cumsum(y[order], dtype=np.int64)[last])
 
 
-def area(x: FloatVector, height: FloatVector) -> float:
-    """Integrate by the trapezoid rule (`numpy.trapezoid` needs numpy 2)."""
-    return float(np.sum(np.diff(x) * (height[1:] + height[:-1])) / 2)
-
-
 def area_under_risk(counts: Accepted) -> float:
     """AURC of given counts; the risk of the first point is carried back to coverage 0."""
     risk = counts.errors / counts.rows
     coverage = counts.rows / counts.rows[-1]
-    return area(np.append(0.0, coverage), np.append(risk[0], risk))
+    return float(auc(np.append(0.0, coverage), np.append(risk[0], risk)))
 
 
 def area_under_generalized_risk(counts: Accepted) -> float:
     """AUGRC of given counts."""
     n = counts.rows[-1]
-    return area(np.append(0, counts.rows) / n, np.append(0, counts.errors) / n)
+    return float(auc(np.append(0, counts.rows) / n, np.append(0, counts.errors) / n))
 
 
 def optimal_aurc(error_rate: float) -> float:

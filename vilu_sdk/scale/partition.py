@@ -3,7 +3,6 @@
 A job over files that is killed at any moment and started again scores nothing twice and loses nothing.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
-from vilu_sdk.persistence.storage import sweep
+from vilu_sdk.persistence.storage import checksum, sweep
 from vilu_sdk.scale.pieces import Piece, claim, describe, plan
 from vilu_sdk.scorers import Scorer
 
@@ -204,7 +203,7 @@ class Job(NamedTuple):
             folder,
             {
                 "scorer": _fingerprint(scorer),
-                "candidates": hashlib.sha256(texts.numpy().tobytes()).hexdigest(),
+                "candidates": checksum(texts),
                 "column": column,
                 "piece_rows": piece_rows,
                 "files": describe(opened),
@@ -238,4 +237,4 @@ def _fingerprint(scorer: Scorer) -> str:
     config = encode(scorer, "", tensors)
     config["fitted"].pop("card_", None)
     text = json.dumps(config, sort_keys=True).encode()
-    return hashlib.sha256(text + safetensors.torch.save(tensors)).hexdigest()
+    return checksum(text + safetensors.torch.save(tensors))

@@ -16,7 +16,7 @@ from vilu_sdk.inputs.formats import File, read_header
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
-from vilu_sdk.persistence.storage import version, whole_file
+from vilu_sdk.persistence.storage import differences, version, whole_file
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
 MANIFEST = "_manifest.json"
@@ -143,10 +143,10 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{path} is not a manifest that this version of vilu-sdk reads ({error!r}); pass a new folder."
         ) from error
-    different = list(_differences(found, work))
-    if different:
+    found.pop("vilu_sdk_version", None)
+    if different := differences(found, work):
         raise ValueError(
-            f"output={str(folder)!r} belongs to other work: it differs in {' and '.join(different)}. Repeat "
+            f"output={str(folder)!r} belongs to other work: it differs in {'; '.join(different[:5])}. Repeat "
             "that work, pass another folder or remove this one."
         )
 
@@ -154,16 +154,3 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
 def describe(source: Shards) -> dict[str, list[int]]:
     """Return bytes and rows of each file by its name: by what a source is recognised."""
     return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source.files}
-
-
-def _differences(found: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of what differs, and of files the first one."""
-    for name, value in work.items():
-        before = found.get(name)
-        if before == value:
-            continue
-        if isinstance(before, dict) and isinstance(value, dict):
-            first = min(key for key in before.keys() | value.keys() if before.get(key) != value.get(key))
-            yield f"{name} ({first}: {before.get(first, 'none')} there, {value.get(first, 'none')} here)"
-        else:
-            yield f"{name} ({before} there, {value} here)"

@@ -14,7 +14,7 @@ from sklearn.exceptions import FitFailedWarning
 
 from support.browser import CHROMIUM, Browser
 from vilu_sdk import DoctorScorer, EntropyScorer, MCMScorer, RelUScorer
-from vilu_sdk.cli import _demonstration as demo
+from vilu_sdk.cli import _demo as demo
 from vilu_sdk.datasets import DigitsVLM
 from vilu_sdk.evaluation import failure_metrics
 from vilu_sdk.report import report

@@ -178,7 +178,7 @@ def _add_output(parser: Any, kinds: str) -> None:
 
 
 def _check(arguments: Namespace, *more: str) -> None:
-    """Refuse an output that cannot be written, before any time is spent."""
+    """Refuse an output that cannot be written, before anything is computed."""
     path = Path(arguments.output).expanduser()
     if arguments.output == STDOUT or path.suffix in more:
         check_parent(path)

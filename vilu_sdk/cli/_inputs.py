@@ -1,4 +1,4 @@
-"""From what a command line names to arrays: embeddings, labels, feedback and names."""
+"""Embeddings, labels, feedback and names, from the files that a command line names."""
 
 import csv
 from argparse import Namespace
@@ -50,7 +50,7 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
 
 
 def read_known(arguments: Namespace, k: int) -> dict[str, NDArray[Any] | None]:
-    """Return what is known of the images, as arguments of `fit`."""
+    """Read labels or feedback, as arguments of `fit`."""
     if arguments.labels is not None:
         names = read_names(arguments.names, k)
         return {"labels": read_labels(arguments.labels, names)}
@@ -60,7 +60,7 @@ def read_known(arguments: Namespace, k: int) -> dict[str, NDArray[Any] | None]:
         flags = "--labels or --captions"
         if hasattr(arguments, "correct"):
             flags = "--labels, --correct or --captions"
-        raise ValueError(f"what is known of the images is missing: pass {flags} (see --help).")
+        raise ValueError(f"labels of the images are missing: pass {flags} (see --help).")
     return {"labels": None}
 
 
@@ -109,7 +109,7 @@ def read_names(spec: str | None, k: int) -> list[str] | None:
 def read_vector(spec: str) -> NDArray[Any]:
     """Read one value for each row: an array, a column, or the lines of a text file.
 
-    Numbers and booleans keep their kind; text becomes numbers where all of it is, else strings.
+    Numbers and booleans keep their type; text becomes integers if every value is one.
     """
     path, name = split(spec)
     if not path.exists():
@@ -122,7 +122,7 @@ def read_vector(spec: str) -> NDArray[Any]:
 
 
 def names_in(path: Path) -> list[str]:
-    """Return the names of what a file holds, none of a ``.npy`` or of a folder."""
+    """Return the names of the arrays in a file; a ``.npy`` and a folder have none."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             return list(archive.files)
@@ -174,7 +174,7 @@ def _lines(path: Path, name: str | None) -> NDArray[Any]:
     return np.array(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object)
 
 
-#: How a vector is read, by the suffix of its file.
+#: Readers of vectors, by suffix.
 VECTORS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
     **dict.fromkeys(formats.SUFFIXES, formats.read_vector),
     ".csv": _table,

@@ -91,7 +91,7 @@ def run(arguments: Namespace) -> int:
         _say(arguments, f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
-    # What is one piece is done again as a whole, and a threshold wants more than the pieces keep.
+    # A single piece saves no work of a killed run, and pieces do not keep the decisions of a threshold.
     if output == STDOUT or chosen.predictor is not None or not in_pieces:
         blocks = _score_blocks(images, np.asarray(texts), chosen)
         write_table(_with_names(blocks, names), output, as_json=arguments.json, array=UNCERTAINTY)
@@ -108,7 +108,7 @@ def run(arguments: Namespace) -> int:
 def _score_pieces(
     arguments: Namespace, scorer: Scorer, images: Shards, texts: Shards, folder: Path
 ) -> list[Path]:
-    """Score piece by piece into a folder, by the engine that was asked for."""
+    """Score piece by piece into a folder, with the engine of the command line."""
     how: dict[str, Any] = {"column": split(arguments.images)[1], "piece_rows": arguments.piece_rows}
     if arguments.engine == "ray":
         from vilu_sdk.scale.ray import score_dataset
@@ -118,7 +118,7 @@ def _score_pieces(
 
 
 def _score_blocks(images: Shards, texts: NDArray[Any], chosen: Chosen) -> Iterator[Block]:
-    """Score some rows after the others, as they come from the files."""
+    """Yield the scores of all rows, some at a time, in the order of the files."""
     done = 0
     for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
         for block in scored_tables(piece, chosen.scorer, texts):

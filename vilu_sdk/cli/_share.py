@@ -1,4 +1,4 @@
-"""`vilu convert`, `vilu info` and `vilu push`: scorers from elsewhere and to elsewhere."""
+"""`vilu convert`, `vilu info` and `vilu push`: scorers from other sources, on display and on the Hub."""
 
 from argparse import Namespace
 from pathlib import Path

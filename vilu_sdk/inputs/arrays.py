@@ -35,7 +35,7 @@ EXPECTED = {
     2: ("two dimensions (rows, d)", "fiu", "real numbers"),
 }
 
-# Takes ascending row numbers, returns an array of its own.
+# From ascending row numbers to an array that shares no memory.
 Reader = Callable[[NDArray[np.intp]], NDArray[Any]]
 
 
@@ -105,7 +105,7 @@ class ArrayFile:
     def _file(self) -> IO[bytes]:
         if self.member is None:
             return self.path.open("rb")
-        # A compressed member has no rows to jump to; its decompressed form on the disk has.
+        # Rows of a compressed member cannot be read at random; those of a decompressed copy on the disk can.
         copy = tempfile.TemporaryFile()  # noqa: SIM115, the caller closes it
         with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as member:
             shutil.copyfileobj(member, copy, 1 << 20)
@@ -134,7 +134,7 @@ def npz_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
                 shape, dtype, offset, order = _npy_header(member, path, ndim)
             if info.compress_type != zipfile.ZIP_STORED:
                 return ArrayFile(path, column, shape, dtype, offset, order, member=info.filename)
-            # The member's own header repeats its name and has extra fields, both of a length it tells.
+            # The member's own header has a name and extra fields, whose lengths stand at byte 26.
             file.seek(info.header_offset + 26)
             offset += info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
             found = ArrayFile(path, column, shape, dtype, offset, order)

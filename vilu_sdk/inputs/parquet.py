@@ -33,7 +33,7 @@ class ParquetFile:
         return self.column
 
     def blocks(self, size: int) -> list[slice]:
-        """Cut the rows into row groups, which are decoded from their starts, so that no less is cheaper."""
+        """Cut the rows into row groups: to read a part of one, all rows before it are decoded."""
         return [slice(start, stop) for start, stop in pairwise(self.starts) if start < stop]
 
     def pieces(self, size: int) -> list[slice]:
@@ -62,10 +62,10 @@ class ParquetFile:
         batches: Iterator[Any] = iter(())
 
         def seek(row: int) -> None:
-            """Decode the batch that holds a row: ahead in the row group, or from the row's group on."""
+            """Decode the batch that holds a row, going on from the batch in hand if the row is after it."""
             nonlocal first, values, batches
             group = int(np.searchsorted(self.starts, row, side="right")) - 1
-            # The batch in hand may be from any earlier row of the group, where reading goes on.
+            # A batch of an earlier row of the same group is where reading goes on.
             if not (len(values) and self.starts[group] <= first <= row):
                 first, values = self.starts[group], values[:0]
                 batches = file.iter_batches(
@@ -97,7 +97,7 @@ class ParquetFile:
         return file
 
     def _decode(self, column: Any, first: int) -> NDArray[Any]:
-        """Return the lists of a batch as rows, having looked for missing and ragged ones."""
+        """Return the lists of a batch as rows, or raise if one is missing or ragged."""
         lengths = column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
         wrong = np.flatnonzero(lengths != self.shape[1])
         if len(wrong):

@@ -1,4 +1,4 @@
-"""Embeddings on disk: one file, or a folder of shards, as one array that is read where it is indexed."""
+"""Embeddings on disk, in one file or in a folder of shards, as one array that is read on indexing."""
 
 import os
 import re
@@ -111,7 +111,7 @@ class Shards:
         bounds = np.searchsorted(ascending, self.starts)
         for i in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[i], bounds[i + 1])
-            with self._lock:  # a reader of parquet has a place where it is
+            with self._lock:  # a reader of parquet keeps its position
                 values = self._reader(int(i))(ascending[part] - self.starts[i])
             if len(values) == len(rows) and order[0] == 0 and (np.diff(order) == 1).all():
                 return values

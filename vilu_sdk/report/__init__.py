@@ -1,4 +1,4 @@
-"""One page that says how well failures are predicted, and what follows from it."""
+"""One HTML page on how well failures are predicted."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ def report(
     batch_size: int | None = None,
     top: int = 10,
 ) -> Path:
-    """Score labelled images and write all that is worth knowing into one HTML page.
+    """Score labelled images and write the results into one HTML page.
 
     The page needs no network and runs no script: tables and pictures, as SVG, are inside. It holds the
     comparison of the scorers with intervals, pictures of ranking and calibration, what each threshold would
@@ -138,7 +138,7 @@ def report(
 
 
 def _lead(subject: Subject) -> str:
-    """What was scored, at a glance."""
+    """Return the most important numbers in large print."""
     row = next(row for row in subject.table.rows if row["scorer"] == subject.focus)
     return _html.facts(
         {

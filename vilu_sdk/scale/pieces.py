@@ -1,4 +1,4 @@
-"""Embeddings on disk cut into pieces, and a folder with one parquet file for each piece that is done.
+"""Embeddings on disk, cut into pieces, and a folder with a parquet file for each piece that is done.
 
 A piece is written whole or not at all, so that the files in the folder say which pieces are done, and
 processes that share the work need no other agreement. Nothing here knows a scorer.
@@ -25,7 +25,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of one file, and the file for what is made of them. Holds nothing open.
+    """Consecutive rows of one file, and the file for their results. Holds nothing open.
 
     Attributes
     ----------
@@ -108,19 +108,19 @@ def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
 
 
 def claim(folder: Path, work: Mapping[str, Any]) -> None:
-    """Mark a folder as that of some work, or see that it is.
+    """Mark a folder as that of some work, or check that it is.
 
     Parameters
     ----------
     folder : pathlib.Path
         Made if it does not exist; otherwise empty, or of the same work.
     work : mapping
-        JSON-able; what must be equal for parts of two runs to go together.
+        JSON-able; it must be equal in two runs whose parts go together.
 
     Raises
     ------
     ValueError
-        If the folder is of other work, or holds files that are of none.
+        If the folder is of other work, or has files but no manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
@@ -152,5 +152,5 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
 
 
 def describe(source: Shards) -> dict[str, list[int]]:
-    """Return bytes and rows of each file by its name: by what a source is recognised."""
+    """Return bytes and rows of each file by its name, which identify a source."""
     return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source.files}

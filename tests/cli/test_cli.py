@@ -7,7 +7,7 @@ import pytest
 import vilu_sdk
 from support.all_scorers import CLASSES
 from vilu_sdk import CalibratedScorer, MCMScorer, PaperRecipe, ViLUEstimator, cli
-from vilu_sdk.cli import _demonstration as demo
+from vilu_sdk.cli import _demo as demo
 from vilu_sdk.datasets import DigitsVLM
 
 
@@ -34,9 +34,9 @@ def test_every_exported_scorer_is_in_the_demo_with_the_scale_and_the_seed() -> N
 
 @pytest.mark.usefixtures("fast")
 def test_chapters_come_in_order() -> None:
-    chapters = [chapter for chapter, _ in demo.run(report_path="page.html")]
+    chapters = [chapter for chapter, _ in demo.chapters(report_path="page.html")]
     assert chapters == ["data", "fit", "fit", "table", "examples", "report", "next"]
-    assert set(cli._demo.TITLES) <= set(chapters)
+    assert set(demo.TITLES) <= set(chapters)
     assert [path.name for path in Path().iterdir()] == ["page.html"]
 
 
@@ -114,6 +114,6 @@ def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "run", interrupted)
+    monkeypatch.setattr(demo, "chapters", interrupted)
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr().err == ""

@@ -81,7 +81,7 @@ def test_captions_and_clip_retrieval_folders(vilu, digits, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("labels.csv", "a,b\n1,2\n", "must have one column; say which one with"),
+        ("labels.csv", "a,b\n1,2\n", "It has: a, b. Name it with"),
         ("labels.csv::c", "a,b\n1,2\n", "none is called 'c'. It has: a, b."),
         ("labels.csv", "a\n1\n\n", "labels has 1 entries"),
         ("labels.txt", "1\n\n2\n", "has no value in row 1"),

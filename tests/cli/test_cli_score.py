@@ -178,13 +178,13 @@ def test_a_file_is_written_whole_or_not_at_all(kind, vilu, tmp_path, monkeypatch
             raise OSError("the disk has gone")
         return score_partition(*rest, **options)
 
-    monkeypatch.setattr("vilu_sdk.cli._score.score_partition", fails)
+    monkeypatch.setattr("vilu_sdk.scale.partition.score_partition", fails)
     done = vilu(line)
     assert (done.code, done.err) == (2, "vilu: error: the disk has gone\n")
     assert out.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {out.name, left.name}
     os.utime(left, (0, 0))  # too old for a run that is still at work
-    monkeypatch.setattr("vilu_sdk.cli._score.score_partition", score_partition)
+    monkeypatch.setattr("vilu_sdk.scale.partition.score_partition", score_partition)
     assert vilu(line).code == 0
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 

@@ -24,6 +24,7 @@ from vilu_sdk import (
     ViLUEstimator,
 )
 from vilu_sdk.evaluation import compare, evaluate
+from vilu_sdk.inputs.formats import read_vector
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import MAX_OPEN, open_embeddings, open_pairs
 from vilu_sdk.training import feed
@@ -329,6 +330,42 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, matrix, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ImportError, match=r'pip install "vilu-sdk\[data\]"'):
         open_embeddings(tmp_path / "z.parquet")
+
+
+VALUES = {
+    "int64": np.array([3, -1, 2**40]),
+    "bool": np.array([True, False, True]),
+    "float16": np.array([0.5, 2.0, -1.0], np.float16),
+    "str": np.array(["cat", "a long name", ""]),
+}
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_one_value_for_each_row_is_read_as_it_was_written(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "a.npz", a=values, z=np.eye(3))
+    np.savez_compressed(tmp_path / "b.npz", a=values)
+    pq.write_table(pa.table({"a": values, "z": [[1.0]] * 3}), tmp_path / "a.parquet")
+    if values.dtype.kind != "U":
+        save_file({"a": values, "z": np.eye(3)}, tmp_path / "a.safetensors")
+    for path in tmp_path.iterdir():
+        found = read_vector(path, None if path.suffix in (".npy", ".parquet") else "a")
+        np.testing.assert_array_equal(found, values)
+        assert found.dtype == values.dtype or path.suffix == ".parquet"
+
+
+def test_what_is_not_one_value_for_each_row_is_refused(tmp_path):
+    for values, message in (
+        (np.eye(2), r"shape \(2, 2\), expected one value for each row"),
+        (np.array([None, 1]), "holds object, expected numbers, booleans or strings"),
+        (np.array([1j]), "holds complex128"),
+    ):
+        np.save(tmp_path / "a.npy", values)
+        with pytest.raises(ValueError, match=message):
+            read_vector(tmp_path / "a.npy", None)
+    pq.write_table(pa.table({"a": [1, None]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="has no value in row 1 of 'a'"):
+        read_vector(tmp_path / "a.parquet", None)
 
 
 def test_captions_on_disk_are_the_captions(tmp_path):

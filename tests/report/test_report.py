@@ -14,7 +14,7 @@ from sklearn.exceptions import FitFailedWarning
 
 from support.browser import CHROMIUM, Browser
 from vilu_sdk import DoctorScorer, EntropyScorer, MCMScorer, RelUScorer
-from vilu_sdk.cli import _demonstration as demo
+from vilu_sdk.cli import _demo as demo
 from vilu_sdk.datasets import DigitsVLM
 from vilu_sdk.evaluation import failure_metrics
 from vilu_sdk.report import report
@@ -205,8 +205,8 @@ def test_a_scorer_that_fails_has_its_reason_on_the_page(task: SimpleNamespace, t
         ({"class_names": ["a"]}, ValueError, "class_names has 1 entries"),
         ({"selective": MCMScorer()}, TypeError, "selective must be"),
         ({"selective": [SelectivePredictor(EntropyScorer())]}, ValueError, "none of the scorers"),
-        ({"path": "no/such/folder/page.html"}, FileNotFoundError, "folder of path does not exist"),
-        ({"path": "."}, IsADirectoryError, "path is a folder"),
+        ({"path": "no/such/folder/page.html"}, FileNotFoundError, "the folder no/such/folder does not exist"),
+        ({"path": "."}, IsADirectoryError, "is a folder"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(

@@ -21,6 +21,7 @@ from sklearn.exceptions import NotFittedError
 
 from vilu_sdk import LVUScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.inputs.tables import count_rows
 from vilu_sdk.scale import pieces
 from vilu_sdk.scale.partition import score_partition, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import MANIFEST, plan
@@ -270,7 +271,7 @@ def test_pieces_cover_every_row_once_and_stay_in_their_files(tmp_path, kind, pie
     assert [row for part in parts for row in range(part.first, part.first + len(part.rows))] == list(range(N))
     assert len({part.output for part in parts}) == len(parts)
     for part in parts:
-        assert part.rows.stop <= open_embeddings(part.path, column=column_of(kind)).shape[0]
+        assert part.rows.stop <= open_embeddings(part.file.path, column=column_of(kind)).shape[0]
         assert kind == "npz compressed" or len(part.rows) <= max(piece_rows, 4 if kind == "parquet" else 1)
 
 
@@ -278,7 +279,7 @@ def test_pieces_cover_every_row_once_and_stay_in_their_files(tmp_path, kind, pie
 def test_a_piece_is_never_whole_in_memory(tmp_path, monkeypatch, kind):
     source = open_embeddings(write(tmp_path / "in", kind), column=column_of(kind))
     monkeypatch.setattr(pieces, "CHUNK_ELEMENTS", 3 * D)
-    sizes = [len(table) for part in plan(source, tmp_path, 1000) for table in part.tables()]
+    sizes = [size for part in plan(source, tmp_path, 1000) for size in part.map(count_rows)]
     assert max(sizes) <= 3
     assert sum(sizes) == N
 
@@ -292,7 +293,7 @@ def test_a_large_row_group_is_never_whole_in_memory(tmp_path):
         "from vilu_sdk.scale import pieces; from vilu_sdk.inputs import shards; "
         "root = pathlib.Path(sys.argv[1]); pieces.CHUNK_ELEMENTS = 1 << 18; "
         "(part,) = pieces.plan(shards.open_embeddings(root / 'z.parquet'), root, 1000); "
-        "print(sum(map(len, part.tables())), pa.default_memory_pool().max_memory())"
+        "print(sum(part.map(len)), pa.default_memory_pool().max_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
     rows, most = map(int, done.stdout.split())
@@ -346,7 +347,7 @@ def test_other_work_is_refused(tmp_path, toy):
         ({"scorer": MCMScorer(logit_scale=3.0)}, "scorer"),
         ({"z_txt_set": Z_TXT[::-1]}, "candidates"),
         ({"piece_rows": 21}, r"piece_rows \(20 there, 21 here\)"),
-        ({"source": longer}, r"files \(z_10.npy: \[284, 13\] there, \[296, 14\] here\)"),
+        ({"source": longer}, r"files.z_10.npy \(\[284, 13\] there, \[296, 14\] here\)"),
     ):
         with pytest.raises(ValueError, match=f"output=.* belongs to other work: it differs in {name}"):
             score_to_folder(output=tmp_path / "out", **{**arguments, **changes})
@@ -403,7 +404,7 @@ def test_a_file_that_changes_under_the_job_is_noticed(tmp_path):
     for kind in ("npy", "parquet"):
         source = write(tmp_path / kind, kind)
         part = plan(open_embeddings(source, column=column_of(kind)), tmp_path, 1000)[0]
-        os.replace(source / f"z_10.{kind}", part.path)
+        os.replace(source / f"z_10.{kind}", part.file.path)
         with pytest.raises(ValueError, match="has changed since the pieces were planned"):
             part.write(scored_tables(part, MCM, Z_TXT))
         assert not part.output.exists()

@@ -16,7 +16,7 @@ from vilu_sdk.compute.progress import set_progress
 
 __all__ = ["main"]
 
-# What the process would return if the signal had ended it, as that of other commands in a pipe.
+# Exit codes of a process that these signals end.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show an arrow shall still get the table.
+        # A terminal without arrows in its encoding still gets the table.
         sys.stdout.reconfigure(errors="replace")
     if getattr(arguments, "quiet", False):
         set_progress(False)
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> Parser:
-    """Return the parser of the command with all its commands."""
+    """Return the parser with all commands."""
     parser = Parser(prog="vilu", description="Tells when a vision-language model is likely wrong.")
     parser.add_argument("--version", action="version", version=f"vilu-sdk {__version__}")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
@@ -74,7 +74,7 @@ def build_parser() -> Parser:
 
 
 def _message(error: Exception) -> str:
-    """Return an error in one line, and its kind where the message alone says too little."""
+    """Return an error in one line, with its class if it is not an expected one."""
     expected = isinstance(error, ValueError | TypeError | OSError | ImportError | NotImplementedError)
     message = " ".join([str(error), *getattr(error, "__notes__", [])])
     if not expected or not message:
@@ -84,7 +84,7 @@ def _message(error: Exception) -> str:
 
 @contextmanager
 def _brief_warnings() -> Iterator[None]:
-    """Print warnings in one line, without the place in the code that they came from."""
+    """Print each warning in one line, without its place in the code."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"vilu: warning: {' '.join(str(message).split())}", file=sys.stderr)
@@ -95,6 +95,6 @@ def _brief_warnings() -> Iterator[None]:
 
 
 def _discard_output() -> None:
-    """Let the interpreter's last flush go nowhere."""
+    """Redirect standard output to the null device, for the flush when the interpreter ends."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
 """`vilu completion`: scripts that let a shell complete commands, options and their values.
 
-They are made from the parser and hold all there is to say, so that completing starts no Python.
+They are made from the parser and hold all completions, so that a shell completes without Python.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from vilu_sdk.persistence.hub import bundled_heads
 
 
 def add(commands: Any) -> None:
-    """Add the command, which can see all others."""
+    """Add the command, with the parsers of all others."""
     parser = command(
         commands,
         "completion",
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
 
 
 def bash(commands: dict[str, argparse.ArgumentParser]) -> str:
-    """Return a script for bash; what it does not know is completed as a file."""
+    """Return a script for bash, which completes files where it has no other completion."""
     options, places = [], defaultdict(list)
     for name, parser in commands.items():
         flags = [(flag, action) for action in parser._actions for flag in action.option_strings]
@@ -71,7 +71,7 @@ def fish(commands: dict[str, argparse.ArgumentParser]) -> str:
             long = [f"-l {flag[2:]}" for flag in action.option_strings if flag.startswith("--")]
             words = f"-a {_quoted(' '.join(_values(action)))}" if _values(action) else ""
             takes = ("-x" if action.choices else "-r") if action.option_strings and _takes(action) else ""
-            # Files are what a value can be unless all that it can be is known.
+            # Files are completed unless the list of values is complete.
             if not action.option_strings and action.choices:
                 takes = "-f"
             if short or long or words:
@@ -115,12 +115,12 @@ def _summary(parser: argparse.ArgumentParser) -> str:
 
 
 def _takes(action: argparse.Action) -> bool:
-    """Whether a value follows."""
+    """Return whether the option takes a value."""
     return action.nargs != 0
 
 
 def _values(action: argparse.Action) -> list[str]:
-    """Return what a value can be, where that is a list."""
+    """Return the values of an option or argument, where there is a list of them."""
     if action.dest == "scorer":
         return [*CLASSES, *bundled_heads()]
     if action.dest == "name":

@@ -9,7 +9,6 @@ from vilu_sdk.cli._outputs import (
     STDOUT,
     as_blocks,
     check_output,
-    check_parent,
     plain_json,
     write_table,
     write_text,
@@ -18,6 +17,8 @@ from vilu_sdk.cli._parser import add_data, add_json, add_known, add_quiet, add_s
 from vilu_sdk.cli._scorers import Chosen, choose_one, choose_scorers
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.evaluation.table import ComparisonTable
+from vilu_sdk.metrics.text import align, lines
+from vilu_sdk.persistence.storage import check_parent
 from vilu_sdk.report import report
 
 
@@ -103,9 +104,8 @@ def run_evaluate(arguments: Namespace) -> int:
     elif arguments.json:
         print(plain_json(metrics))
     else:
-        width = max(map(len, metrics))
-        for name, value in metrics.items():
-            print(f"{name:<{width}}  {value:.0f}" if name == "n" else f"{name:<{width}}  {value:.4f}")
+        rows = [(name, f"{value:.0f}" if name == "n" else f"{value:.4f}") for name, value in metrics.items()]
+        print("\n".join(lines(align(rows, left=2))))
     return 0
 
 
@@ -178,7 +178,7 @@ def _add_output(parser: Any, kinds: str) -> None:
 
 
 def _check(arguments: Namespace, *more: str) -> None:
-    """Refuse an output that cannot be written, before any time is spent."""
+    """Refuse an output that cannot be written, before anything is computed."""
     path = Path(arguments.output).expanduser()
     if arguments.output == STDOUT or path.suffix in more:
         check_parent(path)

@@ -1,4 +1,4 @@
-"""`vilu fit`: from embeddings and what is known about them to a saved scorer."""
+"""`vilu fit`: from embeddings and labels or feedback to a saved scorer."""
 
 import time
 from argparse import Namespace
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Fit and save; of several processes only the first says and writes anything."""
+    """Fit and save; of several processes only the first prints and writes."""
     with process_group():
         folder = check_folder(arguments.output, arguments.overwrite)
         arguments.scorer = arguments.scorer or [DEFAULT]

@@ -1,15 +1,18 @@
-"""From what a command line names to arrays: embeddings, labels, feedback and names."""
+"""Embeddings, labels, feedback and names, from the files that a command line names."""
 
 import csv
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs.formats import HEADERS, pyarrow_parquet
+from vilu_sdk.inputs import formats
+from vilu_sdk.inputs.arrays import choose
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs, shard_paths
 
 # Separates a file from the array, tensor or column in it.
@@ -47,7 +50,7 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
 
 
 def read_known(arguments: Namespace, k: int) -> dict[str, NDArray[Any] | None]:
-    """Return what is known of the images, as arguments of `fit`."""
+    """Read labels or feedback, as arguments of `fit`."""
     if arguments.labels is not None:
         names = read_names(arguments.names, k)
         return {"labels": read_labels(arguments.labels, names)}
@@ -57,7 +60,7 @@ def read_known(arguments: Namespace, k: int) -> dict[str, NDArray[Any] | None]:
         flags = "--labels or --captions"
         if hasattr(arguments, "correct"):
             flags = "--labels, --correct or --captions"
-        raise ValueError(f"what is known of the images is missing: pass {flags} (see --help).")
+        raise ValueError(f"labels of the images are missing: pass {flags} (see --help).")
     return {"labels": None}
 
 
@@ -106,22 +109,20 @@ def read_names(spec: str | None, k: int) -> list[str] | None:
 def read_vector(spec: str) -> NDArray[Any]:
     """Read one value for each row: an array, a column, or the lines of a text file.
 
-    Numbers and booleans keep their kind; text becomes numbers where all of it is, else strings.
+    Numbers and booleans keep their type; text becomes integers if every value is one.
     """
     path, name = split(spec)
     if not path.exists():
         raise FileNotFoundError(f"there is neither a file nor a folder {path}.")
     parts = [_read_part(part, name) for part in (shard_paths(path) if path.is_dir() else [path])]
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    if values.ndim != 1:
-        raise ValueError(f"{spec} has shape {values.shape}, expected one value for each row.")
     if values.dtype.kind in "OSU":
         return _numbers(_texts(values, spec))
     return values
 
 
 def names_in(path: Path) -> list[str]:
-    """Return the names of what a file holds, none of a ``.npy`` or of a folder."""
+    """Return the names of the arrays in a file; a ``.npy`` and a folder have none."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             return list(archive.files)
@@ -131,27 +132,24 @@ def names_in(path: Path) -> list[str]:
         with safe_open(path, framework="np") as file:
             return list(file.keys())
     if path.suffix == ".parquet" and path.is_file():
-        return list(pyarrow_parquet().ParquetFile(path).schema_arrow.names)
+        return list(require("pyarrow.parquet", "data").ParquetFile(path).schema_arrow.names)
     return []
-
-
-def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
-    """Return the name that was asked for, or the only one there is."""
-    if name in names:
-        return str(name)
-    if name is None and len(names) == 1:
-        return names[0]
-    asked = f"none is called {name!r}" if name else f"say which one with {path}{SEPARATOR}NAME"
-    raise ValueError(f"{path} must have one {what}; {asked}. It has: {', '.join(names) or 'none'}.")
 
 
 def _open(spec: str, part: str) -> Shards:
     path, name = split(spec)
     folder = path / part
-    try:
+    with _say_how_to_name(path):
         return open_embeddings(folder if folder.is_dir() else path, column=name)
+
+
+@contextmanager
+def _say_how_to_name(path: Path) -> Iterator[None]:
+    """Add to the error of a file with several arrays how a command line names one."""
+    try:
+        yield
     except ValueError as error:
-        if name is None and "pass column" in str(error):
+        if "pass column" in str(error):
             error.add_note(f"Name it with {path}{SEPARATOR}NAME.")
         raise
 
@@ -159,38 +157,8 @@ def _open(spec: str, part: str) -> Shards:
 def _read_part(path: Path, name: str | None) -> NDArray[Any]:
     if path.suffix not in VECTORS:
         raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTORS)}.")
-    return VECTORS[path.suffix](path, name)
-
-
-def _npy(path: Path, name: str | None) -> NDArray[Any]:
-    if name is not None:
-        raise ValueError(f"{path} holds one array without a name; leave out {SEPARATOR}{name}.")
-    values: NDArray[Any] = np.load(path, allow_pickle=False)
-    return values
-
-
-def _npz(path: Path, name: str | None) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as archive:
-        values: NDArray[Any] = archive[choose(path, "array", name, list(archive.files))]
-    return values
-
-
-def _safetensors(path: Path, name: str | None) -> NDArray[Any]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        values: NDArray[Any] = file.get_tensor(choose(path, "tensor", name, list(file.keys())))
-    return values
-
-
-def _parquet(path: Path, name: str | None) -> NDArray[Any]:
-    file = pyarrow_parquet().ParquetFile(path)
-    plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
-    column = file.read([choose(path, "column of single values", name, plain)]).column(0)
-    if column.null_count:
-        raise ValueError(f"{path} has no value in row {column.is_null().index(True)} of {name!r}.")
-    values: NDArray[Any] = column.to_numpy()
-    return values
+    with _say_how_to_name(path):
+        return VECTORS[path.suffix](path, name)
 
 
 def _table(path: Path, name: str | None) -> NDArray[Any]:
@@ -206,17 +174,13 @@ def _lines(path: Path, name: str | None) -> NDArray[Any]:
     return np.array(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object)
 
 
-#: How a vector is read, by the suffix of its file.
+#: Readers of vectors, by suffix.
 VECTORS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".safetensors": _safetensors,
-    ".parquet": _parquet,
+    **dict.fromkeys(formats.SUFFIXES, formats.read_vector),
     ".csv": _table,
     ".tsv": _table,
     ".txt": _lines,
 }
-assert VECTORS.keys() > HEADERS.keys()
 
 
 def _texts(values: NDArray[Any], spec: str) -> NDArray[np.str_]:

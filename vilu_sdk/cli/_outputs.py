@@ -8,15 +8,15 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs.formats import pyarrow_parquet
-from vilu_sdk.persistence.storage import sweep, whole_file
+from vilu_sdk.inputs.extras import require
+from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
+from vilu_sdk.scale.pieces import write_parquet
 
 #: Standard output.
 STDOUT = "-"
@@ -27,7 +27,7 @@ Block = Any
 def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, array: str = "") -> None:
     """Write blocks of rows one after the other, holding one at a time.
 
-    `output` is ``-`` or a file, whose suffix says of which kind. ``array`` is the column that ``.npy`` holds.
+    `output` is ``-`` or a file, whose suffix names the format. A ``.npy`` file gets the column ``array``.
     """
     if output == STDOUT:
         write = _json if as_json else _csv
@@ -42,27 +42,19 @@ def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, 
         if path.suffix == ".npy":
             _npy((columns(block)[array] for block in blocks), file)
         else:
-            _parquet(blocks, file)
+            write_parquet(blocks, file)
 
 
 def check_output(output: str, array: str = "") -> Path:
-    """Return the path of a table, before any time is spent on what goes into it."""
+    """Return the path of a table that can be written, before its rows are computed."""
     path = Path(output).expanduser()
     known = [*TEXT, ".parquet", *([".npy"] if array else [])]
     if path.suffix not in known:
         raise ValueError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
     check_parent(path)
     if path.suffix == ".parquet":
-        pyarrow_parquet()
+        require("pyarrow.parquet", "data")
     return path
-
-
-def check_parent(path: Path) -> None:
-    """Raise where there is no folder for a file, or a folder in its place."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
 
 
 def write_text(text: str, output: str) -> None:
@@ -83,7 +75,7 @@ def columns(block: Block) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
 
 
 def with_column(block: Block, name: str, values: Sequence[Any] | NDArray[Any]) -> Block:
-    """Return some rows with one column more."""
+    """Return some rows with one more column."""
     if isinstance(block, dict):
         return {**block, name: values}
     import pyarrow as pa
@@ -137,25 +129,12 @@ def _json(blocks: Iterable[Block], file: IO[str]) -> None:
 def _json_line(row: Mapping[str, Any]) -> str:
     try:
         return json.dumps(row, default=str, allow_nan=False, ensure_ascii=False)
-    except ValueError:  # what plain_json finds takes several times as long to look for
+    except ValueError:  # plain_json takes several times as long, so it is for such rows only
         return plain_json(row, indent=None)
 
 
-def _parquet(blocks: Iterable[Block], file: IO[bytes]) -> None:
-    import pyarrow as pa
-
-    parquet = pyarrow_parquet()
-    tables = (
-        pa.table(block) if isinstance(block, dict) else pa.Table.from_batches([block]) for block in blocks
-    )
-    first = next(tables)
-    with parquet.ParquetWriter(file, first.schema) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table)
-
-
 def _npy(blocks: Iterable[Sequence[Any] | NDArray[Any]], file: IO[bytes]) -> None:
-    """Write one vector of float64, whose length its header learns at the end."""
+    """Write one vector of float64; the length is put into its header at the end."""
     n = 0
     _npy_header(0, file)
     for block in blocks:
@@ -180,7 +159,7 @@ def _values(column: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON has."""
+    """Return the value as JSON has it."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What the parsers of all commands share."""
+"""Arguments that several commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SCORER = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """A parser whose errors take one line."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
@@ -25,14 +25,14 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Wraps all but examples, which are to be copied."""
+    """A formatter that does not wrap examples, so that they can be copied."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith("example:") else super()._fill_text(text, width, indent)
 
 
 class _Set(argparse.Action):
-    """Remembers to which scorer a setting belongs: the last one before it, or else the first."""
+    """Stores a setting with the number of its scorer: the last one before it, or else the first."""
 
     def __call__(
         self,
@@ -86,7 +86,7 @@ def add_data(parser: Parser, *, texts_optional: bool = True) -> None:
 
 
 def add_known(parser: Parser, *, correct: bool = False, batches: bool = False) -> None:
-    """Add what is known of the images."""
+    """Add labels, feedback and captions."""
     known = parser.add_mutually_exclusive_group()
     known.add_argument("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}")
     if correct:
@@ -133,12 +133,12 @@ def add_scorers(parser: Parser, *, several: bool = False, required: bool = True)
 
 
 def add_json(parser: Parser) -> None:
-    """Add the switch for programs that read."""
+    """Add the switch for JSON."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_card(parser: Parser) -> None:
-    """Add what the card of a saved scorer says."""
+    """Add the fields of the card of a saved scorer."""
     parser.add_argument(
         "--backbone", metavar="MODEL", help="for its card: the model that made the embeddings"
     )

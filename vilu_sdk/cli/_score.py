@@ -15,15 +15,14 @@ from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, with_col
 from vilu_sdk.cli._parser import add_data, add_names, add_quiet, add_scorers, command
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.compute.progress import track
-from vilu_sdk.inputs.formats import ParquetFile, pyarrow_parquet
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_partition, score_to_folder
-from vilu_sdk.scale.pieces import EMBEDDING, ROW
-from vilu_sdk.scorers import Scorer
+from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, UNCERTAINTY, score_to_folder, scored_tables
+from vilu_sdk.scale.pieces import plan
 
-# Columns that come with --names and with a saved threshold.
-NAME, ACCEPTED = "name", "accepted"
+# Column that comes with --names.
+NAME = "name"
 
 
 def add(commands: Any) -> None:
@@ -76,27 +75,21 @@ def run(arguments: Namespace) -> int:
     if not len(images):
         raise ValueError(f"{images.path} has no rows; there is nothing to score.")
     names = read_names(arguments.names, len(texts))
-    if chosen.predictor is not None and (to_folder or arguments.engine != "local"):
-        raise ValueError(
-            "what a threshold accepts is a column of a file that --engine local writes, or of standard "
-            "output; otherwise pass the scorer in the place of the saved threshold."
-        )
     if to_folder:
         if names is not None:
             raise ValueError(
                 "names go into a file or to standard output, not into a folder; leave out --names."
             )
-        parts = _score_pieces(arguments, chosen.scorer, images, texts, path)
+        parts = _score_pieces(arguments, chosen, images, texts, path)
         _say(arguments, f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
-    # What is one piece is done again as a whole, and a threshold wants more than the pieces keep.
-    if output == STDOUT or chosen.predictor is not None or not in_pieces:
+    if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
         blocks = _score_blocks(images, np.asarray(texts), chosen)
         write_table(_with_names(blocks, names), output, as_json=arguments.json, array=UNCERTAINTY)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
-        parts = _score_pieces(arguments, chosen.scorer, images, texts, pieces)
+        parts = _score_pieces(arguments, chosen, images, texts, pieces)
         write_table(_with_names(_read_parts(parts), names), output, array=UNCERTAINTY)
         shutil.rmtree(pieces)
     if output != STDOUT:
@@ -105,56 +98,27 @@ def run(arguments: Namespace) -> int:
 
 
 def _score_pieces(
-    arguments: Namespace, scorer: Scorer, images: Shards, texts: Shards, folder: Path
+    arguments: Namespace, chosen: Chosen, images: Shards, texts: Shards, folder: Path
 ) -> list[Path]:
-    """Score piece by piece into a folder, by the engine that was asked for."""
+    """Score piece by piece into a folder, with the engine of the command line."""
     how: dict[str, Any] = {"column": split(arguments.images)[1], "piece_rows": arguments.piece_rows}
     if arguments.engine == "ray":
         from vilu_sdk.scale.ray import score_dataset
 
-        score_dataset(images.path, scorer, texts, output=folder, **how)
-    return score_to_folder(images.path, folder, scorer, texts, **how).files
+        score_dataset(images.path, chosen.judge, texts, output=folder, **how)
+    return score_to_folder(images.path, folder, chosen.judge, texts, **how).files
 
 
 def _score_blocks(images: Shards, texts: NDArray[Any], chosen: Chosen) -> Iterator[Block]:
-    """Score some rows after the others, as they come from the files."""
-    done = 0
-    for column, rows in _tables(images):
-        block = score_partition(rows, chosen.scorer, texts, column=column)
-        if chosen.predictor is not None:
-            z_img = images[done : done + len(columns(block)[PREDICTION])]
-            block = with_column(block, ACCEPTED, chosen.predictor.accept(z_img, texts))
-            done += len(z_img)
-        yield block
-
-
-def _tables(images: Shards) -> Iterator[tuple[str, Any]]:
-    """Yield some rows at a time, and which column of them holds the embeddings.
-
-    Of parquet these are all columns, of arrays the numbers of the rows and the embeddings.
-    """
-    size = max(1, CHUNK_ELEMENTS // images.shape[1])
-    starts = np.cumsum([0, *(file.shape[0] for file in images.files)])
-    parts = [
-        (file, int(start), part)
-        for file, start in zip(images.files, starts, strict=False)
-        for part in file.blocks(size)
-    ]
-    for file, start, part in track(parts, "scoring"):
-        if isinstance(file, ParquetFile):
-            group = int(np.searchsorted(file.starts, part.start, side="right")) - 1
-            opened = pyarrow_parquet().ParquetFile(file.path)
-            for batch in opened.iter_batches(size, row_groups=[group], use_threads=False):
-                yield file.column, batch
-        else:
-            rows = np.arange(start + part.start, start + part.stop)
-            yield EMBEDDING, {ROW: rows, EMBEDDING: images[rows[0] : rows[-1] + 1]}
+    """Yield the scores of all rows, some at a time, in the order of the files."""
+    for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
+        yield from scored_tables(piece, chosen.judge, texts)
 
 
 def _read_parts(parts: list[Path]) -> Iterator[Block]:
     """Yield the rows of parquet files, some at a time."""
     for part in parts:
-        yield from pyarrow_parquet().ParquetFile(part).iter_batches()
+        yield from require("pyarrow.parquet", "data").ParquetFile(part).iter_batches()
 
 
 def _with_names(blocks: Iterator[Block], names: list[str] | None) -> Iterator[Block]:

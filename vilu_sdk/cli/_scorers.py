@@ -1,4 +1,4 @@
-"""From names and settings on a command line to scorers."""
+"""Scorers from the names and settings on a command line."""
 
 import ast
 import difflib
@@ -23,7 +23,7 @@ CLASSES: dict[str, type[Scorer]] = {
     for name, cls in vars(vilu_sdk).items()
     if name in vilu_sdk.__all__ and isinstance(cls, type) and issubclass(cls, Scorer) and cls is not Scorer
 }
-#: What `vilu fit` fits if nothing else is asked for.
+#: The scorer that `vilu fit` fits by default.
 DEFAULT = ViLUEstimator.__name__
 
 
@@ -35,9 +35,14 @@ class Chosen(NamedTuple):
     saved: bool
     predictor: ThresholdPredictor | None = None
 
+    @property
+    def judge(self) -> Scorer | ThresholdPredictor:
+        """What is asked about images: the threshold, if there is one."""
+        return self.predictor or self.scorer
+
 
 def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen]:
-    """Make or load what ``--scorer`` names, with what each ``--set`` after it says.
+    """Make or load the scorers that ``--scorer`` names, with the settings of each ``--set`` after them.
 
     Scorers by name get the logit scale of the command line, else that of a saved one beside them, else 100.
     With `fitted`, those that learn must be saved ones.
@@ -122,7 +127,7 @@ def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredi
 
 
 def card_of(arguments: Namespace, scorer: Scorer) -> Card | None:
-    """Return the card of a scorer with what the command line adds to it."""
+    """Return the card of a scorer with the fields of the command line added."""
     given = {name: getattr(arguments, name) for name in ("backbone", "dataset", "notes", "license")}
     given = {name: text for name, text in given.items() if text is not None}
     known: Card | None = getattr(scorer, "card_", None)
@@ -146,7 +151,7 @@ def _is_folder(name: str) -> bool:
 
 
 def _split_label(spec: str) -> tuple[str | None, str]:
-    """Cut ``LABEL=NAME``; what is a folder is never cut."""
+    """Split ``LABEL=NAME``, unless it is the name of a folder."""
     label, equals, name = spec.rpartition("=")
     return (label, name) if equals and not _is_folder(spec) else (None, spec)
 
@@ -209,7 +214,7 @@ def _value(text: str) -> Any:
 
 
 def _fits(value: Any, before: Any) -> bool:
-    """Whether a value is of the kind of the one before, where that says anything."""
+    """Return whether a value has the type of the one before, which None and an estimator need not have."""
     if isinstance(value, BaseEstimator) or before is None:
         return True
     if isinstance(before, bool) or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""`vilu convert`, `vilu info` and `vilu push`: scorers from elsewhere and to elsewhere."""
+"""`vilu convert`, `vilu info` and `vilu push`: scorers from other sources, on display and on the Hub."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +10,7 @@ from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import EMBEDDINGS, add_card, add_json, add_quiet, command
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
-from vilu_sdk.inputs.formats import HEADERS
+from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.persistence.card import backbone_of, describe
 from vilu_sdk.persistence.storage import CONFIG_FILE
@@ -106,7 +106,7 @@ def run_info(arguments: Namespace) -> int:
     set_progress(False)
     path, column = split(arguments.name)
     is_folder = path.is_dir() and not (path / CONFIG_FILE).exists()
-    if path.is_file() or (is_folder and any(item.suffix in HEADERS for item in path.iterdir())):
+    if path.is_file() or (is_folder and any(item.suffix in SUFFIXES for item in path.iterdir())):
         names = [column] if column or not names_in(path) else names_in(path)
         arrays = [_array(path, name) for name in names]
         if arguments.json:

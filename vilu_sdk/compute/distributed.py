@@ -17,6 +17,7 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor, distributed
 
+from vilu_sdk.exceptions import ProcessDiedError
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import positive
 
@@ -28,21 +29,6 @@ _group: Any = None
 # Where the processes that torchrun has started find each other, with their numbers, and how often they did.
 _meeting: tuple[Any, int, int] | None = None
 _meetings = 0
-
-
-class ProcessDiedError(RuntimeError):
-    """Another process of a fit has died, or has been silent for longer than the timeout.
-
-    Attributes
-    ----------
-    advice : str
-        How to go on.
-    """
-
-    advice = ""
-
-    def __str__(self) -> str:
-        return f"{super().__str__()} {self.advice}".rstrip()
 
 
 @contextmanager

@@ -1,16 +1,16 @@
-"""What the displays share: a scorer is asked once, and every picture is drawn from the answers."""
+"""The base of all displays, and of those that are drawn from the scores of one scorer."""
 
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from vilu_sdk.displays._style import shorten
+from vilu_sdk.displays._style import HEIGHT, axes_for, legend_above, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 
 class Display:
-    """Something that can be drawn, and remembers where.
+    """A picture that can be drawn again.
 
     Attributes
     ----------
@@ -24,13 +24,41 @@ class Display:
     ax_: Any
     figure_: Any
 
-    def _drawn(self, ax: Any) -> Self:
+    def plot(self, ax: Any = None, *, name: str | None = None, **options: Any) -> Self:
+        """Draw; curves can be drawn onto axes that have others already.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            By default those of a new figure; of bars, a figure as high as its rows need. Histograms of
+            several scorers belong on several axes.
+        name : str, optional
+            For the legend, of a histogram for the title, instead of `self.name`.
+        **options
+            Of a curve, its style, for `matplotlib.axes.Axes.plot` (of a `ReliabilityDisplay` for
+            `matplotlib.axes.Axes.errorbar`). Of bars, `top`: how many rows to show, None for all. By default
+            15 classes or 12 confusions.
+
+        Returns
+        -------
+        self
+        """
+        ax = axes_for(ax, self._height(**options))
+        legend_above(ax, self._draw(ax, name or self.name, **options))
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
+    def _height(self, *_: Any, **options: Any) -> float:
+        """Return the height of a figure without its legend, in inches."""
+        return HEIGHT
+
+    def _draw(self, ax: Any, name: str | None, *_: Any, **options: Any) -> str | None:
+        """Draw all but the legend, and return the title of the legend if it has one."""
+        raise NotImplementedError
+
 
 class ScoreDisplay(Display):
-    """A picture of how the uncertainty of one scorer relates to the failures."""
+    """A picture of how the uncertainty of one scorer is related to its failures."""
 
     @classmethod
     def from_estimator(
@@ -61,7 +89,7 @@ class ScoreDisplay(Display):
         name : str, optional
             For the legend, by default the scorer's class.
         **options
-            Whatever `from_scores` takes, `ax` among it.
+            Further arguments of `from_scores`, such as `ax`.
 
         Returns
         -------

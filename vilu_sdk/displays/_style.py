@@ -4,22 +4,24 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; those with little contrast last.
+from vilu_sdk.inputs.extras import require
+
+# Okabe and Ito's colours, which every kind of colour vision tells apart; those of little contrast last.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 GREY, LIGHT = "#555555", "#BBBBBB"
 COLOURS = (BLUE, VERMILION, GREEN, BLACK, PURPLE, ORANGE, SKY)
 DASHES = ("-", (0, (4, 1.5)), (0, (6, 1, 1, 1)), (0, (1, 0.8)), (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# What is right and what is wrong, everywhere.
+# Right and wrong predictions, in every picture.
 RIGHT, WRONG = BLUE, VERMILION
 
 # Half a column of a paper, in inches, and a font that can be read there, in points.
-WIDTH, HEIGHT, FONT = 3.3, 2.4, 8
+WIDTH, HEIGHT, SQUARE_HEIGHT, FONT = 3.3, 2.4, 2.6, 8
 LEGEND_LINE = FONT * 1.5 / 72
 # Length of a line in a legend, in font sizes.
 HANDLE = 2.6
-# Figures made here with their heights without a legend: those are ours to make higher.
+# Height without the legend of each figure from `prepare`; no other figure is made higher for a legend.
 _heights: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
@@ -29,15 +31,6 @@ class Look(NamedTuple):
     color: str
     linestyle: Any
     marker: str
-
-
-def pyplot() -> Any:
-    """Import matplotlib, or say how to get it."""
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError('Pictures need matplotlib: pip install "vilu-sdk[plot]"') from error
-    return pyplot
 
 
 def prepare(figure: Any, height: float = HEIGHT) -> Any:
@@ -54,10 +47,10 @@ def prepare(figure: Any, height: float = HEIGHT) -> Any:
 
 
 def axes_for(ax: Any, height: float = HEIGHT) -> Any:
-    """Return `ax`, in the height the picture needs if we made it empty, or the axes of a new figure."""
-    plt = pyplot()
+    """Return the axes of a new figure, or `ax`, which gets this height if it is empty and from `prepare`."""
+    pyplot = require("matplotlib.pyplot", "plot")
     if ax is None:
-        return prepare(plt.figure(), height)
+        return prepare(pyplot.figure(), height)
     if ax.figure in _heights and not ax.has_data():
         _heights[ax.figure] = height
         ax.figure.set_size_inches(WIDTH, height)
@@ -72,8 +65,16 @@ def next_look(ax: Any) -> Look:
     return Look(COLOURS[drawn % len(COLOURS)], DASHES[drawn % len(DASHES)], MARKERS[drawn % len(MARKERS)])
 
 
-def legend_above(ax: Any) -> None:
-    """Name what is drawn, above the axes, where no data can be."""
+def frame_rates(ax: Any, xlabel: str, ylabel: str) -> None:
+    """Make axes of two rates in percent, with the diagonal under the first curve."""
+    if not ax.lines:
+        ax.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.8, zorder=1)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    percent(ax.xaxis, ax.yaxis)
+
+
+def legend_above(ax: Any, title: str | None = None) -> None:
+    """Put the legend above the axes, where it hides no data."""
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
@@ -95,6 +96,8 @@ def legend_above(ax: Any) -> None:
         handlelength=HANDLE,
         labelspacing=0.2,
     )
+    if title is not None:
+        legend.set_title(title, prop={"size": size, "weight": "bold"})
     plain([*legend.get_texts(), legend.get_title()])
     if ax.figure in _heights:
         lines = -(-len(labels) // columns)
@@ -130,7 +133,7 @@ def bars(ax: Any, names: Sequence[str]) -> None:
 
 
 def height_of_bars(n: int) -> float:
-    """Inches that n rows need, with the horizontal axis."""
+    """Return the height of n bars with the horizontal axis, in inches."""
     return 0.55 + 0.17 * n
 
 

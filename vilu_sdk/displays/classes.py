@@ -1,6 +1,7 @@
-"""Which classes fail, and what the uncertainty says of them."""
+"""Failure rates of the classes, beside their mean uncertainties."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -11,10 +12,8 @@ from vilu_sdk.displays._classes import check_classes, check_names, check_range, 
 from vilu_sdk.displays._style import (
     BLACK,
     WRONG,
-    axes_for,
     bars,
     height_of_bars,
-    legend_above,
     percent,
     shorten,
 )
@@ -23,8 +22,9 @@ from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ClassFailureDisplay(ScoreDisplay):
-    """The classes with the highest failure rates, and what the uncertainty says of them.
+    """The classes with the highest failure rates, and their mean uncertainties.
 
     Where the mean uncertainty lies far from the failure rate, the scorer misjudges the class. Whiskers are
     95 % Clopper-Pearson intervals.
@@ -60,22 +60,12 @@ class ClassFailureDisplay(ScoreDisplay):
     ([1, 0], [1, 0], [0.55, 0.15])
     """
 
-    def __init__(
-        self,
-        *,
-        classes: NDArray[np.int64],
-        n: NDArray[np.int64],
-        wrong: NDArray[np.int64],
-        said: FloatVector | None,
-        class_names: list[str],
-        name: str | None = None,
-    ) -> None:
-        self.classes = classes
-        self.n = n
-        self.wrong = wrong
-        self.said = said
-        self.class_names = class_names
-        self.name = name
+    classes: NDArray[np.int64]
+    n: NDArray[np.int64]
+    wrong: NDArray[np.int64]
+    said: FloatVector | None
+    class_names: list[str]
+    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -150,25 +140,12 @@ class ClassFailureDisplay(ScoreDisplay):
         u = answers.probability if answers.probability is not None else answers.decision
         return cls.from_scores(u, answers.failure, classes, probability=known, **options)
 
-    def plot(self, ax: Any = None, *, top: int | None = 15, name: str | None = None) -> Self:
-        """Draw.
+    def _height(self, *, top: int | None = 15) -> float:
+        return height_of_bars(how_many(top, len(self.classes)))
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure, as high as its rows need.
-        top : int or None, default=15
-            How many classes to show; None for all.
-        name : str, optional
-            For the legend, instead of `self.name`.
-
-        Returns
-        -------
-        self
-        """
+    def _draw(self, ax: Any, name: str | None, *, top: int | None = 15) -> None:
         shown = slice(how_many(top, len(self.classes)))
         n, wrong = self.n[shown], self.wrong[shown]
-        ax = axes_for(ax, height_of_bars(len(n)))
         rate, rows = wrong / n, np.arange(len(n))
         low, high = rate_interval(wrong, n, 0.95)
         whiskers = np.maximum(0, [rate - low, high - rate])
@@ -177,8 +154,7 @@ class ClassFailureDisplay(ScoreDisplay):
         ax.errorbar(rate, rows, xerr=whiskers, fmt="none", ecolor=BLACK, elinewidth=0.7)
         self.said_ = None
         if self.said is not None:
-            of = name or self.name
-            label = "mean uncertainty" + (f", {shorten(of, 20)}" if of else "")
+            label = "mean uncertainty" + (f", {shorten(name, 20)}" if name else "")
             (self.said_,) = ax.plot(
                 *(self.said[shown], rows),
                 linestyle="none",
@@ -192,5 +168,3 @@ class ClassFailureDisplay(ScoreDisplay):
         bars(ax, [f"{text} ({count})" for text, count in zip(names, n, strict=True)])
         ax.set(xlabel="predictions (%)", xlim=(0, 1.01))
         percent(ax.xaxis)
-        legend_above(ax)
-        return self._drawn(ax)

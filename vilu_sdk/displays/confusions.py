@@ -1,6 +1,7 @@
-"""Which confusions the uncertainty gives away."""
+"""Frequent confusions, and the share of them that the uncertainty flags."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -8,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
-from vilu_sdk.displays._style import SKY, WRONG, axes_for, bars, height_of_bars, legend_above, shorten
+from vilu_sdk.displays._style import SKY, WRONG, bars, height_of_bars, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.vectors import as_vector, check_scores
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ConfusionDisplay(ScoreDisplay):
-    """The most frequent confusions, and how many of them the uncertainty gives away.
+    """The most frequent confusions, and how many of them the uncertainty flags.
 
     A mistake counts as flagged if its uncertainty is above the threshold.
 
@@ -47,22 +49,12 @@ class ConfusionDisplay(ScoreDisplay):
     ([[0, 1]], [1], [1])
     """
 
-    def __init__(
-        self,
-        *,
-        pairs: NDArray[np.int64],
-        flagged: NDArray[np.int64],
-        missed: NDArray[np.int64],
-        threshold: float,
-        class_names: list[str],
-        name: str | None = None,
-    ) -> None:
-        self.pairs = pairs
-        self.flagged = flagged
-        self.missed = missed
-        self.threshold = threshold
-        self.class_names = class_names
-        self.name = name
+    pairs: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    missed: NDArray[np.int64]
+    threshold: float
+    class_names: list[str]
+    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -143,27 +135,14 @@ class ConfusionDisplay(ScoreDisplay):
         options.setdefault("class_names", check_names(None, len(problem.text)))
         return cls.from_scores(answers.decision, problem.labels, answers.predicted, **options)
 
-    def plot(self, ax: Any = None, *, top: int | None = 12, name: str | None = None) -> Self:
-        """Draw.
+    def _height(self, *, top: int | None = 12) -> float:
+        return height_of_bars(how_many(top, len(self.pairs)))
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure, as high as its rows need.
-        top : int or None, default=12
-            How many pairs to show; None for all.
-        name : str, optional
-            For the legend, instead of `self.name`.
-
-        Returns
-        -------
-        self
-        """
+    def _draw(self, ax: Any, name: str | None, *, top: int | None = 12) -> None:
         shown = slice(how_many(top, len(self.pairs)))
         flagged, missed = self.flagged[shown], self.missed[shown]
-        ax = axes_for(ax, height_of_bars(len(flagged)))
         rows = np.arange(len(flagged))
-        by = f" by {shorten(name or self.name or '', 20)}" if name or self.name else ""
+        by = f" by {shorten(name, 20)}" if name else ""
         self.flagged_ = ax.barh(rows, flagged, 0.7, color=SKY, hatch="////", label=f"flagged{by}")
         self.missed_ = ax.barh(rows, missed, 0.7, left=flagged, color=WRONG, label="let through")
         for patch in self.flagged_:
@@ -172,5 +151,3 @@ class ConfusionDisplay(ScoreDisplay):
         bars(ax, [" → ".join(pair) for pair in names])
         ax.set_xlabel("mistakes, true → predicted class", loc="right")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        legend_above(ax)
-        return self._drawn(ax)

@@ -1,18 +1,20 @@
 """Risk over coverage with the certified point."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import BLACK, GREY, axes_for, legend_above, next_look, percent
+from vilu_sdk.displays._style import BLACK, GREY, next_look, percent
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.risk_coverage import area_under_risk, count_accepted
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.selective._base import ThresholdPredictor
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class RiskCoverageDisplay(ScoreDisplay):
     """Error rate of the predictions one keeps, over the share one keeps.
 
@@ -33,7 +35,7 @@ class RiskCoverageDisplay(ScoreDisplay):
     line_ : matplotlib Line2D
         The curve.
     certified_ : tuple of matplotlib Line2D, or None
-        The certified point and the way up to its bound.
+        The certified point, and the line from it up to its bound.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
 
@@ -46,20 +48,11 @@ class RiskCoverageDisplay(ScoreDisplay):
     (0.5, 0.0, 0.05)
     """
 
-    def __init__(
-        self,
-        *,
-        coverage: FloatVector,
-        risk: FloatVector,
-        aurc: float,
-        certified: tuple[float, float, float] | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.coverage = coverage
-        self.risk = risk
-        self.aurc = aurc
-        self.certified = certified
-        self.name = name
+    coverage: FloatVector
+    risk: FloatVector
+    aurc: float
+    certified: tuple[float, float, float] | None = None
+    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -161,25 +154,9 @@ class RiskCoverageDisplay(ScoreDisplay):
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         return cls.from_scores(answers.decision, answers.failure, **options)
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
-        """Draw, onto other curves too.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        name : str, optional
-            For the legend, instead of `self.name`.
-        **line
-            For `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        self
-        """
-        ax = axes_for(ax)
+    def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         look = next_look(ax)
-        label = label_with(name or self.name, f"AURC {100 * self.aurc:.1f} %")
+        label = label_with(name, f"AURC {100 * self.aurc:.1f} %")
         style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5, "label": label} | line
         (self.line_,) = ax.plot(self.coverage, self.risk, **style)
         self.certified_ = None
@@ -200,12 +177,10 @@ class RiskCoverageDisplay(ScoreDisplay):
             self.certified_ = (point, way)
         ax.set(xlabel="coverage: predictions kept (%)", ylabel="risk: errors among them (%)")
         ax.set_xlim(-0.01, 1.01)
-        # The first few predictions have any error rate, and would decide the scale for all others.
+        # The error rate of the first few predictions varies widely and would set the scale.
         settled = [line.get_ydata()[line.get_xdata() >= 0.1].max(initial=0) for line in ax.lines]
         ax.set_ylim(0, 1.05 * max(settled) or 1)
         percent(ax.xaxis, ax.yaxis)
-        legend_above(ax)
-        return self._drawn(ax)
 
 
 def promise(selective: ThresholdPredictor) -> dict[str, float]:

@@ -1,18 +1,26 @@
 """ROC curve with the 95 % point."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import auc
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import LIGHT, axes_for, legend_above, next_look, percent
+from vilu_sdk.displays._style import (
+    LIGHT,
+    SQUARE_HEIGHT,
+    frame_rates,
+    next_look,
+)
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.failure import false_positive_rate
 from vilu_sdk.metrics.risk_coverage import count_accepted
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ROCDisplay(ScoreDisplay):
     """ROC curve of accepting predictions, with the point where 95 % of the right ones are accepted.
 
@@ -44,20 +52,11 @@ class ROCDisplay(ScoreDisplay):
     (1.0, 0.0)
     """
 
-    def __init__(
-        self,
-        *,
-        wrong_accepted: FloatVector,
-        right_accepted: FloatVector,
-        auc: float,
-        fpr95: float,
-        name: str | None = None,
-    ) -> None:
-        self.wrong_accepted = wrong_accepted
-        self.right_accepted = right_accepted
-        self.auc = auc
-        self.fpr95 = fpr95
-        self.name = name
+    wrong_accepted: FloatVector
+    right_accepted: FloatVector
+    auc: float
+    fpr95: float
+    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -99,11 +98,10 @@ class ROCDisplay(ScoreDisplay):
         counts = count_accepted(u, y)
         rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
         wrong, right = errors / errors[-1], (rows - errors) / (rows[-1] - errors[-1])
-        auc = float(np.sum(np.diff(wrong) * (right[1:] + right[:-1])) / 2)
         display = cls(
             wrong_accepted=wrong,
             right_accepted=right,
-            auc=auc,
+            auc=float(auc(wrong, right)),
             fpr95=false_positive_rate(counts, "official"),
             name=name,
         )
@@ -113,35 +111,18 @@ class ROCDisplay(ScoreDisplay):
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         return cls.from_scores(answers.decision, answers.failure, **options)
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
-        """Draw, onto other curves too.
+    def _height(self, *_: Any, **options: Any) -> float:
+        return SQUARE_HEIGHT
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        name : str, optional
-            For the legend, instead of `self.name`.
-        **line
-            For `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        self
-        """
-        ax = axes_for(ax, 2.6)
-        look = next_look(ax)
-        if not ax.lines:
-            ax.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.8, zorder=1)
+    def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
+        is_first = not ax.lines
+        frame_rates(ax, "wrong predictions accepted (%)", "right predictions accepted (%)")
+        if is_first:
             ax.axhline(0.95, color=LIGHT, linewidth=0.8, linestyle=":", zorder=1)
-        label = label_with(name or self.name, f"AUC {100 * self.auc:.1f}, FPR95 {100 * self.fpr95:.1f} %")
+        look = next_look(ax)
+        label = label_with(name, f"AUC {100 * self.auc:.1f}, FPR95 {100 * self.fpr95:.1f} %")
         style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5, "label": label} | line
         (self.line_,) = ax.plot(self.wrong_accepted, self.right_accepted, **style)
         (self.point_,) = ax.plot(
             self.fpr95, 0.95, color=self.line_.get_color(), marker=look.marker, markersize=5, zorder=3
         )
-        ax.set(xlabel="wrong predictions accepted (%)", ylabel="right predictions accepted (%)")
-        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        percent(ax.xaxis, ax.yaxis)
-        legend_above(ax)
-        return self._drawn(ax)

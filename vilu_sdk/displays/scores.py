@@ -1,12 +1,20 @@
-"""The uncertainties themselves: their distribution, and whether they are the probabilities they claim."""
+"""The distribution of the uncertainty, and its calibration."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import LIGHT, RIGHT, WRONG, axes_for, legend_above, next_look, percent
+from vilu_sdk.displays._style import (
+    RIGHT,
+    SQUARE_HEIGHT,
+    WRONG,
+    frame_rates,
+    next_look,
+    percent,
+)
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
@@ -15,6 +23,7 @@ from vilu_sdk.metrics.vectors import FloatVector, check_probabilities, check_sco
 PROBABILITY = "probability of failure (%)"
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ScoreDistributionDisplay(ScoreDisplay):
     """How the uncertainty is distributed over right and over wrong predictions.
 
@@ -50,20 +59,11 @@ class ScoreDistributionDisplay(ScoreDisplay):
     ([1.0, 0.0], [0.0, 1.0])
     """
 
-    def __init__(
-        self,
-        *,
-        edges: FloatVector,
-        right: FloatVector,
-        wrong: FloatVector,
-        xlabel: str = "uncertainty",
-        name: str | None = None,
-    ) -> None:
-        self.edges = edges
-        self.right = right
-        self.wrong = wrong
-        self.xlabel = xlabel
-        self.name = name
+    edges: FloatVector
+    right: FloatVector
+    wrong: FloatVector
+    xlabel: str = "uncertainty"
+    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -129,45 +129,28 @@ class ScoreDistributionDisplay(ScoreDisplay):
             answers.decision, answers.failure, **{"xlabel": "log uncertainty (nats)"} | options
         )
 
-    def plot(self, ax: Any = None, *, name: str | None = None) -> Self:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure. Histograms of several scorers belong on several axes.
-        name : str, optional
-            For the title, instead of `self.name`.
-
-        Returns
-        -------
-        self
-        """
-        ax = axes_for(ax)
+    def _draw(self, ax: Any, name: str | None) -> str | None:
         self.right_ = ax.stairs(
             self.right, self.edges, fill=True, color=RIGHT, alpha=0.35, label="right predictions"
         )
         self.wrong_ = ax.stairs(
             self.wrong, self.edges, color=WRONG, linewidth=1.5, hatch="////", label="wrong predictions"
         )
-        # Hatches in full strength would hide what is behind them.
+        # Hatches in full strength would hide the other histogram.
         self.wrong_.set(facecolor="none", edgecolor=WRONG)
         ax.set(xlabel=self.xlabel, ylabel="share of predictions (%)", xlim=(self.edges[0], self.edges[-1]))
         ax.autoscale(axis="y")
         ax.set_ylim(bottom=0)
         percent(ax.yaxis, *([ax.xaxis] if self.xlabel == PROBABILITY else []))
-        legend_above(ax)
-        title = name or self.name
-        if title is not None:
-            # Inside the figure and above the legend, which has the place of a title.
-            ax.get_legend().set_title(title, prop={"size": ax.xaxis.label.get_size(), "weight": "bold"})
-        return self._drawn(ax)
+        # Inside the figure and above the legend, which has the place of a title.
+        return name
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ReliabilityDisplay(ScoreDisplay):
-    """How often predictions fail whose probability of failure is said to be so high.
+    """Failure rate of the predictions, over the probability of failure that the scorer gives them.
 
-    On the diagonal an uncertainty can be taken at its word. Bins hold equally many predictions; bars are
+    On the diagonal the uncertainty is calibrated. Bins hold equally many predictions; bars are
     95 % Clopper-Pearson intervals of the failure rate of a bin.
 
     Parameters
@@ -195,22 +178,12 @@ class ReliabilityDisplay(ScoreDisplay):
     ([0.25], [0.25])
     """
 
-    def __init__(
-        self,
-        *,
-        said: FloatVector,
-        observed: FloatVector,
-        low: FloatVector,
-        high: FloatVector,
-        ece: float,
-        name: str | None = None,
-    ) -> None:
-        self.said = said
-        self.observed = observed
-        self.low = low
-        self.high = high
-        self.ece = ece
-        self.name = name
+    said: FloatVector
+    observed: FloatVector
+    low: FloatVector
+    high: FloatVector
+    ece: float
+    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -273,33 +246,14 @@ class ReliabilityDisplay(ScoreDisplay):
             )
         return cls.from_scores(answers.probability, answers.failure, **options)
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
-        """Draw, onto other curves too.
+    def _height(self, *_: Any, **options: Any) -> float:
+        return SQUARE_HEIGHT
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        name : str, optional
-            For the legend, instead of `self.name`.
-        **line
-            For `matplotlib.axes.Axes.errorbar`.
-
-        Returns
-        -------
-        self
-        """
-        ax = axes_for(ax, 2.6)
+    def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
+        frame_rates(ax, f"uncertainty: {PROBABILITY}", "observed failures (%)")
         look = next_look(ax)
-        if not ax.lines:
-            ax.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.8, zorder=1)
         style: dict[str, Any] = {**look._asdict(), "markersize": 4, "linewidth": 1.2, "elinewidth": 0.8}
-        style["label"] = label_with(name or self.name, f"ECE {100 * self.ece:.1f} %")
+        style["label"] = label_with(name, f"ECE {100 * self.ece:.1f} %")
         # Rounding must not make a bar negative.
         bars = np.maximum(0, [self.observed - self.low, self.high - self.observed])
         self.errorbar_ = ax.errorbar(self.said, self.observed, yerr=bars, **style | line)
-        ax.set(xlabel=f"uncertainty: {PROBABILITY}", ylabel="observed failures (%)")
-        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        percent(ax.xaxis, ax.yaxis)
-        legend_above(ax)
-        return self._drawn(ax)

@@ -1,4 +1,4 @@
-"""AUC against what one can vary: the number of labels, the number of candidates."""
+"""AUC over the number of labels, and over the number of candidates."""
 
 import math
 import warnings
@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.displays._base import Display
-from vilu_sdk.displays._style import axes_for, legend_above, next_look, percent, shorten
+from vilu_sdk.displays._style import next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Problem, ask, check_problem
+from vilu_sdk.exceptions import ScorerFailedWarning, UndefinedScoreWarning, warn
 from vilu_sdk.metrics.failure import failure_metrics
 from vilu_sdk.scorers.base.contract import FailureScorer
 
@@ -36,7 +36,7 @@ class SweepDisplay(Display):
     Attributes
     ----------
     line_ : matplotlib Line2D
-        The mean. A scorer that the number does not touch is a line without markers.
+        The mean; a line without markers if it is the same for every number.
     band_ : matplotlib PolyCollection or None
         The spread, if there is any.
     ax_ : matplotlib Axes
@@ -66,36 +66,14 @@ class SweepDisplay(Display):
             )
         self.name = name
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **line: Any) -> Self:
-        """Draw, onto other curves too.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        name : str, optional
-            For the legend, instead of `self.name`.
-        **line
-            For `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        self
-        """
+    def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         from matplotlib.ticker import NullLocator
 
-        ax = axes_for(ax)
         look = next_look(ax)
         known = np.isfinite(self.auc).any(axis=1)
         sizes, auc = self.sizes[known], self.auc[known]
         mean, spread = np.nanmean(auc, axis=1), np.nanstd(auc, axis=1)
-        style = {
-            **look._asdict(),
-            "markersize": 4,
-            "linewidth": 1.3,
-            "label": shorten(name or self.name or ""),
-        }
-        style |= line
+        style = {**look._asdict(), "markersize": 4, "linewidth": 1.3, "label": shorten(name or "")} | line
         if np.ptp(mean) == 0:
             style["marker"] = "none"
         (self.line_,) = ax.plot(sizes, mean, **style)
@@ -111,8 +89,6 @@ class SweepDisplay(Display):
         ax.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         percent(ax.yaxis)
-        legend_above(ax)
-        return self._drawn(ax)
 
 
 class LearningCurveDisplay(SweepDisplay):
@@ -176,7 +152,7 @@ class LearningCurveDisplay(SweepDisplay):
 
         Warns
         -----
-        FitFailedWarning
+        ScorerFailedWarning
             If the scorer cannot learn from a draw, which then does not count.
         """
         random = check_random_state(random_state)
@@ -188,7 +164,7 @@ class LearningCurveDisplay(SweepDisplay):
         orders = [random.permutation(n) for _ in range(_check_draws(n_draws))]
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
-            # Sorted, because the order of the rows says nothing and files are read in order.
+            # Sorted, because files are read in order and the order of the rows does not matter.
             fitted = clone(scorer).fit(*problem.take(np.sort(order[:size])))
             return auc_of(fitted, held)
 
@@ -258,7 +234,7 @@ class CandidatesDisplay(SweepDisplay):
 
         Warns
         -----
-        FitFailedWarning
+        ScorerFailedWarning
             If the scorer cannot score a number of candidates, which is then left out.
         """
         random = check_random_state(random_state)
@@ -288,7 +264,7 @@ class CandidatesDisplay(SweepDisplay):
 def auc_of(scorer: FailureScorer, problem: Problem) -> float:
     """Return the AUC, NaN if all predictions are right or all are wrong."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        warnings.simplefilter("ignore", UndefinedScoreWarning)
         answers = ask(scorer, problem)
         return failure_metrics(answers.decision, answers.failure)["auc"]
 
@@ -305,7 +281,7 @@ def _sweep(
         try:
             auc[row, column] = draw(sizes[row], orders[column])
         except (ValueError, NotImplementedError) as error:
-            warnings.warn(f"no AUC with {sizes[row]}: {error}", FitFailedWarning, stacklevel=3)
+            warn(f"no AUC with {sizes[row]}: {error}", ScorerFailedWarning)
     return auc
 
 

@@ -1,18 +1,17 @@
 """Evaluate one scorer, or compare several on the same splits."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.exceptions import FitFailedWarning
 
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.evaluation.problem import ask, check_problem
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
+from vilu_sdk.exceptions import ScorerFailedWarning, warn
 from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.contract import FailureScorer
 
@@ -63,7 +62,7 @@ def evaluate(
 
     Warns
     -----
-    UndefinedMetricWarning
+    UndefinedScoreWarning
         Once, if all predictions are correct or all are wrong.
 
     Examples
@@ -79,7 +78,7 @@ def evaluate(
     problem = check_problem(z_img, z_txt, labels, batch_size)
     answers = ask(scorer, problem)
     if answers.failure.all() or not answers.failure.any():
-        warn_single_class(answers.failure, stacklevel=2)
+        warn_single_class(answers.failure)
     return metrics_of(answers)
 
 
@@ -154,9 +153,9 @@ def compare(
 
     Warns
     -----
-    UndefinedMetricWarning
+    UndefinedScoreWarning
         Once, if all predictions are correct or all are wrong.
-    FitFailedWarning
+    ScorerFailedWarning
         If a scorer raises a ValueError or NotImplementedError, for instance because it cannot do caption
         tasks: it gets a row of NaN with the reason as its note, and the others go on.
 
@@ -207,10 +206,10 @@ def compare(
 
     for name, outcome in results.outcomes.items():
         if outcome.note:
-            warnings.warn(f"{name} has no values: {outcome.note}", FitFailedWarning, stacklevel=2)
+            warn(f"{name} has no values: {outcome.note}", ScorerFailedWarning)
     failure = None if results.first is None else results.first.failure
     if failure is not None and (failure.all() or not failure.any()):
-        warn_single_class(failure, stacklevel=2)
+        warn_single_class(failure)
     return summarise(results, reference, confidence, n_bootstrap)
 
 

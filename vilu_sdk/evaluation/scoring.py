@@ -1,15 +1,14 @@
 """Failure metrics where scikit-learn expects ``scoring=``, and uncertainties out of fold."""
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline
 
+from vilu_sdk.exceptions import UndefinedScoreWarning, warn
 from vilu_sdk.metrics.failure import fpr95
 from vilu_sdk.metrics.risk_coverage import aurc
 
@@ -31,7 +30,7 @@ def failure_auc_scorer(estimator: Any, X: Any, y: Any) -> float:
     Returns
     -------
     float
-        In [0, 1], higher is better. 0.5, with an `UndefinedMetricWarning`, if all predictions are right or
+        In [0, 1], higher is better. 0.5, with an `UndefinedScoreWarning`, if all predictions are right or
         all are wrong. Failures depend on no parameter of the scorer, so all candidates of a search get the
         same in such a fold, and it decides nothing; a NaN would have the whole candidate discarded.
 
@@ -70,7 +69,7 @@ def neg_fpr95_scorer(estimator: Any, X: Any, y: Any) -> float:
     -------
     float
         In [-1, 0], higher is better; see `fpr95`. -0.95, what equal uncertainties get, with an
-        `UndefinedMetricWarning`, if all predictions are right or all are wrong.
+        `UndefinedScoreWarning`, if all predictions are right or all are wrong.
 
     Raises
     ------
@@ -195,10 +194,9 @@ def _rank(estimator: Any, X: Any, y: Any) -> tuple[npt.NDArray[np.float64], npt.
 def _of_one_kind(failure: npt.NDArray[np.bool_], value: float) -> bool:
     if failure.any() and not failure.all():
         return False
-    warnings.warn(
+    warn(
         f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so how failures are found "
         f"is undefined; the score is set to {value}.",
-        UndefinedMetricWarning,
-        stacklevel=3,
+        UndefinedScoreWarning,
     )
     return True

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
@@ -32,9 +33,8 @@ COLUMNS = (
     Column("fit_seconds", "fit s", scale=1, decimals=3),
     Column("score_seconds", "score s", scale=1, decimals=3),
 )
+HEADER = ["scorer", *(column.header for column in COLUMNS)]
 MISSING = "–"
-
-
 BEST = "*"
 EQUAL = "≈"
 
@@ -129,12 +129,12 @@ class ComparisonTable:
             text = (f"**{text}**" if cell.best else text) + cell.mark()
             return f"{text} ({cell.interval})" if intervals and cell.interval else text
 
-        header, *body = self._grid(show)
-        widths = self._widths([header, *body], least=3)
-        rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-        lines = [f"| {' | '.join(self._pad(row, widths))} |" for row in (header, rule, *body)]
-        notes = [f"- {note}" for note in self._notes("Bold")]
-        return "\n\n".join(part for part in ("\n".join(lines), self._summary(), "\n".join(notes)) if part)
+        header, *body = align(self._grid(show), left=1, least=3)
+        first, *numbers = (len(cell) - 1 for cell in header)
+        rule = [":" + "-" * first, *("-" * width + ":" for width in numbers)]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
+        notes = "\n".join(f"- {note}" for note in self._notes("Bold"))
+        return "\n\n".join(filter(None, [table, self._summary(), notes]))
 
     def to_html(self, *, intervals: bool = True) -> str:
         """Return the table in HTML, the best of each column and what is not distinguishable in bold.
@@ -177,15 +177,13 @@ class ComparisonTable:
         star = "" if self.confidence is None else BEST
         # Marks get a place of their own, so that digits stay below digits.
         places = [max(len(cell.mark(star)) for cell in cells) for cells in columns]
-        lines = [
+        rows = [
             [cell.text + cell.mark(star).ljust(place) for cell, place in zip(row, places, strict=True)]
             for row in zip(*columns, strict=True)
         ]
-        header = ["scorer", *(column.header for column in COLUMNS)]
-        widths = self._widths([header, *lines])
-        rule = ["-" * width for width in widths]
-        text = ["  ".join(self._pad(row, widths)).rstrip() for row in (header, rule, *lines)]
-        return "\n".join(filter(None, [self._summary(), *text, *self._notes(star)]))
+        header, *body = align([HEADER, *rows], left=1)
+        rule = ["-" * len(cell) for cell in header]
+        return "\n".join(filter(None, [self._summary(), *lines([header, rule, *body]), *self._notes(star)]))
 
     __repr__ = __str__
 
@@ -196,18 +194,7 @@ class ComparisonTable:
 
     def _grid(self, show: Callable[[Cell], str]) -> list[list[str]]:
         """Return header and rows as strings."""
-        headers = ["scorer", *(column.header for column in COLUMNS)]
-        return [headers, *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True))]
-
-    @staticmethod
-    def _widths(rows: list[list[str]], least: int = 0) -> list[int]:
-        return [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
-
-    @staticmethod
-    def _pad(row: list[str], widths: list[int]) -> list[str]:
-        """Names to the left, numbers to the right."""
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        return [row[0].ljust(widths[0]), *cells[1:]]
+        return [HEADER, *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True))]
 
     def _summary(self) -> str:
         scored = [row for row in self.rows if not math.isnan(row["n"])]

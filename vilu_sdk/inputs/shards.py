@@ -1,4 +1,4 @@
-"""Embeddings on disk: one file, or a folder of shards, as one array that is read where it is indexed."""
+"""Embeddings on disk, in one file or in a folder of shards, as one array that is read on indexing."""
 
 import os
 import re
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vilu_sdk.inputs.formats import HEADERS, File, Reader, read_header
+from vilu_sdk.inputs.arrays import Reader
+from vilu_sdk.inputs.formats import SUFFIXES, File, read_header
 
 # Files that are open at once.
 MAX_OPEN = 16
@@ -110,7 +111,7 @@ class Shards:
         bounds = np.searchsorted(ascending, self.starts)
         for i in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[i], bounds[i + 1])
-            with self._lock:  # a reader of parquet has a place where it is
+            with self._lock:  # a reader of parquet keeps its position
                 values = self._reader(int(i))(ascending[part] - self.starts[i])
             if len(values) == len(rows) and order[0] == 0 and (np.diff(order) == 1).all():
                 return values
@@ -173,8 +174,8 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
     for shard in paths:
         if not shard.exists():
             raise FileNotFoundError(f"there is neither a file nor a folder {shard}.")
-        if shard.suffix not in HEADERS:
-            raise ValueError(f"{shard} is of no known kind; embeddings are read from {', '.join(HEADERS)}.")
+        if shard.suffix not in SUFFIXES:
+            raise ValueError(f"{shard} is of no known kind; embeddings are read from {', '.join(SUFFIXES)}.")
         files.append(read_header(shard, column))
     for file in files[1:]:
         for name, value, expected in (
@@ -237,13 +238,13 @@ def _reopen(path: Path, column: str | None) -> Shards:
 
 def shard_paths(folder: Path) -> list[Path]:
     """Return the shards of a folder in the order of their numbers, none missing."""
-    paths = [path for path in folder.iterdir() if path.suffix in HEADERS and not path.name.startswith(".")]
+    paths = [path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
     if not paths:
         parts = [name for name in ("img_emb", "text_emb") if (folder / name).is_dir()]
         hint = (
             f" It has the folder {' and '.join(parts)}: open those, or both with open_pairs." if parts else ""
         )
-        raise FileNotFoundError(f"{folder} has no shards ({', '.join(HEADERS)}).{hint}")
+        raise FileNotFoundError(f"{folder} has no shards ({', '.join(SUFFIXES)}).{hint}")
     series = {re.sub(r"\d+", "*", path.name) for path in paths}
     if len(series) > 1:
         raise ValueError(

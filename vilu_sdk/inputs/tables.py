@@ -1,7 +1,7 @@
 """Tables of rows: embeddings out of one of their columns, and new columns in its place.
 
-pandas, pyarrow and dicts of numpy arrays differ only here. Neither library is imported before a table of
-its kind comes in.
+Only here do pandas, pyarrow and dicts of numpy arrays differ. Neither library is imported before a table of
+its kind is given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Takes new columns by name, returns a table of the same kind with them in the place of the embeddings.
+#: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
 
@@ -48,6 +48,11 @@ def split(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[An
         "rows must be a pandas.DataFrame, a pyarrow.Table or RecordBatch, or a dict of numpy arrays, got "
         f"{type(rows).__module__}.{type(rows).__qualname__}."
     )
+
+
+def count_rows(rows: Any) -> int:
+    """Return the number of rows of a table that `split` takes."""
+    return len(next(iter(rows.values())) if isinstance(rows, Mapping) else rows)
 
 
 def _split_arrays(
@@ -94,7 +99,7 @@ def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDA
 
 
 def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequence[str]) -> Any:
-    """Return the name of the column of embeddings, having looked for names that are taken."""
+    """Return the name of the column of embeddings, or raise if a new name is taken."""
     if column is None:
         if len(nested) != 1:
             raise ValueError(
@@ -112,7 +117,7 @@ def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequen
 
 
 def _is_nested(values: NDArray[Any]) -> bool:
-    """Whether an array holds a row of numbers in each entry; of an empty one nothing is known."""
+    """Return whether each entry of an array is a row of numbers; an empty object array may be."""
     if values.ndim != 1 or values.dtype != object or not len(values):
         return values.ndim == 2 or values.dtype == object
     first = next((value for value in values if _is_row(value)), None)
@@ -124,7 +129,7 @@ def _is_row(value: Any) -> bool:
 
 
 def _is_list_of_numbers(kind: Any) -> bool:
-    """Whether a type of pyarrow is a list of numbers, also where an extension stores such lists."""
+    """Return whether a type of pyarrow is a list of numbers, or an extension that stores such lists."""
     if kind is None:
         return False
     import pyarrow.types as types

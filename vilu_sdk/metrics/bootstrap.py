@@ -4,12 +4,13 @@ A resample that draws row i w_i times has the metrics of the rows weighted by w.
 once, and each resample costs a few passes over the rows, for many resamples at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.slices import cut
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 Matrix = NDArray[np.float64]
@@ -118,16 +119,10 @@ def bootstrap(
     calibration = {i: Gaps(probability, failure) for i, probability in probabilities.items()}
     names = (*RANKING, *CALIBRATION)
     values = np.full((len(names), len(scores), n_resamples), np.nan)
-    for columns in track(list(_blocks(n_resamples, len(failure))), "resampling"):
+    for columns in track(cut(n_resamples, max(1, BLOCK_ELEMENTS // len(failure))), "resampling"):
         weights = draw_weights(failure, columns.stop - columns.start, rng)
         for i, rows in enumerate(ranking):
             values[: len(RANKING), i, columns] = rows.metrics(weights)
         for i, gaps in calibration.items():
             values[len(RANKING) :, i, columns] = gaps.metrics(weights)
     return dict(zip(names, values, strict=True))
-
-
-def _blocks(n_resamples: int, n_rows: int) -> Iterator[slice]:
-    size = max(1, BLOCK_ELEMENTS // n_rows)
-    for start in range(0, n_resamples, size):
-        yield slice(start, min(start + size, n_resamples))

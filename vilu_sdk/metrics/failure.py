@@ -1,14 +1,13 @@
 """Failure-prediction metrics of one uncertainty score."""
 
 import math
-import warnings
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from vilu_sdk.exceptions import UndefinedScoreWarning, warn
 from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from vilu_sdk.metrics.risk_coverage import (
     Ranking,
@@ -22,22 +21,21 @@ from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilitie
 FPR95Method = Literal["official", "conservative", "error"]
 
 
-def warn_undefined(names: str, n: int, error_rate: float, stacklevel: int) -> None:
+def warn_undefined(names: str, n: int, error_rate: float) -> None:
     """Say once that metrics of two classes were asked for on one class."""
     kind = "correct" if error_rate == 0 else "wrong"
-    warnings.warn(
+    warn(
         f"All {n} predictions are {kind}: {names} undefined and returned as NaN. "
         "Evaluate on rows that hold both right and wrong predictions.",
-        UndefinedMetricWarning,
-        stacklevel=stacklevel + 1,
+        UndefinedScoreWarning,
     )
 
 
-def warn_single_class(failure: BoolVector, stacklevel: int) -> None:
+def warn_single_class(failure: BoolVector) -> None:
     """Say once which of all the metrics are undefined."""
     absent = "aupr_success" if failure.all() else "aupr_error"
     undefined = f"auc, fpr95 and {absent} are"
-    warn_undefined(undefined, len(failure), float(failure.mean()), stacklevel=stacklevel + 1)
+    warn_undefined(undefined, len(failure), float(failure.mean()))
 
 
 def false_positive_rate(ranking: Ranking, method: FPR95Method) -> float:
@@ -83,7 +81,7 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
     Returns
     -------
     float
-        In [0, 1]; NaN, with an `UndefinedMetricWarning`, if all predictions are correct or all are
+        In [0, 1]; NaN, with an `UndefinedScoreWarning`, if all predictions are correct or all are
         wrong. If all scores are tied: 0.95 ("official"), 1 (the others).
 
     Raises
@@ -111,7 +109,7 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
     u, y = check_scores(uncertainty, failure)
     value = false_positive_rate(count_accepted(u, y), method)
     if math.isnan(value):
-        warn_undefined("FPR95 is", len(y), float(y.mean()), stacklevel=2)
+        warn_undefined("FPR95 is", len(y), float(y.mean()))
     return value
 
 
@@ -163,7 +161,7 @@ def failure_metrics(
 
     Warns
     -----
-    UndefinedMetricWarning
+    UndefinedScoreWarning
         Once, if all predictions are correct or all are wrong. The AUC, the three FPR95 and the
         average precision of the absent class are then NaN; the others are defined.
 
@@ -176,7 +174,7 @@ def failure_metrics(
     u, y = check_scores(uncertainty, failure)
     calibration = calibration_metrics(u, y) if probability else {}
     if y.all() or not y.any():
-        warn_single_class(y, stacklevel=2)
+        warn_single_class(y)
     return ranking_metrics(u, y) | calibration
 
 

@@ -5,15 +5,14 @@ apart: every curve here has one point for each distinct value, and no result dep
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import auc
 
+from vilu_sdk.exceptions import UndefinedScoreWarning, warn
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 IntVector = npt.NDArray[np.int64]
@@ -301,7 +300,7 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     Returns
     -------
     float
-        In (0, 1]; NaN, with an `UndefinedMetricWarning`, if no threshold is that safe.
+        In (0, 1]; NaN, with an `UndefinedScoreWarning`, if no threshold is that safe.
 
     Raises
     ------
@@ -318,11 +317,10 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     curve = risk_coverage_curve(uncertainty, failure)
     reached = curve.coverage[curve.risk <= risk]
     if not reached.size:
-        warnings.warn(
+        warn(
             f"No threshold reaches a risk of {risk:g}; the lowest is {curve.risk.min():g}. "
             "The coverage at this risk is returned as NaN.",
-            UndefinedMetricWarning,
-            stacklevel=2,
+            UndefinedScoreWarning,
         )
         return math.nan
     return float(reached[-1])

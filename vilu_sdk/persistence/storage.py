@@ -54,7 +54,7 @@ def write_folder(
     header = {
         "format_version": FORMAT_VERSION,
         "vilu_sdk_version": version(),
-        "tensors_sha256": hashlib.sha256(data).hexdigest(),
+        "tensors_sha256": checksum(data),
     }
     text = json.dumps(header | dict(config), indent=2, allow_nan=False) + "\n"
     pending: dict[str, Path] = {}
@@ -93,8 +93,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
             "pass a folder written by save_pretrained."
         )
     _check_version(config.pop("format_version"), config.pop("vilu_sdk_version", None), folder)
-    checksum = config.pop("tensors_sha256", None)
-    data = _matching_tensors(folder, checksum)
+    data = _matching_tensors(folder, config.pop("tensors_sha256", None))
     if data is None:
         if _read(folder, CONFIG_FILE) != text:
             return read_folder(folder)  # someone saved while we were reading
@@ -122,6 +121,22 @@ def remove_folder(folder: str | os.PathLike[str]) -> None:
         folder.rmdir()
 
 
+def checksum(values: bytes | Tensor) -> str:
+    """Return the SHA-256 of bytes, or of the numbers of a tensor on the CPU."""
+    return hashlib.sha256(values if isinstance(values, bytes) else values.numpy().tobytes()).hexdigest()
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """Return the places where two JSON values differ, with both values."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return [
+            difference
+            for key in sorted(before.keys() | now.keys())
+            for difference in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if before == now else [f"{where} ({before!r} there, {now!r} here)"]
+
+
 def version() -> str:
     """Return the version of the package."""
     return importlib.metadata.version("vilu-sdk")
@@ -141,6 +156,14 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
         f"{folder} was written in format {number}, and the installed vilu-sdk {version()} reads formats up "
         f"to {FORMAT_VERSION}; install vilu-sdk {f'{writer} or newer' if known else 'in a newer version'}."
     )
+
+
+def check_parent(path: Path) -> None:
+    """Raise where there is no folder for a file, or a folder in its place."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
 
 
 @contextmanager
@@ -217,14 +240,14 @@ def _read(folder: Path, file: str) -> bytes:
     )
 
 
-def _matching_tensors(folder: Path, checksum: Any) -> bytes | None:
+def _matching_tensors(folder: Path, expected: Any) -> bytes | None:
     """Return the tensors with this checksum, also where a crash kept them from their final name."""
     pending = [path.name for path in _hidden(folder, FILES)]
     # The final name is tried once more at the end: a writer may move a pending file there meanwhile.
     for file in (TENSORS_FILE, *pending, TENSORS_FILE):
         with suppress(FileNotFoundError):
             data = _read(folder, file)
-            if hashlib.sha256(data).hexdigest() == checksum:
+            if checksum(data) == expected:
                 return data
     _read(folder, TENSORS_FILE)  # to say so if there is none
     return None

@@ -1,7 +1,6 @@
-"""One page that says how well failures are predicted, and what follows from it."""
+"""One HTML page on how well failures are predicted."""
 
 import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
-from vilu_sdk.displays._style import pyplot
+from vilu_sdk.inputs.extras import require
+from vilu_sdk.persistence.storage import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._subject import Subject, gather
 from vilu_sdk.scorers.base.contract import FailureScorer
@@ -34,7 +34,7 @@ def report(
     batch_size: int | None = None,
     top: int = 10,
 ) -> Path:
-    """Score labelled images and write all that is worth knowing into one HTML page.
+    """Score labelled images and write the results into one HTML page.
 
     The page needs no network and runs no script: tables and pictures, as SVG, are inside. It holds the
     comparison of the scorers with intervals, pictures of ranking and calibration, what each threshold would
@@ -85,7 +85,7 @@ def report(
 
     Warns
     -----
-    FitFailedWarning
+    ScorerFailedWarning
         If a scorer cannot score the rows; the page says so, and shows the others.
 
     Examples
@@ -104,11 +104,8 @@ def report(
     ('page.html', '<!DOCTYPE html>')
     """
     path = Path(path)
-    pyplot()
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder of path does not exist: {path.parent}; make it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"path is a folder: {path}; name a file in it, such as report.html.")
+    require("matplotlib", "plot")
+    check_parent(path)
     if not isinstance(top, int | np.integer) or top < 1:
         raise ValueError(f"top must be a positive integer, got {top!r}.")
     subject = gather(
@@ -135,12 +132,13 @@ def report(
         del steps["Classes"]
     sections = {heading: make() for heading, make in track(steps.items(), "writing the report")}
     made = f"Written by vilu-sdk on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
-    _write(path, _html.page(title, _lead(subject), sections, _html.text(made)))
+    with whole_file(path) as file:
+        file.write(_html.page(title, _lead(subject), sections, _html.text(made)).encode())
     return path
 
 
 def _lead(subject: Subject) -> str:
-    """What was scored, at a glance."""
+    """Return the most important numbers in large print."""
     row = next(row for row in subject.table.rows if row["scorer"] == subject.focus)
     return _html.facts(
         {
@@ -151,13 +149,3 @@ def _lead(subject: Subject) -> str:
             f"FPR95 of {subject.focus}": _html.percent(row["fpr95"]),
         }
     )
-
-
-def _write(path: Path, page: str) -> None:
-    """Replace the file at once, so that nobody ever reads half a page."""
-    pending = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        pending.write_text(page, encoding="utf-8")
-        os.replace(pending, path)
-    finally:
-        pending.unlink(missing_ok=True)

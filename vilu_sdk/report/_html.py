@@ -1,4 +1,4 @@
-"""Pieces of a page: everything that comes from outside is escaped here."""
+"""Parts of a page; everything from outside is escaped here."""
 
 import io
 import re
@@ -77,7 +77,7 @@ def table(
 
 
 def scroll(body: str, label: str) -> str:
-    """Let something wide scroll by itself, with the keyboard too."""
+    """Let a wide body scroll by itself, with the keyboard too."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{body}</div>'
 
 
@@ -87,7 +87,7 @@ def code(lines: str) -> str:
 
 
 def fold(summary: str, body: str) -> str:
-    """Hide something long until it is asked for."""
+    """Fold a long body under its summary."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
@@ -104,7 +104,7 @@ def picture(key: str, title: str, caption: str, draw: Callable[[Any], Any]) -> s
         warnings.filterwarnings("ignore", r"Glyph .* missing", UserWarning)
         draw(axes)
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
-            # Metadata would bring in the time and addresses that nothing needs.
+            # Metadata would add the time and addresses.
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()

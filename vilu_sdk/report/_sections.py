@@ -1,4 +1,4 @@
-"""The sections of a report, each a heading and what stands below it."""
+"""The sections of a report."""
 
 import platform
 from collections.abc import Callable
@@ -24,14 +24,14 @@ PACKAGES = ("vilu-sdk", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
 
 
 def comparison(subject: Subject) -> str:
-    """The table of all scorers."""
-    # The table says nothing to screen readers of what its heads are for.
+    """Return the table of all scorers."""
+    # Screen readers need the scope of each head.
     body = subject.table.to_html().replace("<th ", '<th scope="col" ')
     return text(words.COMPARISON) + scroll(body, "Comparison of the scorers")
 
 
 def pictures(subject: Subject) -> str:
-    """The pictures of ranking and calibration."""
+    """Return the pictures of ranking and calibration."""
     scores, failure, names = subject.table.scores, subject.failure, subject.curves
     shown = words.NOT_ALL * (len(names) < len(scores))
     promises = dict(reversed([pair for pair in subject.selective if pair[1].accepted and not pair[1].groups]))
@@ -74,7 +74,7 @@ def pictures(subject: Subject) -> str:
 
 
 def thresholds(subject: Subject) -> str:
-    """What each threshold would do to these images, and what is promised."""
+    """Return what each threshold would do to these images, and the guarantees."""
     decision, failure, focus = subject.decision, subject.failure, subject.focus
     is_probability = subject.probability is not None
     rows = [
@@ -103,7 +103,7 @@ def thresholds(subject: Subject) -> str:
 
 
 def examples(subject: Subject, top: int) -> str:
-    """The rows to look at first."""
+    """Return the most uncertain rows and the most certain mistakes."""
     decision, failure = subject.decision, subject.failure
     order = np.argsort(-decision, kind="stable")
     mistakes = [row for row in order[::-1] if failure[row]]
@@ -129,7 +129,7 @@ def examples(subject: Subject, top: int) -> str:
 
 
 def classes(subject: Subject) -> str:
-    """Which classes fail and which are confused."""
+    """Return the classes that fail and those that are confused."""
     assert subject.labels is not None
     labels, failure, p = subject.labels, subject.failure, subject.probability
     u = subject.decision if p is None else p
@@ -157,14 +157,14 @@ def classes(subject: Subject) -> str:
         )
     header = ["class", "images", "wrong", "wrong", "mean uncertainty"]
     n = np.bincount(labels, minlength=len(subject.candidates))
-    wrong, said = np.bincount(labels, failure, len(n)), np.bincount(labels, u, len(n))
+    wrong, total = np.bincount(labels, failure, len(n)), np.bincount(labels, u, len(n))
     rows = [
         [
             subject.candidates[k],
             str(n[k]),
             str(int(wrong[k])),
             percent(wrong[k] / n[k]),
-            percent(said[k] / n[k]) if p is not None else number(said[k] / n[k]),
+            percent(total[k] / n[k]) if p is not None else number(total[k] / n[k]),
         ]
         for k in np.flatnonzero(n)
     ]
@@ -174,7 +174,7 @@ def classes(subject: Subject) -> str:
 
 
 def reproduction(subject: Subject, path: str, options: dict[str, Any]) -> str:
-    """All that is needed to make this report again."""
+    """Return the settings, versions and code to make this report again."""
     images, candidates = subject.problem.images, subject.problem.text
     data = [
         ["z_img", _shape(images), str(getattr(images, "dtype", type(images).__name__))],
@@ -204,7 +204,7 @@ def _shape(values: Any) -> str:
 
 
 def _call(scorer: Any) -> str:
-    """Return what makes such a scorer, unfitted."""
+    """Return the call that makes such a scorer, unfitted."""
     if not hasattr(scorer, "get_params"):
         return repr(scorer)
     parameters = scorer.get_params(deep=False).items()

@@ -1,4 +1,4 @@
-"""What each threshold would do: predictions kept, errors let through, right ones turned away."""
+"""The effect of each threshold: predictions kept, errors let through, right ones rejected."""
 
 import math
 from typing import NamedTuple
@@ -24,7 +24,7 @@ HEADER = (
 
 
 class Effect(NamedTuple):
-    """What a threshold does to N predictions, as counts."""
+    """The effect of a threshold on N predictions, as counts."""
 
     threshold: float
     kept: int
@@ -44,12 +44,12 @@ class Effect(NamedTuple):
 
     @property
     def rejected(self) -> int:
-        """Right predictions turned away."""
+        """Right predictions rejected."""
         return (self.n - self.errors) - (self.kept - self.let_through)
 
 
 def effect(decision: FloatVector, failure: BoolVector, threshold: float) -> Effect:
-    """Count what accepting all decision values up to `threshold` does."""
+    """Count the predictions and errors that have decision values up to `threshold`."""
     kept = decision <= threshold
     return Effect(threshold, int(kept.sum()), int(failure[kept].sum()), int(failure.sum()), len(decision))
 

@@ -1,4 +1,4 @@
-"""What the page says in words."""
+"""The prose of the page."""
 
 COMPARISON = """\
 All scorers see the same images and the same failures: rows whose zero-shot prediction, the most similar

@@ -1,6 +1,7 @@
-"""More than one process: rows scored piece by piece, by any engine, and fits that share their work."""
+"""Scoring by many processes, piece by piece and with any engine, and fits that share their work."""
 
-from vilu_sdk.compute.distributed import ProcessDiedError, process_group, rank, world_size
+from vilu_sdk.compute.distributed import process_group, rank, world_size
+from vilu_sdk.exceptions import ProcessDiedError
 from vilu_sdk.scale.partition import Scored, score_partition, score_to_folder
 from vilu_sdk.scale.ray import score_dataset
 

@@ -3,7 +3,6 @@
 A job over files that is killed at any moment and started again scores nothing twice and loses nothing.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
-from vilu_sdk.persistence.storage import sweep
+from vilu_sdk.persistence.storage import checksum, sweep
 from vilu_sdk.scale.pieces import Piece, claim, describe, plan
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -205,7 +204,7 @@ class Job(NamedTuple):
             folder,
             {
                 "scorer": _fingerprint(scorer),
-                "candidates": hashlib.sha256(texts.numpy().tobytes()).hexdigest(),
+                "candidates": checksum(texts),
                 "column": column,
                 "piece_rows": piece_rows,
                 "files": describe(opened),
@@ -229,8 +228,10 @@ def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_
 def scored_tables(
     piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike
 ) -> Iterator[Any]:
-    """Yield the scores of a piece as tables of pyarrow, batch by batch."""
-    return piece.map(partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.embeddings))
+    """Yield the scores of a piece, batch by batch, as dicts of columns or record batches."""
+    return piece.map(
+        partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.file.embeddings)
+    )
 
 
 def _fingerprint(scorer: FailureScorer | ThresholdPredictor) -> str:
@@ -239,4 +240,4 @@ def _fingerprint(scorer: FailureScorer | ThresholdPredictor) -> str:
     config = encode(scorer, "", tensors)
     config["fitted"].pop("card_", None)
     text = json.dumps(config, sort_keys=True).encode()
-    return hashlib.sha256(text + safetensors.torch.save(tensors)).hexdigest()
+    return checksum(text + safetensors.torch.save(tensors))

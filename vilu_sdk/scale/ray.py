@@ -9,9 +9,11 @@ import torch
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.scale.partition import PIECE_ROWS, Job, score_partition, score_piece, scored_tables
-from vilu_sdk.scorers import Scorer
+from vilu_sdk.scorers.base.contract import FailureScorer
+from vilu_sdk.selective._base import ThresholdPredictor
 
 # Columns of the tasks: number of a piece; what went wrong with it, pickled, or None.
 PIECE, ERROR = "piece", "error"
@@ -19,7 +21,7 @@ PIECE, ERROR = "piece", "error"
 
 def score_dataset(
     data: Any,
-    scorer: Scorer,
+    scorer: FailureScorer | ThresholdPredictor,
     z_txt_set: ArrayLike,
     *,
     column: str | None = None,
@@ -39,7 +41,7 @@ def score_dataset(
     data : ray.data.Dataset or path-like
         Rows with one column of image embeddings; or a file or a folder of shards, as `open_embeddings` takes
         it, on a disk that all machines see.
-    scorer : Scorer
+    scorer : scorer or predictor with a threshold
         Fitted, if it learns.
     z_txt_set : array-like of shape (K, d)
         Candidate texts.
@@ -78,7 +80,8 @@ def score_dataset(
     >>> score_dataset(rows, scorer, z_txt).write_parquet("s3://bucket/scores/")  # doctest: +SKIP
     >>> score_dataset("/mnt/img_emb", scorer, z_txt, output="/mnt/scores")  # doctest: +SKIP
     """
-    ray = _ray()
+    require("ray.data", "ray")
+    ray = require("ray", "ray")
     least, most = concurrency if isinstance(concurrency, tuple) else (concurrency or 1, concurrency)
     how: dict[str, Any] = {
         "compute": ray.data.ActorPoolStrategy(min_size=least, max_size=most),
@@ -125,7 +128,7 @@ class _Actor:
 
     def __init__(self, state: Any, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.scorer, self.texts, self.pieces = _ray().get(state)
+        self.scorer, self.texts, self.pieces = require("ray", "ray").get(state)
 
 
 class _ScoreRows(_Actor):
@@ -148,11 +151,3 @@ class _WritePieces(_Actor):
             except (ValueError, TypeError, OSError) as raised:  # of which Ray would hide the message
                 error = pickle.dumps(raised)
             yield {PIECE: [number], ERROR: [error]}
-
-
-def _ray() -> Any:
-    try:
-        import ray.data
-    except ImportError as error:
-        raise ImportError('scoring with Ray needs ray: pip install "vilu-sdk[ray]".') from error
-    return ray

@@ -1,6 +1,5 @@
 """Any scorer's decision values as a probability of failure."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from vilu_sdk.compute.distributed import from_first
 from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
@@ -278,10 +278,9 @@ def fit_slopes(features: FloatVector, wrong: BoolVector) -> tuple[float, ...]:
         why = (
             f"all {n} predictions are {'wrong' if k else 'right'}" if k in (0, n) else "they rank no failures"
         )
-        warnings.warn(
+        warn(
             f"Nothing can be learned from the decision values, because {why}; every image gets nearly the "
             "same probability of failure. Fit on images that hold both right and wrong predictions.",
-            UserWarning,
-            stacklevel=4,
+            NothingLearnedWarning,
         )
     return (*np.maximum(slopes, LEAST_SLOPE) / spread, offset)

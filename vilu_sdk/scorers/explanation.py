@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.metrics.text import align, lines
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -61,23 +63,18 @@ class Explanation:
     def __str__(self) -> str:
         sources = list(self.evidence)
         head = ["image", "predicted", "uncertainty", "competitor", "attention", *sources]
-        lines = [head]
-        for row in self.to_dicts():
-            lines.append(
-                [
-                    str(row["image"]),
-                    f"{row['prediction']} ({row['attention']:.0%})",
-                    f"{row['uncertainty']:.3f}",
-                    str(row["competitor"]),
-                    f"{row['competitor_attention']:.0%}",
-                    *(f"{row[source]:+.2f}" for source in sources),
-                ]
-            )
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+        body = [
+            [
+                str(row["image"]),
+                f"{row['prediction']} ({row['attention']:.0%})",
+                f"{row['uncertainty']:.3f}",
+                str(row["competitor"]),
+                f"{row['competitor_attention']:.0%}",
+                *(f"{row[source]:+.2f}" for source in sources),
+            ]
+            for row in self.to_dicts()
+        ]
+        return "\n".join(lines(align([head, *body], left=len(head))))
 
     def _name(self, index: int) -> str | int:
         return int(index) if self.names is None else self.names[int(index)]

@@ -1,13 +1,12 @@
 """Rel-U: relative uncertainty learned from which class pairs are confused."""
 
-import warnings
-
 import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import add_up, own_slices
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -99,11 +98,10 @@ class RelUScorer(WeightedScorer):
                 counts[side] += weight.sum()
         add_up(moments, counts)
         if (counts == 0).any():
-            warnings.warn(
+            warn(
                 f"RelUScorer was fitted on predictions that are all {'right' if counts[1] else 'wrong'}; it "
                 "learns from the difference of both.",
-                UserWarning,
-                stacklevel=3,
+                NothingLearnedWarning,
             )
         wrong, right_mean = moments / torch.where(counts > 0, counts, 1.0)[:, None, None]
         distance = (self.lam * wrong - (1 - self.lam) * right_mean).clamp_min(0).fill_diagonal_(0)

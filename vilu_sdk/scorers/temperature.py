@@ -1,7 +1,6 @@
 """MCM after temperature scaling."""
 
 import math
-import warnings
 from typing import Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import add_up, own_slices
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.metrics.calibration import expected_calibration_error
@@ -142,9 +142,8 @@ def _calibration_errors(task: Task, labels: Tensor, scale: float, grid: Tensor) 
 
 
 def _warn_bound(reason: str, value: float) -> None:
-    warnings.warn(
+    warn(
         f"Temperature scaling has no finite optimum because {reason}; using the bound {value:g}. "
         "Fit on images that hold both right and wrong predictions.",
-        UserWarning,
-        stacklevel=5,
+        NothingLearnedWarning,
     )

@@ -1,7 +1,6 @@
 """Fit, accept and predict, shared by all ways of choosing a threshold."""
 
 import math
-import warnings
 from dataclasses import replace
 from typing import Any, Self
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
@@ -214,11 +214,10 @@ class ThresholdPredictor(Persistent):
         text, known = Candidates(z_txt_set).text, self.candidates_
         same = text.shape == known.shape and (self.caption_ or bool((text - known).abs().max() < 1e-3))
         if not same:
-            warnings.warn(
+            warn(
                 "The candidates are not those of fit. The threshold is used as it is, but what was promised "
                 "holds for the candidates of fit only; fit again on calibration images with the new ones.",
-                UserWarning,
-                stacklevel=4,
+                PromiseWarning,
             )
 
 

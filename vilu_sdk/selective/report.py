@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.encoding import storable
 
 
@@ -76,30 +77,30 @@ class SelectionReport:
         return self.errors / self.accepted if self.accepted else math.nan
 
     def __str__(self) -> str:
-        lines = [
+        found = [
             f"{self.goal}, with {100 * self.confidence:g} % confidence ({self.method})",
             f"  calibration rows   {self.n}",
             f"  accepted           {self.accepted} ({_percent(self.accepted_share)})",
         ]
         if self.accepted and math.isfinite(self.coverage_bound):
-            lines[-1] += f", of new images at least {_percent(self.coverage_bound)}"
+            found[-1] += f", of new images at least {_percent(self.coverage_bound)}"
         if self.accepted:
-            lines.append(f"  errors among them  {self.errors} ({_percent(self.observed_risk)})")
+            found.append(f"  errors among them  {self.errors} ({_percent(self.observed_risk)})")
         if self.accepted and math.isfinite(self.risk_bound):
-            lines[-1] += f", of new images at most {_percent(self.risk_bound)}"
+            found[-1] += f", of new images at most {_percent(self.risk_bound)}"
         if math.isfinite(self.cost):
-            lines.append(f"  cost of an image   {self.cost:.3g}, of new images at most {self.cost_bound:.3g}")
+            found.append(f"  cost of an image   {self.cost:.3g}, of new images at most {self.cost_bound:.3g}")
         if self.groups:
-            return "\n".join([*lines, "", *self._group_lines()])
+            return "\n".join([*found, "", *self._group_lines()])
         if self.accepted:
-            lines.append(f"  accepted where     decision_function <= {self.threshold:.6g}")
+            found.append(f"  accepted where     decision_function <= {self.threshold:.6g}")
         else:
-            lines.append("  No threshold can promise it: everything is abstained on.")
+            found.append("  No threshold can promise it: everything is abstained on.")
         if not self.accepted and math.isfinite(self.smallest_risk):
             least, part = _percent(self.smallest_risk), _percent(self.smallest_risk_coverage)
-            lines.append(f"  what could be      {least} for the most certain {part} of the images")
-            lines.append(f"  labels needed      {self._labels()}")
-        return "\n".join(lines)
+            found.append(f"  what could be      {least} for the most certain {part} of the images")
+            found.append(f"  labels needed      {self._labels()}")
+        return "\n".join(found)
 
     def _labels(self) -> str:
         if self.labels_needed is None:
@@ -118,10 +119,7 @@ class SelectionReport:
             )
             for part in self.groups
         ]
-        widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-        return [
-            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (header, *body)
-        ]
+        return lines(align([header, *body]))
 
 
 def _percent(share: float) -> str:

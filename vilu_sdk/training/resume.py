@@ -3,7 +3,6 @@
 Of processes that fit together the first one reads and writes, for all of them.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -159,11 +158,7 @@ def _describe(task: Task, settings: Any) -> dict[str, Any]:
         "z_img": [len(task.images), task.images.d],
         "z_txt": [len(task.texts), task.texts.d],
         "dtype": str(torch.get_default_dtype()),
-    } | {
-        name: hashlib.sha256(value.numpy().tobytes()).hexdigest()
-        for name, value in known.items()
-        if isinstance(value, Tensor)
-    }
+    } | {name: storage.checksum(value) for name, value in known.items() if isinstance(value, Tensor)}
     return {**settings, "data": data}
 
 
@@ -178,17 +173,8 @@ def _probe(rows: Rows) -> Tensor:
 
 def _different(before: tuple[Any, Mapping[str, Tensor]], now: tuple[Any, Mapping[str, Tensor]]) -> str:
     """Say in what two fits, described by `_describe` and `_probes`, differ; empty if in nothing."""
-    found = list(_differences(before[0], now[0]))
+    found = storage.differences(before[0], now[0])
     for name, argument in (("probe.images", "z_img"), ("probe.texts", "z_txt")):
         if not found and not torch.allclose(before[1][name], now[1][name], rtol=0, atol=TOLERANCE):
             found.append(f"the values of {argument}")
     return "; ".join(found[:5])
-
-
-def _differences(before: Any, now: Any, where: str = "") -> Any:
-    """Yield what differs between two JSON values, and where."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
-    elif before != now:
-        yield f"{where} ({before!r} there, {now!r} here)"

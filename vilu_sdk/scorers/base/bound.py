@@ -1,6 +1,5 @@
 """A scorer and its candidates as one scikit-learn classifier over images."""
 
-import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -8,7 +7,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
@@ -16,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_para
 from torch import Tensor
 
 from vilu_sdk.compute.streaming import stream
+from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_labels, check_weights
@@ -220,18 +219,17 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         float
-            The AUC of uncertainty against failure. 0.5, with an `UndefinedMetricWarning`, where all
+            The AUC of uncertainty against failure. 0.5, with an `UndefinedScoreWarning`, where all
             predictions are right or all are wrong: failures depend on no parameter of the scorer, so
             within such a fold all candidates of a search get the same.
         """
         failure = self.find_failures(X, y)
         ranking = self.rank_uncertainty(X)
         if failure.all() or not failure.any():
-            warnings.warn(
+            warn(
                 f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so the AUC of "
                 "finding failures is undefined; it is set to 0.5.",
-                UndefinedMetricWarning,
-                stacklevel=2,
+                UndefinedScoreWarning,
             )
             return 0.5
         return float(roc_auc_score(failure, ranking, sample_weight=sample_weight))
@@ -252,10 +250,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         if self.z_txt_set is not None:
             raise ValueError(f"{name} cannot use sample weights; leave sample_weight out.")
         if self.scorer.learns:
-            warnings.warn(
+            warn(
                 f"{name} cannot use sample weights; they enter the class means alone.",
-                UserWarning,
-                stacklevel=3,
+                SampleWeightWarning,
             )
         return {}
 

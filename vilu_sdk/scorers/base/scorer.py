@@ -1,7 +1,6 @@
 """What every scorer shares: the five verbs, the checks around them, and persistence."""
 
 import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -20,6 +19,7 @@ from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.distributed import check_rows, from_first
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.compute.tiles import tile_width
+from vilu_sdk.exceptions import BackboneWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
@@ -366,9 +366,9 @@ class Scorer(Persistent):
             return
         mine = object()  # of threads that come here together, one finds its own
         if self.__dict__.setdefault("_warned", mine) is mine:
-            warnings.warn(
+            warn(
                 f"This {type(self).__name__} seems to be given embeddings of another model: {complaint}",
-                stacklevel=4,
+                BackboneWarning,
             )
 
     def __sklearn_is_fitted__(self) -> bool:

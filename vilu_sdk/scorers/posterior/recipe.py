@@ -1,11 +1,10 @@
 """The default recipe: from any supervision to a model, and from a model to a new domain."""
 
-import warnings
-
 import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.posterior.adapt import adapt_classes
@@ -47,9 +46,8 @@ def adapt_auto(
 
 def _warn_fallback(reason: str, base: LogLinearModel | None) -> None:
     kept = "MCM's ranking" if base is None else "what was learned before"
-    warnings.warn(
+    warn(
         f"ViLUEstimator learned nothing from the given images because {reason}; it keeps {kept}. "
         "Pass more labelled images to gain from them.",
-        UserWarning,
-        stacklevel=6,
+        NothingLearnedWarning,
     )

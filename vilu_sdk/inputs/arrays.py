@@ -1,0 +1,197 @@
+"""Arrays in ``.npy``, ``.npz`` and ``.safetensors`` files: their headers, and their rows on demand.
+
+Each is a block of numbers at some offset of a file, which is mapped into memory and given back after each
+read.
+"""
+
+import json
+import math
+import mmap
+import shutil
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilu_sdk.inputs.slices import cut
+
+#: Columns of the tables that arrays are read as.
+ROW, EMBEDDING = "row", "embedding"
+# Types of safetensors and their numpy form; bfloat16, which numpy lacks, is read as integers and widened.
+SAFETENSORS = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1"},
+    **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1"},
+}
+# By the number of dimensions: the shape, the kinds of numpy, and a name for these.
+EXPECTED = {
+    1: ("one value for each row", "fiubSU", "numbers, booleans or strings"),
+    2: ("two dimensions (rows, d)", "fiu", "real numbers"),
+}
+
+# From ascending row numbers to an array that shares no memory.
+Reader = Callable[[NDArray[np.intp]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """A block of numbers in a file, or in a compressed member of an archive. Holds nothing open."""
+
+    path: Path
+    column: str | None
+    shape: tuple[int, ...]
+    stored: np.dtype[Any]
+    offset: int
+    order: Any = "C"
+    is_bfloat16: bool = False
+    member: str | None = None
+
+    @property
+    def embeddings(self) -> str:
+        """Name of the embeddings in the tables."""
+        return EMBEDDING
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the rows that are read."""
+        return np.dtype(np.float32) if self.is_bfloat16 else self.stored
+
+    def blocks(self, size: int) -> list[slice]:
+        """Cut the rows into blocks of `size`, each of which is read without those before it."""
+        return cut(self.shape[0], size)
+
+    def pieces(self, size: int) -> list[slice]:
+        """Cut the rows into blocks for separate readers: of a compressed array, all rows."""
+        return cut(self.shape[0], size if self.member is None else max(1, self.shape[0]))
+
+    def tables(self, rows: range, size: int, first: int) -> Iterator[Any]:
+        """Yield rows as dicts of their numbers, counted from `first` on, and their embeddings, by `size`."""
+        read = self.open()
+        for part in cut(len(rows), size):
+            found = np.arange(rows.start + part.start, rows.start + part.stop)
+            yield {ROW: found + (first - rows.start), EMBEDDING: read(found)}
+
+    def open(self) -> Reader:
+        """Return the function from ascending row numbers to rows."""
+        with self._file() as file:
+            self.check_size(file)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        array = np.ndarray(self.shape, self.stored, mapped, self.offset, order=self.order)
+
+        def read(rows: NDArray[np.intp]) -> NDArray[Any]:
+            consecutive = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+            values = np.array(array[rows[0] : rows[-1] + 1] if consecutive else array[rows], order="C")
+            if hasattr(mapped, "madvise"):  # or a scan of the file would stay in memory
+                mapped.madvise(mmap.MADV_DONTNEED)
+            return (values.astype(np.uint32) << 16).view(np.float32) if self.is_bfloat16 else values
+
+        return read
+
+    def check_size(self, file: IO[bytes]) -> None:
+        """Raise where the file is too short for what its header promises."""
+        size, expected = file.seek(0, 2), self.offset + self.stored.itemsize * math.prod(self.shape)
+        if size < expected:
+            raise ValueError(
+                f"{self.path} is truncated: its header promises {expected} bytes, it has {size}; "
+                "copy it again."
+            )
+
+    def _file(self) -> IO[bytes]:
+        if self.member is None:
+            return self.path.open("rb")
+        # Rows of a compressed member cannot be read at random; those of a decompressed copy on the disk can.
+        copy = tempfile.TemporaryFile()  # noqa: SIM115, the caller closes it
+        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as member:
+            shutil.copyfileobj(member, copy, 1 << 20)
+        copy.flush()
+        return copy
+
+
+def npy_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
+    """Read the header of a ``.npy`` file."""
+    if column is not None:
+        raise ValueError(f"{path} holds one array without a name; leave out column={column!r}.")
+    with path.open("rb") as file:
+        found = ArrayFile(path, None, *_npy_header(file, path, ndim))
+        found.check_size(file)
+        return found
+
+
+def npz_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
+    """Read the header of an array in a ``.npz`` file."""
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            column = choose(path, "array", column, list(members))
+            info = members[column]
+            with archive.open(info) as member:
+                shape, dtype, offset, order = _npy_header(member, path, ndim)
+            if info.compress_type != zipfile.ZIP_STORED:
+                return ArrayFile(path, column, shape, dtype, offset, order, member=info.filename)
+            # The member's own header has a name and extra fields, whose lengths stand at byte 26.
+            file.seek(info.header_offset + 26)
+            offset += info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+            found = ArrayFile(path, column, shape, dtype, offset, order)
+            found.check_size(file)
+            return found
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error
+
+
+def _npy_header(file: IO[bytes], path: Path, ndim: int) -> tuple[tuple[int, ...], np.dtype[Any], int, str]:
+    """Return shape, dtype, offset of the numbers, and their order."""
+    try:
+        first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or not in numpy's format ({error}); write it again.") from error
+    _check_array(path, shape, dtype, ndim)
+    return shape, dtype, file.tell(), "F" if is_fortran else "C"
+
+
+def safetensors_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
+    """Read the header of a tensor in a ``.safetensors`` file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length)) if length <= path.stat().st_size else None
+        except ValueError:
+            header = None
+        if not isinstance(header, dict):
+            raise ValueError(f"{path} is truncated or not a safetensors file; copy or write it again.")
+        header.pop("__metadata__", None)
+        column = choose(path, "tensor", column, list(header))
+        entry = header[column]
+        if entry["dtype"] not in SAFETENSORS:
+            raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
+        shape, dtype = tuple(entry["shape"]), np.dtype(SAFETENSORS[entry["dtype"]])
+        _check_array(path, shape, dtype, ndim)
+        offset = 8 + length + entry["data_offsets"][0]
+        found = ArrayFile(path, column, shape, dtype, offset, is_bfloat16=entry["dtype"] == "BF16")
+        found.check_size(file)
+        return found
+
+
+def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
+    """Return the name that was asked for, or the only one there is."""
+    if name is None and len(names) == 1:
+        return names[0]
+    if name in names:
+        return name
+    asked = "pass column, the name of one" if name is None else f"none is called {name!r}"
+    raise ValueError(f"{path} must have one {what}; {asked}. It has: {', '.join(names) or 'none'}.")
+
+
+def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], ndim: int) -> None:
+    dimensions, kinds, numbers = EXPECTED[ndim]
+    if len(shape) != ndim:
+        raise ValueError(f"{path} holds an array of shape {shape}, expected {dimensions}.")
+    if dtype.kind not in kinds:
+        raise ValueError(f"{path} holds {dtype}, expected {numbers}.")

@@ -1,0 +1,153 @@
+"""A parquet file: embeddings in a column of lists, and its other columns. It needs the extra ``data``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilu_sdk.inputs.arrays import Reader, choose
+from vilu_sdk.inputs.extras import require
+
+# Elements of the batches in which parquet is decoded, and bytes of it read at a time.
+BATCH_ELEMENTS = 1 << 20
+BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A column of lists, of which one batch is decoded at a time. Holds nothing open."""
+
+    path: Path
+    column: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    starts: tuple[int, ...]
+
+    @property
+    def embeddings(self) -> str:
+        """Name of the embeddings in the tables."""
+        return self.column
+
+    def blocks(self, size: int) -> list[slice]:
+        """Cut the rows into row groups: to read a part of one, all rows before it are decoded."""
+        return [slice(start, stop) for start, stop in pairwise(self.starts) if start < stop]
+
+    def pieces(self, size: int) -> list[slice]:
+        """Join row groups into pieces of at most `size` rows, or of one row group."""
+        pieces: list[slice] = []
+        for block in self.blocks(size):
+            if pieces and block.stop - pieces[-1].start <= size:
+                block = slice(pieces.pop().start, block.stop)
+            pieces.append(block)
+        return pieces
+
+    def tables(self, rows: range, size: int, first: int) -> Iterator[Any]:
+        """Yield whole row groups as record batches of all columns, at most `size` rows at a time."""
+        groups = [
+            group
+            for group, (start, stop) in enumerate(pairwise(self.starts))
+            if rows.start <= start < stop <= rows.stop
+        ]
+        yield from self._file().iter_batches(size, row_groups=groups, use_threads=False)
+
+    def open(self) -> Reader:
+        """Return the function from ascending row numbers to rows."""
+        d = self.shape[1]
+        file = self._file()
+        first, values = 0, np.empty((0, d), self.dtype)
+        batches: Iterator[Any] = iter(())
+
+        def seek(row: int) -> None:
+            """Decode the batch that holds a row, going on from the batch in hand if the row is after it."""
+            nonlocal first, values, batches
+            group = int(np.searchsorted(self.starts, row, side="right")) - 1
+            # A batch of an earlier row of the same group is where reading goes on.
+            if not (len(values) and self.starts[group] <= first <= row):
+                first, values = self.starts[group], values[:0]
+                batches = file.iter_batches(
+                    max(1, BATCH_ELEMENTS // d), row_groups=[group], columns=[self.column], use_threads=False
+                )
+            while row >= first + len(values):
+                first += len(values)
+                values = self._decode(next(batches).column(0), first)
+
+        def read(rows: NDArray[np.intp]) -> NDArray[Any]:
+            out = np.empty((len(rows), d), self.dtype)
+            done = 0
+            while done < len(rows):
+                seek(int(rows[done]))
+                stop = int(np.searchsorted(rows, first + len(values)))
+                out[done:stop] = values[rows[done:stop] - first]
+                done = stop
+            return out
+
+        return read
+
+    def _file(self) -> Any:
+        # Pre-buffered, as in some versions by default, the whole row group would be in memory.
+        file = require("pyarrow.parquet", "data").ParquetFile(
+            self.path, buffer_size=BUFFER_BYTES, pre_buffer=False
+        )
+        if file.metadata.num_rows != self.shape[0]:
+            raise ValueError(f"{self.path} has changed since it was opened; open it again.")
+        return file
+
+    def _decode(self, column: Any, first: int) -> NDArray[Any]:
+        """Return the lists of a batch as rows, or raise if one is missing or ragged."""
+        lengths = column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(lengths != self.shape[1])
+        if len(wrong):
+            has = "none" if lengths[wrong[0]] < 0 else f"one of width {lengths[wrong[0]]}"
+            raise ValueError(
+                f"{self.path} should have an embedding of width {self.shape[1]} in each row of the column "
+                f"{self.column!r}, but row {first + wrong[0]} has {has}; remove the row or embed it again."
+            )
+        values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+        return values.reshape(len(column), self.shape[1])
+
+
+def parquet_header(path: Path, column: str | None) -> ParquetFile:
+    """Find the column of lists of numbers, and read its shape and type."""
+    file = _opened(path)
+    import pyarrow as pa
+
+    kinds = {field.name: field.type for field in file.schema_arrow}
+    # A dictionary type has a value_type and no fields: it holds categories, not lists.
+    lists = [name for name, kind in kinds.items() if kind.num_fields and hasattr(kind, "value_type")]
+    column = choose(path, "column of lists", column, lists)
+    value = kinds[column].value_type
+    if not (pa.types.is_floating(value) or pa.types.is_integer(value)):
+        raise ValueError(f"{path} has {value} in the column {column!r}, expected lists of numbers.")
+    width = getattr(kinds[column], "list_size", 0)
+    for batch in file.iter_batches(1, columns=[column], use_threads=False) if not width else ():
+        width = batch.column(0).value_lengths()[0].as_py() or 0
+        break
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    starts = tuple(int(start) for start in np.cumsum([0, *sizes]))
+    return ParquetFile(path, column, (starts[-1], width), np.dtype(value.to_pandas_dtype()), starts)
+
+
+def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
+    """Read a column of single values, (n,)."""
+    file = _opened(path)
+    plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
+    column = choose(path, "column of single values", column, plain)
+    found = file.read([column]).column(0)
+    if found.null_count:
+        raise ValueError(f"{path} has no value in row {found.is_null().index(True)} of {column!r}.")
+    values: NDArray[Any] = found.to_numpy()
+    return values
+
+
+def _opened(path: Path) -> Any:
+    parquet = require("pyarrow.parquet", "data")
+    import pyarrow as pa
+
+    try:
+        return parquet.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vilu_sdk.compute.distributed import ProcessDiedError, from_all, from_first, leads, world_size
+from vilu_sdk.compute.distributed import from_all, from_first, leads, world_size
+from vilu_sdk.exceptions import ProcessDiedError
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task
 from vilu_sdk.persistence import storage

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.tiles import BITS, Logits, log_odds, nearest
-from vilu_sdk.scorers.posterior.densities import KernelScores, LinearScores
-
-#: What each named source says of the candidates; the logits are the sum of it all.
-Parts = dict[str, list[LinearScores | KernelScores]]
+from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 
 
 class LogLinearModel:
@@ -34,37 +31,36 @@ class LogLinearModel:
         """Return the function from images to the log-odds that their zero-shot prediction is wrong."""
         parts = self.parts(text)
         slope, offset = self.calibration(text)
-        features, linear = fold(parts)
-        linear = linear.times(BITS)
-        if parts.keys() == {"zero-shot"}:  # whose first maximum is the prediction: MCM, to the last bit
-            zero_shot = Logits(linear.directions)
-            return lambda z: slope * log_odds(z, zero_shot).double() + offset
-        logits = Logits(linear.directions, -linear.offsets)
+        features, logits = fold(parts)
+        logits = logits.times(BITS)
+        # Alone, the first maximum of the zero-shot logits is the prediction: MCM, to the last bit.
+        alone = parts.keys() == {"zero-shot"}
 
         def decide(z: Tensor) -> Tensor:
-            odds = log_odds(features(z), logits, nearest(z, text))
+            odds = log_odds(features(z), logits, None if alone else nearest(z, text))
             return slope * odds.double() + offset  # in float64, so that the calibration makes no ties
 
         return decide
 
 
-def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], LinearScores]:
-    """Return parts as features of the images and scores that are linear in them."""
+def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:
+    """Return parts as features of the images and logits that are linear in them."""
     every = [part for group in parts.values() for part in group]
-    kernels = [part for part in every if isinstance(part, KernelScores)]
-    upon = [kernel.linear for kernel in kernels]
-    plain = [part for part in every if isinstance(part, LinearScores)]
+    kernels = [part for part in every if isinstance(part, KernelLogits)]
+    plain = [part for part in every if isinstance(part, Logits)]
     directions = _sum([part.directions for part in plain])
-    offsets = _sum([part.offsets for part in plain + upon])
+    added = [part.linear.offsets if isinstance(part, KernelLogits) else part.offsets for part in every]
+    found = [offsets for offsets in added if offsets is not None]
+    offsets = _sum(found) if found else None
     if not kernels:
-        return lambda z: z, LinearScores(directions, offsets)
-    linear = LinearScores(torch.cat([directions, *(part.directions for part in upon)]), offsets)
+        return lambda z: z, Logits(directions, offsets)
+    linear = Logits(torch.cat([directions, *(part.linear.directions for part in kernels)]), offsets)
     return lambda z: torch.cat([z, *(kernel.near(z) for kernel in kernels)], dim=1), linear
 
 
 def scores(parts: Parts, z: Tensor) -> dict[str, Tensor]:
     """What each source says of the candidates of images (n, d): an array (n, K) by name."""
-    return {name: _sum([part.scores(z) for part in group]) for name, group in parts.items()}
+    return {name: _sum([part(z) for part in group]) for name, group in parts.items()}
 
 
 def total(parts: Parts, z: Tensor) -> Tensor:
@@ -74,7 +70,7 @@ def total(parts: Parts, z: Tensor) -> Tensor:
 
 def zero_shot(logit_scale: float, text: Tensor) -> Parts:
     """The parts of a model that has learned nothing."""
-    return {"zero-shot": [LinearScores(logit_scale * text.T, text.new_zeros(len(text)))]}
+    return {"zero-shot": [Logits(logit_scale * text.T)]}
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:

@@ -25,20 +25,12 @@ FEW_IMAGES, MAX_SPREAD = 100, 0.3
 
 @dataclass(frozen=True)
 class Fitted:
-    """A source fitted to training data under one of its settings.
+    """A source fitted to training data under one of its settings."""
 
-    Attributes
-    ----------
-    left_out : callable
-        From rows, and the logits (rows, K) that the sources before it add up to, to scores (rows, K) as if
-        each row had not been in the training.
-    part : callable
-        From a weight to what scoring keeps.
-    gaussians : ClassGaussians, optional
-        Where they are what was fitted.
-    """
-
+    # From rows, and the logits (rows, K) that the sources before it add up to, to scores (rows, K) as if
+    # each row had not been in the training.
     left_out: Callable[[Tensor, Tensor], Tensor]
+    # From a weight to what scoring keeps.
     part: Callable[[float], Part]
     gaussians: "ClassGaussians | None" = None
 
@@ -50,20 +42,12 @@ def minimum_gain(n: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class Source:
-    """What may tell the classes of images apart.
-
-    Attributes
-    ----------
-    name : str
-        As explanations show it.
-    trials : callable
-        From a blend to the source fitted beside it, under each setting worth trying.
-    minimum_gain : callable
-        From the numbers of images and classes to the nats that it must gain on left-out images.
-    """
+    """What may tell the classes of images apart."""
 
     name: str
+    # From a blend to the source fitted beside it, under each setting worth trying.
     trials: Callable[["Blend"], Iterable[Fitted]]
+    # From the numbers of images and classes to the nats that it must gain on left-out images.
     minimum_gain: Callable[[int, int], float] = minimum_gain
 
 
@@ -73,30 +57,12 @@ def base_precision(n: int) -> float:
 
 
 class Blend:
-    """The sources that earned their place, their weights, and the calibration of their sum.
+    """The sources that earned their place beside the base, their weights, and their sum's calibration.
 
-    Parameters
-    ----------
-    data : TrainingData
-    sources : sequence of Source
-        Offered in this order, beside the base.
-    generator : torch.Generator
-        Draws the images that weights are chosen on.
-    fast : bool
-        Whether it is one of the rounds before the last one: fewer images and settings.
-    base_precision : callable
-        From the number of images to the precision of the prior on the base's weight.
-
-    Attributes
-    ----------
-    rows : Tensor
-        Images that weights are chosen on.
-    fitted : dict of str to Fitted
-        What was taken in.
-    weights : dict of str to float
-        Of "base" and of what was taken in.
-    platt, base_platt : tuple of float
-        Slope and offset of the log-odds under the blend, and under the base alone.
+    `sources` are offered in their order; a `fast` blend, for the rounds before the last one, tries fewer
+    images and settings. Learned are `fitted`, what was taken in, `weights`, of "base" too, and `platt` and
+    `base_platt`, slope and offset of the log-odds under the blend and under the base alone. `rows` are the
+    images that weights are chosen on.
     """
 
     def __init__(

@@ -88,17 +88,11 @@ class CaptionModel(LogLinearModel):
 
     .. math::
         q_j = a\, s x^\top t_j + c \log p(x \mid t_j) - w \log \tfrac{1}{m} \sum_i e^{s x_i^\top t_j}
-
-    Attributes
-    ----------
-    logit_scale : float
-    sources : dict of str to CaptionSource
-    weights : dict of str to float
-        Of each source, and of "zero-shot".
     """
 
     logit_scale: float
     sources: dict[str, CaptionSource] = field(default_factory=dict)
+    # Of each source, and of "zero-shot".
     weights: dict[str, float] = field(default_factory=lambda: {"zero-shot": 1.0})
 
     def parts(self, text: Tensor) -> Parts:

@@ -48,37 +48,20 @@ class ClassModel(LogLinearModel):
 
     Among candidates that `fit` did not see, the Gaussians are those that the texts predict, at the
     weight that they earned on classes left out, and kernel and intercepts are silent.
-
-    Attributes
-    ----------
-    logit_scale : float
-    base : LogLinearModel or None
-        What is built upon; None means the zero-shot logits.
-    base_weight : float
-    text : Tensor of shape (K, d)
-        Known class texts; of width m where they are kept as keys.
-    known : dict of str to Part
-        What each source learned of the known classes, times its weight. Where Gaussians are missing, those
-        of `open_set` stand in.
-    open_set : TextDensities or None
-        Gaussians of any texts.
-    open_weights : tuple of float
-        Their weight where all candidates are known, and where none is.
-    platt, base_platt : tuple of float
-        Slope and offset that calibrate the log-odds among known, and among new candidates.
-    key : Tensor of shape (d, m) or None
-        Projection of texts to the keys by which they are recognised; None compares the texts.
     """
 
     logit_scale: float
-    base: LogLinearModel | None
+    base: LogLinearModel | None  # what is built upon; None means the zero-shot logits
     base_weight: float
-    text: Tensor
+    text: Tensor  # (K, d) of known classes; of width m where they are kept as keys
+    # What each source learned of known classes, times its weight. `open_set` stands in for missing Gaussians.
     known: dict[str, Part] = field(default_factory=dict)
-    open_set: TextDensities | None = None
-    open_weights: tuple[float, float] = (0.0, 0.0)
+    open_set: TextDensities | None = None  # Gaussians of any texts
+    open_weights: tuple[float, float] = (0.0, 0.0)  # theirs where all candidates are known, and where none is
+    # Slope and offset that calibrate the log-odds among known, and among new candidates.
     platt: tuple[float, float] = (1.0, 0.0)
     base_platt: tuple[float, float] = (1.0, 0.0)
+    # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
 
     def match(self, text: Tensor) -> Tensor:

@@ -13,19 +13,12 @@ from vilu_sdk.scorers.posterior.parts import log_density
 
 @dataclass(frozen=True)
 class TextRegression:
-    """Gaussians of images given any text t: N(centre + (t - text_centre) text_map, P⁻¹).
+    """Gaussians of images given any text t: N(centre + (t - text_centre) text_map, precision⁻¹)."""
 
-    Attributes
-    ----------
-    precision, text_map : Tensor of shape (d, d)
-        The precision is P.
-    text_centre, centre : Tensor of shape (d,)
-    """
-
-    precision: Tensor
-    text_map: Tensor
-    text_centre: Tensor
-    centre: Tensor
+    precision: Tensor  # (d, d)
+    text_map: Tensor  # (d, d)
+    text_centre: Tensor  # (d,)
+    centre: Tensor  # (d,)
 
     def predicted(self, text: Tensor) -> Tensor:
         """Means (J, d), about `centre`, that texts (J, d) predict."""
@@ -39,18 +32,11 @@ class TextRegression:
 @storable
 @dataclass(frozen=True)
 class TextDensities(TextRegression):
-    """Gaussians of any texts: learned means of known classes, predicted means of new ones.
+    """Gaussians of any texts: learned means of known classes, predicted means of new ones."""
 
-    Attributes
-    ----------
-    means : Tensor of shape (K, d)
-        Of the known classes, about `centre`.
-    slack : Tensor of shape (K + 1,)
-        By how much the uncertainty of a mean inflates its squared distances, halved; the last entry is
-        that of a class never seen. Taking it out makes well-known and new classes comparable.
-    """
-
-    means: Tensor
+    means: Tensor  # (K, d), of the known classes, about `centre`
+    # (K + 1,), half of the squared distance that the uncertainty of a mean adds; the last is that of a class
+    # never seen. Taking it out makes well-known and new classes comparable.
     slack: Tensor
 
     @classmethod

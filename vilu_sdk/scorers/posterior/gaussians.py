@@ -44,16 +44,8 @@ class ClassGaussians:
     (v the mean squared norm of centred texts): a class counts as k images at the place its text
     predicts, and classes of similar texts move together, seen in training or not.
 
-    Parameters
-    ----------
-    moments : Moments
-        Statistics of the training vectors.
-    text : Tensor of shape (K, d), optional
-        Class texts, in the space of the vectors.
-    prior_images : float
-        k: how many images the prior is worth.
-    shared_prior : float
-        λ in [0, 1]: share of the prior's variance that classes have in common through their texts.
+    `prior_images` is k, and `shared_prior` is λ in [0, 1]: the share of the prior's variance that classes
+    have in common through their texts (K, d).
     """
 
     shrinkage: float

@@ -17,21 +17,12 @@ storable(Logits)  # whose room is below that of saving
 @storable
 @dataclass(frozen=True)
 class KernelLogits:
-    """Logits that are linear in the kernel between an image and some training images, the landmarks.
+    """Logits that are linear in the kernel between an image and some training images, the landmarks."""
 
-    Attributes
-    ----------
-    landmarks : Tensor of shape (m, d)
-    centre : Tensor of shape (d,)
-    spread : Tensor of shape ()
-    linear : Logits
-        Over the m values of the kernel.
-    """
-
-    landmarks: Tensor
-    centre: Tensor
-    spread: Tensor
-    linear: Logits
+    landmarks: Tensor  # (m, d)
+    centre: Tensor  # (d,)
+    spread: Tensor  # ()
+    linear: Logits  # over the m values of the kernel
 
     def among(self, columns: Tensor) -> "KernelLogits":
         """Keep some of the candidates."""

@@ -14,30 +14,15 @@ MIN_OUTCOMES = 5  # of right and of wrong, where only that is known
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training images in memory and what is known of them.
+    """Training images in memory and what is known of them."""
 
-    Attributes
-    ----------
-    x : Tensor of shape (n, d)
-    base : Tensor of shape (n, K)
-        Logits of the model that is built upon, the zero-shot ones in the simplest case.
-    text : Tensor of shape (K, d)
-    prediction : Tensor of shape (n,)
-    labels : Tensor of shape (n,)
-        True classes, or the likeliest ones where only right or wrong is known.
-    correct : Tensor of shape (n,), optional
-        Whether the prediction is right, where that is all that is known.
-    moments : Moments
-        Class statistics, of these images or of more.
-    """
-
-    x: Tensor
-    base: Tensor
-    text: Tensor
-    prediction: Tensor
-    labels: Tensor
-    correct: Tensor | None
-    moments: Moments
+    x: Tensor  # (n, d)
+    base: Tensor  # (n, K), logits of the model that is built upon
+    text: Tensor  # (K, d)
+    prediction: Tensor  # (n,)
+    labels: Tensor  # (n,), the likeliest ones where only right or wrong is known
+    correct: Tensor | None  # (n,), whether the prediction is right, where that is all that is known
+    moments: Moments  # of these images or of more
 
     @property
     def wrong(self) -> Tensor:

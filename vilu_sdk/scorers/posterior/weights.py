@@ -29,21 +29,11 @@ Bounds = Sequence[tuple[float | None, float | None]]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Scores of images by each source, and whether one column of them is right.
+    """Scores of images by each source, and whether one column of them is right."""
 
-    Attributes
-    ----------
-    margins : Tensor of shape (s, n, K)
-        Scores by s sources, less the score of the column.
-    column : Tensor of shape (n,) or None
-        None where the margins leave it out.
-    right : Tensor of shape (n,)
-        Whether it is right.
-    """
-
-    margins: Tensor
-    column: Tensor | None
-    right: Tensor
+    margins: Tensor  # (s, n, K), scores by s sources less the score of the column
+    column: Tensor | None  # (n,), None where the margins leave it out
+    right: Tensor  # (n,), whether it is right
 
     @classmethod
     def of(cls, scores: Sequence[Tensor], column: Tensor, right: Tensor | None = None) -> "Outcomes":
@@ -79,24 +69,10 @@ def fit_weights(
     start: ArrayLike | None = None,
     bounds: Bounds | None = None,
 ) -> tuple[NDArray[np.float64], float]:
-    """Weigh sources by the likelihood of what is known, with a prior that holds them at the base alone.
+    """Return weights (s,) under which what is known is likeliest, and that loss in nats.
 
-    Parameters
-    ----------
-    outcomes : sequence of Outcomes
-        Of the same s sources; the first is the base.
-    precision : array-like of shape (s,)
-        Of normal priors around 1 for the base, and 0 for the others.
-    start : array-like of shape (s,), optional
-        Weights near the best ones, if known.
-    bounds : sequence of s pairs, optional
-        By default a tenth of the base at least, and nothing negative.
-
-    Returns
-    -------
-    weights : ndarray of shape (s,)
-    loss : float
-        Negative log-likelihood of all images plus the prior's cost, in nats.
+    Normal priors of `precision` (s,) hold the weight of the first source, the base, at 1 and the others at 0.
+    By default the base keeps a tenth at least, and nothing is negative.
     """
     precision = np.asarray(precision, dtype=np.float64)
     centre = np.eye(1, len(precision))[0]

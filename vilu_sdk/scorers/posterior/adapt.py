@@ -6,7 +6,6 @@ from torch import Tensor
 from vilu_sdk.scorers.posterior.classes import ClassModel
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
-from vilu_sdk.scorers.posterior.intercepts import fit_intercepts
 from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 from vilu_sdk.scorers.posterior.moments import Moments
 from vilu_sdk.scorers.posterior.parts import Intercepts, Part
@@ -16,6 +15,8 @@ PRIOR_IMAGES, SHRINKAGE = 8.0, 0.6
 # Weight of the domain's own Gaussians for each unit of logit scale, with many images for each class.
 WEIGHT = 0.0008
 ROUNDS = 2
+# Pseudo-images of each class in the balance, and its steps.
+COUNT, STEPS = 4.0, 10
 
 
 def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: bool) -> ClassModel:
@@ -31,10 +32,9 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
     # then stays near its text.
     prior_images = max(PRIOR_IMAGES, n / (2 * k))
     before = total(model.parts(text), x)
-    equal = torch.full((k,), 1 / k)
     q, known = before, dict[str, Part]()
     for _ in range(ROUNDS if share else 0):
-        assigned = torch.softmax(q + fit_intercepts(q, equal, ridge=1.0) if balanced else q, dim=1)
+        assigned = torch.softmax(q + balance(q) if balanced else q, dim=1)
         moments = Moments.gather([(x, assigned)], k)
         fitted = ClassGaussians(moments, text, prior_images, shared_prior=0.0).whiten(SHRINKAGE)
         # The slack keeps classes of many images, whose means are sure, from winning by that alone.
@@ -42,6 +42,16 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
         known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
         q = before + part(x)
     if balanced:
-        known["class intercepts"] = Intercepts(fit_intercepts(q, equal, ridge=1.0))
+        known["class intercepts"] = Intercepts(balance(q))
     platt = model.calibration(text)
     return ClassModel(model.logit_scale, model, 1.0, text, known, platt=platt, base_platt=platt)
+
+
+def balance(q: Tensor) -> Tensor:
+    """Intercepts (K,) under which every class gets about as many of the rows of `q` (n, K)."""
+    n, k = q.shape
+    b = torch.zeros(k)
+    for _ in range(STEPS):
+        mass = torch.softmax(q + b, dim=1).sum(dim=0)
+        b = b - 0.5 * torch.log((mass + COUNT) / (n / k + COUNT))
+    return b

@@ -3,30 +3,32 @@
     python benchmarks/ablation.py --embeddings FOLDER [--sets dtd,flickr8k_pairs] [--seeds 3]
 
 FOLDER holds .npz files as `benchmarks/probabilistic.py` reads them: class sets are fitted on their train
-rows and scored on their test rows, pairs in four contiguous folds. A part is switched off where the
+rows and scored on their test rows, pairs in four contiguous folds. A part is left out where the
 recipe learns, so that the weights of the others are chosen without it. Seeds draw the landmarks of the
 kernel, the images that weights are chosen on and the folds of the pairs; in the tables of few labels,
 the labelled images too.
 """
 
 import argparse
-import math
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from vilu_sdk import MCMScorer, ViLUEstimator
+from vilu_sdk.compute.random import seeded
 from vilu_sdk.evaluation import failure_metrics
-from vilu_sdk.scorers.posterior import captions, learner
-from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.posterior.blend import Source, base_precision
+from vilu_sdk.scorers.posterior.captions import CaptionRegression, CaptionSource, ImageBank, learn_captions
+from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, KERNEL, SOURCES, learn_classes
+from vilu_sdk.scorers.posterior.gaussians import try_gaussians
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 SETS = ("dtd", "stanford_cars", "imagenet", "cifar10_tower", "flickr8k_pairs", "fashion_pairs")
@@ -35,61 +37,50 @@ FEW_LABELS = 100
 
 
 class Variant(NamedTuple):
-    """Which sources there are, and what else of the class model is changed."""
+    """Which sources there are, and the precision of the prior on the base's weight."""
 
-    sources: tuple[str, ...] = ("gaussians", "kernel", "intercepts")
-    linked: bool = True
-    prior_on_base: bool = True
-    price: bool = True
+    sources: tuple[Source, ...] = SOURCES
+    base_precision: Callable[[int], float] = base_precision
 
 
+UNLINKED = replace(GAUSSIANS, trials=partial(try_gaussians, shared_prior=0.0))
+FREE = replace(GAUSSIANS, minimum_gain=lambda n, k: 0.0)
 CLASS_VARIANTS = {
     "MCM": Variant(()),
-    "Gaussians": Variant(("gaussians",)),
-    "intercepts": Variant(("intercepts",)),
-    "Gaussians + intercepts": Variant(("gaussians", "intercepts")),
-    "Gaussians + kernel": Variant(("gaussians", "kernel")),
-    "kernel + intercepts": Variant(("kernel", "intercepts")),
+    "Gaussians": Variant((GAUSSIANS,)),
+    "intercepts": Variant((INTERCEPTS,)),
+    "Gaussians + intercepts": Variant((GAUSSIANS, INTERCEPTS)),
+    "Gaussians + kernel": Variant((GAUSSIANS, KERNEL)),
+    "kernel + intercepts": Variant((KERNEL, INTERCEPTS)),
     "all (the default)": Variant(),
-    "all, means not linked by texts": Variant(linked=False),
-    "all, no prior on the base's weight": Variant(prior_on_base=False),
+    "all, means not linked by texts": Variant((UNLINKED, KERNEL, INTERCEPTS)),
+    "all, no prior on the base's weight": Variant(base_precision=lambda n: 0.0),
 }
-# The kernel needs 1,000 images, so Gaussians and intercepts are all there is.
+# The kernel needs more images, so Gaussians and intercepts are all there is.
 FEW_LABEL_VARIANTS = {
     name: variant
     for name, variant in CLASS_VARIANTS.items()
     if "kernel" not in name and name != "Gaussians + intercepts"
-} | {"all, no price on a source": Variant(price=False)}
-# Multipliers of the weights of zero-shot logits, caption regression and image bank.
-PAIR_VARIANTS = {
+} | {"all, no minimum gain of the Gaussians": Variant((FREE, KERNEL, INTERCEPTS))}
+PAIR_VARIANTS: dict[str, tuple[type[CaptionSource], ...] | None] = {
     "MCM": None,
-    "zero-shot + regression": (1.0, 0.1, 0.0),
-    "zero-shot + image bank": (1.0, 0.0, 1.0),
-    "both (the default)": (1.0, 0.1, 1.0),
+    "zero-shot + regression": (CaptionRegression,),
+    "zero-shot + image bank": (ImageBank,),
+    "both (the default)": (CaptionRegression, ImageBank),
 }
 
 
-@contextmanager
-def learning_with(variant: Variant) -> Iterator[None]:
-    """Make the recipe learn as if the other sources did not exist."""
-    offer = learner._Search.offer
+class Learner(ViLUEstimator):
+    """An estimator whose model a given function learns from the task."""
 
-    def offer_or_refuse(search: Any, name: str, *rest: Any) -> int | None:
-        return offer(search, name, *rest) if name in variant.sources else None
+    def __init__(
+        self, learn: Callable[[Task, float, torch.Generator], Any], logit_scale: float, random_state: int
+    ) -> None:
+        super().__init__(logit_scale=logit_scale, random_state=random_state)
+        self.learn = learn
 
-    with ExitStack() as patches:
-        patches.enter_context(patch.object(learner._Search, "offer", offer_or_refuse))
-        if "kernel" not in variant.sources:
-            # Refused anyway, but slow to make.
-            patches.enter_context(patch.object(learner, "KERNEL_IMAGES", math.inf))
-        if not variant.linked:
-            alone = partial(ClassGaussians, linked=0.0)
-            patches.enter_context(patch.object(learner, "ClassGaussians", alone))
-        if not variant.prior_on_base:
-            patches.enter_context(patch.object(learner, "base_tightness", lambda n: 0.0))
-        if not variant.price:
-            patches.enter_context(patch.object(learner, "price", lambda n, k: 0.0))
-        yield
+    def _learn(self, task: Task) -> None:
+        self.model_ = self.learn(task, self.logit_scale, seeded(self.random_state))
 
 
 def scale_of(arrays: Any) -> float:
@@ -100,28 +91,25 @@ def score_classes(arrays: Any, variant: Variant, seed: int, n: int | None = None
     """AUC and FPR95 on the test rows, fitted on n of the train rows."""
     z_txt, labels = arrays["z_txt"], arrays["labels_train"].astype(int)
     rows = np.random.default_rng(seed).permutation(len(labels))[:n] if n else slice(None)
-    if variant.sources:
-        scorer = ViLUEstimator(logit_scale=scale_of(arrays), random_state=seed)
-        with learning_with(variant):
-            scorer.fit(arrays["z_img_train"][rows], z_txt, labels[rows])
-    else:
-        scorer = MCMScorer(logit_scale=scale_of(arrays))
+    learn = partial(learn_classes, sources=variant.sources, base_precision=variant.base_precision)
+    scorer = Learner(learn, scale_of(arrays), seed).fit(arrays["z_img_train"][rows], z_txt, labels[rows])
     failure = scorer.predict(arrays["z_img_test"], z_txt) != arrays["labels_test"]
     metrics = failure_metrics(scorer.decision_function(arrays["z_img_test"], z_txt), failure)
     return 100 * metrics["auc"], 100 * metrics["fpr95"]
 
 
-def score_pairs(arrays: Any, units: tuple[float, ...] | None, seed: int) -> tuple[float, float]:
+def score_pairs(
+    arrays: Any, sources: tuple[type[CaptionSource], ...] | None, seed: int
+) -> tuple[float, float]:
     """AUC and FPR95 of the pooled folds, each scored by an estimator fitted on the others."""
     z_img, z_txt = arrays["z_img"].astype(np.float32), arrays["z_txt"].astype(np.float32)
     decisions, failures = [], []
     for held in np.array_split(np.arange(len(z_img)), FOLDS):
         rest = np.setdiff1d(np.arange(len(z_img)), held)
         scorer = MCMScorer(logit_scale=scale_of(arrays))
-        if units is not None:
-            scorer = ViLUEstimator(logit_scale=scale_of(arrays), random_state=seed)
-            with patch.object(captions, "UNITS", units):
-                scorer.fit(z_img[rest], z_txt[rest])
+        if sources is not None:
+            learn = partial(learn_captions, sources=sources)
+            scorer = Learner(learn, scale_of(arrays), seed).fit(z_img[rest], z_txt[rest])
         decisions.append(scorer.decision_function(z_img[held], z_txt[held]))
         failures.append(scorer.predict(z_img[held], z_txt[held]) != np.arange(len(held)))
     metrics = failure_metrics(np.concatenate(decisions), np.concatenate(failures))

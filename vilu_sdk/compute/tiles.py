@@ -7,7 +7,7 @@ the candidates.
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,8 +26,9 @@ SAFE = 1e30
 BITS = math.log2(math.e)
 
 
-class Logits(NamedTuple):
-    """Logits of candidates in bits, linear in the image.
+@dataclass(frozen=True)
+class Logits:
+    """Logits of candidates, linear in the image; in bits where they are reduced tile by tile.
 
     Attributes
     ----------
@@ -50,6 +51,14 @@ class Logits(NamedTuple):
         if self.offsets is None:
             return torch.mm(z, directions, out=out)
         return torch.addmm(self.offsets[columns], z, directions, out=out)
+
+    def among(self, columns: Tensor) -> "Logits":
+        """Return the logits of some of the candidates."""
+        return Logits(self.directions[:, columns], None if self.offsets is None else self.offsets[columns])
+
+    def times(self, weight: float) -> "Logits":
+        """Return the logits multiplied by a weight."""
+        return Logits(weight * self.directions, None if self.offsets is None else weight * self.offsets)
 
     def blocks(self, z: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield each tile of the candidates with its logits, which lie where those of the tile before lay."""

@@ -8,9 +8,11 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
-from vilu_sdk.scorers.posterior.blend import LEAST_BASE, fit_platt, fit_weights
 from vilu_sdk.scorers.posterior.intercepts import class_frequencies, fit_intercepts, leave_one_out_intercepts
+from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.training_data import TrainingData
 from vilu_sdk.scorers.posterior.transfer import SAME_TEXT, match_texts, transferred_weight
+from vilu_sdk.scorers.posterior.weights import LEAST_BASE, Outcomes, fit_platt, fit_weights
 
 N, K = 400, 5
 
@@ -22,6 +24,13 @@ def problem(seed, sharpness=(1.0, 1.0)):
     truth = np.eye(K)[labels]
     sources = [s * truth + rng.normal(size=(N, K)) for s in sharpness]
     return [torch.tensor(s) for s in sources], torch.tensor(labels)
+
+
+def weigh(sources, labels, correct, prediction, tightness):
+    """Weights and loss with a prior on the first source alone."""
+    column = labels if correct is None else prediction
+    precision = [tightness] + [1e-6] * (len(sources) - 1)
+    return fit_weights([Outcomes.of(sources, column, correct)], precision)
 
 
 def cross_entropy(weights, sources, labels, tightness):
@@ -54,9 +63,9 @@ def best(objective, size):
 @pytest.mark.parametrize("sharpness", [(1.0, 2.0), (0.0, 1.0), (1.0, 0.0, 1.0), (-1.0, 0.5, -0.5)])
 def test_weights_minimise_the_cross_entropy(sharpness, tightness):
     sources, labels = problem(1, sharpness)
-    weights, loss = fit_weights(sources, labels, None, sources[0].argmax(dim=1), tightness)
+    weights, loss = weigh(sources, labels, None, sources[0].argmax(dim=1), tightness)
     found = best(lambda w: cross_entropy(w, sources, labels, tightness), len(sources))
-    assert loss == pytest.approx(cross_entropy(weights.numpy(), sources, labels, tightness), abs=1e-3)
+    assert loss == pytest.approx(cross_entropy(weights, sources, labels, tightness), abs=1e-3)
     assert loss == pytest.approx(found.fun, abs=0.05)
     np.testing.assert_allclose(weights, found.x, atol=0.03)
     assert weights[0] >= LEAST_BASE
@@ -68,7 +77,7 @@ def test_weights_minimise_the_log_loss_of_right_and_wrong(sharpness):
     sources, labels = problem(2, sharpness)
     prediction = sources[0].argmax(dim=1)
     correct = prediction == labels
-    weights, loss = fit_weights(sources, labels, correct, prediction, 5.0)
+    weights, loss = weigh(sources, labels, correct, prediction, 5.0)
     found = best(lambda w: bit_loss(w, sources, prediction, correct, 5.0), 2)
     assert loss == pytest.approx(found.fun, abs=0.05)
     np.testing.assert_allclose(weights, found.x, atol=0.05)
@@ -82,7 +91,7 @@ def test_a_source_that_knows_nothing_or_the_opposite_gets_no_weight(seed):
     prediction = sources[0].argmax(dim=1)
     for correct in (None, prediction == labels):
         for tightness in (1e-6, 50.0):
-            weights, _ = fit_weights(sources, labels, correct, prediction, tightness)
+            weights, _ = weigh(sources, labels, correct, prediction, tightness)
             # The base's own weight is about 1.5; noise of the same spread is worth a tenth of it.
             assert weights[1] < 0.2
             assert weights[2] < 0.05
@@ -92,9 +101,9 @@ def test_the_unit_of_a_source_does_not_matter():
     sources, labels = problem(3, (1.0, 1.0))
     prediction = sources[0].argmax(dim=1)
     for correct in (None, prediction == labels):
-        weights, loss = fit_weights(sources, labels, correct, prediction, 5.0)
-        scaled, same = fit_weights([sources[0], 100 * sources[1]], labels, correct, prediction, 5.0)
-        np.testing.assert_allclose(scaled.numpy() * [1, 100], weights, rtol=0.02)
+        weights, loss = weigh(sources, labels, correct, prediction, 5.0)
+        scaled, same = weigh([sources[0], 100 * sources[1]], labels, correct, prediction, 5.0)
+        np.testing.assert_allclose(scaled * [1, 100], weights, rtol=0.02)
         assert same == pytest.approx(loss, abs=0.02)
 
 
@@ -103,14 +112,14 @@ def test_constants_of_a_row_do_not_matter():
     prediction = sources[0].argmax(dim=1)
     shifted = [source + torch.randn(N, 1, generator=torch.Generator().manual_seed(0)) for source in sources]
     for correct in (None, prediction == labels):
-        one, _ = fit_weights(sources, labels, correct, prediction, 5.0)
-        other, _ = fit_weights(shifted, labels, correct, prediction, 5.0)
+        one, _ = weigh(sources, labels, correct, prediction, 5.0)
+        other, _ = weigh(shifted, labels, correct, prediction, 5.0)
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 def test_a_tight_prior_keeps_the_base():
     sources, labels = problem(5, (0.0, 0.0))
-    weights, _ = fit_weights(sources, labels, None, sources[0].argmax(dim=1), 1e8)
+    weights, _ = weigh(sources, labels, None, sources[0].argmax(dim=1), 1e8)
     np.testing.assert_allclose(weights[0], 1, atol=1e-3)
 
 
@@ -144,8 +153,8 @@ def test_calibration_never_turns_a_ranking_round():
 @pytest.mark.parametrize("seed", range(4))
 def test_two_sources_that_leave_nothing_open_stay_finite(seed):
     sources, labels = problem(seed, (30.0, 30.0))
-    weights, loss = fit_weights(sources, labels, None, labels, 1e-6)
-    assert torch.isfinite(weights).all()
+    weights, loss = weigh(sources, labels, None, labels, 1e-6)
+    assert np.isfinite(weights).all()
     assert 0 <= loss < 1e-2
 
 
@@ -214,7 +223,8 @@ def test_intercepts_without_a_row_are_close_to_a_refit(skew):
     assert math.isinf(concentration) == (skew == 0)
     b = fit_intercepts(q, frequencies.double(), 1.0, steps=200)
     rows = torch.arange(0, n, 3)
-    closed = leave_one_out_intercepts(q, rows, b, labels, frequencies.double(), 1.0, concentration)
+    mass, target = torch.softmax(q + b, dim=1).sum(dim=0), n * frequencies.double()
+    closed = leave_one_out_intercepts(q[rows], b, mass, labels[rows], target, 1.0, concentration)
     moved, error = [], []
     for found, row in zip(closed, rows.tolist(), strict=True):
         kept = torch.arange(n) != row
@@ -222,7 +232,7 @@ def test_intercepts_without_a_row_are_close_to_a_refit(skew):
         if math.isfinite(concentration):
             counts = torch.bincount(labels[kept], minlength=k).double()
             without = (counts + concentration) / (n - 1 + k * concentration)
-        refit = fit_intercepts(q[kept], without, 1.0, b, steps=200)
+        refit = fit_intercepts(q[kept], without, 1.0, steps=200)
         # Constants of a row mean nothing.
         step, off = refit - b, found - refit
         moved.append((step - step.mean()).abs().max())
@@ -277,6 +287,11 @@ def test_equal_texts_are_taken_in_their_order(known):
 # --- transfer --------------------------------------------------------------------------------------
 
 
+def training_data(x, base, labels, text):
+    moments = Moments.gather([(x, labels)], len(text))
+    return TrainingData(x, base, text, base.argmax(dim=1), labels, None, moments)
+
+
 def test_what_texts_predict_earns_a_weight_only_where_it_helps():
     rng = np.random.default_rng(0)
     text = unit(rng.normal(size=(30, 16)))
@@ -285,13 +300,14 @@ def test_what_texts_predict_earns_a_weight_only_where_it_helps():
     for signal, helps in ((text, True), (unit(rng.normal(size=(30, 16))), False)):
         x = unit(signal[labels] + 0.4 * noise)
         # The base knows where classes are, whether or not their texts do.
-        weight = transferred_weight(x, 5 * x @ signal.T, labels, text)
+        weight = transferred_weight(training_data(x, 5 * x @ signal.T, labels, text))
         assert (weight > 0.01) == helps, weight
 
 
 def test_too_few_classes_tell_nothing_about_new_ones(known):
     labels = torch.arange(60) % 5
-    assert transferred_weight(known[labels], known[labels] @ known[:5].T, labels, known[:5]) == 0.0
+    x = known[labels]
+    assert transferred_weight(training_data(x, x @ known[:5].T, labels, known[:5])) == 0.0
 
 
 @pytest.mark.parametrize("spread", [0.3, 6.0, 20.0, 60.0])

@@ -269,11 +269,11 @@ def test_an_error_leaves_the_estimator_as_it_was(toy, change, error, message):
 def test_adapting_does_not_touch_a_model_that_others_share(toy):
     scorer = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
     model = scorer.model_
-    line, known = model.line, model.known.directions.clone()
+    platt, known = model.platt, model.known["class Gaussians"].directions.clone()
     scorer.adapt(toy.z_img[:200], toy.z_txt, toy.labels[:200])
     assert scorer.model_ is not model
-    assert model.line == line
-    assert (model.known.directions == known).all()
+    assert model.platt == platt
+    assert (model.known["class Gaussians"].directions == known).all()
 
 
 def test_adapting_leaves_the_global_generators_alone_and_is_deterministic(toy):

@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from vilu_sdk.scorers.posterior.densities import KernelScores, LinearScores, TextDensities
+from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
-from vilu_sdk.scorers.posterior.landmarks import WIDTH, likeness, nystroem_root
+from vilu_sdk.scorers.posterior.kernel import nystroem_root
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.parts import WIDTH, KernelLogits, rbf_kernel
 
 K, D, N = 5, 4, 40
 SHRINKAGE, PRIOR_IMAGES = 0.3, 2.0
@@ -27,9 +29,9 @@ def data():
     return SimpleNamespace(text=torch.tensor(text), labels=torch.tensor(labels), x=torch.tensor(x))
 
 
-def gaussians(data, linked=0.5, text=True):
+def gaussians(data, shared_prior=0.5, text=True):
     moments = Moments.gather([(data.x, data.labels)], K)
-    fitted = ClassGaussians(moments, data.text if text else None, PRIOR_IMAGES, linked)
+    fitted = ClassGaussians(moments, data.text if text else None, PRIOR_IMAGES, shared_prior)
     return fitted.whiten(SHRINKAGE)
 
 
@@ -73,9 +75,9 @@ def test_single_precision_survives_a_mean_far_from_the_origin(data):
 # --- means -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("linked", [0.0, 0.5, 0.9])
-def test_a_class_without_images_has_the_mean_its_text_predicts(data, linked):
-    fitted = gaussians(data, linked)
+@pytest.mark.parametrize("shared_prior", [0.0, 0.5, 0.9])
+def test_a_class_without_images_has_the_mean_its_text_predicts(data, shared_prior):
+    fitted = gaussians(data, shared_prior)
     predicted = (data.text[3] - fitted.text_centre) @ fitted.text_map
     torch.testing.assert_close(fitted.means[3], predicted, rtol=1e-10, atol=1e-10)
     assert fitted.variance_of_means[3] > fitted.variance_of_means[4] > fitted.variance_of_means[0]
@@ -85,7 +87,7 @@ def test_the_text_scale_is_found_and_never_negative(data):
     labels = torch.arange(K).repeat(6)
     for factor, expected in ((0.7, 0.7), (-0.7, 0.0)):
         moments = Moments.gather([(factor * data.text[labels], labels)], K)
-        fitted = ClassGaussians(moments, data.text, PRIOR_IMAGES, linked=0.0)
+        fitted = ClassGaussians(moments, data.text, PRIOR_IMAGES, shared_prior=0.0)
         torch.testing.assert_close(fitted.text_map, expected * torch.eye(D).double())
 
 
@@ -98,11 +100,11 @@ def test_many_images_overrule_the_text(data):
         )
 
 
-def test_unlinked_texts_are_a_limit_of_linked_ones(data):
-    limit, unlinked = gaussians(data, linked=1e-9), gaussians(data, linked=0.0)
-    torch.testing.assert_close(limit.means, unlinked.means, rtol=0, atol=1e-6)
-    torch.testing.assert_close(limit.within, unlinked.within, rtol=0, atol=1e-6)
-    scores = [g.leave_one_out(data.x, data.labels) for g in (limit, unlinked)]
+def test_no_shared_prior_is_a_limit_of_shared_ones(data):
+    limit, unshared = gaussians(data, shared_prior=1e-9), gaussians(data, shared_prior=0.0)
+    torch.testing.assert_close(limit.means, unshared.means, rtol=0, atol=1e-6)
+    torch.testing.assert_close(limit.within, unshared.within, rtol=0, atol=1e-6)
+    scores = [g.leave_one_out(data.x, data.labels) for g in (limit, unshared)]
     torch.testing.assert_close(*scores, rtol=0, atol=1e-5)
 
 
@@ -110,16 +112,16 @@ def test_unlinked_texts_are_a_limit_of_linked_ones(data):
 
 
 @pytest.mark.parametrize("text", [True, False])
-@pytest.mark.parametrize("linked", [0.0, 0.5])
-def test_scores_are_log_densities_up_to_a_row_constant(data, linked, text):
-    fitted = gaussians(data, linked, text)
+@pytest.mark.parametrize("shared_prior", [0.0, 0.5])
+def test_scores_are_log_densities_up_to_a_row_constant(data, shared_prior, text):
+    fitted = gaussians(data, shared_prior, text)
     covariance = (1 - SHRINKAGE) * fitted.within.numpy()
     covariance += SHRINKAGE * np.diag(fitted.within).mean() * np.eye(D)
     means = (fitted.centre + fitted.means).numpy()
     expected = [multivariate_normal(mean, covariance).logpdf(data.x.numpy()) for mean in means]
     torch.set_default_dtype(torch.float64)
     try:
-        scores = LinearScores.of(fitted).scores(data.x)
+        scores = fitted.density(data.x)
     finally:
         torch.set_default_dtype(torch.float32)
     np.testing.assert_allclose(
@@ -134,7 +136,7 @@ def test_densities_of_texts_use_learned_means_where_known_and_predicted_ones_els
     rng = np.random.default_rng(1)
     new = torch.tensor(rng.normal(size=(2, D)))
     text = torch.cat([new[:1], data.text[[2, 0]], new[1:]]).float()
-    scores = densities.among(text, torch.tensor([-1, 2, 0, -1])).scores(data.x.float())
+    scores = densities.among(text, torch.tensor([-1, 2, 0, -1]))(data.x.float())
     covariance = np.linalg.inv(fitted.precision.numpy())
     predicted = (new - fitted.text_centre) @ fitted.text_map
     means = torch.stack([predicted[0], fitted.means[2], fitted.means[0], predicted[1]]) + fitted.centre
@@ -153,20 +155,20 @@ def test_densities_of_texts_use_learned_means_where_known_and_predicted_ones_els
 # --- leave one out ---------------------------------------------------------------------------------
 
 
-def refit_without(row, data, fitted, linked):
+def refit_without(row, data, fitted, shared_prior):
     """Means and covariance by penalised least squares on all rows but one, the plain way."""
     kept = np.arange(N) != row
     x = (data.x - fitted.centre).numpy()[kept]
     member = np.eye(K)[data.labels.numpy()[kept]]
     prior = np.zeros((K, D))
     kernel = np.eye(K)
-    if linked is not None:
+    if shared_prior is not None:
         text = (data.text - fitted.text_centre).numpy()
         # The scale of texts stays what it was with all rows.
-        unlinked = ClassGaussians(Moments.gather([(data.x, data.labels)], K), data.text, PRIOR_IMAGES, 0.0)
-        prior = float(unlinked.text_map[0, 0]) * text
+        unshared = ClassGaussians(Moments.gather([(data.x, data.labels)], K), data.text, PRIOR_IMAGES, 0.0)
+        prior = float(unshared.text_map[0, 0]) * text
         gram = text @ text.T
-        kernel = (1 - linked) * np.eye(K) + linked * gram / np.diag(gram).mean()
+        kernel = (1 - shared_prior) * np.eye(K) + shared_prior * gram / np.diag(gram).mean()
     precision = PRIOR_IMAGES * np.linalg.inv(kernel)
     means = np.linalg.solve(member.T @ member + precision, member.T @ x + precision @ prior)
     residual, shift = x - member @ means, means - prior
@@ -176,13 +178,13 @@ def refit_without(row, data, fitted, linked):
     return means, (1 - SHRINKAGE) * within + SHRINKAGE * size * np.eye(D)
 
 
-@pytest.mark.parametrize("linked", [None, 0.0, 0.5, 0.9])
-def test_leave_one_out_equals_refitting_without_the_row(data, linked):
-    fitted = gaussians(data, linked or 0.0, text=linked is not None)
+@pytest.mark.parametrize("shared_prior", [None, 0.0, 0.5, 0.9])
+def test_leave_one_out_equals_refitting_without_the_row(data, shared_prior):
+    fitted = gaussians(data, shared_prior or 0.0, text=shared_prior is not None)
     scores = fitted.leave_one_out(data.x, data.labels).numpy()
     x = (data.x - fitted.centre).numpy()
     for row in range(N):
-        means, covariance = refit_without(row, data, fitted, linked)
+        means, covariance = refit_without(row, data, fitted, shared_prior)
         directions = np.linalg.solve(covariance, means.T)
         expected = x[row] @ directions - 0.5 * (means.T * directions).sum(axis=0)
         np.testing.assert_allclose(scores[row], expected, rtol=1e-9, atol=1e-9)
@@ -200,18 +202,18 @@ def test_leave_one_out_is_close_to_refitting_everything():
 
     everything = fit(slice(None))
     closed = torch.softmax(everything.leave_one_out(x, labels), dim=1)
-    in_sample = torch.softmax(LinearScores.of(everything).scores(x.float()), dim=1)
+    in_sample = torch.softmax(everything.density(x.float()), dim=1)
     error = optimism = 0.0
     for row in range(0, 200, 5):
         rest = fit(torch.arange(200) != row)
-        literal = torch.softmax(LinearScores.of(rest).scores(x[row].float()[None]), dim=1)[0]
+        literal = torch.softmax(rest.density(x[row].float()[None]), dim=1)[0]
         error = max(error, float((closed[row] - literal).abs().max()))
         optimism = max(optimism, float((in_sample[row] - literal).abs().max()))
     assert error < 0.03 < optimism
 
 
 def test_a_lonely_image_left_out_scores_as_its_text_predicts(data):
-    lonely = gaussians(data, linked=0.0)
+    lonely = gaussians(data, shared_prior=0.0)
     own = lonely.leave_one_out(data.x, data.labels)[7, 4]
     prior = float(lonely.text_map[0, 0]) * (data.text[4] - lonely.text_centre)
     means, covariance = refit_without(7, data, lonely, 0.0)
@@ -224,16 +226,16 @@ def test_a_lonely_image_left_out_scores_as_its_text_predicts(data):
 # --- kernel ----------------------------------------------------------------------------------------
 
 
-def test_likeness_is_a_gaussian_kernel(data):
+def test_the_kernel_is_gaussian(data):
     centre, spread = data.x.mean(dim=0), 1.7
-    near = likeness(data.x, data.x[:9], centre, spread)
+    near = rbf_kernel(data.x, data.x[:9], centre, spread)
     distances = (data.x[:, None] - data.x[None, :9]).square().sum(dim=2)
     torch.testing.assert_close(near, torch.exp(-0.5 * WIDTH**2 * distances / spread**2))
 
 
 def test_nystroem_features_reproduce_the_kernel(data):
     centre, spread = data.x.mean(dim=0), 1.7
-    near = likeness(data.x, data.x, centre, spread)
+    near = rbf_kernel(data.x, data.x, centre, spread)
     features = near @ nystroem_root(data.x, centre, spread)
     torch.testing.assert_close(features @ features.T, near, rtol=0, atol=2e-4)
 
@@ -242,15 +244,15 @@ def test_kernel_scores_are_gaussians_in_those_features(data):
     centre, spread = data.x.mean(dim=0), 1.7
     landmarks = data.x[:12]
     root = nystroem_root(landmarks, centre, spread)
-    features = likeness(data.x, landmarks, centre, spread) @ root
+    features = rbf_kernel(data.x, landmarks, centre, spread) @ root
     fitted = ClassGaussians(Moments.gather([(features, data.labels)], K), None).whiten(0.1)
-    linear = LinearScores.of(fitted)
-    folded = LinearScores(root.float() @ linear.directions, linear.offsets)
-    kernel = KernelScores(landmarks.float(), centre.float(), torch.tensor(spread), folded)
+    linear = fitted.density
+    folded = Logits(root.float() @ linear.directions, linear.offsets)
+    kernel = KernelLogits(landmarks.float(), centre.float(), torch.tensor(spread), folded)
     columns = torch.tensor([2, 0])
     torch.testing.assert_close(
-        kernel.among(columns).scores(data.x.float()),
-        linear.among(columns).scores(features.float()),
+        kernel.among(columns)(data.x.float()),
+        linear.among(columns)(features.float()),
         rtol=1e-3,
         atol=1e-3,
     )

@@ -12,12 +12,12 @@ from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import expected_calibration_error
 from vilu_sdk.inputs import rows as intake
 from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.scorers.posterior import classes, learner
-from vilu_sdk.scorers.posterior.blend import fit_weights
+from vilu_sdk.scorers.posterior import blend, classes, kernel
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.model import scores
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
 SCALE = 20.0
 # The kernel's scores are sums of large terms that cancel: float32 knows them to a hundredth of a nat.
@@ -127,7 +127,7 @@ def test_what_earns_no_place_leaves_mcm_s_ranking(digits, n):
         rows = np.random.default_rng(seed).permutation(len(digits.labels_fit))[:n]
         scorer = estimator(logit_scale=digits.logit_scale)
         scorer.fit(digits.z_img_fit[rows], digits.z_txt, digits.labels_fit[rows])
-        assert scorer.model_.known is scorer.model_.kernel is scorer.model_.intercepts is None
+        assert not scorer.model_.known
         order = np.argsort(scorer.decision_function(digits.z_img_test, digits.z_txt), kind="stable")
         assert (np.diff(mcm[order]) >= 0).all()
 
@@ -202,10 +202,10 @@ def test_the_gaussians_count_among_new_candidates_also_where_a_kernel_does_their
     known = digits.labels_fit < 5
     weights = []
     for least in (100, 10**9):
-        monkeypatch.setattr(learner, "KERNEL_IMAGES", least)
+        monkeypatch.setattr(kernel, "MIN_IMAGES", least)
         scorer = estimator(logit_scale=digits.logit_scale)
         scorer.fit(digits.z_img_fit[known], digits.z_txt[:5], digits.labels_fit[known])
-        assert (scorer.model_.kernel is not None) == (least == 100)
+        assert ("kernel" in scorer.model_.known) == (least == 100)
         weights.append(scorer.model_.open_weights[0])
     assert weights[0] == pytest.approx(weights[1], rel=0.2)
     assert weights[0] > 0.01
@@ -294,7 +294,7 @@ def test_left_out_scores_find_nothing_in_shuffled_labels(digits, seed):
     labels = torch.tensor(np.random.default_rng(seed).permutation(digits.labels_fit))
     left_out = ClassGaussians(Moments.gather([(x, labels)], 10), text).whiten(0.3).leave_one_out(x, labels)
     base = digits.logit_scale * x @ text.T
-    _, loss = fit_weights([base, left_out], labels, None, base.argmax(dim=1), 1e-6)
+    _, loss = fit_weights([Outcomes.of([base, left_out], labels)], [1e-6, 1e-6])
     # Nobody can do better than chance by more than what two weights gain by luck.
     assert loss > len(x) * np.log(10) - 4
 
@@ -328,7 +328,7 @@ def test_pairs_help_on_pairs_that_were_not_fitted_on():
 @pytest.mark.parametrize("kind", ["labels", "correct", "pairs"])
 def test_fitting_is_deterministic_and_leaves_the_global_generators_alone(crowd, monkeypatch, kind):
     monkeypatch.setattr(classes, "SAMPLE", 1200)  # so that something is drawn
-    monkeypatch.setattr(learner, "MAX_LANDMARKS", 200)
+    monkeypatch.setattr(kernel, "MAX_LANDMARKS", 200)
     z_txt, labels, correct = {
         "labels": (crowd.z_txt, crowd.labels, None),
         "correct": (crowd.z_txt, None, MCM.predict(crowd.z_img, crowd.z_txt) == crowd.labels),
@@ -366,7 +366,7 @@ def test_data_read_in_chunks_and_weighed_on_a_sample_give_nearly_the_same_scores
     def fit():
         return estimator().fit(crowd.z_img, crowd.z_txt, crowd.labels)
 
-    monkeypatch.setattr(learner, "MAX_LANDMARKS", 200)
+    monkeypatch.setattr(kernel, "MAX_LANDMARKS", 200)
     whole = fit()
     expected = whole.decision_function(crowd.z_img, crowd.z_txt)
     monkeypatch.setattr(intake, "CHUNK_ELEMENTS", 300 * 16)
@@ -374,7 +374,8 @@ def test_data_read_in_chunks_and_weighed_on_a_sample_give_nearly_the_same_scores
     monkeypatch.setattr(classes, "SAMPLE", 1200)
     sampled = fit()
     # The Gaussians saw all images; only the weights come from fewer of them.
-    shapes = [s.model_.known.directions / s.model_.known.directions.norm() for s in (whole, sampled)]
+    directions = [s.model_.known["class Gaussians"].directions for s in (whole, sampled)]
+    shapes = [found / found.norm() for found in directions]
     torch.testing.assert_close(*shapes, rtol=0, atol=1e-3)
     decision = sampled.decision_function(crowd.z_img, crowd.z_txt)
     assert np.corrcoef(decision, expected)[0, 1] > 0.995
@@ -385,10 +386,9 @@ def test_weights_chosen_on_some_rows_are_nearly_those_of_all(crowd, monkeypatch)
         scorer = estimator().fit(crowd.z_img, crowd.z_txt, crowd.labels)
         return scorer.decision_function(crowd.z_img, crowd.z_txt)
 
-    monkeypatch.setattr(learner, "MAX_LANDMARKS", 200)
+    monkeypatch.setattr(kernel, "MAX_LANDMARKS", 200)
     expected = decide()
-    monkeypatch.setattr(learner, "WEIGHT_ELEMENTS", 1000)
-    monkeypatch.setattr(learner, "GAUSSIAN_ELEMENTS", 100)
+    monkeypatch.setattr(blend, "WEIGHT_ELEMENTS", 1000)
     assert np.corrcoef(decide(), expected)[0, 1] > 0.98
 
 

@@ -18,8 +18,8 @@ from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.paper.confidence import Target, sgd_settings, train_confidence
 from vilu_sdk.scorers.paper.head import ViLUHead
-from vilu_sdk.scorers.posterior.densities import LinearScores
-from vilu_sdk.scorers.posterior.model import Parts, zero_shot
+from vilu_sdk.scorers.posterior.model import zero_shot
+from vilu_sdk.scorers.posterior.parts import Parts
 from vilu_sdk.training.feed import Feed
 from vilu_sdk.training.sgd import SGD, Weighting
 
@@ -180,7 +180,7 @@ class PaperModel:
         if self.head.attention is None:
             return zero_shot(self.logit_scale, text)
         keys, _ = self.head.attention.folded(text)
-        return {"cross-attention": [LinearScores(keys.T, keys.new_zeros(len(keys)))]}
+        return {"cross-attention": [Logits(keys.T)]}
 
     def adapt(self, task: Task, generator: torch.Generator) -> Self:
         """Fine-tune all weights on a few labelled images of another domain (supplement C.5)."""

@@ -8,6 +8,7 @@ from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.parts import Intercepts, Part
 
 # Images that a text's predicted mean is worth, and the covariance's shrinkage.
 PRIOR_IMAGES, SHRINKAGE = 8.0, 0.6
@@ -31,20 +32,19 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
     # then stays near its text.
     prior_images = max(PRIOR_IMAGES, n / (2 * k))
     before = total(model.parts(text), x)
-    q, linear = before, None
+    q, known = before, dict[str, Part]()
     for _ in range(ROUNDS if share else 0):
         assigned = torch.softmax(q + balance(q) if balanced else q, dim=1)
         moments = Moments.gather([(x, assigned)], k)
-        fitted = ClassGaussians(moments, text, prior_images, linked=0.0).whiten(SHRINKAGE)
+        fitted = ClassGaussians(moments, text, prior_images, shared_prior=0.0).whiten(SHRINKAGE)
         # The slack keeps classes of many images, whose means are sure, from winning by that alone.
-        linear = (
-            TextDensities.of(fitted).among(text, torch.arange(k)).times(share * WEIGHT * model.logit_scale)
-        )
-        q = before + linear.scores(x)
-    return ClassModel(
-        model.logit_scale, model, 1.0, text, linear, intercepts=balance(q) if balanced else None,
-        line=model.calibration(text), base_line=model.calibration(text),
-    )  # fmt: skip
+        linear = TextDensities.of(fitted).among(text, torch.arange(k))
+        known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
+        q = before + part(x)
+    if balanced:
+        known["class intercepts"] = Intercepts(balance(q))
+    platt = model.calibration(text)
+    return ClassModel(model.logit_scale, model, 1.0, text, known, platt=platt, base_platt=platt)
 
 
 def balance(q: Tensor) -> Tensor:

@@ -1,135 +1,149 @@
-"""How much each source counts: non-negative weights chosen on left-out scores, MCM unless they earn it."""
+"""Choosing what a class model is made of: each source must earn its place on left-out scores."""
 
-import numpy as np
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.scorers.posterior.parts import Part
+from vilu_sdk.scorers.posterior.training_data import TrainingData
+from vilu_sdk.scorers.posterior.weights import fit_platt, fit_weights
 
-# The base keeps at least this share of its weight, so that its ranking is never lost altogether.
-LEAST_BASE = 0.1
+if TYPE_CHECKING:
+    from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+
+# Elements of the arrays of images × classes on which weights are chosen.
+WEIGHT_ELEMENTS = 1_000_000
+# Precision of the priors on the other weights: just enough to determine them.
+LOOSE = 1e-6
+# Below this number of images the Gaussians' scores may spread at most this share of the base's.
+FEW_IMAGES, MAX_SPREAD = 100, 0.3
 
 
-def fit_weights(
-    sources: list[Tensor], labels: Tensor, correct: Tensor | None, prediction: Tensor, tightness: float
-) -> tuple[Tensor, float]:
-    """Weigh sources by the likelihood of what is known about left-out images.
+@dataclass(frozen=True)
+class Fitted:
+    """A source fitted to training data under one of its settings."""
 
-    Parameters
-    ----------
-    sources : list of Tensor of shape (n, K)
-        Scores of each source; the first is the base.
-    labels : Tensor of shape (n,)
-        True classes, used where `correct` is None.
-    correct : Tensor of shape (n,), optional
-        Whether the prediction is right, if that is all that is known.
-    prediction : Tensor of shape (n,)
-        Zero-shot predictions.
-    tightness : float
-        Precision of the prior N(1, 1 / tightness) on the base's weight.
+    # From rows, and the logits (rows, K) that the sources before it add up to, to scores (rows, K) as if
+    # each row had not been in the training.
+    left_out: Callable[[Tensor, Tensor], Tensor]
+    # From a weight to what scoring keeps.
+    part: Callable[[float], Part]
+    gaussians: "ClassGaussians | None" = None
 
-    Returns
-    -------
-    weights : Tensor of shape (len(sources),), float64
-    loss : float
-        Negative log-likelihood of all rows plus the prior's cost, in nats.
+
+def minimum_gain(n: int, k: int) -> float:
+    """Nats that a source must gain on n left-out images of k classes: chance gains most with few images."""
+    return 0.6 if 20 <= n <= k else max(5.0, 125.0 / n)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What may tell the classes of images apart."""
+
+    name: str
+    # From a blend to the source fitted beside it, under each setting worth trying.
+    trials: Callable[["Blend"], Iterable[Fitted]]
+    # From the numbers of images and classes to the nats that it must gain on left-out images.
+    minimum_gain: Callable[[int, int], float] = minimum_gain
+
+
+def base_precision(n: int) -> float:
+    """Precision of the prior that holds the base's weight at 1: few images leave the base as it is."""
+    return 400.0 * min(1.0, 200.0 / n) ** 2
+
+
+class Blend:
+    """The sources that earned their place beside the base, their weights, and their sum's calibration.
+
+    `sources` are offered in their order; a `fast` blend, for the rounds before the last one, tries fewer
+    images and settings. Learned are `fitted`, what was taken in, `weights`, of "base" too, and `platt` and
+    `base_platt`, slope and offset of the log-odds under the blend and under the base alone. `rows` are the
+    images that weights are chosen on.
     """
-    if correct is None:
-        return _newton(sources, labels, tightness)
-    return _quasi_newton(sources, prediction, correct, tightness)
 
+    def __init__(
+        self,
+        data: TrainingData,
+        sources: Sequence[Source],
+        generator: torch.Generator,
+        *,
+        fast: bool = False,
+        base_precision: Callable[[int], float] = base_precision,
+    ) -> None:
+        n, k = data.base.shape
+        cap = 1000 if fast else min(5000, max(1000, WEIGHT_ELEMENTS // k))
+        self.data, self.generator, self.fast = data, generator, fast
+        self.rows = torch.randperm(n, generator=generator)[:cap] if n > cap else torch.arange(n)
+        self.fitted: dict[str, Fitted] = {}
+        self.weights = {"base": 1.0}
+        self.platt = self.base_platt = (1.0, 0.0)
+        if data.shortage:
+            return
+        self._scores = {"base": data.base[self.rows]}
+        self._precision = base_precision(n)
+        self._least_gain = float("inf")
+        # At the base's own best weight: a source gains nothing by toning down the base.
+        self._start = self._loss = self._fit(self._scores)[1]
+        for source in sources:
+            self.try_source(source)
+        self.weights = self._cautious(self.weights, self._start - self._loss)
+        self.platt = self._calibrate(self.left_out(self.rows))
+        self.base_platt = self._calibrate(self._scores["base"])
 
-def _newton(sources: list[Tensor], labels: Tensor, tightness: float) -> tuple[Tensor, float]:
-    """Projected Newton on the cross-entropy of the true class, convex in the weights."""
-    margins = [source - source.gather(1, labels[:, None]) for source in sources]
-    size = len(margins)
-    centre = torch.zeros(size, dtype=torch.float64)
-    centre[0] = 1.0
-    precision = torch.full((size,), 1e-6, dtype=torch.float64)
-    precision[0] = tightness
-    lowest = LEAST_BASE * centre
+    def left_out(self, rows: Tensor) -> Tensor:
+        """Logits (rows, K), each row left out of the sources that saw it."""
+        kept = rows is self.rows
+        q = self.weights["base"] * self.data.base[rows]
+        for name, fitted in self.fitted.items():
+            q = q + self.weights[name] * (self._scores[name] if kept else fitted.left_out(rows, q))
+        return q
 
-    def evaluate(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q = sum(w.to(m.dtype) * m for w, m in zip(weights, margins, strict=True))
-        assert isinstance(q, Tensor)
-        log_total = torch.logsumexp(q, dim=1)
-        penalty = 0.5 * (precision * (weights - centre).square()).sum()
-        return log_total.double().sum() + penalty, q, log_total
+    def weights_of(self, *names: str) -> dict[str, float]:
+        """Return the weights that some of the sources have without the others."""
+        scores = {name: self._scores[name] for name in ("base", *names)}
+        weights, loss = self._fit(scores)
+        return self._cautious(weights, self._start - loss)
 
-    weights = centre.clone()
-    loss, q, log_total = evaluate(weights)
-    for _ in range(25):
-        p = q.sub_(log_total[:, None]).exp_()
-        weighted = [p * margin for margin in margins]
-        expected = torch.stack([term.sum(dim=1) for term in weighted], dim=1).double()
-        gradient = expected.sum(dim=0) + precision * (weights - centre)
-        hessian = torch.diag(precision + 1e-6) - expected.T @ expected
-        for a in range(size):
-            for b in range(a, size):
-                moment = torch.dot(weighted[a].flatten(), margins[b].flatten()).double()
-                hessian[a, b] += moment
-                if a != b:
-                    hessian[b, a] += moment
-        free = torch.nonzero(~((weights <= lowest) & (gradient > 0)))[:, 0]
-        if len(free) == 0:
-            break
-        step = torch.zeros(size, dtype=torch.float64)
-        step[free] = torch.linalg.solve(hessian[free][:, free], gradient[free])
-        length, before = 1.0, loss
-        while length > 1e-4:
-            trial = torch.maximum(weights - length * step, lowest)
-            trial_loss, trial_q, trial_total = evaluate(trial)
-            if trial_loss <= loss + 1e-9:
-                weights, loss, q, log_total = trial, trial_loss, trial_q, trial_total
-                break
-            length /= 3
-        if length <= 1e-4 or before - loss < 1e-2 + 1e-5 * len(labels):
-            break
-    return weights, float(loss)
+    def try_source(self, source: Source) -> None:
+        """Take a source in, under its best setting, if it gains enough."""
+        below, best = self.left_out(self.rows), None
+        for fitted in source.trials(self):
+            scores = self._scores | {source.name: fitted.left_out(self.rows, below)}
+            weights, loss = self._fit(scores, best[1] if best else self.weights)
+            if best is None or loss < best[2]:
+                best = fitted, weights, loss, scores
+        gain = source.minimum_gain(*self.data.base.shape)
+        if best is None or self._loss - best[2] <= gain:
+            return
+        self.fitted[source.name], self.weights, self._loss, self._scores = best
+        self._least_gain = min(self._least_gain, gain)
 
+    def _fit(
+        self, scores: dict[str, Tensor], start: dict[str, float] | None = None
+    ) -> tuple[dict[str, float], float]:
+        outcomes = self.data.outcomes(list(scores.values()), self.rows)
+        precision = [self._precision] + [LOOSE] * (len(scores) - 1)
+        near = None if start is None else [start.get(name, 0.0) for name in scores]
+        weights, loss = fit_weights([outcomes], precision, near)
+        return dict(zip(scores, weights.tolist(), strict=True)), loss
 
-def _quasi_newton(
-    sources: list[Tensor], prediction: Tensor, correct: Tensor, tightness: float
-) -> tuple[Tensor, float]:
-    """L-BFGS on the log-loss of right or wrong."""
-    sources = [source.double() for source in sources]
-    spread = [float(source.std().clamp_min(1e-9)) for source in sources]
-    unit = np.array([1.0] + [spread[0] / s for s in spread[1:]])
+    def _cautious(self, weights: dict[str, float], gain: float) -> dict[str, float]:
+        """Shorten the way from the base by the share of the gain that a source must have."""
+        if len(weights) == 1:
+            return {"base": 1.0}
+        share = max(0.0, 1 - self._least_gain / max(gain, 1e-9))
+        weights = {name: share * weight for name, weight in weights.items()}
+        weights["base"] += 1 - share
+        name = "class Gaussians"
+        if len(self.rows) < FEW_IMAGES and name in weights:
+            spread = self._scores["base"].std() / self._scores[name].std().clamp_min(1e-9)
+            weights[name] = min(weights[name], MAX_SPREAD * float(spread))
+        return weights
 
-    def evaluate(v: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = torch.tensor(v * unit, requires_grad=True)
-        q = sum(w * source for w, source in zip(weights, sources, strict=True))
-        assert isinstance(q, Tensor)
-        odds = SplitSoftmax(q, prediction).log_odds
-        loss = softplus(torch.where(correct, odds, -odds)).sum() + 0.5 * tightness * (weights[0] - 1) ** 2
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert weights.grad is not None
-        return float(loss.detach()), weights.grad.numpy() * unit
-
-    start = np.array([1.0] + [0.05] * (len(sources) - 1))
-    bounds = [(LEAST_BASE, None)] + [(0.0, None)] * (len(sources) - 1)
-    found = minimize(evaluate, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
-    return torch.from_numpy(found.x * unit), float(found.fun)
-
-
-def fit_platt(log_odds: Tensor, wrong: Tensor, precision: float = 10.0) -> tuple[float, float]:
-    """Slope and offset that make sigmoid(slope · log-odds + offset) a probability of failure.
-
-    Both have normal priors of the given precision around the identity, so that few images change
-    little. The slope stays positive: calibration never changes a ranking.
-    """
-    inputs = np.stack([log_odds.double().numpy(), np.ones(len(log_odds))], axis=1)
-    sign = np.where(wrong.numpy(), -1.0, 1.0)
-    identity = np.array([1.0, 0.0])
-
-    def evaluate(line: np.ndarray) -> tuple[float, np.ndarray]:
-        odds = sign * (inputs @ line)
-        loss = np.logaddexp(0, odds).sum() + 0.5 * precision * np.square(line - identity).sum()
-        return float(loss), inputs.T @ (sign * expit(odds)) + precision * (line - identity)
-
-    bounds = [(0.05, 5.0), (None, None)]
-    found = minimize(evaluate, identity, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return float(found[0]), float(found[1])
+    def _calibrate(self, logits: Tensor) -> tuple[float, float]:
+        log_odds = SplitSoftmax(logits.double(), self.data.prediction[self.rows]).log_odds
+        return fit_platt(log_odds, self.data.wrong[self.rows])

@@ -1,19 +1,23 @@
 """The caption model: which caption an image was written for, learned from pairs."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.model_selection import KFold
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
-from vilu_sdk.scorers.posterior.densities import LinearScores
-from vilu_sdk.scorers.posterior.model import LogLinearModel, Parts, zero_shot
+from vilu_sdk.scorers.posterior.densities import TextRegression
+from vilu_sdk.scorers.posterior.model import LogLinearModel, zero_shot
+from vilu_sdk.scorers.posterior.parts import Intercepts, Parts
+from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
 # With fewer pairs what is learned is below MCM on average.
 MIN_PAIRS = 128
@@ -21,34 +25,20 @@ MIN_PAIRS = 128
 MAX_PAIRS, MAX_HELD_OUT = 20_000, 2_000
 FOLDS = 3
 SHRINKAGE = 0.6
-# Precision of the prior on the weights around MCM's, and the scale of each weight.
-PULL = 15.0
-UNITS = (1.0, 0.1, 1.0)
-MCM = (1.0, 0.0, 0.0)
+# Precision of the prior on the weights around MCM's, each in its unit.
+PRECISION = 30.0
 
 
 @storable
 @dataclass(frozen=True)
-class PairSources:
-    """What pairs teach about any caption: a regression of its image, and a bank of images.
+class CaptionRegression(TextRegression):
+    """How far an image is from where a regression expects that of a caption; see `TextRegression`."""
 
-    Attributes
-    ----------
-    precision, text_map : Tensor of shape (d, d)
-        The density of an image given its caption t is N(centre + (t - text_centre) text_map, P⁻¹).
-    text_centre, centre : Tensor of shape (d,)
-    bank : Tensor of shape (m, d)
-        Images that tell which captions are liked by all.
-    """
-
-    precision: Tensor
-    text_map: Tensor
-    text_centre: Tensor
-    centre: Tensor
-    bank: Tensor
+    name: ClassVar[str] = "caption regression"
+    unit: ClassVar[float] = 0.1
 
     @classmethod
-    def learn(cls, x: Tensor, text: Tensor) -> Self:
+    def learn(cls, x: Tensor, text: Tensor, logit_scale: float) -> Self:
         """Learn from pairs of rows (n, d)."""
         residuals = torch.empty_like(x)
         folds = KFold(min(5, len(x)), shuffle=True, random_state=1)
@@ -59,13 +49,36 @@ class PairSources:
         size = covariance.diagonal().mean()
         covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * size * torch.eye(len(covariance))
         centre, text_centre, text_map = _regress(x, text)
-        return cls(torch.linalg.inv(covariance), text_map, text_centre, centre, x)
+        return cls(torch.linalg.inv(covariance), text_map, text_centre, centre)
 
-    def density(self, text: Tensor) -> LinearScores:
+    def part(self, text: Tensor) -> Logits:
         """Log-density of images given each caption (J, d), up to a constant in each row."""
-        means = (text - self.text_centre) @ self.text_map
-        directions = self.precision @ means.T
-        return LinearScores(directions, 0.5 * (means * directions.T).sum(dim=1) + self.centre @ directions)
+        return self.density(self.predicted(text))
+
+
+@storable
+@dataclass(frozen=True)
+class ImageBank:
+    """Images (m, d) used to find hubs: captions that are similar to almost every image."""
+
+    bank: Tensor
+    logit_scale: float
+
+    name: ClassVar[str] = "image bank"
+    unit: ClassVar[float] = 1.0
+
+    @classmethod
+    def learn(cls, x: Tensor, text: Tensor, logit_scale: float) -> Self:
+        """Keep the images of pairs of rows (n, d)."""
+        return cls(x, logit_scale)
+
+    def part(self, text: Tensor) -> Intercepts:
+        """Logits of captions (J, d), lower for hubs."""
+        return Intercepts(-hubness(text, self.logit_scale, self.bank))
+
+
+CaptionSource = CaptionRegression | ImageBank
+CAPTION_SOURCES: tuple[type[CaptionSource], ...] = (CaptionRegression, ImageBank)
 
 
 @storable
@@ -75,30 +88,19 @@ class CaptionModel(LogLinearModel):
 
     .. math::
         q_j = a\, s x^\top t_j + c \log p(x \mid t_j) - w \log \tfrac{1}{m} \sum_i e^{s x_i^\top t_j}
-
-    Attributes
-    ----------
-    logit_scale : float
-    sources : PairSources or None
-    weights : Tensor of shape (3,)
-        a, c, w.
     """
 
     logit_scale: float
-    sources: PairSources | None = None
-    weights: Tensor | None = None
+    sources: dict[str, CaptionSource] = field(default_factory=dict)
+    # Of each source, and of "zero-shot".
+    weights: dict[str, float] = field(default_factory=lambda: {"zero-shot": 1.0})
 
     def parts(self, text: Tensor) -> Parts:
         """See `LogLinearModel`."""
-        if self.sources is None or self.weights is None:
-            return zero_shot(self.logit_scale, text)
-        a, c, w = self.weights.tolist()
-        liked = popularity(text, self.logit_scale, self.sources.bank)
-        return {
-            **zero_shot(a * self.logit_scale, text),
-            "caption regression": [self.sources.density(text).times(c)],
-            "image bank": [LinearScores.constant(-w * liked, text.shape[1])],
-        }
+        found = zero_shot(self.weights["zero-shot"] * self.logit_scale, text)
+        for name, source in self.sources.items():
+            found[name] = [source.part(text).times(self.weights[name])]
+        return found
 
     def unknown_share(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
@@ -110,36 +112,40 @@ class CaptionModel(LogLinearModel):
 
     def adapt(self, images: Tensor) -> Self:
         """Take unlabelled images of the domain into the bank; repeated ones count once."""
-        if self.sources is None:
+        known = self.sources.get(ImageBank.name)
+        if not isinstance(known, ImageBank):
             return self
-        bank = torch.cat([self.sources.bank, torch.unique(images, dim=0)])
-        return replace(self, sources=replace(self.sources, bank=bank))
+        bank = replace(known, bank=torch.cat([known.bank, torch.unique(images, dim=0)]))
+        return replace(self, sources=self.sources | {ImageBank.name: bank})
 
 
-def learn_captions(images: Rows, texts: Rows, logit_scale: float, generator: torch.Generator) -> CaptionModel:
+def learn_captions(
+    task: Task,
+    logit_scale: float,
+    generator: torch.Generator,
+    sources: Sequence[type[CaptionSource]] = CAPTION_SOURCES,
+) -> CaptionModel:
     """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
-    rows = torch.randperm(len(images), generator=generator)[:MAX_PAIRS]
-    x, text = read(images, rows), read(texts, rows)
-    held_out = []
+    rows = torch.randperm(len(task.images), generator=generator)[:MAX_PAIRS]
+    x, text = read(task.images, rows), read(task.texts, rows)
+    outcomes = []
     for held in torch.arange(len(rows)).chunk(FOLDS):
         rest = torch.ones(len(rows), dtype=torch.bool)
         rest[held] = False
-        learned = PairSources.learn(x[rest], text[rest])
         z, t = x[held[:MAX_HELD_OUT]], text[held[:MAX_HELD_OUT]]
-        held_out.append(
-            torch.stack(
-                [
-                    logit_scale * (z @ t.T),
-                    learned.density(t).scores(z),
-                    -popularity(t, logit_scale, learned.bank).expand(len(z), -1),
-                ]
-            )
-        )
-    return CaptionModel(logit_scale, PairSources.learn(x, text), _fit_weights(held_out))
+        learned = [source.learn(x[rest], text[rest], logit_scale) for source in sources]
+        scores = [logit_scale * (z @ t.T), *(source.part(t)(z) for source in learned)]
+        outcomes.append(Outcomes.of(scores, torch.arange(len(z))))
+    precision = [PRECISION, *(PRECISION / source.unit**2 for source in sources)]
+    names = ["zero-shot", *(source.name for source in sources)]
+    weights = dict(zip(names, fit_weights(outcomes, precision)[0].tolist(), strict=True))
+    return CaptionModel(
+        logit_scale, {source.name: source.learn(x, text, logit_scale) for source in sources}, weights
+    )
 
 
-def popularity(text: Tensor, logit_scale: float, bank: Tensor) -> Tensor:
-    """Log of the mean likeness of each caption (J,) to the images of a bank."""
+def hubness(text: Tensor, logit_scale: float, bank: Tensor) -> Tensor:
+    """Log of the mean similarity exp(s xᵀt) of each caption (J,) to the images of a bank."""
     total = torch.full((len(text),), -torch.inf)
     for rows in Rows(bank, "bank").slices(len(text)):
         total = torch.logaddexp(total, torch.logsumexp(logit_scale * (bank[rows] @ text.T), dim=0))
@@ -155,23 +161,3 @@ def _regress(x: Tensor, text: Tensor, ridge: float = 1.0) -> tuple[Tensor, Tenso
     gram = text.T @ text
     gram = gram + ridge * gram.diagonal().mean() * identity
     return centre, text_centre, alpha * identity + torch.linalg.solve(gram, text.T @ (x - alpha * text))
-
-
-def _fit_weights(held_out: list[Tensor]) -> Tensor:
-    """Weights (3,) by the cross-entropy of the true caption on pairs left out, drawn towards MCM."""
-    n = sum(stack.shape[1] for stack in held_out)
-    units, mcm = torch.tensor(UNITS), torch.tensor(MCM)
-    v = torch.tensor([1.0, 0.0, 0.2], requires_grad=True)
-    optimiser = torch.optim.LBFGS([v], max_iter=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = PULL / n * (v - mcm).square().sum()
-        for stack in held_out:
-            q = torch.tensordot(v * units, stack, dims=1)
-            loss = loss + cross_entropy(q, torch.arange(len(q)), reduction="sum") / n
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return v.detach() * units

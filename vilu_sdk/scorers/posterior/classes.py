@@ -1,7 +1,7 @@
 """The class model: a label-informed posterior over candidates, and the log-odds it gives an error."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,11 +11,15 @@ from vilu_sdk.compute.distributed import own_slices, read, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
-from vilu_sdk.scorers.posterior.densities import KernelScores, LinearScores, TextDensities
-from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
-from vilu_sdk.scorers.posterior.learner import Blend, Evidence, learn_blend, left_out_logits
-from vilu_sdk.scorers.posterior.model import LogLinearModel, Parts, total, zero_shot
+from vilu_sdk.scorers.posterior.blend import Blend, Source, base_precision
+from vilu_sdk.scorers.posterior.densities import TextDensities
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians, try_gaussians
+from vilu_sdk.scorers.posterior.intercepts import minimum_gain, try_intercepts
+from vilu_sdk.scorers.posterior.kernel import try_kernel
+from vilu_sdk.scorers.posterior.model import LogLinearModel, total, zero_shot
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.parts import Part, Parts
+from vilu_sdk.scorers.posterior.training_data import TrainingData
 from vilu_sdk.scorers.posterior.transfer import (
     PRIOR_IMAGES,
     SHRINKAGE,
@@ -28,6 +32,11 @@ from vilu_sdk.scorers.posterior.transfer import (
 SAMPLE = 25_000
 SAMPLE_ELEMENTS = 20_000_000
 EM_ROUNDS = 3
+GAUSSIANS, KERNEL, INTERCEPTS = SOURCES = (
+    Source("class Gaussians", try_gaussians),
+    Source("kernel", try_kernel),
+    Source("class intercepts", try_intercepts, minimum_gain),
+)
 
 
 @storable
@@ -35,45 +44,24 @@ EM_ROUNDS = 3
 class ClassModel(LogLinearModel):
     r"""Posterior over candidates, built on another one: the zero-shot softmax in the simplest case.
 
-    .. math:: q_j = w_0\, base_j + w_1 \log N(x; m_j, C) + w_2 \log N(\phi(x); \mu_j, \Sigma) + b_j
+    .. math:: q_j = w_0\, base_j + w_1 \log N(x; m_j, C) + w_2 \log N(\phi(x); \mu_j, \Sigma) + w_3 b_j
 
     Among candidates that `fit` did not see, the Gaussians are those that the texts predict, at the
     weight that they earned on classes left out, and kernel and intercepts are silent.
-
-    Attributes
-    ----------
-    logit_scale : float
-    base : LogLinearModel or None
-        What is built upon; None means the zero-shot logits.
-    base_weight : float
-    text : Tensor of shape (K, d)
-        Known class texts; of width m where they are kept as keys.
-    known : LinearScores or None
-        Gaussians of the known classes, times their weight; None where they are those of `open_set`.
-    kernel : KernelScores or None
-        Gaussians in the likeness to training images, times their weight.
-    intercepts : Tensor of shape (K,) or None
-    open_set : TextDensities or None
-        Gaussians of any texts.
-    open_weights : tuple of float
-        Their weight where all candidates are known, and where none is.
-    line, base_line : tuple of float
-        Slope and offset that calibrate the log-odds among known, and among new candidates.
-    key : Tensor of shape (d, m) or None
-        Projection of texts to the keys by which they are recognised; None compares the texts.
     """
 
     logit_scale: float
-    base: LogLinearModel | None
+    base: LogLinearModel | None  # what is built upon; None means the zero-shot logits
     base_weight: float
-    text: Tensor
-    known: LinearScores | None = None
-    kernel: KernelScores | None = None
-    intercepts: Tensor | None = None
-    open_set: TextDensities | None = None
-    open_weights: tuple[float, float] = (0.0, 0.0)
-    line: tuple[float, float] = (1.0, 0.0)
-    base_line: tuple[float, float] = (1.0, 0.0)
+    text: Tensor  # (K, d) of known classes; of width m where they are kept as keys
+    # What each source learned of known classes, times its weight. `open_set` stands in for missing Gaussians.
+    known: dict[str, Part] = field(default_factory=dict)
+    open_set: TextDensities | None = None  # Gaussians of any texts
+    open_weights: tuple[float, float] = (0.0, 0.0)  # theirs where all candidates are known, and where none is
+    # Slope and offset that calibrate the log-odds among known, and among new candidates.
+    platt: tuple[float, float] = (1.0, 0.0)
+    base_platt: tuple[float, float] = (1.0, 0.0)
+    # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
 
     def match(self, text: Tensor) -> Tensor:
@@ -90,23 +78,20 @@ class ClassModel(LogLinearModel):
         weight = self.base_weight if is_known else 1.0
         found: Parts = {name: [part.times(weight) for part in group] for name, group in base.items()}
 
-        def add(name: str, part: LinearScores | KernelScores) -> None:
+        def add(name: str, part: Part) -> None:
             found.setdefault(name, []).append(part)
 
+        name = "class Gaussians"
         if not is_known:
             share = float((match >= 0).double().mean())
             weight = share * self.open_weights[0] + (1 - share) * self.open_weights[1]
             if weight and self.open_set is not None:
-                add("class Gaussians", self.open_set.among(text, match).times(weight))
+                add(name, self.open_set.among(text, match).times(weight))
             return found
-        if self.known is not None:
-            add("class Gaussians", self.known.among(match))
-        elif self.open_set is not None:
-            add("class Gaussians", self.open_set.among_known(match).times(weight * self.open_weights[0]))
-        if self.kernel is not None:
-            add("kernel", self.kernel.among(match))
-        if self.intercepts is not None:
-            add("class intercepts", LinearScores.constant(self.intercepts[match], text.shape[1]))
+        if name not in self.known and self.open_set is not None:
+            add(name, self.open_set.among_known(match).times(weight * self.open_weights[0]))
+        for name, part in self.known.items():
+            add(name, part.among(match))
         return found
 
     def unknown_share(self, text: Tensor) -> float:
@@ -119,27 +104,32 @@ class ClassModel(LogLinearModel):
     def calibration(self, text: Tensor) -> tuple[float, float]:
         """See `LogLinearModel`."""
         if bool((self.match(text) >= 0).all()):
-            return self.line
-        return self.base_line if self.base is None else self.base.calibration(text)
+            return self.platt
+        return self.base_platt if self.base is None else self.base.calibration(text)
 
 
 def learn_classes(
-    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
-) -> ClassModel:
-    """Learn a class model from labels, or from right and wrong, upon `base`."""
-    evidence, blend = learn_sources(task, logit_scale, generator, base)
-    return class_model(evidence, blend, logit_scale, task.text, base)
-
-
-def learn_sources(
     task: Task,
     logit_scale: float,
     generator: torch.Generator,
     base: LogLinearModel | None = None,
-    *,
-    kernel: bool = True,
-) -> tuple[Evidence, Blend]:
-    """Choose and weigh the sources of a class model; `kernel` says whether that one is tried."""
+    sources: Sequence[Source] = SOURCES,
+    base_precision: Callable[[int], float] = base_precision,
+) -> ClassModel:
+    """Learn a class model from labels, or from right and wrong, upon `base`; see `Blend`."""
+    blend = learn_blend(task, logit_scale, generator, base, sources, base_precision)
+    return class_model(blend, logit_scale, task.text, base)
+
+
+def learn_blend(
+    task: Task,
+    logit_scale: float,
+    generator: torch.Generator,
+    base: LogLinearModel | None = None,
+    sources: Sequence[Source] = SOURCES,
+    base_precision: Callable[[int], float] = base_precision,
+) -> Blend:
+    """Choose and weigh the sources of a class model."""
     n, k = len(task.images), len(task.text)
     rows = sample_rows(n, k, generator)
     z = read(task.images, rows)
@@ -159,10 +149,22 @@ def learn_sources(
         else:
             shift = x.mean(dim=0) if world_size() > 1 else None
             moments = Moments.gather(_labelled_chunks(task, dtype), k, shift)
-        evidence = Evidence(x, logits, text, prediction, labels, None, moments)
-        return evidence, learn_blend(evidence, generator, kernel=kernel)
+        data = TrainingData(x, logits, text, prediction, labels, None, moments)
+        return Blend(data, sources, generator, base_precision=base_precision)
     assert correct is not None
-    return _learn_from_bits(x, logits, text, prediction, correct, generator)
+    # Alternate between the likeliest class of each image and the blend that they give. A right image has
+    # the predicted class, a wrong one any other.
+    q = logits
+    for step in range(EM_ROUNDS + 1):
+        others = q.scatter(1, prediction[:, None], -torch.inf).argmax(dim=1)
+        labels = torch.where(correct, prediction, others)
+        data = TrainingData(x, logits, text, prediction, labels, correct, Moments.gather([(x, labels)], k))
+        blend = Blend(data, sources, generator, fast=step < EM_ROUNDS, base_precision=base_precision)
+        if data.shortage:
+            break
+        if blend.fast:
+            q = blend.left_out(torch.arange(size))
+    return blend
 
 
 def sample_rows(n: int, k: int, generator: torch.Generator) -> slice | Tensor:
@@ -171,62 +173,25 @@ def sample_rows(n: int, k: int, generator: torch.Generator) -> slice | Tensor:
     return slice(None) if n <= size else torch.randperm(n, generator=generator)[:size].sort().values
 
 
-def _learn_from_bits(
-    x: Tensor, logits: Tensor, text: Tensor, prediction: Tensor, correct: Tensor, generator: torch.Generator
-) -> tuple[Evidence, Blend]:
-    """Alternate between the likeliest class of each image and the model that they give.
-
-    A right image has the predicted class, a wrong one any other.
-    """
-    q = logits
-    for step in range(EM_ROUNDS + 1):
-        others = q.scatter(1, prediction[:, None], -torch.inf).argmax(dim=1)
-        labels = torch.where(correct, prediction, others)
-        moments = Moments.gather([(x, labels)], len(text))
-        evidence = Evidence(x, logits, text, prediction, labels, correct, moments)
-        blend = learn_blend(evidence, generator, light=step < EM_ROUNDS)
-        if evidence.shortage:
-            break
-        if step < EM_ROUNDS:
-            q = left_out_logits(evidence, blend)
-            if blend.intercepts is not None:
-                q = q + blend.weights["intercepts"] * blend.intercepts
-    return evidence, blend
-
-
-def class_model(
-    e: Evidence, blend: Blend, logit_scale: float, text: Tensor, base: LogLinearModel | None
-) -> ClassModel:
+def class_model(blend: Blend, logit_scale: float, text: Tensor, base: LogLinearModel | None) -> ClassModel:
     """Keep of a blend what scoring needs."""
-    weights = blend.weights
-    known = kernel = intercepts = None
-    if blend.gaussians is not None:
-        known = LinearScores.of(blend.gaussians).times(weights["gaussians"])
-    if blend.kernel is not None:
-        found = blend.kernel
-        linear = LinearScores.of(found.gaussians).times(weights["kernel"])
-        linear = replace(linear, directions=found.root.to(linear.directions) @ linear.directions)
-        dtype = torch.get_default_dtype()
-        spread = torch.tensor(found.spread, dtype=dtype)
-        kernel = KernelScores(found.landmarks.to(dtype), found.centre.to(dtype), spread, linear)
-    if blend.intercepts is not None:
-        intercepts = (weights["intercepts"] * blend.intercepts).to(torch.get_default_dtype())
-    open_set, new_weight = None, 0.0
-    if blend.gaussians is not None:
-        open_set = TextDensities.of(ClassGaussians(e.moments, e.text, PRIOR_IMAGES).whiten(SHRINKAGE))
-        new_weight = transferred_weight(e.x, e.base, e.labels, e.text) if e.correct is None else 0.0
+    open_set, open_weights, data = None, (0.0, 0.0), blend.data
+    if (name := "class Gaussians") in blend.fitted:
+        # Among candidates of which some are new the kernel is silent, and the weight is that without it.
+        weights = blend.weights_of(name) if "kernel" in blend.fitted else blend.weights
+        new_weight = 0.0 if data.correct is not None else transferred_weight(data)
+        open_set = TextDensities.of(ClassGaussians(data.moments, data.text, PRIOR_IMAGES).whiten(SHRINKAGE))
+        open_weights = weights[name] / weights["base"], new_weight
     return ClassModel(
         logit_scale,
         base,
-        weights["base"],
+        blend.weights["base"],
         text,
-        known,
-        kernel,
-        intercepts,
+        {name: fitted.part(blend.weights[name]) for name, fitted in blend.fitted.items()},
         open_set,
-        (blend.text_weight, new_weight),
-        blend.line,
-        blend.base_line,
+        open_weights,
+        blend.platt,
+        blend.base_platt,
     )
 
 

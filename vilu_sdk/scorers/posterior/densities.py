@@ -1,112 +1,43 @@
-"""Log-densities of classes as they are kept for scoring, up to a constant in each row."""
+"""Log-densities of images given any text, up to a constant in each row."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
-from vilu_sdk.scorers.posterior.landmarks import likeness
+from vilu_sdk.scorers.posterior.parts import log_density
+
+
+@dataclass(frozen=True)
+class TextRegression:
+    """Gaussians of images given any text t: N(centre + (t - text_centre) text_map, precision⁻¹)."""
+
+    precision: Tensor  # (d, d)
+    text_map: Tensor  # (d, d)
+    text_centre: Tensor  # (d,)
+    centre: Tensor  # (d,)
+
+    def predicted(self, text: Tensor) -> Tensor:
+        """Means (J, d), about `centre`, that texts (J, d) predict."""
+        return (text.to(self.centre) - self.text_centre) @ self.text_map
+
+    def density(self, means: Tensor, slack: Tensor | float = 0.0) -> Logits:
+        """Logits of Gaussians of means (J, d) about `centre`."""
+        return log_density(means, self.precision @ means.T, self.centre, slack)
 
 
 @storable
 @dataclass(frozen=True)
-class LinearScores:
-    """Scores ``x @ directions - offsets`` of classes.
+class TextDensities(TextRegression):
+    """Gaussians of any texts: learned means of known classes, predicted means of new ones."""
 
-    Attributes
-    ----------
-    directions : Tensor of shape (d, K)
-    offsets : Tensor of shape (K,)
-    """
-
-    directions: Tensor
-    offsets: Tensor
-
-    @classmethod
-    def of(cls, fitted: ClassGaussians) -> "LinearScores":
-        """Log-densities under whitened Gaussians."""
-        offsets = 0.5 * fitted.offsets + fitted.centre @ fitted.directions
-        dtype = torch.get_default_dtype()
-        return cls(fitted.directions.to(dtype), offsets.to(dtype))
-
-    @classmethod
-    def constant(cls, scores: Tensor, d: int) -> "LinearScores":
-        """Scores (K,) that are the same for every vector (d,)."""
-        return cls(torch.zeros(()).expand(d, len(scores)), -scores)
-
-    def among(self, columns: Tensor) -> "LinearScores":
-        """The scores of some of the classes."""
-        return LinearScores(self.directions[:, columns], self.offsets[columns])
-
-    def times(self, weight: float) -> "LinearScores":
-        """The scores multiplied by a weight."""
-        return LinearScores(weight * self.directions, weight * self.offsets)
-
-    def scores(self, x: Tensor, columns: slice = slice(None)) -> Tensor:
-        """Scores (n, K) of vectors (n, d), or some columns of them."""
-        return torch.addmm(self.offsets[columns], x, self.directions[:, columns], beta=-1)
-
-
-@storable
-@dataclass(frozen=True)
-class KernelScores:
-    """Scores of classes that are linear in the likeness to some training vectors.
-
-    Attributes
-    ----------
-    landmarks : Tensor of shape (m, d)
-    centre : Tensor of shape (d,)
-    spread : Tensor of shape ()
-    linear : LinearScores
-        Over the m likenesses.
-    """
-
-    landmarks: Tensor
-    centre: Tensor
-    spread: Tensor
-    linear: LinearScores
-
-    def among(self, columns: Tensor) -> "KernelScores":
-        """The scores of some of the classes."""
-        return replace(self, linear=self.linear.among(columns))
-
-    def times(self, weight: float) -> "KernelScores":
-        """The scores multiplied by a weight."""
-        return replace(self, linear=self.linear.times(weight))
-
-    def near(self, x: Tensor) -> Tensor:
-        """Likeness (n, m) of vectors (n, d) to the landmarks."""
-        return likeness(x, self.landmarks, self.centre, float(self.spread))
-
-    def scores(self, x: Tensor) -> Tensor:
-        """Scores (n, K) of vectors (n, d)."""
-        return self.linear.scores(self.near(x))
-
-
-@storable
-@dataclass(frozen=True)
-class TextDensities:
-    """Gaussians of any texts: learned means of known classes, predicted means of new ones.
-
-    Attributes
-    ----------
-    means : Tensor of shape (K, d)
-        Of the known classes, about `centre`.
-    slack : Tensor of shape (K + 1,)
-        By how much the uncertainty of a mean inflates its squared distances, halved; the last entry is
-        that of a class never seen. Taking it out makes well-known and new classes comparable.
-    precision, text_map : Tensor of shape (d, d)
-    text_centre, centre : Tensor of shape (d,)
-    """
-
-    means: Tensor
+    means: Tensor  # (K, d), of the known classes, about `centre`
+    # (K + 1,), half of the squared distance that the uncertainty of a mean adds; the last is that of a class
+    # never seen. Taking it out makes well-known and new classes comparable.
     slack: Tensor
-    precision: Tensor
-    text_map: Tensor
-    text_centre: Tensor
-    centre: Tensor
 
     @classmethod
     def of(cls, fitted: ClassGaussians) -> "TextDensities":
@@ -115,27 +46,22 @@ class TextDensities:
         spread = float((precision * fitted.within).sum())  # tr(P C)
         unseen = torch.full((1,), 1 / fitted.prior_images, dtype=fitted.means.dtype)
         parts = (
-            fitted.means,
-            0.5 * spread * torch.cat([fitted.variance_of_means, unseen]),
             precision,
             fitted.text_map,
             fitted.text_centre,
             fitted.centre,
+            fitted.means,
+            0.5 * spread * torch.cat([fitted.variance_of_means, unseen]),
         )
         return cls(*(part.to(torch.get_default_dtype()) for part in parts))
 
-    def among(self, text: Tensor, match: Tensor) -> LinearScores:
-        """Scores of texts (J, d), of which `match` (J,) names the known class, or is -1."""
-        means = (text.to(self.means) - self.text_centre) @ self.text_map
+    def among(self, text: Tensor, match: Tensor) -> Logits:
+        """Logits of texts (J, d), of which `match` (J,) names the known class, or is -1."""
+        means = self.predicted(text)
         seen = match >= 0
         means[seen] = self.means[match[seen]]
-        linear = self._of_means(means)
-        return LinearScores(linear.directions, linear.offsets - self.slack[match])
+        return self.density(means, self.slack[match])
 
-    def among_known(self, columns: Tensor) -> LinearScores:
-        """Scores of known classes among themselves, all of whose means were learned."""
-        return self._of_means(self.means[columns])
-
-    def _of_means(self, means: Tensor) -> LinearScores:
-        directions = self.precision @ means.T
-        return LinearScores(directions, 0.5 * (means * directions.T).sum(dim=1) + self.centre @ directions)
+    def among_known(self, columns: Tensor) -> Logits:
+        """Logits of known classes among themselves, all of whose means were learned."""
+        return self.density(self.means[columns])

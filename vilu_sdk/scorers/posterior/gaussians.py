@@ -1,14 +1,38 @@
 """Class Gaussians whose means are drawn towards their texts, and their exact leave-one-out scores."""
 
+from collections.abc import Iterator
+from copy import copy
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.scorers.posterior.blend import Blend, Fitted
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.parts import log_density
 
 # Up to this many classes the means of similar texts inform one another; a K × K solve beyond is slow.
-MAX_LINKED_CLASSES = 4096
+MAX_SHARED_CLASSES = 4096
+
+
+def try_gaussians(blend: Blend, shared_prior: float = 0.5) -> Iterator[Fitted]:
+    """Fit Gaussians under several priors and shrinkages."""
+    data = blend.data
+    n, k = data.base.shape
+
+    def fitted(gaussians: "ClassGaussians") -> Fitted:
+        def left_out(rows: Tensor, _: Tensor) -> Tensor:
+            return gaussians.leave_one_out(data.x[rows], data.labels[rows])
+
+        return Fitted(left_out, lambda weight: gaussians.density.times(weight), gaussians)
+
+    broad = ClassGaussians(data.moments, data.text, 2.0, shared_prior)
+    yield fitted(broad.whiten(0.3))
+    if not blend.fast:
+        yield fitted(broad.whiten(0.9))
+        if n >= 8 * k:
+            yield fitted(ClassGaussians(data.moments, data.text, 16.0, shared_prior).whiten(0.3))
 
 
 class ClassGaussians:
@@ -20,20 +44,17 @@ class ClassGaussians:
     (v the mean squared norm of centred texts): a class counts as k images at the place its text
     predicts, and classes of similar texts move together, seen in training or not.
 
-    Parameters
-    ----------
-    moments : Moments
-        Statistics of the training vectors.
-    text : Tensor of shape (K, d), optional
-        Class texts, in the space of the vectors.
-    prior_images : float
-        k: how many images the prior is worth.
-    linked : float
-        λ in [0, 1]: share of the prior's variance that classes have in common through their texts.
+    `prior_images` is k, and `shared_prior` is λ in [0, 1]: the share of the prior's variance that classes
+    have in common through their texts (K, d).
     """
 
+    shrinkage: float
+    root: Tensor
+    directions: Tensor
+    offsets: Tensor
+
     def __init__(
-        self, moments: Moments, text: Tensor | None, prior_images: float = 2.0, linked: float = 0.5
+        self, moments: Moments, text: Tensor | None, prior_images: float = 2.0, shared_prior: float = 0.5
     ) -> None:
         k, d = moments.sums.shape
         self.n = float(moments.counts.sum())
@@ -50,8 +71,8 @@ class ClassGaussians:
             alpha = _text_scale(centred, moments, prior_images)
             prior = alpha * centred
             self.text_map = alpha * torch.eye(d, dtype=sums.dtype)
-        if text is not None and linked > 0 and k <= MAX_LINKED_CLASSES:
-            self._learn_linked(counts, sums, prior, centred, linked)
+        if text is not None and shared_prior > 0 and k <= MAX_SHARED_CLASSES:
+            self._learn_shared(counts, sums, prior, centred, shared_prior)
         else:
             self.variance_of_means = 1 / (counts + prior_images)
             self.means = (sums + prior_images * prior) * self.variance_of_means[:, None]
@@ -60,11 +81,13 @@ class ClassGaussians:
         within = moments.scatter - cross - cross.T + (counts[:, None] * self.means).T @ self.means
         self.within = (within + self._prior_cost(counts, sums, prior)) / self.n
 
-    def _learn_linked(self, counts: Tensor, sums: Tensor, prior: Tensor, text: Tensor, linked: float) -> None:
+    def _learn_shared(
+        self, counts: Tensor, sums: Tensor, prior: Tensor, text: Tensor, shared_prior: float
+    ) -> None:
         seen = torch.nonzero(counts > 0)[:, 0]
         gram = text @ text.T
         size = gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
-        kernel = (linked / size * gram).add_(torch.diag(torch.full_like(counts, 1 - linked)))
+        kernel = (shared_prior / size * gram).add_(torch.diag(torch.full_like(counts, 1 - shared_prior)))
         kernel /= self.prior_images
         noisy = kernel[seen][:, seen] + torch.diag(1 / counts[seen])
         residual = sums[seen] / counts[seen, None] - prior[seen]
@@ -73,7 +96,7 @@ class ClassGaussians:
         self.covariance_of_means = kernel - kernel[:, seen] @ gain
         self.variance_of_means = self.covariance_of_means.diagonal()
         self.means = prior + kernel[:, seen] @ pull
-        self.text_map = self.text_map + (linked / size / self.prior_images) * (text[seen].T @ pull)
+        self.text_map = self.text_map + (shared_prior / size / self.prior_images) * (text[seen].T @ pull)
         self._pull, self._seen = pull, seen
 
     def _prior_cost(self, counts: Tensor, sums: Tensor, prior: Tensor) -> Tensor:
@@ -84,16 +107,22 @@ class ClassGaussians:
         return cost
 
     def whiten(self, shrinkage: float) -> Self:
-        """Shrink the covariance towards a multiple of the identity and prepare the scores."""
-        self.shrinkage = shrinkage
+        """Return a copy with the covariance shrunk towards a multiple of the identity, ready to score."""
+        found = copy(self)
+        found.shrinkage = shrinkage
         covariance = (1 - shrinkage) * self.within
         size = self.within.diagonal().mean().clamp_min(1e-12)
         covariance.diagonal().add_(shrinkage * size)
-        self.root = torch.linalg.cholesky(covariance)
-        whitened = torch.linalg.solve_triangular(self.root, self.means.T, upper=False)
-        self.directions = torch.linalg.solve_triangular(self.root.T, whitened, upper=True)
-        self.offsets = whitened.square().sum(dim=0)
-        return self
+        found.root = torch.linalg.cholesky(covariance)
+        whitened = torch.linalg.solve_triangular(found.root, self.means.T, upper=False)
+        found.directions = torch.linalg.solve_triangular(found.root.T, whitened, upper=True)
+        found.offsets = whitened.square().sum(dim=0)
+        return found
+
+    @property
+    def density(self) -> Logits:
+        """Log-densities of the classes, up to a constant in each row."""
+        return log_density(self.means, self.directions, self.centre)
 
     @property
     def precision(self) -> Tensor:

@@ -7,10 +7,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import BITS, Logits
 from vilu_sdk.scorers.base.among import Among, Chunk
-from vilu_sdk.scorers.posterior.densities import KernelScores, LinearScores
-
-#: What each named source says of the candidates; the logits are the sum of it all.
-Parts = dict[str, list[LinearScores | KernelScores]]
+from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 
 
 class LogLinearModel:
@@ -35,34 +32,34 @@ class LogLinearModel:
         """Return the posterior among `text`, and the log-odds that a prediction is wrong under it."""
         parts = self.parts(text)
         slope, offset = self.calibration(text)
-        features, linear = fold(parts)
-        linear = linear.times(BITS)
+        features, logits = fold(parts)
 
         def decision(chunk: Chunk) -> Tensor:
             return slope * chunk.log_odds.double() + offset  # in float64, so that it makes no ties
 
-        if parts.keys() == {"zero-shot"}:  # MCM, to the last bit
-            return Among.linear(text, Logits(linear.directions), decision=decision, top_is_prediction=True)
-        return Among.linear(text, Logits(linear.directions, -linear.offsets), features, decision=decision)
+        # Alone, the first maximum of the zero-shot logits is the prediction: MCM, to the last bit.
+        alone = parts.keys() == {"zero-shot"}
+        return Among.linear(text, logits.times(BITS), features, decision=decision, top_is_prediction=alone)
 
 
-def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], LinearScores]:
-    """Return parts as features of the images and scores that are linear in them."""
+def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:
+    """Return parts as features of the images and logits that are linear in them."""
     every = [part for group in parts.values() for part in group]
-    kernels = [part for part in every if isinstance(part, KernelScores)]
-    upon = [kernel.linear for kernel in kernels]
-    plain = [part for part in every if isinstance(part, LinearScores)]
+    kernels = [part for part in every if isinstance(part, KernelLogits)]
+    plain = [part for part in every if isinstance(part, Logits)]
     directions = _sum([part.directions for part in plain])
-    offsets = _sum([part.offsets for part in plain + upon])
+    added = [part.linear.offsets if isinstance(part, KernelLogits) else part.offsets for part in every]
+    found = [offsets for offsets in added if offsets is not None]
+    offsets = _sum(found) if found else None
     if not kernels:
-        return lambda z: z, LinearScores(directions, offsets)
-    linear = LinearScores(torch.cat([directions, *(part.directions for part in upon)]), offsets)
+        return lambda z: z, Logits(directions, offsets)
+    linear = Logits(torch.cat([directions, *(part.linear.directions for part in kernels)]), offsets)
     return lambda z: torch.cat([z, *(kernel.near(z) for kernel in kernels)], dim=1), linear
 
 
 def scores(parts: Parts, z: Tensor) -> dict[str, Tensor]:
     """What each source says of the candidates of images (n, d): an array (n, K) by name."""
-    return {name: _sum([part.scores(z) for part in group]) for name, group in parts.items()}
+    return {name: _sum([part(z) for part in group]) for name, group in parts.items()}
 
 
 def total(parts: Parts, z: Tensor) -> Tensor:
@@ -72,7 +69,7 @@ def total(parts: Parts, z: Tensor) -> Tensor:
 
 def zero_shot(logit_scale: float, text: Tensor) -> Parts:
     """The parts of a model that has learned nothing."""
-    return {"zero-shot": [LinearScores(logit_scale * text.T, text.new_zeros(len(text)))]}
+    return {"zero-shot": [Logits(logit_scale * text.T)]}
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:

@@ -12,24 +12,12 @@ from vilu_sdk.compute.distributed import add_up
 
 @dataclass(frozen=True)
 class Moments:
-    """What class Gaussians need of n feature vectors, about their overall mean.
+    """What class Gaussians need of n feature vectors, about their overall mean."""
 
-    Attributes
-    ----------
-    centre : Tensor of shape (d,)
-        Mean of all vectors.
-    counts : Tensor of shape (K,)
-        Number of vectors of each class; not whole where assignments are soft.
-    sums : Tensor of shape (K, d)
-        Sum of ``x - centre`` in each class.
-    scatter : Tensor of shape (d, d)
-        Sum of ``(x - centre)(x - centre)ᵀ`` over all vectors.
-    """
-
-    centre: Tensor
-    counts: Tensor
-    sums: Tensor
-    scatter: Tensor
+    centre: Tensor  # (d,), mean of all vectors
+    counts: Tensor  # (K,), vectors of each class; not whole where assignments are soft
+    sums: Tensor  # (K, d), of x - centre in each class
+    scatter: Tensor  # (d, d), sum of (x - centre)(x - centre)ᵀ over all vectors
 
     @classmethod
     def gather(

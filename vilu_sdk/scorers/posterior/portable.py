@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.posterior.classes import ClassModel, class_model, learn_sources
+from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, class_model, learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.transfer import text_keys, transferred_weight
 
@@ -23,19 +23,20 @@ def learn_portable(task: Task, logit_scale: float, generator: torch.Generator) -
     One set of Gaussians serves known and new classes, there is no kernel, whose landmarks are training
     images, and texts are kept as keys.
     """
-    assert task.labels is not None
-    e, blend = learn_sources(task, logit_scale, generator, kernel=False)
-    model = class_model(e, blend, logit_scale, task.text, None)
+    blend = learn_blend(task, logit_scale, generator, sources=(GAUSSIANS, INTERCEPTS))
+    model = class_model(blend, logit_scale, task.text, None)
     key = torch.randn(task.text.shape[1], KEY_WIDTH, generator=generator)
     key = _halved(key.to(task.text) / KEY_WIDTH**0.5)
-    model = replace(model, known=None, key=key, text=_halved(text_keys(task.text, key)))
-    if blend.gaussians is None:
+    known = {name: part for name, part in model.known.items() if name != GAUSSIANS.name}
+    model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)))
+    if model.open_set is None:
         return model
-    shape = {"prior_images": blend.gaussians.prior_images, "shrinkage": blend.gaussians.shrinkage}
-    new_weight = transferred_weight(e.x, e.base, e.labels, e.text, ceiling=MAX_WEIGHT, **shape)
-    densities = TextDensities.of(blend.gaussians)
+    gaussians = blend.fitted[GAUSSIANS.name].gaussians
+    assert gaussians is not None
+    weight = transferred_weight(blend.data, gaussians.prior_images, gaussians.shrinkage, MAX_WEIGHT)
+    densities = TextDensities.of(gaussians)
     halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}
-    return replace(model, open_set=TextDensities(**halves), open_weights=(model.open_weights[0], new_weight))
+    return replace(model, open_set=TextDensities(**halves), open_weights=(model.open_weights[0], weight))
 
 
 def _halved(values: Tensor) -> Tensor:

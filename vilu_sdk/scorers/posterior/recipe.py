@@ -10,8 +10,8 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.posterior.adapt import adapt_classes
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.posterior.classes import learn_classes, sample_rows
-from vilu_sdk.scorers.posterior.learner import shortage
 from vilu_sdk.scorers.posterior.model import LogLinearModel
+from vilu_sdk.scorers.posterior.training_data import shortage
 
 # With more images than this for each candidate, candidates are classes and not captions.
 IMAGES_PER_CAPTION = 2
@@ -30,7 +30,7 @@ def learn_auto(
     if n < MIN_PAIRS:
         _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
-    return learn_captions(task.images, task.texts, logit_scale, generator)
+    return learn_captions(task, logit_scale, generator)
 
 
 def adapt_auto(
@@ -39,7 +39,7 @@ def adapt_auto(
     """Move a model to unlabelled images of a domain."""
     x = read(images, sample_rows(len(images), len(text), generator))
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
-    if isinstance(model, CaptionModel) and model.sources is not None and few and not balanced:
+    if isinstance(model, CaptionModel) and model.sources and few and not balanced:
         return model.adapt(x)
     return adapt_classes(model, x, text, balanced=balanced)
 

@@ -5,10 +5,11 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vilu_sdk.scorers.posterior.blend import fit_weights
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.training_data import TrainingData
+from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
 # Two texts of squared distance below this are one text that was stored at another precision.
 SAME_TEXT = 2e-4
@@ -46,11 +47,7 @@ def text_keys(text: Tensor, key: Tensor) -> Tensor:
 
 
 def transferred_weight(
-    x: Tensor,
-    base: Tensor,
-    labels: Tensor,
-    text: Tensor,
-    *,
+    data: TrainingData,
     prior_images: float = PRIOR_IMAGES,
     shrinkage: float = SHRINKAGE,
     ceiling: float = MAX_WEIGHT,
@@ -60,6 +57,7 @@ def transferred_weight(
     Clusters of similar class texts are left out in turn and their images scored among themselves,
     which is how another class set looks to this one.
     """
+    x, base, labels, text = data.x, data.base, data.labels, data.text
     n, k = base.shape
     if k < 2 * CLUSTERS or len(torch.unique(text, dim=0)) < CLUSTERS:
         return 0.0
@@ -68,26 +66,21 @@ def transferred_weight(
         some = torch.linspace(0, n - 1, cap).long()
         x, base, labels = x[some], base[some], labels[some]
     clusters = torch.from_numpy(KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(text.double().numpy()))
-    # Columns outside the left-out cluster stay in the arrays but cannot win.
-    masked, scores = torch.full_like(base, -1e4), torch.zeros_like(base)
-    used = torch.zeros(len(x), dtype=torch.bool)
+    dtype = torch.get_default_dtype()
+    outcomes = []
     for cluster in range(CLUSTERS):
         out, rest = torch.nonzero(clusters == cluster)[:, 0], torch.nonzero(clusters != cluster)[:, 0]
         rows = (clusters == cluster)[labels]
         if len(out) < 2 or rows.sum() < 2 or (~rows).sum() < 2:
             continue
-        place = torch.full((k,), -1)
-        place[rest] = torch.arange(len(rest))
+        place = torch.empty(k, dtype=torch.int64)  # of each class among those of its side
+        place[out], place[rest] = torch.arange(len(out)), torch.arange(len(rest))
         moments = Moments.gather([(x[~rows], place[labels[~rows]])], len(rest))
         fitted = ClassGaussians(moments, text[rest], prior_images).whiten(shrinkage)
-        block = torch.nonzero(rows)[:, 0][:, None], out
-        masked[block] = base[block]
         unknown = torch.full((len(out),), -1)
-        linear = TextDensities.of(fitted).among(text[out], unknown)
-        scores[block] = linear.scores(x[rows].to(linear.offsets)).to(base)
-        used |= rows
-    if not bool(used.any()):
+        scores = TextDensities.of(fitted).among(text[out], unknown)(x[rows].to(dtype))
+        outcomes.append(Outcomes.of([base[rows][:, out], scores.to(base)], place[labels[rows]]))
+    if not outcomes:
         return 0.0
-    some = torch.nonzero(used)[:, 0]
-    weights, _ = fit_weights([masked[some], scores[some]], labels[some], None, labels[some], tightness=1e-6)
-    return min(float(weights[1] / weights[0]), ceiling)
+    (base_weight, weight), _ = fit_weights(outcomes, [1e-6, 1e-6])
+    return min(float(weight / base_weight), ceiling)

@@ -1,0 +1,54 @@
+"""Class Gaussians in the features of a kernel, which see what a linear score cannot."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vilu_sdk.scorers.posterior.blend import Blend, Fitted
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.parts import KernelLogits, rbf_kernel
+
+# The kernel has many parameters: with fewer images than these it loses what it gains.
+MIN_IMAGES, MIN_IMAGES_PER_CLASS = 100, 8
+SHRINKAGES = (0.1, 0.01, 0.003)
+MAX_LANDMARKS = 1500
+
+
+def try_kernel(blend: Blend) -> Iterator[Fitted]:
+    """Fit Gaussians in the Nyström features of a kernel, under several shrinkages."""
+    x, labels = blend.data.x, blend.data.labels
+    n, k = blend.data.base.shape
+    if blend.fast or n < max(MIN_IMAGES, MIN_IMAGES_PER_CLASS * k):
+        return
+    centre = x.mean(dim=0)
+    spread = (x - centre).square().sum(dim=1).mean().sqrt()
+    landmarks = x[torch.randperm(n, generator=blend.generator)[:MAX_LANDMARKS]]
+    root = nystroem_root(landmarks, centre, float(spread))
+    features = rbf_kernel(x, landmarks, centre, float(spread)) @ root
+    gaussians = ClassGaussians(Moments.gather([(features, labels)], k), None)
+
+    def fitted(shrinkage: float) -> Fitted:
+        found = gaussians.whiten(shrinkage)
+
+        def part(weight: float) -> KernelLogits:
+            linear = found.density.times(weight)
+            dtype = linear.directions.dtype
+            linear = replace(linear, directions=root.to(dtype) @ linear.directions)
+            return KernelLogits(landmarks.to(dtype), centre.to(dtype), spread.to(dtype), linear)
+
+        return Fitted(lambda rows, _: found.leave_one_out(features[rows], labels[rows]), part)
+
+    yield from map(fitted, SHRINKAGES)
+
+
+def nystroem_root(landmarks: Tensor, centre: Tensor, spread: float) -> Tensor:
+    """Matrix (m, m) that turns values of the kernel into features whose inner products are the kernel."""
+    gram = rbf_kernel(landmarks, landmarks, centre, spread)
+    gram.diagonal().add_(1e-4)
+    identity = torch.eye(len(gram), dtype=gram.dtype)
+    inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), identity, upper=False)
+    root: Tensor = inverse.T.contiguous()
+    return root

@@ -1,0 +1,108 @@
+"""How much each source counts: the weights under which the known outcomes of left-out images are likeliest.
+
+There is one loss, the log-loss of an error whose log-odds are those of a softmax over weighted scores, and
+one optimiser. The weights of class sources and of caption sources and the two numbers of Platt's calibration
+are three uses of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
+from torch import Tensor
+from torch.nn.functional import softplus
+
+# The base keeps at least this share of its weight, so that its ranking is never lost altogether.
+LEAST_BASE = 0.1
+# Precision of the priors of Platt's slope and offset, and bounds of the slope: above 0, so that calibration
+# never changes a ranking.
+PLATT_PRECISION, PLATT_SLOPES = 10.0, (0.05, 5.0)
+# Change of the mean loss at which the optimiser stops.
+TOLERANCE = 1e-7
+
+Loss = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
+Bounds = Sequence[tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Scores of images by each source, and whether one column of them is right."""
+
+    margins: Tensor  # (s, n, K), scores by s sources less the score of the column
+    column: Tensor | None  # (n,), None where the margins leave it out
+    right: Tensor  # (n,), whether it is right
+
+    @classmethod
+    def of(cls, scores: Sequence[Tensor], column: Tensor, right: Tensor | None = None) -> "Outcomes":
+        """Take scores (n, K) by each source; without `right`, every column (n,) is the true one."""
+        margins = torch.stack([score - score.gather(1, column[:, None]) for score in scores])
+        return cls(margins, column, torch.ones_like(column, dtype=torch.bool) if right is None else right)
+
+    def loss(self, weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Log-loss of all images in nats, and its gradient."""
+        s, n, k = self.margins.shape
+        flat = self.margins.view(s, n * k)
+        q = (torch.from_numpy(weights).to(flat) @ flat).view(n, k)
+        if self.column is not None:
+            q.scatter_(1, self.column[:, None], -torch.inf)
+        top = q.amax(dim=1, keepdim=True)
+        mass = q.sub_(top).exp_().sum(dim=1, keepdim=True)
+        sign = torch.where(self.right, 1.0, -1.0).double()
+        odds = sign * (top + mass.log())[:, 0].double()  # that what is known is not so
+        q *= (sign * torch.sigmoid(odds)).to(q)[:, None] / mass
+        return float(softplus(odds).sum()), (flat @ q.view(-1)).double().numpy()
+
+
+def minimise(loss: Loss, start: ArrayLike, bounds: Bounds) -> tuple[NDArray[np.float64], float]:
+    """Return where a loss, which comes with its gradient, is least within bounds, and that loss."""
+    options = {"ftol": TOLERANCE, "gtol": 0.0}
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return found.x, float(found.fun)
+
+
+def fit_weights(
+    outcomes: Sequence[Outcomes],
+    precision: ArrayLike,
+    start: ArrayLike | None = None,
+    bounds: Bounds | None = None,
+) -> tuple[NDArray[np.float64], float]:
+    """Return weights (s,) under which what is known is likeliest, and that loss in nats.
+
+    Normal priors of `precision` (s,) hold the weight of the first source, the base, at 1 and the others at 0.
+    By default the base keeps a tenth at least, and nothing is negative.
+    """
+    precision = np.asarray(precision, dtype=np.float64)
+    centre = np.eye(1, len(precision))[0]
+    bounds = bounds or [(LEAST_BASE, None)] + [(0.0, None)] * (len(precision) - 1)
+    n = max(1, sum(len(group.right) for group in outcomes))
+    # In these units the curvature of the mean loss is near 1 along each weight.
+    curvature = precision + sum(
+        group.margins.double().square().mean(dim=2).sum(dim=1).numpy() for group in outcomes
+    )
+    unit = np.sqrt(n / curvature)
+
+    def evaluate(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        away = v * unit - centre
+        value, gradient = 0.5 * float(precision @ away**2), precision * away
+        for group in outcomes:
+            more, slope = group.loss(v * unit)
+            value, gradient = value + more, gradient + slope
+        return value / n, gradient * unit / n
+
+    scaled = [(low and low / u, high and high / u) for (low, high), u in zip(bounds, unit, strict=True)]
+    v, mean = minimise(evaluate, np.asarray(centre if start is None else start) / unit, scaled)
+    return v * unit, n * mean
+
+
+def fit_platt(log_odds: Tensor, wrong: Tensor) -> tuple[float, float]:
+    """Slope and offset that make sigmoid(slope · log-odds + offset) a probability of failure.
+
+    Both have normal priors around the identity, so that few images change little.
+    """
+    margins = torch.stack([log_odds.double(), torch.ones_like(log_odds, dtype=torch.float64)])
+    outcomes = [Outcomes(margins[:, :, None], None, ~wrong)]
+    (slope, offset), _ = fit_weights(outcomes, [PLATT_PRECISION] * 2, bounds=[PLATT_SLOPES, (None, None)])
+    return float(slope), float(offset)

@@ -1,10 +1,5 @@
 """What several test files share."""
 
-import os
-
-# Before torch and numpy load: in products as small as these, threads only wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -18,23 +18,37 @@ from vilu_sdk.scorers import (
     ViLUEstimator,
 )
 from vilu_sdk.scorers.official import convert_official_checkpoint
+from vilu_sdk.selective import SelectivePredictor
 
-__all__ = [
-    "BayesVLMScorer",
-    "CalibratedScorer",
-    "Card",
-    "DoctorScorer",
-    "EntropyScorer",
-    "LVUScorer",
-    "MCMScorer",
-    "PaperRecipe",
-    "ProbVLMScorer",
-    "RelUScorer",
-    "Scorer",
-    "TemperatureScaledMCMScorer",
+__version__ = "0.1.0"
+
+__all__ = [  # noqa: RUF022, in groups
+    # what most people want
     "ViLUEstimator",
+    "SelectivePredictor",
+    # the published method, and its variations
+    "PaperRecipe",
     "convert_official_checkpoint",
+    # scores that need no fit
+    "MCMScorer",
+    "EntropyScorer",
+    "DoctorScorer",
+    # scores that learn
+    "TemperatureScaledMCMScorer",
+    "RelUScorer",
+    "LVUScorer",
+    "BayesVLMScorer",
+    "ProbVLMScorer",
+    "CalibratedScorer",
+    # to build on
+    "Scorer",
+    "Card",
+    # the whole process
     "set_device",
     "set_progress",
 ]
-__version__ = "0.1.0"
+
+# Representations, tracebacks and pickles name what users import, not the file it is in.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

@@ -17,3 +17,7 @@ __all__ = [
     "RiskCoverageDisplay",
     "ScoreDistributionDisplay",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

@@ -43,3 +43,7 @@ __all__ = [
     "risk_at_coverage",
     "risk_coverage_curve",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

@@ -15,3 +15,7 @@ __all__ = [
     "score_to_folder",
     "world_size",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

@@ -31,3 +31,7 @@ __all__ = [
     "TemperatureScaledMCMScorer",
     "ViLUEstimator",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

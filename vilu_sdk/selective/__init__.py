@@ -15,3 +15,7 @@ __all__ = [
     "ShiftReport",
     "risk_upper_bound",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

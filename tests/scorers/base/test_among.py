@@ -26,8 +26,8 @@ class Foreign(BaseEstimator):
         return self
 
     def _cosines(self, z_img, z_txt):
-        z, t = (np.asarray(part) / np.linalg.norm(part, axis=1, keepdims=True) for part in (z_img, z_txt))
-        return z @ t.T
+        z, t = (np.float64(part) / np.linalg.norm(part, axis=1, keepdims=True) for part in (z_img, z_txt))
+        return np.round(z @ t.T, 9)
 
     def predict(self, z_img, z_txt_set):
         return self._cosines(z_img, z_txt_set).argmax(axis=1)

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from support.all_scorers import CLASSES
 from support.paths import EMBEDDINGS
 from vilu_sdk import MCMScorer, RelUScorer, ViLUEstimator
+from vilu_sdk.exceptions import BackboneWarning
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers import Card
 from vilu_sdk.scorers.base.backbone_check import SAMPLE, Cone, Seen
@@ -50,7 +51,7 @@ def warned(action, *arguments) -> int:
         warnings.simplefilter("always")
         action(*arguments)
     assert all(MESSAGE in str(warning.message) for warning in caught)
-    assert all(warning.category is UserWarning for warning in caught)
+    assert all(warning.category is BackboneWarning for warning in caught)
     return len(caught)
 
 

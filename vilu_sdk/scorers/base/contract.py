@@ -50,8 +50,14 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
     tuple of ndarray of shape (N,)
         In the order of `fields`.
     """
-    own = getattr(scorer, "_read", None)
-    if own is not None:
-        found: tuple[NDArray[Any], ...] = own(z_img, z_txt_set, *fields)
+    if _has_one_pass(type(scorer), fields):
+        found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
     return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)
+
+
+def _has_one_pass(cls: type, fields: tuple[str, ...]) -> bool:
+    """Whether a class reads fields together, and has no verb of its own for one of them."""
+    home = next((base for base in cls.__mro__ if "_read" in vars(base)), None)
+    verbs = [VERBS[field] for field in fields if field in VERBS]
+    return home is not None and all(getattr(cls, verb) is getattr(home, verb) for verb in verbs)

@@ -1,0 +1,18 @@
+"""For all tests and examples: settings before numpy and torch load, and pictures closed after use."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+# In products as small as these, threads only wait for each other; test processes share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    """Close the figures that a test or an example opened."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

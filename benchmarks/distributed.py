@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _sets import read_set
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from vilu_sdk import (
@@ -191,7 +192,7 @@ def report(root: Path, only: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", help="npz with z_img and z_txt, instead of synthetic pairs")
+    parser.add_argument("--pairs", type=Path, help="npz with z_img and z_txt, instead of synthetic pairs")
     parser.add_argument("--only", nargs="*", default=["digits", "captions", "killed", "order", "rate"])
     parser.add_argument("--rows", type=int, default=8_192, help="of the pairs that rates are taken on")
     parser.add_argument("--work", choices=["fit", "killed", "rate"], help=argparse.SUPPRESS)
@@ -208,8 +209,7 @@ def main() -> None:
         reorder()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        known = np.load(args.pairs) if args.pairs else None
-        pairs = synthetic_pairs(2000, 64) if known is None else (known["z_img"], known["z_txt"])
+        pairs = read_set(args.pairs).train if args.pairs else synthetic_pairs(2000, 64)
         write_pairs(root / "pairs", *pairs)
         print(f"pairs: {len(pairs[0])} of width {pairs[0].shape[1]} in {SHARDS} shards")
         fits = [data for data in ("digits", "captions") if data in args.only]

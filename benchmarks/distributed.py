@@ -35,13 +35,13 @@ from vilu_sdk import (
     RelUScorer,
     TemperatureScaledMCMScorer,
     ViLUEstimator,
-    resume,
 )
 from vilu_sdk.compute.distributed import process_group, rank, world_size
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.inputs.shards import open_pairs
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.storage import read_folder
+from vilu_sdk.training import resume
 
 SHARDS = 8
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -10,21 +10,20 @@ and, in brackets, the worst run.
 2. Without labels, on image-caption pairs: on the images that are scored, or on others.
 3. With a few labels of a set, upon an estimator fitted on another set.
 
-FOLDER holds .npz files as `benchmarks/probabilistic.py` reads them. Only sets of one logit scale, which
+FOLDER holds .npz files as `benchmarks/_sets.py` reads them. Only sets of one logit scale, which
 here means one backbone, are fitted on one another.
 """
 
-import argparse
 import copy
 import warnings
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import _sets
 import numpy as np
 import torch
-from ablation import FOLDER, FOLDS, open_sets, scale_of
+from _sets import EmbeddingSet, open_sets
 from numpy.typing import NDArray
 
 from vilu_sdk import MCMScorer, ViLUEstimator
@@ -49,11 +48,10 @@ class ClassSet(NamedTuple):
     logit_scale: float
 
     @classmethod
-    def read(cls, arrays: Any) -> "ClassSet":
-        """Read what an .npz file holds."""
-        images = arrays["z_img_train"].astype(np.float32), arrays["z_img_test"].astype(np.float32)
-        labels = arrays["labels_train"].astype(int), arrays["labels_test"].astype(int)
-        return cls(images[0], labels[0], images[1], labels[1], arrays["z_txt"], scale_of(arrays))
+    def of(cls, data: EmbeddingSet) -> "ClassSet":
+        """Name the parts of a class set."""
+        (z_img, z_txt, labels), (z_img_test, _, labels_test), scale = data
+        return cls(z_img, labels, z_img_test, labels_test, z_txt, scale)
 
     def estimator(self, seed: int) -> ViLUEstimator:
         """Return an unfitted estimator for these embeddings."""
@@ -153,21 +151,18 @@ def pair_cases(m: int, rng: np.random.Generator) -> Iterator[tuple[str, str, Row
         yield "other images", skew, skewed_pairs(half, skew, rng), skewed_pairs(other, skew, rng), half
 
 
-def pairs_without_labels(sets: dict[str, Any], seeds: int) -> Gains:
+def pairs_without_labels(sets: dict[str, EmbeddingSet], seeds: int) -> Gains:
     """Adapt to images of each of four folds that was left out; AUC over the pooled folds.
 
     Skews leave captions without an image, or with several. Other images are those of the fold's other
     half, whose captions are no candidates.
     """
     table = Gains(PAIR_SKEWS)
-    for name, arrays in sets.items():
-        z_img, z_txt = arrays["z_img"].astype(np.float32), arrays["z_txt"].astype(np.float32)
-        scale = scale_of(arrays)
+    for name, ((z_img, z_txt), _, scale) in sets.items():
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             pooled: dict[tuple[str, str], list[tuple[Any, Any, Any]]] = {}
-            for held in np.array_split(np.arange(len(z_img)), FOLDS):
-                rest = np.setdiff1d(np.arange(len(z_img)), held)
+            for rest, held in _sets.folds(len(z_img)):
                 fitted = ViLUEstimator(random_state=seed, logit_scale=scale).fit(z_img[rest], z_txt[rest])
                 starts = {"unfitted": ViLUEstimator(random_state=seed, logit_scale=scale), "fitted": fitted}
                 for on, skew, scored, seen, among in pair_cases(len(held), rng):
@@ -211,18 +206,14 @@ def with_few_labels(sets: dict[str, ClassSet], fitted: list[dict[str, ViLUEstima
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--embeddings", type=Path, default=FOLDER)
-    parser.add_argument("--sets", default=",".join(SETS), help="names of files, comma separated")
+    parser = _sets.parser(__doc__, SETS)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "ViLUEstimator learned nothing")
 
     files = open_sets(arguments.embeddings, arguments.sets)
-    classes = {name: ClassSet.read(found) for name, found in files.items() if "labels_train" in found.files}
+    classes = {name: ClassSet.of(found) for name, found in files.items() if found.test}
     pairs = {name: found for name, found in files.items() if name not in classes}
     fitted = [fit_all(classes, seed) for seed in range(arguments.seeds)]
     for start, table in without_labels(classes, fitted).items():

@@ -7,8 +7,7 @@ rows of the fit themselves; 1 is "just like them". The tables give the range ove
 for whole sets and for what is left of them in a small call, and how many of these calls would be warned of.
 
 FOLDER holds dtd, stanford_cars and imagenet (CLIP ViT-B/32), flickr8k_pairs (TinyCLIP) and fashion_pairs
-(FashionCLIP) as .npz files of ``z_img``, ``z_txt`` and, for class sets, ``z_img_train``, ``labels_train``,
-``z_img_test`` and ``labels_test``; all are 512 wide.
+(FashionCLIP) as .npz files that `benchmarks/_sets.py` describes; all are 512 wide.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ablation import FOLDER
+from _sets import FOLDER, read_set
 from torch import Tensor
 
 from vilu_sdk.inputs.rows import Rows
@@ -51,19 +50,14 @@ class Data(NamedTuple):
 
     @classmethod
     def read(cls, name: str, folder: Path) -> "Data":
-        """Read an .npz file; of pairs, one half is fitted and the other scored."""
-        with np.load(folder / f"{name}.npz") as arrays:
-            text = Rows(arrays["z_txt"], "z_txt").read()
-            if "z_img" in arrays:
-                z = Rows(arrays["z_img"], "z_img").read()
-                return cls(MODELS[name], Side(z[::2], None), Side(z[1::2], None), text)
-            parts = [
-                Side(
-                    Rows(arrays[f"z_img_{part}"], "z_img").read(), torch.from_numpy(arrays[f"labels_{part}"])
-                )
-                for part in ("train", "test")
-            ]
-        return cls(MODELS[name], *parts, text)
+        """Read a set; of pairs, one half is fitted and the other scored."""
+        train, test, _ = read_set(folder / f"{name}.npz")
+        text = Rows(train[1], "z_txt").read()
+        if test is None:
+            z = Rows(train[0], "z_img").read()
+            return cls(MODELS[name], Side(z[::2], None), Side(z[1::2], None), text)
+        sides = (Side(Rows(z, "z_img").read(), torch.from_numpy(labels)) for z, _, labels in (train, test))
+        return cls(MODELS[name], *sides, text)
 
 
 def calls(data: Data, generator: torch.Generator) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from _sets import read_set
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -31,8 +32,8 @@ def digits():
 
 
 def embeddings(path):
-    data = np.load(path)
-    return [data[key] for key in ("z_img_train", "labels_train", "z_img_test", "labels_test")]
+    (z_img, _, labels), (z_img_test, _, labels_test), _ = read_set(path)
+    return z_img, labels, z_img_test, labels_test
 
 
 def measure(scorer, X, y, X_test, y_test):

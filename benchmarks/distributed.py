@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _sets import read_set
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from vilu_sdk import (
@@ -34,13 +35,13 @@ from vilu_sdk import (
     RelUScorer,
     TemperatureScaledMCMScorer,
     ViLUEstimator,
-    resume,
 )
 from vilu_sdk.compute.distributed import process_group, rank, world_size
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.inputs.shards import open_pairs
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.storage import read_folder
+from vilu_sdk.training import resume
 
 SHARDS = 8
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -191,7 +192,7 @@ def report(root: Path, only: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", help="npz with z_img and z_txt, instead of synthetic pairs")
+    parser.add_argument("--pairs", type=Path, help="npz with z_img and z_txt, instead of synthetic pairs")
     parser.add_argument("--only", nargs="*", default=["digits", "captions", "killed", "order", "rate"])
     parser.add_argument("--rows", type=int, default=8_192, help="of the pairs that rates are taken on")
     parser.add_argument("--work", choices=["fit", "killed", "rate"], help=argparse.SUPPRESS)
@@ -208,8 +209,7 @@ def main() -> None:
         reorder()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        known = np.load(args.pairs) if args.pairs else None
-        pairs = synthetic_pairs(2000, 64) if known is None else (known["z_img"], known["z_txt"])
+        pairs = read_set(args.pairs).train if args.pairs else synthetic_pairs(2000, 64)
         write_pairs(root / "pairs", *pairs)
         print(f"pairs: {len(pairs[0])} of width {pairs[0].shape[1]} in {SHARDS} shards")
         fits = [data for data in ("digits", "captions") if data in args.only]

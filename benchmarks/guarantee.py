@@ -2,7 +2,7 @@
 
     python benchmarks/guarantee.py --embeddings FOLDER [--sets dtd,imagenet] [--draws 500] [--rows 1000]
 
-FOLDER holds .npz files as `benchmarks/probabilistic.py` reads them.
+FOLDER holds .npz files as `benchmarks/_sets.py` reads them.
 
 1. Guarantee. Scorers are fitted on train rows. The test rows are the population: calibration sets are drawn
    from them with replacement, and the risk of a threshold is that on all test rows, which is exact. A promise
@@ -12,15 +12,14 @@ FOLDER holds .npz files as `benchmarks/probabilistic.py` reads them.
    are (400 draws), with noise, of half of the classes, and of another data set (50 draws each).
 """
 
-import argparse
 import math
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import _sets
 import numpy as np
-from ablation import FOLDER, open_sets, scale_of
+from _sets import EmbeddingSet, open_sets
 
 from vilu_sdk import EntropyScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import brier_score, expected_calibration_error, risk_coverage_curve
@@ -42,20 +41,16 @@ def methods(target: float) -> dict[str, Callable[[Ranking], int]]:
     }
 
 
-def scorers_of(arrays: Any) -> dict[str, Any]:
-    scale = scale_of(arrays)
+def scorers_of(data: EmbeddingSet) -> dict[str, Any]:
     return {
-        "MCM": MCMScorer(logit_scale=scale),
-        "ViLU": ViLUEstimator(logit_scale=scale, random_state=0),
+        "MCM": MCMScorer(logit_scale=data.logit_scale),
+        "ViLU": ViLUEstimator(logit_scale=data.logit_scale, random_state=0),
     }
 
 
-def fitted(scorer: Any, arrays: Any) -> Any:
-    return scorer.fit(arrays["z_img_train"], arrays["z_txt"], arrays["labels_train"].astype(int))
-
-
-def failures_of(scorer: Any, arrays: Any) -> Any:
-    return scorer.predict(arrays["z_img_test"], arrays["z_txt"]) != arrays["labels_test"]
+def failures_of(scorer: Any, data: EmbeddingSet) -> Any:
+    z_img, z_txt, labels = data.test
+    return scorer.predict(z_img, z_txt) != labels
 
 
 def guarantee(decision: Any, wrong: Any, target: float, rows: int, draws: int, name: str) -> list[Any]:
@@ -80,15 +75,15 @@ def best_share(decision: Any, wrong: Any, target: float) -> float:
     return float(curve.coverage[curve.risk <= target].max(initial=0))
 
 
-def print_guarantees(sets: dict[str, Any], rows: int, draws: int) -> None:
+def print_guarantees(sets: dict[str, EmbeddingSet], rows: int, draws: int) -> None:
     print(f"\nPromises over {draws} draws of {rows} calibration rows, 95 % confidence\n")
     print("| set | target | scorer | possible | accepted | abstains | broken | SGR accepted | SGR broken |")
     print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
-    for name, arrays in sets.items():
+    for name, data in sets.items():
         scored = {}
-        for kind, scorer in scorers_of(arrays).items():
-            decision = fitted(scorer, arrays).decision_function(arrays["z_img_test"], arrays["z_txt"])
-            scored[kind] = decision, failures_of(scorer, arrays)
+        for kind, scorer in scorers_of(data).items():
+            decision = scorer.fit(*data.train).decision_function(*data.test[:2])
+            scored[kind] = decision, failures_of(scorer, data)
         for target in TARGETS:
             for kind, (decision, wrong) in scored.items():
                 broken, share, none = guarantee(decision, wrong, target, rows, draws, "fixed sequence")
@@ -98,7 +93,7 @@ def print_guarantees(sets: dict[str, Any], rows: int, draws: int) -> None:
                 print(f"| {name} | {100 * target:g} | {kind} | {row} |", flush=True)
 
 
-def print_calibration(sets: dict[str, Any]) -> None:
+def print_calibration(sets: dict[str, EmbeddingSet]) -> None:
     print("\nECE / Brier score on test rows, %\n")
     print(f"| scorer | {' | '.join(sets)} |\n|---|{'---:|' * len(sets)}")
     kinds = {
@@ -109,39 +104,39 @@ def print_calibration(sets: dict[str, Any]) -> None:
     for kind, make in kinds.items():
         for method in (None, "platt", "beta", "isotonic"):
             cells = []
-            for arrays in sets.values():
-                scorer = make(scale_of(arrays))
+            for data in sets.values():
+                scorer = make(data.logit_scale)
                 if method is None and not scorer.is_probability:
                     cells.append("–")
                     continue
                 if method is not None:
                     scorer = CalibratedScorer(scorer, method=method, random_state=0)
-                u = fitted(scorer, arrays).predict_uncertainty(arrays["z_img_test"], arrays["z_txt"])
-                wrong = failures_of(scorer, arrays)
+                u = scorer.fit(*data.train).predict_uncertainty(*data.test[:2])
+                wrong = failures_of(scorer, data)
                 ece, brier = expected_calibration_error(u, wrong), brier_score(u, wrong)
                 cells.append(f"{100 * ece:.1f} / {100 * brier:.1f}")
             print(f"| {kind}{f', {method}' if method else ''} | {' | '.join(cells)} |", flush=True)
 
 
-def print_shifts(sets: dict[str, Any]) -> None:
+def print_shifts(sets: dict[str, EmbeddingSet]) -> None:
     print(f"\nAlarms for {CHECKED} images at alpha = 5 %: scores, embeddings, either, %\n")
     print("| set | as they are | noise | half of the classes | another set |\n|---|---:|---:|---:|---:|")
     names = list(sets)
-    for name, arrays in sets.items():
-        others = [other for other in names if other != name and scale_of(sets[other]) == scale_of(arrays)]
-        z_img = arrays["z_img_test"].astype(np.float32)
-        z_img /= np.linalg.norm(z_img, axis=1, keepdims=True)
-        other = sets[others[0]]["z_img_test"] if others else None
-        few = arrays["labels_test"] < len(arrays["z_txt"]) / 2
+    for name, data in sets.items():
+        others = [other for other in names if other != name and sets[other].logit_scale == data.logit_scale]
+        z_img, z_txt, labels = data.test
+        z_img = z_img / np.linalg.norm(z_img, axis=1, keepdims=True)
+        other = sets[others[0]].test[0] if others else None
+        few = labels < len(z_txt) / 2
         noise = 0.3 / math.sqrt(z_img.shape[1])
-        scorer = fitted(scorers_of(arrays)["ViLU"], arrays)
+        scorer = scorers_of(data)["ViLU"].fit(*data.train)
         alarms: dict[str, list[list[bool]]] = {}
         for seed in range(UNMOVED_CHECKS):
             rng = np.random.default_rng(seed)
             rows = rng.permutation(len(z_img))
             half, rest = rows[: len(rows) // 2], rows[len(rows) // 2 :]
             monitor = ShiftMonitor(scorer, n_permutations=199, random_state=seed)
-            monitor.fit(z_img[half], arrays["z_txt"])
+            monitor.fit(z_img[half], z_txt)
             streams = {
                 "as they are": z_img[rest[:CHECKED]],
                 "noise": z_img[rest[:CHECKED]] + noise * rng.normal(size=(CHECKED, z_img.shape[1])),
@@ -166,11 +161,7 @@ def print_shifts(sets: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--embeddings", type=Path, default=FOLDER)
-    parser.add_argument("--sets", default=",".join(SETS), help="names of files, comma separated")
+    parser = _sets.parser(__doc__, SETS)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--only", choices=("guarantee", "calibration", "shift"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from time_to_auc import read
+from _sets import read_set
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import evaluate
@@ -34,7 +34,7 @@ def main() -> None:
     print("| set | scorer | float32 | float16 | bfloat16 | other predictions, float16 | bfloat16 |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for path in args.sets or [None]:
-        train, test, scale = read(path)
+        train, test, scale = read_set(path)
         for scorer in (MCMScorer(logit_scale=scale), ViLUEstimator(logit_scale=scale, random_state=0)):
             aucs, predictions = [], []
             for dtype in TYPES:

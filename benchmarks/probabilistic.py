@@ -8,20 +8,18 @@ contiguous folds, each scored by a scorer fitted on the others, with the caption
 the scores are pooled.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import _sets
 import numpy as np
+from _sets import FOLDS, EmbeddingSet, folds, open_sets
 
 from vilu_sdk import BayesVLMScorer, MCMScorer, ProbVLMScorer
 from vilu_sdk.evaluation import compare, failure_metrics
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 SETS = ("dtd", "stanford_cars", "imagenet", "flickr8k_pairs", "fashion_pairs")
-FOLDS = 4
 
 
 class Result(NamedTuple):
@@ -63,24 +61,20 @@ def fit(make: Callable[[], Any], *arguments: Any) -> tuple[Any, float]:
     return scorer, time.perf_counter() - start
 
 
-def class_set(dataset: str, arrays: Any, makers: dict[str, Callable[[], Any]]) -> Iterator[Result]:
-    z_txt = arrays["z_txt"]
-    test = arrays["z_img_test"], z_txt, arrays["labels_test"].astype(int)
+def class_set(dataset: str, data: EmbeddingSet, makers: dict[str, Callable[[], Any]]) -> Iterator[Result]:
     for name, make in makers.items():
-        scorer, seconds = fit(make, arrays["z_img_train"], z_txt, arrays["labels_train"].astype(int))
-        for row in compare(readouts(name, scorer), *test, fit=False).to_dicts():
+        scorer, seconds = fit(make, *data.train)
+        for row in compare(readouts(name, scorer), *data.test, fit=False).to_dicts():
             yield Result(dataset, row["scorer"], row["auc"], row["fpr95"], seconds, row["score_seconds"])
 
 
-def pairs(dataset: str, arrays: Any, makers: dict[str, Callable[[], Any]]) -> Iterator[Result]:
-    z_img, z_txt = arrays["z_img"].astype(np.float32), arrays["z_txt"].astype(np.float32)
-    folds = np.array_split(np.arange(len(z_img)), FOLDS)
+def pairs(dataset: str, data: EmbeddingSet, makers: dict[str, Callable[[], Any]]) -> Iterator[Result]:
+    z_img, z_txt = data.train
     for name, make in makers.items():
         decisions: dict[str, list[Any]] = {}
         failures: list[Any] = []
         fit_seconds = score_seconds = 0.0
-        for held in folds:
-            rest = np.setdiff1d(np.arange(len(z_img)), held)
+        for rest, held in folds(len(z_img)):
             scorer, seconds = fit(make, z_img[rest], z_txt[rest])
             fit_seconds += seconds / FOLDS
             failures.append(scorer.predict(z_img[held], z_txt[held]) != np.arange(len(held)))
@@ -95,25 +89,16 @@ def pairs(dataset: str, arrays: Any, makers: dict[str, Callable[[], Any]]) -> It
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--embeddings", type=Path, default=FOLDER)
-    parser.add_argument("--sets", default=",".join(SETS), help="names of files, comma separated")
+    parser = _sets.parser(__doc__, SETS)
     parser.add_argument("--epochs", type=int, default=100, help="of ProbVLM")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     makers = methods(arguments.epochs, arguments.seed)
+    sets = open_sets(arguments.embeddings, arguments.sets)
 
     print("| data | method | AUC % | FPR95 % | fit s | score s |\n|---|---|---:|---:|---:|---:|")
-    for dataset in arguments.sets.split(","):
-        path = arguments.embeddings / f"{dataset}.npz"
-        if not path.exists():
-            print(f"skipped {dataset}: there is no {path}")
-            continue
-        arrays = np.load(path, allow_pickle=False)
-        run = class_set if "labels_train" in arrays.files else pairs
-        for row in run(dataset, arrays, makers):
+    for dataset, data in sets.items():
+        for row in (class_set if data.test else pairs)(dataset, data, makers):
             print(
                 f"| {row.dataset} | {row.method} | {100 * row.auc:.2f} | {100 * row.fpr95:.2f} "
                 f"| {row.fit_seconds:.1f} | {row.score_seconds:.2f} |",

@@ -7,13 +7,12 @@ python benchmarks/shuffling.py --embeddings path/to/dtd.npz
 import argparse
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from _sets import read_set
 
 from vilu_sdk import LVUScorer, PaperRecipe, ViLUEstimator
-from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import evaluate
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.training import feed
@@ -21,27 +20,19 @@ from vilu_sdk.training import feed
 BUFFERS = 8
 
 
-def load(path: Path | None) -> tuple[Any, Any, list[int]]:
-    """Return the data, the scorer, and the sizes of the blocks to compare."""
-    if path is None:
-        data: Any = load_digits_vlm()
-        scorer = LVUScorer(logit_scale=data.logit_scale, target="correct", epochs=40, batch_size=32)
-        return data, scorer, [2, 8]
-    arrays = np.load(path)
-    names = {"z_img_fit": "z_img_train", "labels_fit": "labels_train", "z_txt": "z_txt"}
-    names |= {"z_img_test": "z_img_test", "labels_test": "labels_test"}
-    data = SimpleNamespace(**{name: arrays[key] for name, key in names.items()})
-    return data, ViLUEstimator(recipe=PaperRecipe(epochs=60)), [1, 4]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--embeddings", type=Path, help="by default the digits")
     parser.add_argument("--seeds", type=int, default=4)
     args = parser.parse_args()
-    data, scorer, blocks = load(args.embeddings)
-    by_class = np.argsort(data.labels_fit, kind="stable")
-    z_img, labels = data.z_img_fit[by_class], data.labels_fit[by_class]
+    (z_img, z_txt, labels), test, scale = read_set(args.embeddings)
+    if args.embeddings is None:
+        scorer: Any = LVUScorer(logit_scale=scale, target="correct", epochs=40, batch_size=32)
+        blocks = [2, 8]
+    else:
+        scorer, blocks = ViLUEstimator(recipe=PaperRecipe(epochs=60), logit_scale=scale), [1, 4]
+    by_class = np.argsort(labels, kind="stable")
+    z_img, labels = z_img[by_class], labels[by_class]
     n, d = z_img.shape
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/z_img.npy", z_img)
@@ -54,8 +45,8 @@ def main() -> None:
             feed.BLOCK_ELEMENTS = size * d
             aucs = []
             for seed in range(args.seeds):
-                scorer.set_params(random_state=seed).fit(source, data.z_txt, labels)
-                aucs.append(evaluate(scorer, data.z_img_test, data.z_txt, data.labels_test)["auc"])
+                scorer.set_params(random_state=seed).fit(source, z_txt, labels)
+                aucs.append(evaluate(scorer, *test)["auc"])
             spread = np.std(aucs, ddof=1) if len(aucs) > 1 else 0.0
             print(f"{name:<28} {100 * np.mean(aucs):6.2f} ± {100 * spread:.2f}", flush=True)
 

@@ -9,15 +9,14 @@
    time of `compare` with and without intervals.
 """
 
-import argparse
 import math
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import _sets
 import numpy as np
 import torch
-from ablation import FOLDER, open_sets, scale_of
+from _sets import EmbeddingSet, open_sets
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator
@@ -131,9 +130,9 @@ def simulate(draws: int) -> None:
             print(f"| | equal scorers told apart at 5 % | {told_apart} |")
 
 
-def measure(name: str, arrays: Any) -> None:
+def measure(name: str, data: EmbeddingSet) -> None:
     """Print what is distinguishable on the test rows of a class set."""
-    text, scale = arrays["z_txt"], scale_of(arrays)
+    scale = data.logit_scale
     scorers = {
         "MCM": MCMScorer(logit_scale=scale),
         "entropy": EntropyScorer(logit_scale=scale),
@@ -142,13 +141,12 @@ def measure(name: str, arrays: Any) -> None:
         "ViLU": ViLUEstimator(logit_scale=scale, random_state=0),
     }
     for scorer in scorers.values():
-        scorer.fit(arrays["z_img_train"], text, arrays["labels_train"])
-    test = arrays["z_img_test"], text, arrays["labels_test"]
+        scorer.fit(*data.train)
     seconds = {}
     for confidence in (None, 0.95):
         start = time.process_time()
         reference = None if confidence is None else REFERENCE
-        table = compare(scorers, *test, fit=False, confidence=confidence, reference=reference)
+        table = compare(scorers, *data.test, fit=False, confidence=confidence, reference=reference)
         seconds[confidence] = time.process_time() - start
     print(f"\n## {name}\n\n{table.to_markdown(intervals=True)}\n")
     for row in table.to_dicts():
@@ -175,15 +173,11 @@ def weighted_auc(u: NDArray[Any], failure: NDArray[Any], weights: NDArray[Any]) 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--embeddings", type=Path, default=FOLDER)
-    parser.add_argument("--sets", default=",".join(SETS), help="names of files, comma separated")
+    parser = _sets.parser(__doc__, SETS)
     parser.add_argument("--draws", type=int, default=1000, help="of each simulation, 0 for none")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.draws:
         simulate(arguments.draws)
-    for name, arrays in open_sets(arguments.embeddings, arguments.sets).items():
-        measure(name, arrays)
+    for name, data in open_sets(arguments.embeddings, arguments.sets).items():
+        measure(name, data)

@@ -12,26 +12,11 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from _sets import read_set
 
 from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator
-from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import evaluate
-
-
-def read(path: Path | None) -> tuple[tuple, tuple, float]:
-    """Training data, test data and logit scale of a set."""
-    if path is None:
-        digits = load_digits_vlm()
-        train = digits.z_img_fit, digits.z_txt, digits.labels_fit
-        return train, (digits.z_img_test, digits.z_txt, digits.labels_test), digits.logit_scale
-    data = np.load(path, allow_pickle=False)
-    scale = float(data["logit_scale"]) if "logit_scale" in data else 100.0
-    train, test = (
-        (data[f"z_img_{part}"], data["z_txt"], data[f"labels_{part}"]) for part in ("train", "test")
-    )
-    return train, test, scale
 
 
 def main() -> None:
@@ -46,7 +31,7 @@ def main() -> None:
     print("| set | images | MCM | published | its seconds | default | its seconds | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for path in args.sets or [None]:
-        train, test, scale = read(path)
+        train, test, scale = read_set(path)
         recipe = PaperRecipe(epochs=args.epochs, learning_rate=args.learning_rate)
         ways = [
             ViLUEstimator(recipe=recipe, logit_scale=scale, random_state=0),

@@ -1,5 +1,6 @@
 """Find the paper's data sets in a folder of embeddings; docs/reproduction.md says what to extract."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from _sets import FOLDER as FOLDER
+from _sets import folds, read_arrays, scale_of
 
 CLIP = "CLIP ViT-B/32"
 # Folders of the backbones of Table 7.
@@ -16,8 +22,6 @@ BACKBONES = {
     "SigLIP ViT-B/16": "siglip-vit-b16",
     "SigLIP ViT-L/16": "siglip-vit-l16",
 }
-# Pairs without a split of their own are scored in so many contiguous folds.
-FOLDS = 4
 
 
 class Published(NamedTuple):
@@ -112,15 +116,12 @@ class Data:
     @cached_property
     def arrays(self) -> Mapping[str, Any]:
         """The arrays by name, read when they are asked for."""
-        if self.path.is_dir():
-            return {file.stem: np.load(file, mmap_mode="r") for file in sorted(self.path.glob("*.npy"))}
-        with np.load(self.path, allow_pickle=False) as archive:
-            return dict(archive)
+        return read_arrays(self.path)
 
     @property
     def logit_scale(self) -> float:
         """The scale of the model, 100 where the file has none."""
-        return float(self.arrays.get("logit_scale", 100.0))
+        return scale_of(self.arrays)
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -139,12 +140,11 @@ class Data:
             train, held = [(arrays[f"z_img_{part}"], arrays[f"z_txt_{part}"]) for part in ("train", "test")]
             return [Fold(train, held)]
         self._require(PAIR_ARRAYS)
-        images, texts, rows = arrays["z_img"], arrays["z_txt"], np.arange(len(arrays["z_img"]))
-        folds = []
-        for held in np.array_split(rows, FOLDS):
-            rest = np.setdiff1d(rows, held)
-            folds.append(Fold((images[rest], texts[rest]), (images[held], texts[held])))
-        return folds
+        images, texts = arrays["z_img"], arrays["z_txt"]
+        return [
+            Fold((images[rest], texts[rest]), (images[held], texts[held]))
+            for rest, held in folds(len(images))
+        ]
 
     @property
     def train(self) -> tuple[Any, ...]:

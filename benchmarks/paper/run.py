@@ -18,14 +18,12 @@ import figures  # noqa: F401
 import tables  # noqa: F401
 import torch
 from _core import Bench
-from _data import Folder
+from _data import FOLDER, Folder
 from _entry import ENTRIES
 from _fits import METHODS, Fits, Settings
 from _print import as_dict, print_markdown
 
 import vilu_sdk
-
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "embeddings"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,47 +1,23 @@
 """The command as a process: pipes, signals, exit codes and tracebacks; completion in real shells."""
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import warnings
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support import processes
 from support.cli_tools import Run
+from support.processes import end, kill, start
 from vilu_sdk import MCMScorer, cli
-from vilu_sdk.scale import partition
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system starts processes in other ways")
-
-
-def start(line: str, out: int, err: int) -> int:
-    """Run the command in a process of its own, without the time that imports take, and return its number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, of which the work needs none
-        child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            os.closerange(3, 256)  # or it would hold the other ends of its own pipes
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            code = cli.main(shlex.split(line))
-            sys.stdout.flush()
-        finally:
-            os._exit(code)
-    return child
-
-
-def end(child: int) -> int:
-    """Wait for a process and return its exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.fixture
@@ -55,38 +31,34 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pieces(folder, monkeypatch):
-    """Say in a file which pieces were scored; after the third, wait to be killed while there is a file."""
-    score_piece, log = partition.score_piece, folder / "scored.txt"
-
-    def logged(piece, *rest):
-        score_piece(piece, *rest)
-        with log.open("a") as file:
-            file.write(f"{piece.first}\n")
-        if piece.first == 200 and (folder / "wait").exists():
-            time.sleep(60)
-
-    monkeypatch.setattr(partition, "score_piece", logged)
+    """The file that tells which pieces were scored; after the third, the command waits to be killed."""
     monkeypatch.chdir(folder)
-    log.touch()
     (folder / "wait").touch()
-    return log
+    (folder / "scored.txt").touch()
+    return folder / "scored.txt"
 
 
-def wait_for_third(log: Path) -> None:
+def read(pipe: Connection) -> str:
+    """What a process wrote into a pipe until it ended."""
+    with pipe, os.fdopen(os.dup(pipe.fileno())) as text:
+        return text.read()
+
+
+def wait_for_third(log: Path, child: BaseProcess) -> None:
     while "200" not in log.read_text():
+        assert child.is_alive()
         time.sleep(0.01)
 
 
-@forks
+@processes.kills
 def test_killed_and_started_again_nothing_is_scored_twice(pieces, folder):
     line = "score images.npy texts.npy --scorer mcm --logit-scale 10 -o scores.csv --piece-rows 100 -q"
-    child = start(line, 1, 2)
-    wait_for_third(pieces)
-    os.kill(child, signal.SIGKILL)
-    assert end(child) == -signal.SIGKILL
+    child = start(processes.logged_command, line)
+    wait_for_third(pieces, child)
+    kill(child)
     assert not (folder / "scores.csv").exists()
     (folder / "wait").unlink()
-    assert end(start(line, 1, 2)) == 0
+    assert end(start(processes.logged_command, line)) == 0
     assert pieces.read_text().split() == [str(first) for first in range(0, 1000, 100)]
     rows = np.genfromtxt(folder / "scores.csv", delimiter=",", names=True)
     images, texts = np.load(folder / "images.npy"), np.load(folder / "texts.npy")
@@ -95,33 +67,33 @@ def test_killed_and_started_again_nothing_is_scored_twice(pieces, folder):
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-@forks
+@processes.kills
 def test_interrupted_it_ends_quietly_with_130(pieces, folder):
-    said, other = os.pipe()
-    child = start("score images.npy texts.npy --scorer mcm -o scores --piece-rows 100 -q", other, other)
-    os.close(other)
-    wait_for_third(pieces)
-    os.kill(child, signal.SIGINT)
+    said, other = Pipe(duplex=False)
+    line = "score images.npy texts.npy --scorer mcm -o scores --piece-rows 100 -q"
+    child = start(processes.logged_command, line, other, other)
+    other.close()
+    wait_for_third(pieces, child)
+    os.kill(child.pid, signal.SIGINT)
     assert end(child) == 130
-    with os.fdopen(said) as text:
-        assert text.read() == ""
+    assert read(said) == ""
     assert len(list((folder / "scores").glob("part-*.parquet"))) == 3
 
 
-@forks
+@processes.kills
 def test_a_pipe_that_is_not_read_to_its_end_is_no_error(folder, monkeypatch):
     """More rows than a pipe holds, of which one line is read."""
     monkeypatch.chdir(folder)
     np.save("images.npy", np.tile(np.load("images.npy"), (20, 1)))
-    (rows, out), (said, err) = os.pipe(), os.pipe()
-    child = start("score images.npy texts.npy --scorer mcm -q", out, err)
-    os.close(out)
-    os.close(err)
-    with os.fdopen(rows) as file:
+    (rows, out), (said, err) = Pipe(duplex=False), Pipe(duplex=False)
+    child = start(processes.command, "score images.npy texts.npy --scorer mcm -q", out, err)
+    out.close()
+    err.close()
+    with os.fdopen(os.dup(rows.fileno())) as file:
         assert file.readline() == "row,prediction,uncertainty\n"
+    rows.close()
     assert end(child) == 141
-    with os.fdopen(said) as text:
-        assert text.read() == ""
+    assert read(said) == ""
 
 
 def test_as_a_module_errors_are_one_line_and_debug_shows_where(folder):

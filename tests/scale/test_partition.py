@@ -2,11 +2,9 @@
 
 import copy
 import os
-import signal
 import subprocess
 import sys
 import time
-import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from sklearn.exceptions import NotFittedError
 
+from support import processes
 from vilu_sdk import LVUScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import count_rows
@@ -431,57 +430,14 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
 
 # Deaths.
 
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system kills processes in other ways")
 
-
-def in_a_process(job):
-    """Run `job` in a process of its own and return its number."""
-    sys.stdout.flush()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, of which the work needs none
-        child = os.fork()
-    if child == 0:
-        try:
-            job()
-        finally:
-            os._exit(0)
-    return child
-
-
-def was_killed(child):
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def dying(source, output, step):
-    """Score and die before the given one of the operations that touch the output."""
-    left = iter(range(step))
-
-    def count():
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def audit(event, arguments):
-        if event in ("open", "os.mkdir", "os.rename", "os.remove") and str(output) in str(arguments[0]):
-            count()
-
-    flush = os.fsync
-
-    def fsync(file):
-        count()
-        flush(file)
-
-    os.fsync = fsync
-    sys.addaudithook(audit)
-    score_to_folder(source, output, MCM, Z_TXT, piece_rows=20)
-
-
-@forks
+@processes.kills
 def test_death_before_any_step_loses_nothing_and_repeats_nothing(tmp_path):
     source = write(tmp_path / "in", "npy")
     found = []
     for step in range(60):
         output = tmp_path / str(step)
-        killed = was_killed(in_a_process(lambda output=output, step=step: dying(source, output, step)))
+        killed = processes.end(processes.start(processes.score_and_die, step, source, output, MCM, Z_TXT))
         before = state(output)
         for name in before:
             assert pq.read_table(output / name).num_rows in (13, 11, 17)
@@ -499,27 +455,24 @@ def test_death_before_any_step_loses_nothing_and_repeats_nothing(tmp_path):
     assert len(found) > 12
 
 
-@forks
+@processes.kills
 def test_killed_again_and_again_it_goes_on_from_there(tmp_path):
     source = write(tmp_path / "in", "npy")
     output = tmp_path / "out"
 
-    def job():
-        score_to_folder(source, output, MCM, Z_TXT, piece_rows=1)
-
     before = {}
     for least in (0, 1, 4, 4, 11, 19, 30):
-        child = in_a_process(job)
+        child = processes.start(processes.score, source, output, MCM, Z_TXT, 1)
         for _ in range(60_000):  # and no more, if it has failed
             if len(state(output)) >= least:
                 break
             time.sleep(0.001)
-        os.kill(child, signal.SIGKILL)
-        was_killed(child)
+        child.kill()
+        processes.end(child)
         after = state(output)
         assert {name: after[name] for name in before} == before
         before = after
-    job()
+    score_to_folder(source, output, MCM, Z_TXT, piece_rows=1)
     after = state(output)
     assert {name: after[name] for name in before} == before
     check(output)

@@ -1,6 +1,7 @@
 """Bounds, thresholds and the predictors built on them; that the promise is kept is in test_guarantee.py."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,6 +250,22 @@ def test_a_threshold_accepts_the_same_rows_everywhere(mcm, calibration, choose, 
 def test_right_and_wrong_is_enough(cls, mcm, calibration):
     right = mcm.predict(*calibration[:2]) == calibration[2]
     assert cls(mcm).fit(*calibration[:2], correct=right).report_ == cls(mcm).fit(*calibration).report_
+
+
+def test_reports_are_equal_where_all_their_fields_are(mcm, calibration):
+    """NaN is made anew each time, so that it is not found equal for being the same object."""
+
+    def report(**changes):
+        nothing = {"threshold": float("nan"), "risk_bound": float("nan"), "coverage_bound": 0.5}
+        part = SelectionReport("goal", "method", 0.9, 10, 5, 1, **nothing, group="a")
+        return replace(part, group=None, groups=(part,), **changes)
+
+    assert report() == report()
+    assert len({report(), report()}) == 1
+    changes = [{"n": 11}, {"threshold": 0.0}, {"cost": 1.0}, {"labels_needed": 3}, {"goal": "nan"}]
+    assert len({report(), *(report(**change) for change in changes)}) == 1 + len(changes)
+    assert report() != replace(report(), groups=())
+    assert report() != "goal"
 
 
 @every_predictor

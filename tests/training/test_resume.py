@@ -1,14 +1,17 @@
 """A fit that is killed and called again gives the weights of one left alone, bit for bit."""
 
 import os
-import subprocess
-import sys
-import textwrap
+import random
+import time
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
 import torch
 
+from support import processes
+from support.data import draw_task
+from support.processes import end, kill, start
 from vilu_sdk import LVUScorer, MCMScorer, PaperRecipe, ProbVLMScorer, ViLUEstimator
 from vilu_sdk.persistence.storage import read_folder
 from vilu_sdk.training import feed, resume
@@ -213,57 +216,27 @@ def test_other_files_in_the_folder_stay(toy, tmp_path, every_step):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-# Forks a child for each fit, so that what is slow to import is imported once.
-PROGRAM = """
-    import os, random, signal, sys, time
-    import numpy as np
-    import torch.optim
-    from vilu_sdk import LVUScorer
-    from vilu_sdk.training import resume
-    from vilu_sdk.persistence import storage
-
-    rng = np.random.default_rng(0)
-    z_txt = rng.normal(size=(5, 16)).astype(np.float32)
-    labels = rng.integers(5, size=2000)
-    z_img = z_txt[labels] + rng.normal(size=(2000, 16)).astype(np.float32)
-    scorer = LVUScorer(epochs=4, batch_size=32, hidden=(16,), random_state=0)
-    torch.optim.SGD([torch.zeros(1)])
-
-    def fit(name, checkpoint, writes=None):
-        ready, told = os.pipe()
-        child = os.fork()
-        if child:
-            while writes and os.read(ready, 1):
-                writes -= 1
-            if writes is not None:
-                time.sleep(random.uniform(0, 0.01))
-                os.kill(child, signal.SIGKILL)
-            return os.waitpid(child, 0)[1]
-        write = storage.write_folder
-        def tell(*args):
-            write(*args)
-            os.write(told, b".")
-        storage.write_folder = tell
-        resume.EVERY_SECONDS = 0 if writes else 1000
-        scorer.fit(z_img, z_txt, labels, checkpoint=checkpoint).save_pretrained(name)
-        os._exit(0)
-
-    assert fit("alone", None) == 0
-    for writes in (1, 40, random.randint(2, 60), random.randint(2, 60)):
-        assert fit("killed", "state", writes) == signal.SIGKILL
-        print(len(storage.read_folder("state")[1]["history"]))
-    assert fit("killed", "state") == 0
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@processes.kills
 def test_a_process_killed_again_and_again_ends_with_the_same_weights(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(PROGRAM)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    steps = [int(line) for line in done.stdout.split()]
-    assert len(steps) == 4
+    draw = random.Random(0)
+    task = draw_task(2000, 5, noise=1.0)
+    data = (task.z_img, task.z_txt, task.labels)
+    scorer = LVUScorer(epochs=4, batch_size=32, hidden=(16,), random_state=0)
+    alone, state, killed = (tmp_path / name for name in ("alone", "state", "killed"))
+    assert end(start(processes.fit, scorer, data, alone, None)) == 0
+    steps = []
+    for writes in (1, 40, draw.randint(2, 60), draw.randint(2, 60)):
+        here, told = Pipe(duplex=False)
+        child = start(processes.fit_and_tell, scorer, data, state, told)
+        told.close()
+        with here:
+            for _ in range(writes):
+                here.recv_bytes()
+            time.sleep(draw.uniform(0, 0.01))
+            kill(child)
+        steps.append(len(read_folder(state)[1]["history"]))
     assert steps == sorted(set(steps))  # each fit went further than the one before
-    alone, killed = (read_folder(tmp_path / name)[1] for name in ("alone", "killed"))
+    assert end(start(processes.fit, scorer, data, killed, state)) == 0
+    alone, killed = (read_folder(name)[1] for name in (alone, killed))
     assert all(torch.equal(alone[name], killed[name]) for name in alone)
-    assert not (tmp_path / "state").exists()
+    assert not state.exists()

@@ -1,16 +1,19 @@
 """The findings of a selective predictor on its calibration set, and its promises."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.encoding import storable
 
 
 @storable
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SelectionReport:
     """Findings on the calibration set, for all rows or for one group; prints as a few lines.
+
+    Two reports are equal if all their fields are, NaN being equal to NaN.
 
     Attributes
     ----------
@@ -75,6 +78,17 @@ class SelectionReport:
     def observed_risk(self) -> float:
         """Error rate among accepted calibration rows, NaN if there are none."""
         return self.errors / self.accepted if self.accepted else math.nan
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, SelectionReport) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple[Any, ...]:
+        """Values of the fields, in which NaN, unequal to itself, is a word."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple("nan" if isinstance(value, float) and math.isnan(value) else value for value in values)
 
     def __str__(self) -> str:
         found = [

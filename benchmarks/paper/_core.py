@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from vilu_sdk import MCMScorer
 from vilu_sdk.evaluation import failure_metrics
-from vilu_sdk.evaluation.problem import Problem, check_problem, zero_shot_failures
+from vilu_sdk.evaluation.problem import Problem, ask, check_problem
 
 
 class Scored(NamedTuple):
-    """What a scorer says of the pooled rows: ranking (N,), and whether the prediction is wrong (N,)."""
+    """What a scorer says of the pooled rows, and whether the prediction is wrong, all (N,)."""
 
     decision: NDArray[np.float64]
     failure: NDArray[np.bool_]
+    uncertainty: NDArray[np.float64]
 
     def metrics(self) -> Values:
         """AUC and FPR95 in percent."""
@@ -89,11 +90,9 @@ class Bench:
 
     def score(self, fitted: Sequence[Fitted], captions: int = CAPTIONS) -> Scored:
         """Score the test rows, and pool the scores of all folds and batches."""
-        decisions, failures = [], []
-        for scorer, problem in problems(fitted, captions):
-            decisions.append(problem.pool(scorer.decision_function))
-            failures.append(zero_shot_failures(scorer, problem))
-        return Scored(np.concatenate(decisions), np.concatenate(failures))
+        said = [ask(scorer, problem) for scorer, problem in problems(fitted, captions)]
+        fields = ("decision", "failure", "uncertainty")
+        return Scored(*(np.concatenate([getattr(one, field) for one in said]) for field in fields))
 
     def run(self, job: Job) -> Row | None:
         """Measure a job with every seed; None, and a note, if it cannot be done."""

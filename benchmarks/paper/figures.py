@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from _core import Bench, problems
+from _core import Bench
 from _data import CLASS_SETS, Data
 from _entry import AUC, FPR95, Column, Job, Values, entry
 from _fits import METHODS, Fitted
@@ -115,14 +115,12 @@ def _from_share(bench: Bench, data: Data, key: str, share: float, seed: int) -> 
 
 def _distribution(bench: Bench, data: Data, key: str, seed: int) -> Values:
     """AUC, and quantiles of the uncertainty of right and of wrong predictions."""
-    fitted = bench.fits.of(data, key, seed)
-    scored = bench.score(fitted)
-    uncertainty = np.concatenate(
-        [problem.pool(scorer.predict_uncertainty) for scorer, problem in problems(fitted)]
-    )
+    scored = bench.score(bench.fits.of(data, key, seed))
     values = scored.metrics()
     for side, rows in (("right", ~scored.failure), ("wrong", scored.failure)):
-        found = np.percentile(uncertainty[rows], QUANTILES) if rows.any() else [np.nan] * len(QUANTILES)
+        found = (
+            np.percentile(scored.uncertainty[rows], QUANTILES) if rows.any() else [np.nan] * len(QUANTILES)
+        )
         values |= {f"{side}_{q}": 100 * float(value) for q, value in zip(QUANTILES, found, strict=True)}
     return values
 

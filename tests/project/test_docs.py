@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -138,7 +139,9 @@ def test_every_public_name_is_in_the_reference(pages: dict[Path, Page]) -> None:
     for module, names in PUBLIC.items():
         for name in names or importlib.import_module(module).__all__:
             assert hasattr(importlib.import_module(module), name)
-            assert {f"{module}.{name}", f"vilu_sdk.{name}"} & anchors, f"{module}.{name}"
+            value = getattr(importlib.import_module(module), name)
+            homes = [home for home in PUBLIC if getattr(importlib.import_module(home), name, None) is value]
+            assert {f"{home}.{name}" for home in homes} & anchors, f"{module}.{name}"
 
 
 def test_parameters_have_the_defaults_of_the_signature(site: Path) -> None:
@@ -240,7 +243,27 @@ def test_pictures_show_what_the_code_computes() -> None:
         if name in ("roc", "reliability"):
             for value in drawn.values():
                 assert f"{100 * float(value):.1f} %" in text
-    assert names == {path.name for path in (DOCS / "img").iterdir()}
+    assert names == {path.name for path in (DOCS / "img").glob("*.png")}
+
+
+def test_the_picture_of_the_house_shows_the_floors_that_the_linter_holds() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    house, scorers = settings["tool"]["importlinter"]["contracts"]
+    shown = re.findall(r'class="n">([^<]*)<', (DOCS / "img" / "house.svg").read_text(encoding="utf-8"))
+    floors = [wing for floor in house["layers"] for wing in floor.split(" | ")]
+    folders = {path.parent.name for path in (ROOT / "vilu_sdk").glob("*/__init__.py")}
+    assert [wing for wing in shown if wing in floors] == [wing for wing in floors if wing in folders]
+    assert folders == set(floors) & folders
+    rooms = {room for floor in scorers["layers"] for room in floor.split(" | ")}
+    assert {path.stem for path in (ROOT / "vilu_sdk" / "scorers").iterdir()} - {
+        "__init__",
+        "__pycache__",
+    } == rooms
+    inside = {room for text in shown for room in text.split(", ")} - set(floors)
+    assert inside <= rooms | {"official"}
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    for wing in folders:
+        assert f"`{wing}`" in page, wing
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")

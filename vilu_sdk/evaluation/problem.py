@@ -48,9 +48,9 @@ class Answers:
         Rows of all candidates.
     failure : ndarray of shape (N,)
         Where these are wrong.
-    decision : ndarray of shape (N,)
-    probability : ndarray of shape (N,) or None
-        P(failure), of scorers that have it.
+    decision, uncertainty : ndarray of shape (N,)
+    is_probability : bool
+        Whether the uncertainty is meant as a probability of failure.
     seconds : float
         What all this took.
     """
@@ -58,8 +58,14 @@ class Answers:
     predicted: NDArray[np.int64]
     failure: BoolVector
     decision: FloatVector
-    probability: FloatVector | None
+    uncertainty: FloatVector
+    is_probability: bool
     seconds: float
+
+    @property
+    def probability(self) -> FloatVector | None:
+        """P(failure), of scorers that have it."""
+        return self.uncertainty if self.is_probability else None
 
 
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
@@ -86,21 +92,23 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
 def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     start = time.perf_counter()
-    likely = ["uncertainty"] if getattr(scorer, "is_probability", False) else []
     said: list[list[NDArray[Any]]] = []
     failure: list[BoolVector] = []
     for z_img, z_txt, labels in problem.parts():
-        predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", *likely)
+        predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", "uncertainty")
         first = 0 if labels is not None else sum(map(len, failure))  # of the candidates of this batch
         failure.append(check_task(z_img, z_txt, labels).wrong(predicted))
         said.append([first + predicted, *values])
     seconds = time.perf_counter() - start
-    predicted, decision, *probability = map(np.concatenate, zip(*said, strict=True))
+    predicted, decision, uncertainty = map(np.concatenate, zip(*said, strict=True))
     wrong = np.concatenate(failure)
+    is_probability = bool(getattr(scorer, "is_probability", False))
+    check = check_probabilities if is_probability else check_scores
     return Answers(
         predicted,
         wrong,
         check_scores(decision, wrong)[0],
-        check_probabilities(probability[0], wrong)[0] if probability else None,
+        check(uncertainty, wrong)[0],
+        is_probability,
         seconds,
     )

@@ -60,4 +60,4 @@ def _has_one_pass(cls: type, fields: tuple[str, ...]) -> bool:
     """Whether a class reads fields together, and has no verb of its own for one of them."""
     home = next((base for base in cls.__mro__ if "_read" in vars(base)), None)
     verbs = [VERBS[field] for field in fields if field in VERBS]
-    return home is not None and all(getattr(cls, verb) is getattr(home, verb) for verb in verbs)
+    return home is not None and all(getattr(cls, verb, None) is getattr(home, verb, None) for verb in verbs)

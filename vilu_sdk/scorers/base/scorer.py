@@ -161,8 +161,7 @@ class Scorer(Persistent):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `decision_function`.
         """
-        (uncertainty,) = self._read(z_img, z_txt_set, "uncertainty")
-        return uncertainty
+        return self._uncertainty(self.decision_function(z_img, z_txt_set))
 
     def predict(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.int64]:
         """Return the zero-shot prediction, the candidate of the largest cosine (the first of equals).

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 # In products as small as these, threads only wait for each other; test processes share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests of progress bars see no switch but their own; tqdm and the Hub's client read theirs as they load.
+os.environ.pop("TQDM_DISABLE", None)
+os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
 
 import pytest
 

@@ -22,7 +22,7 @@ from _sets import FOLDER, read_set
 from torch import Tensor
 
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.scorers.base.backbone_check import FAR, Seen
+from vilu_sdk.scorers.base.backbone_check import FAR, EmbeddingStatistics
 
 MODELS = {
     "dtd": "CLIP",
@@ -90,13 +90,13 @@ def main() -> None:
         for a, b in product(sets.values(), sets.values()):
             if (a.model == b.model) is (relation in ("another model", "images of another model")):
                 continue
-            seen = Seen.of(Rows(a.fit.rows, "z_img"), Rows(a.text, "z_txt"))
+            seen = EmbeddingStatistics.of(Rows(a.fit.rows, "z_img"), Rows(a.text, "z_txt"))
             for kind, z, text in calls(b, generator):
                 if relation == "images of another model":
                     text = a.text[torch.randperm(len(a.text), generator=generator)[: len(text)]]
                 if relation == "one model, swapped":
                     z, text = text, z
-                warned = seen.complaint(Rows(z, "z_img"), text) is not None
+                warned = seen.mismatch(Rows(z, "z_img"), text) is not None
                 values = seen.images.likeness(z), seen.texts.likeness(text), warned
                 found.setdefault(kind, []).append(values)
         for kind, values in found.items():

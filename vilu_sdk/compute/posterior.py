@@ -1,5 +1,6 @@
 """A softmax over the candidates of some images, of which no array (n, K) exists before it is asked for."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from torch import Tensor
@@ -13,19 +14,18 @@ class Posterior:
 
     Parameters
     ----------
-    logits : Tensor of shape (n, K)
-        In nats, of at least two candidates.
+    logits : callable
+        Returns the logits (n, K) of at least two candidates, in nats. They are not kept: one array of that
+        size fewer is alive while the next is made of them.
     """
 
-    logits: Tensor
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
+    def __init__(self, logits: Callable[[], Tensor]) -> None:
+        self._logits = logits
 
     @cached_property
     def split(self) -> SplitSoftmax:
         """The softmax, split at the largest column of each row."""
-        return SplitSoftmax(self.logits)
+        return SplitSoftmax(self._logits())
 
     @property
     def top(self) -> Tensor:
@@ -34,7 +34,7 @@ class Posterior:
 
     def log_odds(self, column: Tensor | None = None) -> Tensor:
         """Log-odds (n,) that a column (n,), by default the likeliest, is wrong; exact at any lead."""
-        return self.split.log_odds if column is None else SplitSoftmax(self.logits, column).log_odds
+        return self.split.log_odds if column is None else SplitSoftmax(self._logits(), column).log_odds
 
     @property
     def probabilities(self) -> Tensor:
@@ -54,12 +54,8 @@ class LinearPosterior(Posterior):
     """
 
     def __init__(self, x: Tensor, linear: Logits) -> None:
+        super().__init__(lambda: linear(x) / BITS)
         self.x, self.linear = x, linear
-
-    @cached_property
-    def logits(self) -> Tensor:  # type: ignore[override]
-        """All logits at once, (n, K), in nats."""
-        return self.linear(self.x) / BITS
 
     @cached_property
     def _peak(self) -> tuple[Tensor, Tensor]:

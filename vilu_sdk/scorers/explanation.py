@@ -20,25 +20,25 @@ class Explanation:
         Zero-shot prediction, a row of the candidates.
     uncertainty : ndarray of shape (N,)
         As `predict_uncertainty` gives it.
-    attention : ndarray of shape (N,)
-        Attention on the prediction, in [0, 1].
+    probability : ndarray of shape (N,)
+        Probability of the prediction under the posterior, in [0, 1].
     competitors : ndarray of shape (N, top_k)
-        Candidates with the most attention beside the prediction, most first.
-    competitor_attention : ndarray of shape (N, top_k)
-        Their attention, in [0, 1].
-    evidence : dict of str to ndarray of shape (N, top_k)
+        Candidates with the highest probability beside the prediction, most first.
+    competitor_probability : ndarray of shape (N, top_k)
+        Their probability, in [0, 1].
+    contributions : dict of str to ndarray of shape (N, top_k)
         What each source says for the competitor and against the prediction, in nats. Above 0 it raises
-        the uncertainty; the sources add up to the logarithm of the ratio of both attentions.
+        the uncertainty; the sources add up to the logarithm of the ratio of both probabilities.
     names : sequence of str or None
         Names of the candidates.
     """
 
     prediction: NDArray[np.int64]
     uncertainty: NDArray[np.float64]
-    attention: NDArray[np.float64]
+    probability: NDArray[np.float64]
     competitors: NDArray[np.int64]
-    competitor_attention: NDArray[np.float64]
-    evidence: dict[str, NDArray[np.float64]]
+    competitor_probability: NDArray[np.float64]
+    contributions: dict[str, NDArray[np.float64]]
     names: Sequence[str] | None = None
 
     def __len__(self) -> int:
@@ -51,25 +51,25 @@ class Explanation:
                 "image": i,
                 "prediction": self._name(self.prediction[i]),
                 "uncertainty": float(self.uncertainty[i]),
-                "attention": float(self.attention[i]),
+                "probability": float(self.probability[i]),
                 "competitor": self._name(self.competitors[i, j]),
-                "competitor_attention": float(self.competitor_attention[i, j]),
-                **{source: float(values[i, j]) for source, values in self.evidence.items()},
+                "competitor_probability": float(self.competitor_probability[i, j]),
+                **{source: float(values[i, j]) for source, values in self.contributions.items()},
             }
             for i in range(len(self))
             for j in range(self.competitors.shape[1])
         ]
 
     def __str__(self) -> str:
-        sources = list(self.evidence)
-        head = ["image", "predicted", "uncertainty", "competitor", "attention", *sources]
+        sources = list(self.contributions)
+        head = ["image", "predicted", "uncertainty", "competitor", "probability", *sources]
         body = [
             [
                 str(row["image"]),
-                f"{row['prediction']} ({row['attention']:.0%})",
+                f"{row['prediction']} ({row['probability']:.0%})",
                 f"{row['uncertainty']:.3f}",
                 str(row["competitor"]),
-                f"{row['competitor_attention']:.0%}",
+                f"{row['competitor_probability']:.0%}",
                 *(f"{row[source]:+.2f}" for source in sources),
             ]
             for row in self.to_dicts()

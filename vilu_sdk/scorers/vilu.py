@@ -200,26 +200,28 @@ class ViLUEstimator(Scorer):
         parts, among = self.model_.parts(text), self.model_.among(text)
 
         def compete(z: Tensor) -> list[Tensor]:
-            """Prediction, decision, attention; competitors, their attention; each source's evidence."""
+            """Prediction, decision, probability; competitors, theirs; what each source contributes."""
             chunk, found = Chunk(z, among), scores(parts, z)
             prediction = chunk.prediction[:, None]
             logits = torch.stack(tuple(found.values())).sum(dim=0)
-            attention = torch.softmax(logits, dim=1)
+            probability = torch.softmax(logits, dim=1)
             rivals = logits.scatter(1, prediction, -torch.inf).topk(top_k, dim=1).indices
-            evidence = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
-            said = [chunk.prediction, chunk.decision, attention.gather(1, prediction)[:, 0]]
-            return [*said, rivals, attention.gather(1, rivals), *evidence]
+            contributions = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
+            said = [chunk.prediction, chunk.decision, probability.gather(1, prediction)[:, 0]]
+            return [*said, rivals, probability.gather(1, rivals), *contributions]
 
-        prediction, decision, attention, rivals, rival_attention, *evidence = (
+        prediction, decision, probability, rivals, rival_probability, *contributions = (
             part.numpy() for part in stream(images, k, compete, "explaining")
         )
         return Explanation(
             prediction=prediction,
             uncertainty=self._uncertainty(decision.astype(np.float64)),
-            attention=attention.astype(np.float64),
+            probability=probability.astype(np.float64),
             competitors=rivals,
-            competitor_attention=rival_attention.astype(np.float64),
-            evidence={name: part.astype(np.float64) for name, part in zip(parts, evidence, strict=True)},
+            competitor_probability=rival_probability.astype(np.float64),
+            contributions={
+                source: part.astype(np.float64) for source, part in zip(parts, contributions, strict=True)
+            },
             names=names,
         )
 

@@ -116,7 +116,7 @@ def test_a_posterior_read_tile_by_tile_is_that_of_whole_rows(k, scale):
     z, text = (
         torch.nn.functional.normalize(torch.randn(n, 16, generator=generator), dim=1) for n in (100, k)
     )
-    linear, whole = LinearPosterior(z, Logits.zero_shot(text, scale)), Posterior(scale * (z @ text.T))
+    linear, whole = LinearPosterior(z, Logits.zero_shot(text, scale)), Posterior(lambda: scale * (z @ text.T))
     some = torch.randint(k, (100,), generator=generator)
     close = {"rtol": 1e-4, "atol": 1e-4 * scale}
     torch.testing.assert_close(linear.log_odds(), whole.log_odds(), **close)  # without a search

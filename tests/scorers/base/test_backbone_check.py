@@ -16,13 +16,13 @@ from vilu_sdk import MCMScorer, RelUScorer, ViLUEstimator
 from vilu_sdk.exceptions import BackboneWarning
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers import Card
-from vilu_sdk.scorers.base.backbone_check import SAMPLE, Cone, Seen
+from vilu_sdk.scorers.base.backbone_check import SAMPLE, EmbeddingStatistics, MeanDirection
 
 MESSAGE = "seems to be given embeddings of another model"
 
 
 class Model:
-    """A made-up model: images and texts in two narrow cones, as those of CLIP-like models lie."""
+    """A made-up model: images and texts in two narrow mean directions, as those of CLIP-like models lie."""
 
     def __init__(self, seed: int, d: int = 64) -> None:
         self.rng = np.random.default_rng(seed)
@@ -155,18 +155,18 @@ def test_random_directions_are_no_cone(seed, d, n, k):
     centres, others = rng.normal(size=(2, k, d))
     z = centres[rng.integers(k, size=n)] + 0.3 * rng.normal(size=(n, d))
     far = others[rng.integers(k, size=n)] + 0.3 * rng.normal(size=(n, d))
-    seen = Seen.of(Rows(z, "z"), Rows(centres, "t"))
-    assert seen.complaint(Rows(far, "z"), Rows(others, "t").read()) is None
+    seen = EmbeddingStatistics.of(Rows(z, "z"), Rows(centres, "t"))
+    assert seen.mismatch(Rows(far, "z"), Rows(others, "t").read()) is None
 
 
 def test_a_cone_is_the_mean_of_an_even_sample():
     rows = np.random.default_rng(0).normal(size=(10 * SAMPLE, 4)) + np.linspace(0, 2, 10 * SAMPLE)[:, None]
-    cone = Seen.of(Rows(rows, "z"), Rows(rows[:50], "t"))
+    direction = EmbeddingStatistics.of(Rows(rows, "z"), Rows(rows[:50], "t"))
     whole = Rows(rows, "z").read().mean(dim=0)
-    assert cone.images.n == SAMPLE
-    torch.testing.assert_close(cone.images.mean, whole, atol=0.05, rtol=0)
-    torch.testing.assert_close(cone.texts.mean, Rows(rows[:50], "t").read().mean(dim=0))
-    assert Cone(whole, 100).likeness(Rows(rows, "z").read()) == pytest.approx(1)
+    assert direction.images.n == SAMPLE
+    torch.testing.assert_close(direction.images.mean, whole, atol=0.05, rtol=0)
+    torch.testing.assert_close(direction.texts.mean, Rows(rows[:50], "t").read().mean(dim=0))
+    assert MeanDirection(whole, 100).likeness(Rows(rows, "z").read()) == pytest.approx(1)
 
 
 NAMES = ["dtd", "stanford_cars", "imagenet", "flickr8k_pairs", "fashion_pairs"]
@@ -182,13 +182,13 @@ def test_real_models_of_one_width_are_told_apart():
             fit_key, score_key = ("z_img", "z_img") if "z_img" in arrays else ("z_img_train", "z_img_test")
             sets[name] = [arrays[key].astype(np.float32) for key in (fit_key, score_key, "z_txt")]
     for i, (z_fit, _, text_fit) in enumerate(sets.values()):
-        seen = Seen.of(Rows(z_fit, "z"), Rows(text_fit, "t"))
+        seen = EmbeddingStatistics.of(Rows(z_fit, "z"), Rows(text_fit, "t"))
         for j, (_, z, text) in enumerate(sets.values()):
             same = i == j or max(i, j) < 3
             for n, k in [(len(z), len(text)), (10, 5)]:
-                complaint = seen.complaint(Rows(z[:n], "z"), Rows(text[:k], "t").read())
-                assert (complaint is None) is same, (NAMES[i], NAMES[j], n)
+                mismatch = seen.mismatch(Rows(z[:n], "z"), Rows(text[:k], "t").read())
+                assert (mismatch is None) is same, (NAMES[i], NAMES[j], n)
             if same:
-                swapped = seen.complaint(Rows(text, "z"), Rows(z, "t").read())
+                swapped = seen.mismatch(Rows(text, "z"), Rows(z, "t").read())
                 assert swapped is not None
                 assert "images first" in swapped

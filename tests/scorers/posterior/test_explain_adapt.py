@@ -70,20 +70,20 @@ KINDS = ["classes", "new candidates", "captions", "paper", "adapted"]
 def test_the_evidence_adds_up_to_the_ratio_of_attentions(scorers, toy, kind):
     scorer, text = scorers[kind]
     found = scorer.explain(toy.z_img[:50], text, 3)
-    ratio = np.log(found.competitor_attention) - np.log(found.attention)[:, None]
-    np.testing.assert_allclose(sum(found.evidence.values()), ratio, atol=1e-3)
+    ratio = np.log(found.competitor_probability) - np.log(found.probability)[:, None]
+    np.testing.assert_allclose(sum(found.contributions.values()), ratio, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_competitors_are_the_strongest_of_the_others(scorers, toy, kind):
     scorer, text = scorers[kind]
     found = scorer.explain(toy.z_img[:50], text, len(text) + 7)
-    assert found.competitors.shape == found.competitor_attention.shape == (50, len(text) - 1)
+    assert found.competitors.shape == found.competitor_probability.shape == (50, len(text) - 1)
     np.testing.assert_array_equal(found.prediction, scorer.predict(toy.z_img[:50], text))
     everything = np.column_stack([found.prediction, found.competitors])
     np.testing.assert_array_equal(np.sort(everything, axis=1), np.tile(np.arange(len(text)), (50, 1)))
-    assert (np.diff(found.competitor_attention, axis=1) <= 1e-12).all()
-    np.testing.assert_allclose(found.attention + found.competitor_attention.sum(axis=1), 1, atol=1e-5)
+    assert (np.diff(found.competitor_probability, axis=1) <= 1e-12).all()
+    np.testing.assert_allclose(found.probability + found.competitor_probability.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(found.uncertainty, scorer.predict_uncertainty(toy.z_img[:50], text), atol=1e-6)
     few = scorer.explain(toy.z_img[:50], text, 2)
     np.testing.assert_array_equal(few.competitors, found.competitors[:, :2])
@@ -96,7 +96,7 @@ def test_an_explanation_prints_as_a_table(scorers, toy, kind):
     found = scorer.explain(toy.z_img[:4], text, 2, names=names)
     lines = str(found).splitlines()
     assert len(lines) == 1 + 4 * 2
-    for word in ("image", "predicted", "uncertainty", "competitor", "attention", *found.evidence):
+    for word in ("image", "predicted", "uncertainty", "competitor", "probability", *found.contributions):
         assert word in lines[0]
     assert names[found.prediction[0]] in lines[1]
     assert names[found.competitors[0, 0]] in lines[1]
@@ -107,11 +107,11 @@ def test_an_explanation_prints_as_a_table(scorers, toy, kind):
 
 
 def test_an_explanation_names_what_was_learned(scorers, toy):
-    assert list(scorers["classes"][0].explain(toy.z_img[:2], toy.z_txt).evidence)[:2] == [
+    assert list(scorers["classes"][0].explain(toy.z_img[:2], toy.z_txt).contributions)[:2] == [
         "zero-shot",
         "class Gaussians",
     ]
-    assert set(scorers["captions"][0].explain(toy.z_img[:2], toy.z_txt).evidence) == {
+    assert set(scorers["captions"][0].explain(toy.z_img[:2], toy.z_txt).contributions) == {
         "zero-shot",
         "caption regression",
         "image bank",

@@ -119,4 +119,4 @@ class Among:
         """The softmax of the cosines times a scale; `whole` is a decision that reads whole rows of it."""
         if whole is None:
             return cls.linear(text, Logits.zero_shot(text, scale), top_is_prediction=True)
-        return cls(text, lambda z: Posterior(scale * (z @ text.T)), whole, top_is_prediction=True)
+        return cls(text, lambda z: Posterior(lambda: scale * (z @ text.T)), whole, top_is_prediction=True)

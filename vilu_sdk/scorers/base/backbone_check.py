@@ -25,11 +25,11 @@ SWAP = 0.2
 
 @storable
 @dataclass(frozen=True, eq=False)
-class Cone:
+class MeanDirection:
     """Where the unit vectors of one kind point: their mean (d,) and how many there were.
 
-    The rows of a CLIP-like model lie in a narrow cone, whatever they show, and the cones of two models
-    have nothing to do with each other, even where the models have the same width.
+    The rows of a CLIP-like model lie in a narrow cone, whatever they show, and the cones of two models have
+    nothing to do with each other, even where the models have the same width.
     """
 
     mean: Tensor
@@ -37,7 +37,7 @@ class Cone:
 
     @property
     def cosine(self) -> float:
-        """Mean cosine of the rows to the direction of the cone."""
+        """Mean cosine of the rows to the direction."""
         return float(self.mean.norm())
 
     @property
@@ -57,18 +57,18 @@ class Cone:
 
 @storable
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """The cones of the images and the texts that a scorer was fitted on."""
+class EmbeddingStatistics:
+    """The mean directions of the images and the texts that a scorer was fitted on."""
 
-    images: Cone
-    texts: Cone
+    images: MeanDirection
+    texts: MeanDirection
 
     @classmethod
-    def of(cls, images: Rows, texts: Rows) -> "Seen":
+    def of(cls, images: Rows, texts: Rows) -> "EmbeddingStatistics":
         """Look at a sample of the rows."""
-        return cls(_cone(images), _cone(texts))
+        return cls(_mean_direction(images), _mean_direction(texts))
 
-    def complaint(self, images: Rows, text: Tensor) -> str | None:
+    def mismatch(self, images: Rows, text: Tensor) -> str | None:
         """Say what is wrong with images and candidates (K, d), or nothing."""
         if not (self.images.is_narrow and self.texts.is_narrow):
             return None
@@ -89,10 +89,10 @@ class Seen:
         )
 
 
-def _cone(rows: Rows) -> Cone:
-    """Return the cone of a sample of rows."""
+def _mean_direction(rows: Rows) -> MeanDirection:
+    """Return the direction of a sample of rows."""
     n = len(rows)
     size = -(-min(n, SAMPLE) // RUNS)
     starts = range(0, n, size) if n <= SAMPLE else torch.linspace(0, n - size, RUNS).long().tolist()
     sample = torch.cat([read(rows, slice(start, start + size)) for start in starts])
-    return Cone(sample.mean(dim=0), len(sample))
+    return MeanDirection(sample.mean(dim=0), len(sample))

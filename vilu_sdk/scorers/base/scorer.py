@@ -3,10 +3,9 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.base import clone
@@ -18,38 +17,18 @@ from torch import Tensor
 from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.distributed import check_rows, from_first
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.compute.tiles import tile_width
 from vilu_sdk.exceptions import BackboneWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
-from vilu_sdk.persistence.encoding import encode, moved
+from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
-from vilu_sdk.scorers.base.backbone_check import Seen
+from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics
 from vilu_sdk.scorers.base.bound import BoundClassifier
+from vilu_sdk.scorers.base.kept import TRANSIENT, judge_among, predict_among, recall
 from vilu_sdk.training.resume import forget, shared_fit
-
-#: What is kept between calls and is no part of a scorer.
-TRANSIENT = ("_kept",)
-
-
-class Kept(NamedTuple):
-    """What a scorer made of the last candidates, and the state of the scorer for which that holds."""
-
-    texts: Candidates
-    state: dict[str, Any]
-    among: Among
-
-    def serves(self, texts: Candidates, state: dict[str, Any]) -> bool:
-        """Whether it holds for these candidates and this state, whose values must be the same objects."""
-        mine, text = self.texts.text, texts.text
-        return (
-            self.state.keys() == state.keys()
-            and all(self.state[name] is value for name, value in state.items())
-            and (mine is text or (mine.dtype == text.dtype and torch.equal(mine, text)))
-        )
 
 
 class Scorer(Persistent):
@@ -291,12 +270,12 @@ class Scorer(Persistent):
         device = compute_device()
         if columns == ["prediction"]:  # which needs no fit
             images = Rows(z_img, "z_img")
-            among = self._plain_among(self._recall(z_txt_set, images.d), device)
+            among = predict_among(self, recall(self, z_txt_set, images.d), device)
         else:
             images, texts = self._check_score(z_img, z_txt_set)
             require_candidates(len(texts), type(self).__name__, self.min_candidates)
             self._compare(images, texts.text)
-            among = self._kept_among(texts, device)
+            among = judge_among(self, texts, device)
         width = among.width or len(among.text)
         found = stream(images, width, lambda z: Chunk(z, among).read(columns), device=device)
         said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
@@ -308,35 +287,7 @@ class Scorer(Persistent):
         if self.learns:
             check_is_fitted(self)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        return images, self._recall(z_txt_set, images.d)
-
-    def _recall(self, z_txt_set: Any, d: int) -> Candidates:
-        """Return the candidates, checked and normalised; at once if they are those of last time."""
-        kept: Kept | None = self.__dict__.get("_kept")
-        if kept is not None and kept.texts.are(z_txt_set, d):
-            return kept.texts
-        return Candidates(z_txt_set, d)
-
-    def _plain_among(self, texts: Candidates, device: torch.device) -> Among:
-        """Return what predictions need of the candidates, and keep these."""
-        among = Among(texts.text.to(device), width=tile_width(len(texts)))
-        kept: Kept | None = self.__dict__.get("_kept")
-        if kept is None or kept.texts is not texts:
-            self.__dict__["_kept"] = Kept(texts, {}, among)
-        return among
-
-    def _kept_among(self, texts: Candidates, device: torch.device) -> Among:
-        """Return `_among(text)` on the device, kept until candidates, scorer or device change."""
-        state = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
-        state["device"] = device
-        kept: Kept | None = self.__dict__.get("_kept")
-        if kept is None or not kept.serves(texts, state):
-            there = self if device.type == "cpu" else moved(self, device)
-            kept = Kept(texts, state, there._among(texts.text.to(device)))
-        elif kept.texts is not texts:
-            kept = kept._replace(texts=texts)
-        self.__dict__["_kept"] = kept
-        return kept.among
+        return images, recall(self, z_txt_set, images.d)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in TRANSIENT}
@@ -352,7 +303,7 @@ class Scorer(Persistent):
         Processes that fitted together keep what the first of them has, to the last bit.
         """
         if self.learns:
-            self.seen_ = Seen.of(images, texts)
+            self.seen_ = EmbeddingStatistics.of(images, texts)
         for name in ("card_", "_warned", *TRANSIENT):
             self.__dict__.pop(name, None)
         learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
@@ -361,12 +312,12 @@ class Scorer(Persistent):
     def _compare(self, images: Rows, text: Tensor) -> None:
         """Warn, once for each scorer, of embeddings that another model than that of the fit has made."""
         seen = getattr(self, "seen_", None)
-        if seen is None or (complaint := seen.complaint(images, text)) is None:
+        if seen is None or (mismatch := seen.mismatch(images, text)) is None:
             return
         mine = object()  # of threads that come here together, one finds its own
         if self.__dict__.setdefault("_warned", mine) is mine:
             warn(
-                f"This {type(self).__name__} seems to be given embeddings of another model: {complaint}",
+                f"This {type(self).__name__} seems to be given embeddings of another model: {mismatch}",
                 BackboneWarning,
             )
 

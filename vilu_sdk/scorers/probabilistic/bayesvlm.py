@@ -351,7 +351,7 @@ class BayesVLMScorer(Scorer):
 
         def posterior(z: Tensor, a: Tensor) -> Posterior:
             mean, variance = prob_cosine(image_layer.embed(z, a), texts)
-            return Posterior(probit_logits(mean, variance, scale))
+            return Posterior(lambda: probit_logits(mean, variance, scale))
 
         return posterior
 

@@ -202,7 +202,7 @@ class ProbVLMScorer(Scorer):
             return torch.logsumexp(variances, dim=1) - math.log(variances.shape[1])
 
         def posterior(z: Tensor) -> Posterior:
-            return Posterior(cross_modal_logits(adapter(scale * z), text, self.likelihood))
+            return Posterior(lambda: cross_modal_logits(adapter(scale * z), text, self.likelihood))
 
         if self.readout == "visual_aleatoric":
             return Among(text, decision=variance)

@@ -22,6 +22,7 @@ Examples
 ...     warnings.simplefilter("error", BackboneWarning)  # a job that must not go on with other embeddings
 """
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
@@ -40,8 +41,8 @@ __all__ = [
     "ViLUWarning",
 ]
 
-# Files in which no line is the user's: this package, and scikit-learn where it calls back.
-INSIDE = tuple(str(Path(str(module)).parent) for module in (__file__, sklearn.__file__))
+# Where no line is the user's: this package, and what calls it on the user's behalf.
+INSIDE = (*(str(Path(str(file)).parent) for file in (__file__, sklearn.__file__)), contextlib.__file__)
 
 
 class ProcessDiedError(RuntimeError):

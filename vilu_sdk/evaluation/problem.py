@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.compute.distributed import check_rows
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
@@ -68,6 +69,7 @@ class Answers:
         return self.uncertainty if self.is_probability else None
 
 
+@plain_torch()
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
     """Check everything that is to be scored, before any time is spent on it."""
     task = check_task(z_img, z_txt, labels)
@@ -89,6 +91,7 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
     return Problem(task.images.source, text, None if task.labels is None else task.labels.numpy(), batches)
 
 
+@plain_torch()
 def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     start = time.perf_counter()

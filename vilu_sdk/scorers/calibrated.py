@@ -13,6 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from vilu_sdk.compute.distributed import from_first
 from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
@@ -142,6 +143,7 @@ class CalibratedScorer(Scorer):
         is_probability = getattr(scorer, "is_probability", False)
         self.calibration_ = calibrate(decision, wrong, self.method, is_probability)
 
+    @plain_torch()
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
         if columns == ["prediction"]:
             return super()._said(z_img, z_txt_set, columns)

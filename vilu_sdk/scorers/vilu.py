@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.random import seeded
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
@@ -90,6 +91,7 @@ class ViLUEstimator(Scorer):
         """Fewest candidates with which the score has a meaning."""
         return self.model_.min_candidates
 
+    @plain_torch()
     def adapt(
         self,
         z_img: ArrayLike,
@@ -142,6 +144,7 @@ class ViLUEstimator(Scorer):
             self._remember(images, texts)
         return self
 
+    @plain_torch()
     def explain(
         self,
         z_img: ArrayLike,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
@@ -30,6 +31,7 @@ class ThresholdPredictor(Persistent):
     per_class: bool
     simultaneous: bool
 
+    @plain_torch()
     def fit(
         self,
         z_img: ArrayLike,
@@ -130,6 +132,7 @@ class ThresholdPredictor(Persistent):
         (accepted,) = self._read(z_img, z_txt_set, "accepted", groups=groups)
         return accepted
 
+    @plain_torch()
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
         check_is_fitted(self)

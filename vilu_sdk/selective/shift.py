@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.vectors import FloatVector
@@ -144,6 +145,7 @@ class ShiftMonitor(Persistent):
         self.max_images = max_images
         self.random_state = random_state
 
+    @plain_torch()
     def fit(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> Self:
         """Remember the calibration set.
 
@@ -180,6 +182,7 @@ class ShiftMonitor(Persistent):
         self.n_features_in_ = images.d
         return self
 
+    @plain_torch()
     def check(self, z_img: ArrayLike) -> ShiftReport:
         """Compare images with the calibration set.
 

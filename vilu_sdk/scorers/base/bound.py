@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
 from torch import Tensor
 
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
@@ -84,6 +85,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.scorer = scorer
         self.z_txt_set = z_txt_set
 
+    @plain_torch()
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a clone of the scorer.
 
@@ -161,6 +163,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         images = self._check(X)
         return self.scorer_.decision_function(images, self.z_txt_set_)
 
+    @plain_torch()
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return class scores, as scikit-learn's classifiers do.
 

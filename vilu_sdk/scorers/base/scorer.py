@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.distributed import check_rows, from_first
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import BackboneWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
@@ -50,6 +51,7 @@ class Scorer(Persistent):
     #: Whether it has a posterior over the candidates, and so `predict_proba`.
     has_posterior: ClassVar[bool] = False
 
+    @plain_torch()
     def fit(
         self,
         z_img: ArrayLike,
@@ -265,6 +267,7 @@ class Scorer(Persistent):
             said["uncertainty"] = self._uncertainty(said["decision"])
         return tuple(said[field] for field in fields)
 
+    @plain_torch()
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
         """Return some of `COLUMNS` by name."""
         device = compute_device()

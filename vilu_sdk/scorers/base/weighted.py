@@ -6,6 +6,7 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import check_weights
 from vilu_sdk.scorers.base.scorer import Scorer
@@ -14,6 +15,7 @@ from vilu_sdk.scorers.base.scorer import Scorer
 class WeightedScorer(Scorer):
     """Base of scorers whose `fit` takes sample weights; scikit-learn tells them by that parameter."""
 
+    @plain_torch()
     def fit(
         self,
         z_img: ArrayLike,

@@ -12,6 +12,7 @@ from torch import Tensor
 from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
 from vilu_sdk.scorers.base.among import Among
@@ -135,6 +136,7 @@ class BayesVLMScorer(Scorer):
         self.batch_size = batch_size
         self.random_state = random_state
 
+    @plain_torch()
     def fit(
         self,
         z_img: ArrayLike,
@@ -227,6 +229,7 @@ class BayesVLMScorer(Scorer):
         self.n_features_in_ = images.d
         return self
 
+    @plain_torch()
     def decision_function(
         self,
         z_img: ArrayLike,

@@ -1,0 +1,33 @@
+"""Torch's global state belongs to the caller: it changes no number here, and is left as it was found."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+# Types in which embeddings and networks keep what they know.
+EXACT = (torch.float32, torch.float64)
+DEVICES = ("cpu", "cuda")
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Compute as in a fresh process, whatever the caller is in the middle of.
+
+    Autocast, `no_grad` and inference mode, and a default device count for nothing inside, nor does a default
+    dtype of half precision. One of float64 stays: it says that everything is to be computed in it.
+    """
+    with ExitStack() as restored:
+        if torch.is_inference_mode_enabled():
+            restored.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            restored.enter_context(torch.enable_grad())
+        for device in DEVICES:
+            if torch.is_autocast_enabled(device):
+                restored.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            restored.enter_context(torch.device("cpu"))
+        if (dtype := torch.get_default_dtype()) not in EXACT:
+            torch.set_default_dtype(torch.float32)
+            restored.callback(torch.set_default_dtype, dtype)
+        yield

@@ -9,6 +9,7 @@ files the errors of the operating system. Beside these::
     └── ViLUWarning                everything the package warns of
         ├── BackboneWarning        embeddings look like those of another model than that of the fit
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
+        ├── FitRowsWarning         a scorer is judged by images of its own fit
         ├── SampleWeightWarning    weights of images are used in a part of the work only
         ├── PromiseWarning         what a threshold promises does not hold for these images or candidates
         ├── UndefinedScoreWarning  a metric has no value on these rows; an UndefinedMetricWarning too
@@ -32,6 +33,7 @@ from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
 __all__ = [
     "BackboneWarning",
+    "FitRowsWarning",
     "NothingLearnedWarning",
     "ProcessDiedError",
     "PromiseWarning",
@@ -70,6 +72,10 @@ class BackboneWarning(ViLUWarning):
 
 class NothingLearnedWarning(ViLUWarning):
     """A fit found nothing, or no more than a bound, to learn from its rows."""
+
+
+class FitRowsWarning(ViLUWarning):
+    """A scorer is judged by images of its own fit, of which it is surer than of new ones."""
 
 
 class SampleWeightWarning(ViLUWarning):

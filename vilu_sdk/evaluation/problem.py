@@ -13,7 +13,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
-from vilu_sdk.scorers.base.contract import FailureScorer, read
+from vilu_sdk.scorers.base.contract import FailureScorer, read, warn_of_fit_rows
 
 
 class Problem(NamedTuple):
@@ -94,6 +94,7 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
 @plain_torch()
 def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
+    warn_of_fit_rows(scorer, problem.images, "these figures are better than those of new images")
     start = time.perf_counter()
     said: list[list[NDArray[Any]]] = []
     failure: list[BoolVector] = []

@@ -16,6 +16,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
 from vilu_sdk.scorers.base.among import Among, Chunk
+from vilu_sdk.scorers.base.fit_rows import FitRows
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
@@ -141,7 +142,10 @@ class ViLUEstimator(Scorer):
         with shared_fit(task or Task(images, texts, None, None), self._settings):
             self.model_ = self._adapted(images, text, task, scale, generator, balanced)
             self.n_features_in_ = images.d
-            self._remember(images, texts)
+            # Images without labels may be judged: nobody has told the answers.
+            earlier = getattr(self, "fit_rows_", None)
+            known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
+            self._remember(images, texts, known)
         return self
 
     @plain_torch()

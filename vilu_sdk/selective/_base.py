@@ -14,7 +14,7 @@ from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
@@ -74,6 +74,7 @@ class ThresholdPredictor(Persistent):
         require_scorer(self.scorer)
         self._check()
         task = check_task(z_img, z_txt_set, labels, correct)
+        warn_of_fit_rows(self.scorer, z_img, "what the threshold promises will not hold")
         predicted, decision = read(self.scorer, z_img, z_txt_set, "prediction", "decision")
         wrong = task.wrong(predicted)
         keys = self._keys(predicted, groups)

@@ -17,7 +17,7 @@ from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer, warn_of_fit_rows
 from vilu_sdk.selective._base import fraction
 
 
@@ -176,6 +176,7 @@ class ShiftMonitor(Persistent):
         if self.max_images < 2:
             raise ValueError(f"max_images must be at least 2, got {self.max_images}.")
         images = Rows(z_img, "z_img")
+        warn_of_fit_rows(self.scorer, z_img, "new images will look as if they had moved")
         self.decision_ = self.scorer.decision_function(z_img, z_txt_set)
         self.images_ = self._draw(images)
         self.candidates_ = Candidates(z_txt_set).text

@@ -5,6 +5,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.exceptions import FitRowsWarning, warn
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.scorers.base.fit_rows import FitRows
+
 #: The verb that returns each field.
 VERBS = {"prediction": "predict", "decision": "decision_function", "uncertainty": "predict_uncertainty"}
 
@@ -54,6 +58,19 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
         found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
     return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)
+
+
+def warn_of_fit_rows(scorer: Any, z_img: Any, consequence: str) -> None:
+    """Warn where images that a scorer is judged by are those of its fit."""
+    known: FitRows | None = getattr(scorer, "fit_rows_", None)
+    images = Rows(z_img, "z_img")
+    if known is None or not (found := known.count(images)):
+        return
+    warn(
+        f"{found} of {len(images)} images are rows that this {type(scorer).__name__} was fitted on. It is surer "
+        f"of them than of new images, so {consequence}. Hold images out of the fit, and pass those.",
+        FitRowsWarning,
+    )
 
 
 def _has_one_pass(cls: type, fields: tuple[str, ...]) -> bool:

@@ -28,6 +28,7 @@ from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics
 from vilu_sdk.scorers.base.bound import BoundClassifier
+from vilu_sdk.scorers.base.fit_rows import FitRows
 from vilu_sdk.scorers.base.kept import TRANSIENT, judge_among, predict_among, recall
 from vilu_sdk.training.resume import forget, shared_fit
 
@@ -242,7 +243,7 @@ class Scorer(Persistent):
         with shared_fit(task, self._settings):
             self._learn(task)
             self.n_features_in_ = task.images.d
-            self._remember(task.images, task.texts)
+            self._remember(task.images, task.texts, FitRows.of(task.images) if self.learns else None)
         if task.checkpoint is not None:
             forget(task.checkpoint)
         return self
@@ -300,13 +301,15 @@ class Scorer(Persistent):
         uncertainty: NDArray[np.float64] = expit(decision) if self.is_probability else np.exp(decision)
         return uncertainty
 
-    def _remember(self, images: Rows, texts: Rows) -> None:
-        """Keep what the embeddings look like, and forget what a card said of an earlier fit.
+    def _remember(self, images: Rows, texts: Rows, fit_rows: FitRows | None) -> None:
+        """Keep what the embeddings look like and which they were; forget what a card said of an earlier fit.
 
         Processes that fitted together keep what the first of them has, to the last bit.
         """
         if self.learns:
             self.seen_ = EmbeddingStatistics.of(images, texts)
+        if fit_rows is not None:
+            self.fit_rows_ = fit_rows
         for name in ("card_", "_warned", *TRANSIENT):
             self.__dict__.pop(name, None)
         learned = {name: value for name, value in vars(self).items() if name.endswith("_")}

@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 
 class FitState:
-    """The state that an earlier run of the same fit kept, empty if there was none; on disk with a checkpoint."""
+    """The `state` that an earlier run of the same fit kept in the checkpoint, empty if there was none."""
 
     def __init__(self, task: Task | None = None) -> None:
         self.state: dict[str, Any] = {}

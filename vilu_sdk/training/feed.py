@@ -19,15 +19,12 @@ BLOCK_ELEMENTS = 1 << 15
 
 
 class Portion(NamedTuple):
-    """Batches that are cut from some rows, and the state of the generator when their epoch began.
+    """Batches that are cut from some rows."""
 
-    `own` are the rows among them that this process has, the first of them in row `first` of `task`.
-    """
-
-    epoch_state: Tensor
+    epoch_state: Tensor  # of the generator when their epoch began
     task: Task
-    own: slice
-    first: int
+    own: slice  # rows among them that this process has
+    first: int  # row of `task` that is the first of them
     batches: list[Tensor]
 
 

@@ -235,10 +235,7 @@ class ProbVLMScorer(Scorer):
 
 
 def cross_modal_logits(outputs: GeneralisedGaussian, text: Tensor, likelihood: Likelihood) -> Tensor:
-    """Mean log-likelihood (n, K) of candidates (K, d) under the images' distributions (n, d).
-
-    Up to a constant of each image, which a softmax over candidates does not see.
-    """
+    """Mean log-likelihood (n, K) of candidates (K, d), up to a constant of each image's distribution."""
     inverse_scale, shape = outputs.inverse_scale + LOSS_EPSILON, outputs.shape + LOSS_EPSILON
     n, (k, d) = len(outputs.mean), text.shape
     logits = text.new_empty(n, k)

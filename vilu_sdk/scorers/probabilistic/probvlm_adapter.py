@@ -38,31 +38,22 @@ class GeneralisedGaussian(NamedTuple):
 def negative_log_likelihood(
     residual: Tensor, inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood
 ) -> Tensor:
-    """Elementwise -log density of a generalised Gaussian, for 1/α and β above 0.
-
-    "official" replaces the power (|r|/α)^β of the distance by the product β|r|/α, and leaves out ln 2, as the
-    authors' code does; they differ by ln 2 where β = 1, and in more elsewhere. The distance is cut in both.
-    """
-    return distance(residual, inverse_scale, shape, likelihood) + log_normaliser(
-        inverse_scale, shape, likelihood
-    )
+    """Elementwise -log density (n, d) of a generalised Gaussian, for 1/α and β above 0."""
+    term = distance(residual, inverse_scale, shape, likelihood)
+    normaliser = torch.lgamma(1 / shape) - torch.log(inverse_scale) - torch.log(shape)
+    # The authors' code has no ln 2.
+    return term + (normaliser if likelihood == "official" else normaliser + math.log(2))
 
 
 def distance(residual: Tensor, inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood) -> Tensor:
     """Return the term of `negative_log_likelihood` that depends on the residual."""
     low, high = DISTANCE_RANGE
     scaled = residual.abs() * inverse_scale
-    if likelihood == "official":
+    if likelihood == "official":  # the authors' code has a product in place of the power
         return (scaled * shape).clamp(low, high)
     # Cut as a logarithm: the power itself overflows, and has no finite gradient at 0.
     log_power = shape * torch.log(scaled.clamp_min(torch.finfo(scaled.dtype).tiny))
     return log_power.clamp(math.log(low), math.log(high)).exp()
-
-
-def log_normaliser(inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood) -> Tensor:
-    """Return the terms of `negative_log_likelihood` that the residual leaves alone."""
-    value = torch.lgamma(1 / shape) - torch.log(inverse_scale) - torch.log(shape)
-    return value if likelihood == "official" else value + math.log(2)
 
 
 def log_variance(inverse_scale: Tensor, shape: Tensor) -> Tensor:
@@ -152,11 +143,7 @@ def train_adapters(
     generator: torch.Generator,
     fit: FitState | None = None,
 ) -> tuple[ProbVLMAdapter, ProbVLMAdapter, list[float]]:
-    """Train both adapters; return those of the best epoch, and the mean training loss of every epoch.
-
-    `train` (m,) and `validation` (v,) are numbers of pairs, and `read` returns the image and text embeddings
-    of some. Without pairs for validation the last epoch is the best.
-    """
+    """Train adapters on pairs (m,); return those best on others (v,), and the mean loss of every epoch."""
     # Dropout draws from the global generator only, so that all of the training is seeded, then undone.
     with seeded_init(generator):
         image, text = (ProbVLMAdapter(d, settings.hidden, settings.dropout) for _ in range(2))

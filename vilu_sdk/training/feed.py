@@ -31,12 +31,9 @@ class Portion(NamedTuple):
 class Feed:
     """The batches of all epochs, drawn anew in each; rows left over by an epoch's last batch are dropped.
 
-    Rows in memory are shuffled all together. Of rows on disk, blocks are: random ones fill a buffer, whose
-    rows are then shuffled, while a thread fills the next. What fits into one buffer is loaded and counts as
-    in memory. Without a generator rows keep their order, and a task of fewer rows than a batch is one batch.
-
-    Processes that fit together draw the same batches, and each reads and yields its own rows of them. The
-    captions among which they are told apart are those of the whole batch.
+    Rows in memory are shuffled all together. Of rows on disk, random blocks fill a buffer, whose rows are
+    shuffled while a thread fills the next; less than a buffer is loaded. Without a generator rows keep
+    their order. Processes that fit together draw the same batches, and each yields its own rows of them.
     """
 
     shared = True

@@ -35,8 +35,7 @@ class FitState:
         if task is None or task.checkpoint is None:
             return
         self._folder = task.checkpoint.folder if leads() else None
-        self._config = {"fit": _describe(task, task.checkpoint.settings)}
-        self._probes = _probes(task)
+        self._fit = _describe(task, task.checkpoint.settings)
         self._written = time.monotonic()
         self.state = from_first(self._read)
 
@@ -51,7 +50,7 @@ class FitState:
                 f"checkpoint={str(self._folder)!r} holds a saved scorer and not the state of a fit; pass "
                 "another folder."
             )
-        if different := _different((config["fit"], tensors), (self._config["fit"], self._probes)):
+        if different := _different((config["fit"], tensors), self._fit):
             raise ValueError(
                 f"checkpoint={str(self._folder)!r} belongs to another fit: it differs in {different}. Repeat "
                 "that fit, pass another folder or remove this one."
@@ -70,9 +69,10 @@ class FitState:
         """Write the state if the last one has become old, or `now`."""
         if self._folder is None or not (now or time.monotonic() - self._written >= EVERY_SECONDS):
             return
-        tensors = dict(self._probes)
+        fit, probes = self._fit
+        tensors = dict(probes)
         encoded = {name: encode(value, name, tensors) for name, value in {**self._begin, **state()}.items()}
-        storage.write_folder(self._folder, {**self._config, "state": encoded}, tensors)
+        storage.write_folder(self._folder, {"fit": fit, "state": encoded}, tensors)
         self._written = time.monotonic()
 
 
@@ -80,7 +80,7 @@ class FitState:
 def shared_fit(task: Task, settings: Callable[[], dict[str, Any]]) -> Iterator[None]:
     """Check that all processes were given the same fit, and say how to go on where one of them dies."""
     if world_size() > 1:
-        known = from_all((_describe(task, settings()), _probes(task)))
+        known = from_all(_describe(task, settings()))
         for number, other in enumerate(known):
             if different := _different(known[0], other):
                 raise ValueError(
@@ -118,20 +118,16 @@ def _how_to_go_on(checkpoint: Checkpoint | None) -> str:
     )
 
 
-def _describe(task: Task, settings: Any) -> dict[str, Any]:
-    """Settings, shapes of the embeddings, and a checksum of each thing that is known of every image."""
+def _describe(task: Task, settings: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings, shapes and checksums by which a fit is recognised, and some rows of its embeddings."""
     known = {item.name: getattr(task, item.name) for item in fields(task)}
     data = {
         "z_img": [len(task.images), task.images.d],
         "z_txt": [len(task.texts), task.texts.d],
         "dtype": str(torch.get_default_dtype()),
     } | {name: storage.checksum(value) for name, value in known.items() if isinstance(value, Tensor)}
-    return {**settings, "data": data}
-
-
-def _probes(task: Task) -> dict[str, Tensor]:
-    """Return some rows by which the embeddings are recognised."""
-    return {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
+    probes = {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
+    return {**settings, "data": data}, probes
 
 
 def _probe(rows: Rows) -> Tensor:
@@ -139,7 +135,7 @@ def _probe(rows: Rows) -> Tensor:
 
 
 def _different(before: tuple[Any, dict[str, Tensor]], now: tuple[Any, dict[str, Tensor]]) -> str:
-    """Say in what two fits, described by `_describe` and `_probes`, differ; empty if in nothing."""
+    """Say in what two fits, described by `_describe`, differ; empty if in nothing."""
     found = storage.differences(before[0], now[0])
     for name, argument in (("probe.images", "z_img"), ("probe.texts", "z_txt")):
         if not found and not torch.allclose(before[1][name], now[1][name], rtol=0, atol=TOLERANCE):

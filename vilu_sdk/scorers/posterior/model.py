@@ -12,7 +12,7 @@ from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 
 
 class LogLinearModel:
-    """A posterior over candidates whose logits are a sum of named parts."""
+    """A posterior over candidates whose logits are a sum of named parts, without labels by default."""
 
     logit_scale: float
     min_candidates = 2
@@ -22,12 +22,12 @@ class LogLinearModel:
         raise NotImplementedError
 
     def calibration(self, text: Tensor) -> tuple[float, float]:
-        """Slope and offset of the log-odds among these candidates."""
-        raise NotImplementedError
+        """Slope and offset that calibrate the log-odds among candidates (K, d)."""
+        return 1.0, 0.0
 
     def unknown_share(self, text: Tensor) -> float:
-        """Share of the candidates that were not learned from labels, in [0, 1]."""
-        raise NotImplementedError
+        """Share of the candidates (K, d) that were not learned from labels, in [0, 1]."""
+        return 1.0
 
     def among(self, text: Tensor) -> Among:
         """Return the posterior among `text`, and the log-odds that a prediction is wrong under it."""

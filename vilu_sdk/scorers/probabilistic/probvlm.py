@@ -165,13 +165,10 @@ class ProbVLMScorer(Scorer):
 
     @property
     def is_probability(self) -> bool:  # type: ignore[override]
-        """Whether the uncertainty is meant as a probability of failure."""
+        """Whether the uncertainty is a probability of failure, under a posterior over the candidates."""
         return self.readout == "cross_modal"
 
-    @property
-    def has_posterior(self) -> bool:  # type: ignore[override]
-        """Whether it has a posterior over the candidates."""
-        return self.readout == "cross_modal"
+    has_posterior = is_probability
 
     def _learn(self, task: Task) -> None:
         self._check_parameters()

@@ -15,6 +15,7 @@ from vilu_sdk.training.loop import descend
 from vilu_sdk.training.resume import FitState
 
 Likelihood = Literal["exact", "official"]
+ReadPairs = Callable[[Tensor], tuple[Tensor, Tensor]]  # from numbers of pairs to their embeddings
 
 # The constants of the authors' code: an offset that keeps 1/α and β off zero in the loss, the range of the
 # likelihood's distance term, and the ranges of α and β where variances are read out.
@@ -25,13 +26,10 @@ SHAPE_RANGE = (0.1, 5.0)
 
 
 class GeneralisedGaussian(NamedTuple):
-    """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β).
-
-    All three (n, d); `inverse_scale` and `shape` are the heads' outputs, 0 or more.
-    """
+    """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β), all three (n, d)."""
 
     mean: Tensor
-    inverse_scale: Tensor
+    inverse_scale: Tensor  # 0 or more, like `shape`, as the heads return them
     shape: Tensor
 
 
@@ -138,7 +136,7 @@ def train_adapters(
     d: int,
     train: Tensor,
     validation: Tensor,
-    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    read: ReadPairs,
     settings: AdapterTraining,
     generator: torch.Generator,
     fit: FitState | None = None,
@@ -155,7 +153,7 @@ def train_adapters(
 
         def select() -> None:
             module.eval()
-            error = _mean_error(image, text, validation, read, settings.batch_size)
+            error = _mean_error((image, text), validation, read, settings.batch_size)
             if error <= smallest_error:
                 smallest_error.fill_(error)
                 best.load_state_dict(latest.state_dict())
@@ -181,9 +179,7 @@ class _PairBatches:
 
     shared = False
 
-    def __init__(
-        self, pairs: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]], settings: AdapterTraining
-    ) -> None:
+    def __init__(self, pairs: Tensor, read: ReadPairs, settings: AdapterTraining) -> None:
         self._pairs, self._read, self._settings = pairs, read, settings
         self.steps = min(math.ceil(len(pairs) / settings.batch_size), settings.batches_per_epoch)
         self._done = 0
@@ -213,18 +209,13 @@ class _PairBatches:
         torch.set_rng_state(state["epoch" if done % self.steps else "now"])
 
 
+@torch.no_grad()
 def _mean_error(
-    image: ProbVLMAdapter,
-    text: ProbVLMAdapter,
-    rows: Tensor,
-    read: Callable[[Tensor], tuple[Tensor, Tensor]],
-    batch_size: int,
+    adapters: tuple[ProbVLMAdapter, ProbVLMAdapter], pairs: Tensor, read: ReadPairs, batch_size: int
 ) -> float:
-    """Sum over both sides of the mean absolute error of the means; 0 without rows."""
+    """Sum over both sides of the mean absolute error of the means on pairs (v,); 0 without any."""
     total = 0.0
-    with torch.no_grad():
-        for pairs in torch.split(rows, batch_size) if len(rows) else ():
-            z_img, z_txt = read(pairs)
-            total += float((image(z_img).mean - z_img).abs().mean(dim=1).sum())
-            total += float((text(z_txt).mean - z_txt).abs().mean(dim=1).sum())
-    return total / max(1, len(rows))
+    for some in torch.split(pairs, batch_size) if len(pairs) else ():
+        for adapter, z in zip(adapters, read(some), strict=True):
+            total += float((adapter(z).mean - z).abs().mean(dim=1).sum())
+    return total / max(1, len(pairs))

@@ -43,7 +43,8 @@ def failure_weights(correct: Tensor, weighting: Weighting, counts: Tensor | None
     `counts` (2,) are those of wrong and right in the whole batch, if `correct` (n,) is a part of it.
     """
     wrong, right = _count(correct) if counts is None else counts
-    # Without failures w is infinite and weighs nothing; a finite stand-in avoids 0 · inf.
+    # w is 0 where nothing is right, and below 1 where fewer than 1 - 1/e = 63 % are right. Without failures
+    # it is infinite and weighs nothing; a finite stand-in avoids 0 · inf.
     weight = torch.log1p(right / wrong.clamp_min(1)) if weighting == "adaptive" else torch.ones(())
     return torch.where(correct, 1.0, weight.to(torch.get_default_dtype()))
 

@@ -93,7 +93,8 @@ class ViLUHead(nn.Module):
 
     @torch.no_grad()
     def against(self, text: Tensor) -> Callable[[Chunk], Tensor]:
-        """Return `forward` among texts (K, d), computed once, as a function of chunks of zero-shot logits."""
+        """Return `forward` among texts (K, d) as a function of chunks whose posterior is zero-shot."""
+        # Computed once: keys with both projections in them, and what each text adds to the first layer.
         d = text.shape[1]
         first, later = self.mlp[0], self.mlp[1:]
         assert isinstance(first, nn.Linear)

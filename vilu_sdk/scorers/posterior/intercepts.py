@@ -45,7 +45,7 @@ def minimum_gain(n: int, k: int) -> float:
 
 
 def class_frequencies(labels: Tensor, k: int) -> tuple[Tensor, float]:
-    """Frequencies (K,) under the likeliest Dirichlet concentration, and that; equal and inf unless clear."""
+    """Class frequencies (K,) and the likeliest Dirichlet concentration of labels (n,), inf for equal ones."""
     counts = torch.bincount(labels, minlength=k).double()
     n = len(labels)
     best, chosen = SKEW_PRICE - n * math.log(k), math.inf
@@ -74,7 +74,8 @@ def fit_intercepts(q: Tensor, frequencies: Tensor, ridge: float, steps: int = 10
 def leave_one_out_intercepts(
     q: Tensor, b: Tensor, mass: Tensor, own: Tensor, target: Tensor, ridge: float, concentration: float
 ) -> Tensor:
-    """Intercepts (n, K) without each row of `q` (n, K), of class `own` (n,): one step from `b` (K,)."""
+    """Intercepts (n, K) as if each row of `q` (n, K) had not been there, by one multiplicative step."""
+    # `mass` (K,) is that of all posteriors of the fit, under `b` (K,), and `target` (K,) what it should be.
     n, k = mass.sum(), len(mass)
     p = torch.softmax(q + b, dim=1)
     left_out = b + torch.log((mass + ridge) / (mass - p + ridge))

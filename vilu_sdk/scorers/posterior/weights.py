@@ -92,7 +92,7 @@ def fit_weights(
 
 
 def fit_platt(log_odds: Tensor, wrong: Tensor) -> tuple[float, float]:
-    """Slope and offset, near (1, 0) for few images, of log-odds (n,) that errors (n,) are likeliest under."""
+    """Slope and offset under which log-odds (n,) make errors (n,) likeliest, near the identity for few."""
     margins = torch.stack([log_odds.double(), torch.ones_like(log_odds, dtype=torch.float64)])
     outcomes = [Outcomes(margins[:, :, None], None, ~wrong)]
     (slope, offset), _ = fit_weights(outcomes, [PLATT_PRECISION] * 2, bounds=[PLATT_SLOPES, (None, None)])

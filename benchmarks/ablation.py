@@ -27,7 +27,15 @@ from vilu_sdk.evaluation import failure_metrics
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.posterior.blend import Source, base_precision
 from vilu_sdk.scorers.posterior.captions import CaptionRegression, CaptionSource, ImageBank, learn_captions
-from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, KERNEL, SOURCES, learn_classes
+from vilu_sdk.scorers.posterior.classes import (
+    GAUSSIANS,
+    INTERCEPTS,
+    KERNEL,
+    SOURCES,
+    ClassModel,
+    class_model,
+    learn_blend,
+)
 from vilu_sdk.scorers.posterior.gaussians import try_gaussians
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
@@ -91,7 +99,13 @@ def score_classes(arrays: Any, variant: Variant, seed: int, n: int | None = None
     """AUC and FPR95 on the test rows, fitted on n of the train rows."""
     z_txt, labels = arrays["z_txt"], arrays["labels_train"].astype(int)
     rows = np.random.default_rng(seed).permutation(len(labels))[:n] if n else slice(None)
-    learn = partial(learn_classes, sources=variant.sources, base_precision=variant.base_precision)
+
+    def learn(task: Task, scale: float, generator: torch.Generator) -> ClassModel:
+        blend = learn_blend(
+            task, scale, generator, sources=variant.sources, base_precision=variant.base_precision
+        )
+        return class_model(blend, scale, task.text, None)
+
     scorer = Learner(learn, scale_of(arrays), seed).fit(arrays["z_img_train"][rows], z_txt, labels[rows])
     failure = scorer.predict(arrays["z_img_test"], z_txt) != arrays["labels_test"]
     metrics = failure_metrics(scorer.decision_function(arrays["z_img_test"], z_txt), failure)

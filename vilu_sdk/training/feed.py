@@ -19,27 +19,21 @@ BLOCK_ELEMENTS = 1 << 15
 
 
 class Portion(NamedTuple):
-    """Batches that are cut from some rows, and the state of the generator when their epoch began.
+    """Batches that are cut from some rows."""
 
-    `own` are the rows among them that this process has, the first of them in row `first` of `task`.
-    """
-
-    epoch_state: Tensor
+    epoch_state: Tensor  # of the generator when their epoch began
     task: Task
-    own: slice
-    first: int
+    own: slice  # rows among them that this process has
+    first: int  # row of `task` that is the first of them
     batches: list[Tensor]
 
 
 class Feed:
     """The batches of all epochs, drawn anew in each; rows left over by an epoch's last batch are dropped.
 
-    Rows in memory are shuffled all together. Of rows on disk, blocks are: random ones fill a buffer, whose
-    rows are then shuffled, while a thread fills the next. What fits into one buffer is loaded and counts as
-    in memory. Without a generator rows keep their order, and a task of fewer rows than a batch is one batch.
-
-    Processes that fit together draw the same batches, and each reads and yields its own rows of them. The
-    captions among which they are told apart are those of the whole batch.
+    Rows in memory are shuffled all together. Of rows on disk, random blocks fill a buffer, whose rows are
+    shuffled while a thread fills the next; less than a buffer is loaded. Without a generator rows keep
+    their order. Processes that fit together draw the same batches, and each yields its own rows of them.
     """
 
     shared = True

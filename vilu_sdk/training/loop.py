@@ -1,7 +1,7 @@
 """The one training loop: a module, its batches, and a fit that goes on where it was."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +9,13 @@ from torch.optim import Optimizer
 
 from vilu_sdk.compute.distributed import add_up, world_size
 from vilu_sdk.compute.progress import track
-from vilu_sdk.training.resume import FitState, named, optimiser_state, part, set_optimiser_state
+from vilu_sdk.training.resume import FitState
 
 B = TypeVar("B", covariant=True)
 
 
 class Batches(Protocol[B]):
-    """The batches of all epochs, `steps` of them in each, which can go on with an epoch that was cut short.
-
-    Each of several processes yields its part of a batch if it is `shared`, and all of it otherwise.
-    """
+    """The batches of all epochs, `steps` in each; a process yields its part of a batch if it is `shared`."""
 
     steps: int
     shared: bool
@@ -53,16 +50,18 @@ def descend(
     history: list[float] = []
     if fit.state:
         history = fit.state["history"].tolist()
-        batches.go_on(len(history), part(fit.state, "batches"))
-        module.load_state_dict(part(fit.state, "module"))
-        set_optimiser_state(optimiser, part(fit.state, "optimiser"))
+        batches.go_on(len(history), fit.state["batches"])
+        module.load_state_dict(fit.state["module"])
+        remembered = {int(number): moments for number, moments in fit.state["optimiser"].items()}
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": remembered})
 
-    def state() -> dict[str, Tensor]:
+    def state() -> dict[str, Any]:
+        remembered = optimiser.state_dict()["state"]
         return {
             "history": torch.tensor(history, dtype=torch.float64),
-            **named("batches", batches.state()),
-            **named("module", module.state_dict()),
-            **named("optimiser", optimiser_state(optimiser)),
+            "batches": batches.state(),
+            "module": module.state_dict(),
+            "optimiser": {str(number): moments for number, moments in remembered.items()},
         }
 
     module.train()

@@ -1,10 +1,7 @@
-"""Going on with a fit that was cut short: its state in a folder, written whole or not at all.
-
-Of processes that fit together the first one reads and writes, for all of them.
-"""
+"""Going on with a fit that was cut short; of processes that fit together the first reads and writes."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -13,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from vilu_sdk.compute.distributed import from_all, from_first, leads, world_size
 from vilu_sdk.exceptions import ProcessDiedError
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task
 from vilu_sdk.persistence import storage
+from vilu_sdk.persistence.encoding import decode, encode
 
 # Seconds of work that a killed fit may lose.
 EVERY_SECONDS = 30.0
@@ -29,24 +26,20 @@ TOLERANCE = 1e-4
 
 
 class FitState:
-    """The state of a fit, on disk if `fit` was given a checkpoint.
-
-    `state` is what an earlier run of the same fit kept, empty if there was none.
-    """
+    """The `state` that an earlier run of the same fit kept in the checkpoint, empty if there was none."""
 
     def __init__(self, task: Task | None = None) -> None:
-        self.state: dict[str, Tensor] = {}
-        self._constants: dict[str, Tensor] = {}
+        self.state: dict[str, Any] = {}
+        self._begin: dict[str, Tensor] = {}
         self._folder: Path | None = None
         if task is None or task.checkpoint is None:
             return
         self._folder = task.checkpoint.folder if leads() else None
-        self._config = {"fit": _describe(task, task.checkpoint.settings)}
-        self._constants = _probes(task)
+        self._fit = _describe(task, task.checkpoint.settings)
         self._written = time.monotonic()
         self.state = from_first(self._read)
 
-    def _read(self) -> dict[str, Tensor]:
+    def _read(self) -> dict[str, Any]:
         """Return the state in the folder, if any; ValueError if it belongs to another fit."""
         assert self._folder is not None
         if not (self._folder / storage.CONFIG_FILE).exists():
@@ -57,25 +50,29 @@ class FitState:
                 f"checkpoint={str(self._folder)!r} holds a saved scorer and not the state of a fit; pass "
                 "another folder."
             )
-        if different := _different((config["fit"], tensors), (self._config["fit"], self._constants)):
+        if different := _different((config["fit"], tensors), self._fit):
             raise ValueError(
                 f"checkpoint={str(self._folder)!r} belongs to another fit: it differs in {different}. Repeat "
                 "that fit, pass another folder or remove this one."
             )
-        return {name: value for name, value in tensors.items() if name not in self._constants}
+        state: dict[str, Any] = decode(config["state"], tensors)
+        return state
 
     def begin(self, generator: torch.Generator) -> torch.Generator:
         """Return a generator as it was when the fit began, which need not be how this run would begin."""
         if self.state:
             generator.set_state(self.state["begin"])
-        self._constants["begin"] = generator.get_state()
+        self._begin["begin"] = generator.get_state()
         return generator
 
-    def keep(self, state: Callable[[], Mapping[str, Tensor]], *, now: bool = False) -> None:
+    def keep(self, state: Callable[[], dict[str, Any]], *, now: bool = False) -> None:
         """Write the state if the last one has become old, or `now`."""
         if self._folder is None or not (now or time.monotonic() - self._written >= EVERY_SECONDS):
             return
-        storage.write_folder(self._folder, self._config, {**self._constants, **state()})
+        fit, probes = self._fit
+        tensors = dict(probes)
+        encoded = {name: encode(value, name, tensors) for name, value in {**self._begin, **state()}.items()}
+        storage.write_folder(self._folder, {"fit": fit, "state": encoded}, tensors)
         self._written = time.monotonic()
 
 
@@ -83,7 +80,7 @@ class FitState:
 def shared_fit(task: Task, settings: Callable[[], dict[str, Any]]) -> Iterator[None]:
     """Check that all processes were given the same fit, and say how to go on where one of them dies."""
     if world_size() > 1:
-        known = from_all((_describe(task, settings()), _probes(task)))
+        known = from_all(_describe(task, settings()))
         for number, other in enumerate(known):
             if different := _different(known[0], other):
                 raise ValueError(
@@ -110,37 +107,6 @@ def forget(checkpoint: Checkpoint) -> None:
         storage.remove_folder(checkpoint.folder)
 
 
-def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a prefix before every name, and the tensors on the CPU."""
-    return {f"{prefix}.{name}": value.cpu() for name, value in tensors.items()}
-
-
-def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Reverse `named`."""
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
-
-
-def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
-    """Return the tensors that an optimiser keeps of each parameter."""
-    remembered = optimiser.state_dict()["state"]
-    return {
-        f"{number}.{name}": value
-        for number, values in remembered.items()
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def set_optimiser_state(optimiser: Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Reverse `optimiser_state`."""
-    remembered: dict[int, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        number, name = key.split(".")
-        remembered.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": remembered})
-
-
 def _how_to_go_on(checkpoint: Checkpoint | None) -> str:
     if checkpoint is None:
         return "Fit again; with checkpoint= a fit by gradient descent would go on where it was."
@@ -152,28 +118,24 @@ def _how_to_go_on(checkpoint: Checkpoint | None) -> str:
     )
 
 
-def _describe(task: Task, settings: Any) -> dict[str, Any]:
-    """Settings, shapes of the embeddings, and a checksum of each thing that is known of every image."""
+def _describe(task: Task, settings: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings, shapes and checksums by which a fit is recognised, and some rows of its embeddings."""
     known = {item.name: getattr(task, item.name) for item in fields(task)}
     data = {
         "z_img": [len(task.images), task.images.d],
         "z_txt": [len(task.texts), task.texts.d],
         "dtype": str(torch.get_default_dtype()),
     } | {name: storage.checksum(value) for name, value in known.items() if isinstance(value, Tensor)}
-    return {**settings, "data": data}
-
-
-def _probes(task: Task) -> dict[str, Tensor]:
-    """Return some rows by which the embeddings are recognised."""
-    return {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
+    probes = {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
+    return {**settings, "data": data}, probes
 
 
 def _probe(rows: Rows) -> Tensor:
     return rows.read(np.unique(np.linspace(0, len(rows) - 1, PROBED_ROWS).astype(int))).float()
 
 
-def _different(before: tuple[Any, Mapping[str, Tensor]], now: tuple[Any, Mapping[str, Tensor]]) -> str:
-    """Say in what two fits, described by `_describe` and `_probes`, differ; empty if in nothing."""
+def _different(before: tuple[Any, dict[str, Tensor]], now: tuple[Any, dict[str, Tensor]]) -> str:
+    """Say in what two fits, described by `_describe`, differ; empty if in nothing."""
     found = storage.differences(before[0], now[0])
     for name, argument in (("probe.images", "z_img"), ("probe.texts", "z_txt")):
         if not found and not torch.allclose(before[1][name], now[1][name], rtol=0, atol=TOLERANCE):

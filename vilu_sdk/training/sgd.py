@@ -31,28 +31,20 @@ class SGD:
     warmup_epochs: int = 5
 
     def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch: linear warm-up from a tenth, times a cosine to zero.
-
-        Examples
-        --------
-        >>> settings = SGD(epochs=800, batch_size=128, learning_rate=0.01)
-        >>> [round(settings.rate(epoch), 7) for epoch in (0, 1, 5)]
-        [0.001, 0.0028, 0.009999]
-        """
+        """Learning rate of an epoch: linear warm-up from a tenth, times a cosine to zero."""
         warm = min(epoch, self.warmup_epochs) / self.warmup_epochs if self.warmup_epochs else 1.0
         cosine = 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
         return self.learning_rate * (0.1 + 0.9 * warm) * cosine
 
 
 def failure_weights(correct: Tensor, weighting: Weighting, counts: Tensor | None = None) -> Tensor:
-    """Weight of each row in a loss: 1 where right, w where wrong.
+    """Weight (n,) of each row in a loss: 1 where right; where wrong 1, or adaptively -log(failure rate).
 
-    Adaptive: w = log(1 + right / wrong) = -log(failure rate) of the batch. It is 0 where nothing is
-    right, and weighs failures down where fewer than 1 - 1/e = 63 % are right. `counts` are those of wrong
-    and right in the whole batch, if `correct` is a part of it.
+    `counts` (2,) are those of wrong and right in the whole batch, if `correct` (n,) is a part of it.
     """
     wrong, right = _count(correct) if counts is None else counts
-    # Without failures w is infinite and weighs nothing; a finite stand-in avoids 0 · inf.
+    # w is 0 where nothing is right, and below 1 where fewer than 1 - 1/e = 63 % are right. Without failures
+    # it is infinite and weighs nothing; a finite stand-in avoids 0 · inf.
     weight = torch.log1p(right / wrong.clamp_min(1)) if weighting == "adaptive" else torch.ones(())
     return torch.where(correct, 1.0, weight.to(torch.get_default_dtype()))
 
@@ -87,10 +79,7 @@ def train(
     generator: torch.Generator | None,
     what: str = "training",
 ) -> Tensor:
-    """Minimise `loss` over the batches of a task on `compute_device`; return that of every step (steps,).
-
-    `loss` is as in `descend`. The generator shuffles the rows of every epoch; None keeps them in order.
-    """
+    """Minimise `loss` over the batches of a task on `compute_device`; return that of every step (steps,)."""
     device = compute_device()
     optimiser = torch.optim.SGD(
         module.to(device).parameters(),

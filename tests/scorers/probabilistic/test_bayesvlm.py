@@ -14,8 +14,8 @@ from vilu_sdk.scorers.probabilistic import kfac
 from vilu_sdk.scorers.probabilistic.kfac import ggn_sum
 from vilu_sdk.scorers.probabilistic.laplace import (
     GaussianEmbeddings,
+    LastLayer,
     best_prior_precision,
-    last_layer,
     log_evidence,
     prob_cosine,
     probit_logits,
@@ -69,7 +69,7 @@ def golden_scorer():
 
 
 def golden_embeddings(side):
-    layer = last_layer(GOLDEN[f"{'image' if side == 'img' else 'text'}_factors"], None)
+    layer = LastLayer.of(GOLDEN[f"{'image' if side == 'img' else 'text'}_factors"], None)
     return layer.embed(*(torch.tensor(GOLDEN[f"{kind}_{side}"]) for kind in "za"))
 
 
@@ -170,7 +170,7 @@ def test_variance_falls_with_data_and_prior(seed, precision, count, more):
     a, b, activation = wishart(seed, 4), wishart(seed + 1, 3), normal(seed + 2, 5, 4)
 
     def variances(precision, count):
-        layer = last_layer(KroneckerFactors(a, b, precision, count), None)
+        layer = LastLayer.of(KroneckerFactors(a, b, precision, count), None)
         embedded = layer.embed(normal(seed + 3, 5, 3), activation)
         return embedded.leverage[:, None] * embedded.variance
 
@@ -248,7 +248,7 @@ def test_identity_leverage_is_the_original_for_an_invertible_projection_and_less
     for rows, holds in ((5, torch.isclose), (3, torch.le)):
         z = a @ normal(1, rows, 5).T
         leverages = [
-            last_layer(KroneckerFactors(x.T @ x, np.eye(2), 1e-20), None).embed(a[:, :2], x).leverage
+            LastLayer.of(KroneckerFactors(x.T @ x, np.eye(2), 1e-20), None).embed(a[:, :2], x).leverage
             for x in (z, a)
         ]
         assert holds(*leverages).all()
@@ -456,7 +456,7 @@ def test_factors_are_checked(a, message):
 def test_rounded_factors_are_repaired():
     factor = KroneckerFactors([[1.0, 1e-6], [0.0, -1e-6]], np.eye(2), prior_precision=1.0)
     torch.testing.assert_close(factor.A, factor.A.T, atol=0, rtol=0)
-    assert torch.isfinite(last_layer(factor, None).root).all()
+    assert torch.isfinite(LastLayer.of(factor, None).root).all()
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def test_training_lowers_the_loss(likelihood):
 def test_the_epoch_of_the_smallest_validation_error_is_kept(monkeypatch):
     errors, states = iter([3.0, 1.0, 2.0]), []
 
-    def scripted(image, *_):
-        states.append({name: value.clone() for name, value in image.state_dict().items()})
+    def scripted(adapters, *_):
+        states.append({name: value.clone() for name, value in adapters[0].state_dict().items()})
         return next(errors)
 
     monkeypatch.setattr(probvlm_adapter, "_mean_error", scripted)
@@ -178,7 +178,7 @@ def test_validation_error_is_that_of_both_means():
     image, text = (ProbVLMAdapter(6, 8, 0.0).eval() for _ in range(2))
     z_img, z_txt = pairs()(torch.arange(40))
     expected = (image(z_img).mean - z_img).abs().mean() + (text(z_txt).mean - z_txt).abs().mean()
-    error = probvlm_adapter._mean_error(image, text, torch.arange(40), pairs(), 7)
+    error = probvlm_adapter._mean_error((image, text), torch.arange(40), pairs(), 7)
     assert error == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -1,5 +1,6 @@
 """Training a confidence head on a task, shared by ViLU as published and LVU."""
 
+from dataclasses import fields
 from typing import Any, Literal
 
 import torch
@@ -27,11 +28,7 @@ def train_confidence(
     freeze_steps: int = 0,
     what: str = "training",
 ) -> Tensor:
-    """Train `head` in place to tell right from wrong predictions; return the loss of every step.
-
-    The target "correct" is learned by binary cross-entropy; "tcp", the zero-shot probability of the true
-    class, by squared error. In a caption task the candidates are the captions of the batch.
-    """
+    """Train `head` in place to tell right from wrong predictions; return the loss of every step (steps,)."""
     if target not in ("correct", "tcp"):
         raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
     if target == "tcp" and task.correct is not None:
@@ -62,14 +59,7 @@ def train_confidence(
 
 def sgd_settings(params: Any) -> SGD:
     """Read the optimiser's settings off an estimator that has them as flat parameters."""
-    settings = SGD(
-        params.epochs,
-        params.batch_size,
-        params.learning_rate,
-        params.momentum,
-        params.weight_decay,
-        params.warmup_epochs,
-    )
+    settings = SGD(**{item.name: getattr(params, item.name) for item in fields(SGD)})
     if settings.epochs < 1 or settings.batch_size < 1:
         raise ValueError(
             f"epochs and batch_size must be at least 1, got {settings.epochs} and {settings.batch_size}."

@@ -14,42 +14,24 @@ from vilu_sdk.scorers.base.among import Chunk
 
 
 class CrossAttention(nn.Module):
-    """Image-conditioned summary of the candidates: softmax(scale · (W_v z)(W_t T)ᵀ) (W_t T).
-
-    Keys and values are tied and the projections start at the identity, so that with the model's own
-    logit scale the summary starts as the candidates averaged by their zero-shot probabilities.
-
-    Parameters
-    ----------
-    d : int
-        Width of the embeddings.
-    scale : float
-        Multiplies the attention logits.
-    legacy_freeze_decay : bool
-        While frozen, send zero gradients to the projections instead of none, so that weight decay
-        shrinks them, as the authors' code does.
-
-    Attributes
-    ----------
-    frozen : bool
-        Whether the identity stands in for the projections.
-    """
+    """Image-conditioned summary of the candidates: softmax(scale · (W_v z)(W_t T)ᵀ) (W_t T)."""
 
     def __init__(self, d: int, scale: float, *, legacy_freeze_decay: bool = False) -> None:
         super().__init__()
         self.in_proj_v = nn.Linear(d, d, bias=False)
         self.in_proj_t = nn.Linear(d, d, bias=False)
+        # From the identity, at the logit scale, the summary starts as the zero-shot average of candidates.
         nn.init.eye_(self.in_proj_v.weight)
         nn.init.eye_(self.in_proj_t.weight)
         self.scale = scale
         self.legacy_freeze_decay = legacy_freeze_decay
-        self.frozen = False
+        self.frozen = False  # whether the identity stands in for the projections
 
     def project(self, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return queries (n, d) and keys (K, d)."""
         if not self.frozen:
             return self.in_proj_v(z), self.in_proj_t(text)
-        if self.legacy_freeze_decay:
+        if self.legacy_freeze_decay:  # gradients of zero instead of none, so that weight decay shrinks them
             return z + 0 * self.in_proj_v(z), text + 0 * self.in_proj_t(text)
         return z, text
 
@@ -68,23 +50,7 @@ class CrossAttention(nn.Module):
 
 
 class ViLUHead(nn.Module):
-    """Confidence logit of a zero-shot prediction from (z_v, z_α, z_t̂) and, optionally, MCM's score.
-
-    Parameters
-    ----------
-    d : int
-        Width of the embeddings.
-    hidden : sequence of int
-        Widths of the perceptron's hidden layers.
-    attention_scale : float or None
-        Scale of the cross-attention; None leaves z_α out.
-    predicted : bool
-        Whether z_t̂, the text of the zero-shot prediction, is an input.
-    mcm_input : bool
-        Whether one minus the largest zero-shot probability is an input.
-    legacy_freeze_decay : bool
-        See `CrossAttention`.
-    """
+    """Confidence logit of a zero-shot prediction from (z_v, z_α, z_t̂) and MCM's score; see `PaperRecipe`."""
 
     def __init__(
         self,
@@ -105,26 +71,16 @@ class ViLUHead(nn.Module):
             "mcm_input": mcm_input,
             "legacy_freeze_decay": legacy_freeze_decay,
         }
-        self.attention = (
-            None
-            if attention_scale is None
-            else CrossAttention(d, attention_scale, legacy_freeze_decay=legacy_freeze_decay)
-        )
+        self.attention: CrossAttention | None = None
+        if attention_scale is not None:
+            self.attention = CrossAttention(d, attention_scale, legacy_freeze_decay=legacy_freeze_decay)
         self.predicted = predicted
         self.mcm_input = mcm_input
         width = d * (1 + (self.attention is not None) + predicted) + mcm_input
         self.mlp = perceptron([width, *hidden, 1])
 
     def forward(self, z: Tensor, text: Tensor, logits: Tensor | None) -> Tensor:
-        """Return confidence logits (n,), higher = more likely right.
-
-        Parameters
-        ----------
-        z : Tensor of shape (n, d)
-        text : Tensor of shape (K, d)
-        logits : Tensor of shape (n, K)
-            Zero-shot logits of `z` among `text`; a head that sees the image alone needs none.
-        """
+        """Return confidence logits (n,); a head that sees images (n, d) alone needs no logits (n, K)."""
         parts = [z]
         if self.attention is not None:
             parts.append(self.attention(z, text))
@@ -137,11 +93,8 @@ class ViLUHead(nn.Module):
 
     @torch.no_grad()
     def against(self, text: Tensor) -> Callable[[Chunk], Tensor]:
-        """Return `forward` as a function of a chunk of images, for scoring among fixed candidates.
-
-        What depends on the texts alone is computed once: keys with both projections in them, and what
-        each text adds to the first layer, attended to or predicted. The chunk's posterior is zero-shot.
-        """
+        """Return `forward` among texts (K, d) as a function of chunks whose posterior is zero-shot."""
+        # Computed once: keys with both projections in them, and what each text adds to the first layer.
         d = text.shape[1]
         first, later = self.mlp[0], self.mlp[1:]
         assert isinstance(first, nn.Linear)

@@ -24,7 +24,7 @@ in turn and takes it in if it gains enough (`blend`). Calibration (a, c) is Plat
 Three instances:
 
 - No source but the zero-shot one: w = (1,), (a, c) = (1, 0). This is MCM, and what every fit starts from.
-- Class labels: ``learn_classes(task, scale, generator, sources=(GAUSSIANS,))`` puts class Gaussians beside
+- Class labels: ``learn_blend(task, scale, generator, sources=(GAUSSIANS,))`` puts class Gaussians beside
   the zero-shot logits; by default `SOURCES` has kernel and intercepts too (`classes`).
 - Captions: ``learn_captions(task, scale, generator, sources=(CaptionRegression, ImageBank))`` learns what
   holds for any caption (`captions`).

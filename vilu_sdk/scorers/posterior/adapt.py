@@ -20,11 +20,7 @@ COUNT, STEPS = 4.0, 10
 
 
 def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: bool) -> ClassModel:
-    """Add the Gaussians of the domain's classes, found by soft assignment, to a model.
-
-    How often a class is predicted never enters unless `balanced` says that classes are about equally
-    frequent: without labels, a class that is predicted often cannot be told from one that occurs often.
-    """
+    """Add the Gaussians of the domain's classes (K, d), found by soft assignment of images (n, d)."""
     n, k = len(x), len(text)
     # What labels taught about a class is not overruled by images without one.
     share = model.unknown_share(text) * n / (n + PRIOR_IMAGES * k)
@@ -41,6 +37,7 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
         linear = TextDensities.of(fitted).among(text, torch.arange(k))
         known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
         q = before + part(x)
+    # Without labels, a class that is predicted often cannot be told from one that occurs often.
     if balanced:
         known["class intercepts"] = Intercepts(balance(q))
     platt = model.calibration(text)

@@ -60,9 +60,7 @@ class Blend:
     """The sources that earned their place beside the base, their weights, and their sum's calibration.
 
     `sources` are offered in their order; a `fast` blend, for the rounds before the last one, tries fewer
-    images and settings. Learned are `fitted`, what was taken in, `weights`, of "base" too, and `platt` and
-    `base_platt`, slope and offset of the log-odds under the blend and under the base alone. `rows` are the
-    images that weights are chosen on.
+    images and settings.
     """
 
     def __init__(
@@ -77,9 +75,11 @@ class Blend:
         n, k = data.base.shape
         cap = 1000 if fast else min(5000, max(1000, WEIGHT_ELEMENTS // k))
         self.data, self.generator, self.fast = data, generator, fast
+        # Images that weights are chosen on.
         self.rows = torch.randperm(n, generator=generator)[:cap] if n > cap else torch.arange(n)
         self.fitted: dict[str, Fitted] = {}
         self.weights = {"base": 1.0}
+        # Slope and offset of the log-odds under the blend, and under the base alone.
         self.platt = self.base_platt = (1.0, 0.0)
         if data.shortage:
             return

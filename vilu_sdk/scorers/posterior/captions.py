@@ -1,5 +1,6 @@
 """The caption model: which caption an image was written for, learned from pairs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -73,8 +74,12 @@ class ImageBank:
         return cls(x, logit_scale)
 
     def part(self, text: Tensor) -> Intercepts:
-        """Logits of captions (J, d), lower for hubs."""
-        return Intercepts(-hubness(text, self.logit_scale, self.bank))
+        """Logits of captions (J, d), lower by the log of their mean similarity exp(s xᵀt) to the bank."""
+        total = torch.full((len(text),), -torch.inf)
+        for rows in Rows(self.bank, "bank").slices(len(text)):
+            logits = self.logit_scale * (self.bank[rows] @ text.T)
+            total = torch.logaddexp(total, torch.logsumexp(logits, dim=0))
+        return Intercepts(math.log(len(self.bank)) - total)
 
 
 CaptionSource = CaptionRegression | ImageBank
@@ -92,7 +97,7 @@ class CaptionModel(LogLinearModel):
 
     logit_scale: float
     sources: dict[str, CaptionSource] = field(default_factory=dict)
-    # Of each source, and of "zero-shot".
+    # Of each source, and of "zero-shot"; chosen by likelihood, so that the log-odds are calibrated already.
     weights: dict[str, float] = field(default_factory=lambda: {"zero-shot": 1.0})
 
     def parts(self, text: Tensor) -> Parts:
@@ -101,14 +106,6 @@ class CaptionModel(LogLinearModel):
         for name, source in self.sources.items():
             found[name] = [source.part(text).times(self.weights[name])]
         return found
-
-    def unknown_share(self, text: Tensor) -> float:
-        """See `LogLinearModel`."""
-        return 1.0
-
-    def calibration(self, text: Tensor) -> tuple[float, float]:
-        """See `LogLinearModel`."""
-        return 1.0, 0.0  # the weights were chosen by likelihood already
 
     def adapt(self, images: Tensor) -> Self:
         """Take unlabelled images of the domain into the bank; repeated ones count once."""
@@ -142,14 +139,6 @@ def learn_captions(
     return CaptionModel(
         logit_scale, {source.name: source.learn(x, text, logit_scale) for source in sources}, weights
     )
-
-
-def hubness(text: Tensor, logit_scale: float, bank: Tensor) -> Tensor:
-    """Log of the mean similarity exp(s xᵀt) of each caption (J,) to the images of a bank."""
-    total = torch.full((len(text),), -torch.inf)
-    for rows in Rows(bank, "bank").slices(len(text)):
-        total = torch.logaddexp(total, torch.logsumexp(logit_scale * (bank[rows] @ text.T), dim=0))
-    return total - float(np.log(len(bank)))
 
 
 def _regress(x: Tensor, text: Tensor, ridge: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:

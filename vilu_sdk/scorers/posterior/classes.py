@@ -109,16 +109,10 @@ class ClassModel(LogLinearModel):
 
 
 def learn_classes(
-    task: Task,
-    logit_scale: float,
-    generator: torch.Generator,
-    base: LogLinearModel | None = None,
-    sources: Sequence[Source] = SOURCES,
-    base_precision: Callable[[int], float] = base_precision,
+    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
 ) -> ClassModel:
     """Learn a class model from labels, or from right and wrong, upon `base`; see `Blend`."""
-    blend = learn_blend(task, logit_scale, generator, base, sources, base_precision)
-    return class_model(blend, logit_scale, task.text, base)
+    return class_model(learn_blend(task, logit_scale, generator, base), logit_scale, task.text, base)
 
 
 def learn_blend(

@@ -72,18 +72,21 @@ class ClassGaussians:
             prior = alpha * centred
             self.text_map = alpha * torch.eye(d, dtype=sums.dtype)
         if text is not None and shared_prior > 0 and k <= MAX_SHARED_CLASSES:
-            self._learn_shared(counts, sums, prior, centred, shared_prior)
+            cost = self._learn_shared(counts, sums, prior, centred, shared_prior)
         else:
             self.variance_of_means = 1 / (counts + prior_images)
             self.means = (sums + prior_images * prior) * self.variance_of_means[:, None]
+            shift = self.means - prior
+            cost = prior_images * (shift.T @ shift)
         # Σ (x - m)(x - m)ᵀ from the moments, plus what the means cost under their prior.
         cross = sums.T @ self.means
         within = moments.scatter - cross - cross.T + (counts[:, None] * self.means).T @ self.means
-        self.within = (within + self._prior_cost(counts, sums, prior)) / self.n
+        self.within = (within + cost) / self.n
 
     def _learn_shared(
         self, counts: Tensor, sums: Tensor, prior: Tensor, text: Tensor, shared_prior: float
-    ) -> None:
+    ) -> Tensor:
+        """Learn means that move together, and return what they cost under their prior (d, d)."""
         seen = torch.nonzero(counts > 0)[:, 0]
         gram = text @ text.T
         size = gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
@@ -97,13 +100,7 @@ class ClassGaussians:
         self.variance_of_means = self.covariance_of_means.diagonal()
         self.means = prior + kernel[:, seen] @ pull
         self.text_map = self.text_map + (shared_prior / size / self.prior_images) * (text[seen].T @ pull)
-        self._pull, self._seen = pull, seen
-
-    def _prior_cost(self, counts: Tensor, sums: Tensor, prior: Tensor) -> Tensor:
-        shift = self.means - prior
-        if self.covariance_of_means is None:
-            return self.prior_images * (shift.T @ shift)
-        cost: Tensor = self._pull.T @ shift[self._seen]
+        cost: Tensor = pull.T @ (self.means - prior)[seen]
         return cost
 
     def whiten(self, shrinkage: float) -> Self:
@@ -134,11 +131,8 @@ class ClassGaussians:
         return precision
 
     def leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Scores (n, K) of training vectors, each as if it had not been in the training.
-
-        Taking one vector out moves the means by a multiple of ``x - m`` and the covariance by one
-        rank, so the scores follow in closed form from those with it in.
-        """
+        """Scores (n, K) of training vectors (n, d), each as if it had not been in the training."""
+        # Taking one vector out moves the means by a multiple of x - m and the covariance by one rank.
         x = x - self.centre
         i = torch.arange(len(x))
         towards = x @ self.directions

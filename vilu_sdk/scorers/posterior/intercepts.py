@@ -45,11 +45,7 @@ def minimum_gain(n: int, k: int) -> float:
 
 
 def class_frequencies(labels: Tensor, k: int) -> tuple[Tensor, float]:
-    """Expected class frequencies, and the Dirichlet concentration behind them (inf: equal).
-
-    Counts are smoothed by the concentration under which they are likeliest; classes count as equally
-    frequent unless another concentration explains the counts clearly better.
-    """
+    """Class frequencies (K,) and the likeliest Dirichlet concentration of labels (n,), inf for equal ones."""
     counts = torch.bincount(labels, minlength=k).double()
     n = len(labels)
     best, chosen = SKEW_PRICE - n * math.log(k), math.inf
@@ -65,10 +61,7 @@ def class_frequencies(labels: Tensor, k: int) -> tuple[Tensor, float]:
 
 
 def fit_intercepts(q: Tensor, frequencies: Tensor, ridge: float, steps: int = 10) -> Tensor:
-    """Intercepts b (K,) with Σ_i softmax(q_i + b)_c + ridge · b_c = n · frequency_c.
-
-    Few images a class mean little against the ridge, and an intercept near zero.
-    """
+    """Intercepts b (K,) with Σ_i softmax(q_i + b)_c + ridge · b_c = n · frequency_c."""
     target = len(q) * frequencies
     b = torch.zeros_like(frequencies)
     for _ in range(steps):
@@ -81,11 +74,8 @@ def fit_intercepts(q: Tensor, frequencies: Tensor, ridge: float, steps: int = 10
 def leave_one_out_intercepts(
     q: Tensor, b: Tensor, mass: Tensor, own: Tensor, target: Tensor, ridge: float, concentration: float
 ) -> Tensor:
-    """Intercepts (n, K) as if each row of `q` (n, K) had not been there: one multiplicative step from `b`.
-
-    `mass` (K,) is that of all posteriors of the fit, `target` (K,) what it should be, `own` (n,) holds the
-    true classes.
-    """
+    """Intercepts (n, K) as if each row of `q` (n, K) had not been there, by one multiplicative step."""
+    # `mass` (K,) is that of all posteriors of the fit, under `b` (K,), and `target` (K,) what it should be.
     n, k = mass.sum(), len(mass)
     p = torch.softmax(q + b, dim=1)
     left_out = b + torch.log((mass + ridge) / (mass - p + ridge))

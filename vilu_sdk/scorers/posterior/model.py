@@ -1,6 +1,7 @@
 """What all models of the default recipe have in common: a posterior over candidates, in parts."""
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 
 
 class LogLinearModel:
-    """A posterior over candidates whose logits are a sum of named parts."""
+    """A posterior over candidates whose logits are a sum of named parts, without labels by default."""
 
     logit_scale: float
     min_candidates = 2
@@ -21,12 +22,12 @@ class LogLinearModel:
         raise NotImplementedError
 
     def calibration(self, text: Tensor) -> tuple[float, float]:
-        """Slope and offset of the log-odds among these candidates."""
-        raise NotImplementedError
+        """Slope and offset that calibrate the log-odds among candidates (K, d)."""
+        return 1.0, 0.0
 
     def unknown_share(self, text: Tensor) -> float:
-        """Share of the candidates that were not learned from labels, in [0, 1]."""
-        raise NotImplementedError
+        """Share of the candidates (K, d) that were not learned from labels, in [0, 1]."""
+        return 1.0
 
     def among(self, text: Tensor) -> Among:
         """Return the posterior among `text`, and the log-odds that a prediction is wrong under it."""
@@ -47,10 +48,10 @@ def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:
     every = [part for group in parts.values() for part in group]
     kernels = [part for part in every if isinstance(part, KernelLogits)]
     plain = [part for part in every if isinstance(part, Logits)]
-    directions = _sum([part.directions for part in plain])
+    directions = reduce(torch.add, [part.directions for part in plain])
     added = [part.linear.offsets if isinstance(part, KernelLogits) else part.offsets for part in every]
     found = [offsets for offsets in added if offsets is not None]
-    offsets = _sum(found) if found else None
+    offsets = reduce(torch.add, found) if found else None
     if not kernels:
         return lambda z: z, Logits(directions, offsets)
     linear = Logits(torch.cat([directions, *(part.linear.directions for part in kernels)]), offsets)
@@ -59,22 +60,14 @@ def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:
 
 def scores(parts: Parts, z: Tensor) -> dict[str, Tensor]:
     """What each source says of the candidates of images (n, d): an array (n, K) by name."""
-    return {name: _sum([part(z) for part in group]) for name, group in parts.items()}
+    return {name: reduce(torch.add, [part(z) for part in group]) for name, group in parts.items()}
 
 
 def total(parts: Parts, z: Tensor) -> Tensor:
     """The logits (n, K) that parts add up to for images (n, d)."""
-    return _sum(list(scores(parts, z).values()))
+    return reduce(torch.add, scores(parts, z).values())
 
 
 def zero_shot(logit_scale: float, text: Tensor) -> Parts:
     """The parts of a model that has learned nothing."""
     return {"zero-shot": [Logits(logit_scale * text.T)]}
-
-
-def _sum(tensors: list[Tensor]) -> Tensor:
-    """Add tensors up, the first of them unchanged."""
-    result = tensors[0]
-    for tensor in tensors[1:]:
-        result = result + tensor
-    return result

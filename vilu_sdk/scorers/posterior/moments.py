@@ -23,10 +23,9 @@ class Moments:
     def gather(
         cls, chunks: Iterable[tuple[Tensor, Tensor]], k: int, shift: Tensor | None = None
     ) -> "Moments":
-        """Sum over chunks of vectors (n, d) and their classes, (n,) integers or (n, K) soft assignments.
+        """Sum over chunks of vectors (n, d) and their classes (n,), or soft assignments (n, K).
 
-        With `shift`, a vector near the mean that all processes have, the chunks are those of this process,
-        and sums are over all processes.
+        With `shift` (d,), which all processes have, sums are over all processes and their chunks.
         """
         chunks, shared = iter(chunks), shift is not None
         if shift is None:

@@ -18,11 +18,8 @@ MAX_WEIGHT = 0.01
 
 
 def learn_portable(task: Task, logit_scale: float, generator: torch.Generator) -> ClassModel:
-    """Learn a class model from labels that holds each thing once, at half precision.
-
-    One set of Gaussians serves known and new classes, there is no kernel, whose landmarks are training
-    images, and texts are kept as keys.
-    """
+    """Learn a class model from labels that holds each thing once, at half precision, texts as keys."""
+    # No kernel, whose landmarks are training images.
     blend = learn_blend(task, logit_scale, generator, sources=(GAUSSIANS, INTERCEPTS))
     model = class_model(blend, logit_scale, task.text, None)
     key = torch.randn(task.text.shape[1], KEY_WIDTH, generator=generator)

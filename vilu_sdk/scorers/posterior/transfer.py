@@ -23,10 +23,7 @@ MAX_WEIGHT = 0.02
 
 
 def match_texts(text: Tensor, known: Tensor) -> Tensor:
-    """Return for each text (J, d) the row of `known` (K, d) that it is, or -1.
-
-    Equal texts are matched in their order, so that a set with duplicates matches itself.
-    """
+    """Return for each text (J, d) the row of `known` (K, d) that it is, or -1; equal ones in their order."""
     if torch.equal(text, known):
         return torch.arange(len(text))
     cosines = text @ known.T
@@ -52,11 +49,7 @@ def transferred_weight(
     shrinkage: float = SHRINKAGE,
     ceiling: float = MAX_WEIGHT,
 ) -> float:
-    """Weight of the text-predicted Gaussians, relative to the base, among texts never seen.
-
-    Clusters of similar class texts are left out in turn and their images scored among themselves,
-    which is how another class set looks to this one.
-    """
+    """Weight of the text-predicted Gaussians, relative to the base, among texts never seen."""
     x, base, labels, text = data.x, data.base, data.labels, data.text
     n, k = base.shape
     if k < 2 * CLUSTERS or len(torch.unique(text, dim=0)) < CLUSTERS:
@@ -68,6 +61,7 @@ def transferred_weight(
     clusters = torch.from_numpy(KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(text.double().numpy()))
     dtype = torch.get_default_dtype()
     outcomes = []
+    # Another class set looks like a cluster of similar texts that was left out, scored among itself.
     for cluster in range(CLUSTERS):
         out, rest = torch.nonzero(clusters == cluster)[:, 0], torch.nonzero(clusters != cluster)[:, 0]
         rows = (clusters == cluster)[labels]

@@ -1,9 +1,4 @@
-"""How much each source counts: the weights under which the known outcomes of left-out images are likeliest.
-
-There is one loss, the log-loss of an error whose log-odds are those of a softmax over weighted scores, and
-one optimiser. The weights of class sources and of caption sources and the two numbers of Platt's calibration
-are three uses of them.
-"""
+"""How much each source counts: one log-loss of errors and one optimiser, also for Platt's calibration."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,7 +67,6 @@ def fit_weights(
     """Return weights (s,) under which what is known is likeliest, and that loss in nats.
 
     Normal priors of `precision` (s,) hold the weight of the first source, the base, at 1 and the others at 0.
-    By default the base keeps a tenth at least, and nothing is negative.
     """
     precision = np.asarray(precision, dtype=np.float64)
     centre = np.eye(1, len(precision))[0]
@@ -98,10 +92,7 @@ def fit_weights(
 
 
 def fit_platt(log_odds: Tensor, wrong: Tensor) -> tuple[float, float]:
-    """Slope and offset that make sigmoid(slope · log-odds + offset) a probability of failure.
-
-    Both have normal priors around the identity, so that few images change little.
-    """
+    """Slope and offset under which log-odds (n,) make errors (n,) likeliest, near the identity for few."""
     margins = torch.stack([log_odds.double(), torch.ones_like(log_odds, dtype=torch.float64)])
     outcomes = [Outcomes(margins[:, :, None], None, ~wrong)]
     (slope, offset), _ = fit_weights(outcomes, [PLATT_PRECISION] * 2, bounds=[PLATT_SLOPES, (None, None)])

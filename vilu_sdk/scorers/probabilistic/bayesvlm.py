@@ -17,16 +17,14 @@ from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
-from vilu_sdk.scorers.probabilistic.exact_inputs import activations, raw_embeddings, squared_weights
-from vilu_sdk.scorers.probabilistic.kfac import Encoder, Pairs, estimate_factors
-from vilu_sdk.scorers.probabilistic.laplace import (
-    KroneckerFactors,
-    LastLayer,
-    last_layer,
-    prob_cosine,
-    probit_logits,
+from vilu_sdk.scorers.probabilistic.exact_inputs import (
+    activations,
+    check_factors,
+    raw_embeddings,
+    squared_weights,
 )
-from vilu_sdk.scorers.probabilistic.pairs import known_pairs
+from vilu_sdk.scorers.probabilistic.kfac import Encoder, estimate_factors
+from vilu_sdk.scorers.probabilistic.laplace import KroneckerFactors, LastLayer, prob_cosine, probit_logits
 from vilu_sdk.training.resume import shared_fit
 
 
@@ -190,42 +188,21 @@ class BayesVLMScorer(Scorer):
         TypeError
             If an array does not hold real numbers.
         """
-        exact = {
-            "a_img": a_img,
-            "a_txt": a_txt,
-            "image_factors": image_factors,
-            "text_factors": text_factors,
-            "projection_img": projection_img,
-            "projection_txt": projection_txt,
-        }
-        if not self._is_exact(exact):
+        given = {"a_img": a_img, "a_txt": a_txt, "image_factors": image_factors, "text_factors": text_factors}
+        if not self._is_exact(**given, projection_img=projection_img, projection_txt=projection_txt):
             return super().fit(z_img, z_txt, labels, correct=correct)
-        if (image_factors is None) != (text_factors is None):
-            raise ValueError("factors of one encoder were given; pass those of both, or none to estimate.")
         images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(z_txt, "z_txt")
-        if images.d != texts.d:
-            raise ValueError(f"z_img and z_txt must have one width, got {images.d} and {texts.d}.")
-        weights = (
-            squared_weights(images, a_img, projection_img, "img"),
-            squared_weights(texts, a_txt, projection_txt, "txt"),
-        )
-        if image_factors is not None and text_factors is not None:
-            factors = (image_factors, text_factors)
-        else:
+        check_factors(image_factors, text_factors, images.d, texts.d)
+        image_weights = squared_weights(images, a_img, projection_img, "img")
+        text_weights = squared_weights(texts, a_txt, projection_txt, "txt")
+        if image_factors is None or text_factors is None:
             task = check_task(z_img, z_txt, labels, correct)
-            encoders = (
-                Encoder(images, activations(a_img, "a_img", images)),
-                Encoder(texts, activations(a_txt, "a_txt", texts)),
-            )
+            image = Encoder(images, activations(a_img, "a_img", images))
+            text = Encoder(texts, activations(a_txt, "a_txt", texts))
             with shared_fit(task, self._settings):
-                factors = self._estimate(*encoders, task)
-        for name, factor in zip(("image_factors", "text_factors"), factors, strict=True):
-            if len(factor.B) != images.d:
-                raise ValueError(
-                    f"{name}.B is {len(factor.B)} wide, but the embeddings {images.d}: these are factors of "
-                    "another model."
-                )
-        self._set_posterior(factors, weights)
+                image_factors, text_factors = self._estimate(image, text, task)
+        self._set_layer("image", image_factors, image_weights)
+        self._set_layer("text", text_factors, text_weights)
         self.n_features_in_ = images.d
         return self
 
@@ -261,7 +238,7 @@ class BayesVLMScorer(Scorer):
         ValueError, TypeError
             As in `fit`.
         """
-        if not self._is_exact({"a_img": a_img, "a_txt_set": a_txt_set}):
+        if not self._is_exact(a_img=a_img, a_txt_set=a_txt_set):
             return super().decision_function(z_img, z_txt_set)
         self._check_score(z_img, z_txt_set)
         images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(z_txt_set, "z_txt_set")
@@ -308,49 +285,35 @@ class BayesVLMScorer(Scorer):
     _read = Scorer._read
 
     def _learn(self, task: Task) -> None:
-        texts = Encoder(task.texts, task.texts)
-        factors = self._estimate(Encoder(task.images, task.images), texts, task)
-        # The virtual weights are the identity, ‖I‖² = d.
-        self._set_posterior(factors, (float(task.images.d), float(task.images.d)))
+        image, text = Encoder(task.images, task.images), Encoder(task.texts, task.texts)
+        for side, factors in zip(("image", "text"), self._estimate(image, text, task), strict=True):
+            self._set_layer(side, factors, float(task.images.d))  # the virtual weights' ‖I‖²
 
     def _among(self, text: Tensor) -> Among:
-        if self._is_exact({}):
+        if self._is_exact():
             raise ValueError("mode='exact' needs a_img and a_txt_set; pass them to decision_function.")
         posterior = self._posterior(text, text)
         # The largest column of the expected softmax, which need not be the prediction.
         return Among(text, lambda z: posterior(z, z), lambda chunk: chunk.posterior.log_odds())
 
-    def _estimate(
-        self, images: Encoder, texts: Encoder, task: Task
-    ) -> tuple[KroneckerFactors, KroneckerFactors]:
+    def _estimate(self, image: Encoder, text: Encoder, task: Task) -> list[KroneckerFactors]:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}.")
-        return estimate_factors(
-            images,
-            texts,
-            Pairs(*known_pairs(task), task.is_caption),
-            positive(self.logit_scale, "logit_scale"),
-            self.batch_size,
-            seeded(self.random_state),
-        )
+        scale = positive(self.logit_scale, "logit_scale")
+        return estimate_factors(image, text, task, scale, self.batch_size, seeded(self.random_state))
 
-    def _set_posterior(
-        self, factors: tuple[KroneckerFactors, KroneckerFactors], weights: tuple[float | None, float | None]
-    ) -> None:
-        for side, factor, squared in zip(("image", "text"), factors, weights, strict=True):
-            layer = last_layer(
-                factor, squared, precision=self.prior_precision, pseudo_data_count=self.pseudo_data_count
-            )
-            setattr(self, f"{side}_root_", layer.root)
-            setattr(self, f"{side}_variance_", layer.variance)
-            setattr(self, f"{side}_prior_precision_", layer.prior_precision)
+    def _set_layer(self, side: str, factors: KroneckerFactors, squared_weights: float | None) -> None:
+        layer = LastLayer.of(factors, squared_weights, self.prior_precision, self.pseudo_data_count)
+        for name, value in layer._asdict().items():
+            setattr(self, f"{side}_{name}_", value)
+
+    def _layer(self, side: str) -> LastLayer:
+        return LastLayer(*(getattr(self, f"{side}_{name}_") for name in LastLayer._fields))
 
     def _posterior(self, text: Tensor, text_a: Tensor) -> Callable[[Tensor, Tensor], Posterior]:
         """Return the function from image embeddings and activations to the expected softmax."""
         scale = positive(self.logit_scale, "logit_scale")
-        image_layer = LastLayer(self.image_root_, self.image_variance_, self.image_prior_precision_)
-        text_layer = LastLayer(self.text_root_, self.text_variance_, self.text_prior_precision_)
-        texts = text_layer.embed(text, text_a)
+        image_layer, texts = self._layer("image"), self._layer("text").embed(text, text_a)
 
         def posterior(z: Tensor, a: Tensor) -> Posterior:
             mean, variance = prob_cosine(image_layer.embed(z, a), texts)
@@ -358,7 +321,7 @@ class BayesVLMScorer(Scorer):
 
         return posterior
 
-    def _is_exact(self, arguments: dict[str, Any]) -> bool:
+    def _is_exact(self, **arguments: Any) -> bool:
         """Check the mode, and that only the exact one is given its arguments."""
         if self.mode not in ("identity_head", "exact"):
             raise ValueError(f"mode must be 'identity_head' or 'exact', got {self.mode!r}.")

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.scorers.probabilistic.laplace import KroneckerFactors
 
 # Rows that are read to tell whether embeddings are raw and belong to the activations.
 PROBED_ROWS = 1024
@@ -36,6 +37,22 @@ def activations(source: Any, name: str, z: Rows, width: int | None = None) -> Ro
     if width is not None and rows.d != width:
         raise ValueError(f"{name} has rows of width {rows.d}, but the activation factor is {width} wide.")
     return rows
+
+
+def check_factors(
+    image: KroneckerFactors | None, text: KroneckerFactors | None, image_d: int, text_d: int
+) -> None:
+    """Refuse factors of one encoder alone, and widths of two models."""
+    if (image is None) != (text is None):
+        raise ValueError("factors of one encoder were given; pass those of both, or none to estimate.")
+    if image_d != text_d:
+        raise ValueError(f"z_img and z_txt must have one width, got {image_d} and {text_d}.")
+    for name, factors in (("image_factors", image), ("text_factors", text)):
+        if factors is not None and len(factors.B) != image_d:
+            raise ValueError(
+                f"{name}.B is {len(factors.B)} wide, but the embeddings {image_d}: these are factors of "
+                "another model."
+            )
 
 
 def squared_weights(z: Rows, a: Any, projection: Any, side: str) -> float | None:

@@ -10,8 +10,9 @@ from torch.nn.functional import normalize
 from vilu_sdk.compute.distributed import add_up, own_rows, own_slices, positions, read
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
+from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.probabilistic.laplace import KroneckerFactors
-from vilu_sdk.scorers.probabilistic.pairs import contrastive_batches
+from vilu_sdk.scorers.probabilistic.pairs import contrastive_batches, known_pairs
 
 
 class Encoder(NamedTuple):
@@ -19,14 +20,6 @@ class Encoder(NamedTuple):
 
     z: Rows
     a: Rows
-
-
-class Pairs(NamedTuple):
-    """Rows of images and texts (m,) that belong together; `is_caption` says that texts are captions."""
-
-    images: Tensor
-    texts: Tensor
-    is_caption: bool
 
 
 def ggn_sum(sources: Iterable[Tensor], targets: Tensor, logit_scale: float) -> Tensor:
@@ -37,8 +30,7 @@ def ggn_sum(sources: Iterable[Tensor], targets: Tensor, logit_scale: float) -> T
     .. math:: H = s^2 J \Bigl(\sum_c p_c t_c t_c^\top - m m^\top\Bigr) J, \qquad m = \sum_c p_c t_c,
               \qquad J = (I - \bar x \bar x^\top) / \|x\|
 
-    The sum over sources, chunks (n, D) that are not normalised, needs only products of matrices: O(N C D)
-    time, and memory for one chunk. The targets (C, D) are normalised here.
+    Sources come in chunks (n, D), and with the targets (C, D) are normalised here: O(N C D) time.
     """
     targets = normalize(targets, dim=1)
     # H does not change if all targets move by one vector. CLIP's lie in a narrow cone, so that moving them
@@ -66,42 +58,41 @@ def ggn_sum(sources: Iterable[Tensor], targets: Tensor, logit_scale: float) -> T
 def estimate_factors(
     images: Encoder,
     texts: Encoder,
-    pairs: Pairs,
+    task: Task,
     logit_scale: float,
     batch_size: int,
     generator: torch.Generator,
-) -> tuple[KroneckerFactors, KroneckerFactors]:
+) -> list[KroneckerFactors]:
     """Return the factors of the image and of the text encoder.
 
     With a class set, all images are contrasted with all texts, and the texts of a batch with one image of
     each class; with captions, both with the other side of the batch.
     """
     d = images.z.d
+    image_rows, text_rows = known_pairs(task)
     curvature = torch.zeros(2, d, d, dtype=torch.float64)
-    batches = list(contrastive_batches(pairs.texts, batch_size, generator))
+    batches = list(contrastive_batches(text_rows, batch_size, generator))
     own = own_rows(images.z)
     for batch in track(batches, "fitting BayesVLM"):
-        z_img, z_txt = read(images.z, pairs.images[batch]), read(texts.z, pairs.texts[batch])
-        mine = positions(pairs.images[batch], own)
+        z_img, z_txt = read(images.z, image_rows[batch]), read(texts.z, text_rows[batch])
+        mine = positions(image_rows[batch], own)
         curvature[1] += ggn_sum(_split(z_txt[mine], len(batch)), z_img, logit_scale)
-        if pairs.is_caption:
+        if task.is_caption:
             curvature[0] += ggn_sum(_split(z_img[mine], len(batch)), z_txt, logit_scale)
-    if not pairs.is_caption:
-        k = len(texts.z)
-        chunks = (images.z.read(rows) for rows in track(own_slices(images.z, k), "fitting BayesVLM"))
+    if not task.is_caption:
+        own_images = track(own_slices(images.z, len(texts.z)), "fitting BayesVLM")
+        chunks = (images.z.read(rows) for rows in own_images)
         curvature[0] = ggn_sum(chunks, texts.z.read(), logit_scale)
     add_up(curvature)
 
-    used = torch.bincount(pairs.texts, minlength=len(texts.z))
+    used = torch.bincount(text_rows, minlength=len(texts.z))
     moments = (second_moment(images.a), second_moment(texts.a, used))
-    counts = (len(images.z), len(pairs.texts))
+    counts = (len(images.z), len(text_rows))
     # A sum of matrices that float32 made of differences is positive semi-definite up to rounding only.
-    factors = (
+    return [
         KroneckerFactors(moment / n**0.5, _clip_negative(curved) / n**0.5)
         for moment, curved, n in zip(moments, curvature, counts, strict=True)
-    )
-    image, text = factors
-    return image, text
+    ]
 
 
 def second_moment(rows: Rows, times: Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 The layer is z = W a, from an activation a (P,) to an embedding z (D,). Its posterior is matrix normal
 with row covariance B̃⁻¹ and column covariance Ã⁻¹, Ã = √n_p A + √λ I and B̃ = √n_p B + √λ I, where A ⊗ B
-is the Kronecker-factored Gauss-Newton matrix of the contrastive loss (`_kfac`).
+is the Kronecker-factored Gauss-Newton matrix of the contrastive loss (`kfac`).
 """
 
 import math
@@ -66,14 +66,42 @@ class KroneckerFactors:
 
 
 class LastLayer(NamedTuple):
-    """Posterior of one encoder's last layer.
+    """Posterior of one encoder's last layer."""
 
-    `root` (P, P) with root rootᵀ = Ã⁻¹, `variance` (D,) the diagonal of B̃⁻¹, and the λ they used.
-    """
-
-    root: Tensor
-    variance: Tensor
+    root: Tensor  # (P, P), root rootᵀ = Ã⁻¹
+    variance: Tensor  # (D,), the diagonal of B̃⁻¹
     prior_precision: float
+
+    @classmethod
+    def of(
+        cls,
+        factors: KroneckerFactors,
+        squared_weights: float | None,
+        precision: float | None = None,
+        pseudo_data_count: float = 1.0,
+    ) -> "LastLayer":
+        """Invert damped factors, whose own λ and n_p come first; finding λ by the evidence needs ‖W‖²."""
+        alpha, u = torch.linalg.eigh(factors.A)
+        beta, v = torch.linalg.eigh(factors.B)
+        if factors.pseudo_data_count is not None:
+            pseudo_data_count = factors.pseudo_data_count
+        repeats = math.sqrt(positive(pseudo_data_count, "pseudo_data_count"))
+        alpha, beta = repeats * alpha.clamp_min(0), repeats * beta.clamp_min(0)
+        if factors.prior_precision is not None:
+            precision = factors.prior_precision
+        if precision is None:
+            if squared_weights is None:
+                raise ValueError(
+                    "no prior precision is given, and finding it by the evidence needs the projection's "
+                    "weights; pass prior_precision (to the scorer or the factors) or the projection."
+                )
+            precision = best_prior_precision(alpha, beta, squared_weights)
+        precision = positive(precision, "prior_precision")
+        damping = math.sqrt(precision)
+        dtype = torch.get_default_dtype()
+        root = (u * (alpha + damping).rsqrt()).to(dtype).contiguous()
+        variance = (v.square() / (beta + damping)).sum(dim=1).to(dtype)
+        return cls(root, variance, precision)
 
     def embed(self, mean: Tensor, activation: Tensor) -> "GaussianEmbeddings":
         """Return embeddings whose covariance is aᵀÃ⁻¹a · diag(B̃⁻¹), for rows mean (n, D)."""
@@ -94,47 +122,9 @@ class GaussianEmbeddings(NamedTuple):
         return self.mean.square().sum(dim=1) + self.leverage * self.variance.sum()
 
 
-def last_layer(
-    factors: KroneckerFactors,
-    squared_weights: float | None,
-    *,
-    precision: float | None = None,
-    pseudo_data_count: float = 1.0,
-) -> LastLayer:
-    """Invert the damped factors.
-
-    `precision` and `pseudo_data_count` are used where the factors have none of their own. Without any
-    precision, that of the highest evidence is taken, which needs ‖W‖² of the projection.
-    """
-    alpha, u = torch.linalg.eigh(factors.A)
-    beta, v = torch.linalg.eigh(factors.B)
-    if factors.pseudo_data_count is not None:
-        pseudo_data_count = factors.pseudo_data_count
-    repeats = math.sqrt(positive(pseudo_data_count, "pseudo_data_count"))
-    alpha, beta = repeats * alpha.clamp_min(0), repeats * beta.clamp_min(0)
-    if factors.prior_precision is not None:
-        precision = factors.prior_precision
-    if precision is None:
-        if squared_weights is None:
-            raise ValueError(
-                "no prior precision is given, and finding it by the evidence needs the projection's "
-                "weights; pass prior_precision (to the scorer or the factors) or the projection."
-            )
-        precision = best_prior_precision(alpha, beta, squared_weights)
-    precision = positive(precision, "prior_precision")
-    damping = math.sqrt(precision)
-    dtype = torch.get_default_dtype()
-    root = (u * (alpha + damping).rsqrt()).to(dtype).contiguous()
-    variance = (v.square() / (beta + damping)).sum(dim=1).to(dtype)
-    return LastLayer(root, variance, precision)
-
-
 def log_evidence(alpha: Tensor, beta: Tensor, squared_weights: float, precision: float) -> float:
-    """Laplace log-evidence of the prior precision λ, up to a constant.
-
-    ½ [P D log λ - λ‖W‖² - D log det Ã - P log det B̃], for the eigenvalues `alpha` (P,) and `beta` (D,) of
-    √n_p A and √n_p B.
-    """
+    """Laplace log-evidence of λ up to a constant, for the eigenvalues (P,), (D,) of √n_p A and √n_p B."""
+    # ½ [P D log λ - λ‖W‖² - D log det Ã - P log det B̃]
     p, d = len(alpha), len(beta)
     damping = math.sqrt(precision)
     # det(Ã ⊗ B̃) = det(Ã)^D det(B̃)^P: each determinant takes the size of the other factor.
@@ -164,11 +154,8 @@ def best_prior_precision(alpha: Tensor, beta: Tensor, squared_weights: float) ->
 
 
 def prob_cosine(image: GaussianEmbeddings, text: GaussianEmbeddings) -> tuple[Tensor, Tensor]:
-    """Mean and variance (n, K) of the cosine of n images and K texts.
-
-    The inner product's are exact for independent coordinates; the norms are replaced by the root of
-    their expected squares.
-    """
+    """Mean and variance (n, K) of the cosines of n images and K texts, exact but for their norms."""
+    # Norms are replaced by the root of their expected squares.
     norms = image.squared_norm, text.squared_norm
     mean = (image.mean / norms[0].sqrt()[:, None]) @ (text.mean / norms[1].sqrt()[:, None]).T
     # Σ_d (μ_v² + σ_v²) σ_t² + σ_v² μ_t² is of rank 2, since σ² is a row's leverage times a common vector.

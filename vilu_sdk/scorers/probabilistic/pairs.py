@@ -13,11 +13,7 @@ from vilu_sdk.inputs.task import Task
 
 
 def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
-    """Return rows of the images and of the texts, (m,) each, that are known to belong together.
-
-    With labels or captions every image has its text. With only right or wrong known, a right prediction
-    is the text of its image, and the others have none.
-    """
+    """Return rows of the images and of the texts, (m,) each, that are known to belong together."""
     if task.correct is not None:
         images = torch.nonzero(task.correct)[:, 0]
         texts = _predictions(task)[images]
@@ -43,10 +39,7 @@ def _predictions(task: Task) -> Tensor:
 
 
 def contrastive_batches(texts: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield pair numbers in batches without a repeated text, every pair once; `texts` (m,) are the pairs'.
-
-    Batches of a round are of equal size, up to one. The generator draws the batch of each pair of a text.
-    """
+    """Yield the numbers of all pairs, of texts (m,), in random batches without a repeated text."""
     order = torch.randperm(len(texts), generator=generator).numpy()
     shuffled = texts.numpy()[order]
     by_text = np.argsort(shuffled, kind="stable")

@@ -165,13 +165,10 @@ class ProbVLMScorer(Scorer):
 
     @property
     def is_probability(self) -> bool:  # type: ignore[override]
-        """Whether the uncertainty is meant as a probability of failure."""
+        """Whether the uncertainty is a probability of failure, under a posterior over the candidates."""
         return self.readout == "cross_modal"
 
-    @property
-    def has_posterior(self) -> bool:  # type: ignore[override]
-        """Whether it has a posterior over the candidates."""
-        return self.readout == "cross_modal"
+    has_posterior = is_probability
 
     def _learn(self, task: Task) -> None:
         self._check_parameters()
@@ -235,10 +232,7 @@ class ProbVLMScorer(Scorer):
 
 
 def cross_modal_logits(outputs: GeneralisedGaussian, text: Tensor, likelihood: Likelihood) -> Tensor:
-    """Mean log-likelihood (n, K) of candidates (K, d) under the images' distributions (n, d).
-
-    Up to a constant of each image, which a softmax over candidates does not see.
-    """
+    """Mean log-likelihood (n, K) of candidates (K, d), up to a constant of each image's distribution."""
     inverse_scale, shape = outputs.inverse_scale + LOSS_EPSILON, outputs.shape + LOSS_EPSILON
     n, (k, d) = len(outputs.mean), text.shape
     logits = text.new_empty(n, k)

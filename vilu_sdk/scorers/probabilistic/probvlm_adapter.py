@@ -15,6 +15,7 @@ from vilu_sdk.training.loop import descend
 from vilu_sdk.training.resume import FitState
 
 Likelihood = Literal["exact", "official"]
+ReadPairs = Callable[[Tensor], tuple[Tensor, Tensor]]  # from numbers of pairs to their embeddings
 
 # The constants of the authors' code: an offset that keeps 1/α and β off zero in the loss, the range of the
 # likelihood's distance term, and the ranges of α and β where variances are read out.
@@ -25,44 +26,32 @@ SHAPE_RANGE = (0.1, 5.0)
 
 
 class GeneralisedGaussian(NamedTuple):
-    """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β).
-
-    All three (n, d); `inverse_scale` and `shape` are the heads' outputs, 0 or more.
-    """
+    """Independent coordinates of density β / (2 α Γ(1/β)) exp(-(|x - μ| / α)^β), all three (n, d)."""
 
     mean: Tensor
-    inverse_scale: Tensor
+    inverse_scale: Tensor  # 0 or more, like `shape`, as the heads return them
     shape: Tensor
 
 
 def negative_log_likelihood(
     residual: Tensor, inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood
 ) -> Tensor:
-    """Elementwise -log density of a generalised Gaussian, for 1/α and β above 0.
-
-    "official" replaces the power (|r|/α)^β of the distance by the product β|r|/α, and leaves out ln 2, as the
-    authors' code does; they differ by ln 2 where β = 1, and in more elsewhere. The distance is cut in both.
-    """
-    return distance(residual, inverse_scale, shape, likelihood) + log_normaliser(
-        inverse_scale, shape, likelihood
-    )
+    """Elementwise -log density (n, d) of a generalised Gaussian, for 1/α and β above 0."""
+    term = distance(residual, inverse_scale, shape, likelihood)
+    normaliser = torch.lgamma(1 / shape) - torch.log(inverse_scale) - torch.log(shape)
+    # The authors' code has no ln 2.
+    return term + (normaliser if likelihood == "official" else normaliser + math.log(2))
 
 
 def distance(residual: Tensor, inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood) -> Tensor:
     """Return the term of `negative_log_likelihood` that depends on the residual."""
     low, high = DISTANCE_RANGE
     scaled = residual.abs() * inverse_scale
-    if likelihood == "official":
+    if likelihood == "official":  # the authors' code has a product in place of the power
         return (scaled * shape).clamp(low, high)
     # Cut as a logarithm: the power itself overflows, and has no finite gradient at 0.
     log_power = shape * torch.log(scaled.clamp_min(torch.finfo(scaled.dtype).tiny))
     return log_power.clamp(math.log(low), math.log(high)).exp()
-
-
-def log_normaliser(inverse_scale: Tensor, shape: Tensor, likelihood: Likelihood) -> Tensor:
-    """Return the terms of `negative_log_likelihood` that the residual leaves alone."""
-    value = torch.lgamma(1 / shape) - torch.log(inverse_scale) - torch.log(shape)
-    return value if likelihood == "official" else value + math.log(2)
 
 
 def log_variance(inverse_scale: Tensor, shape: Tensor) -> Tensor:
@@ -147,16 +136,12 @@ def train_adapters(
     d: int,
     train: Tensor,
     validation: Tensor,
-    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    read: ReadPairs,
     settings: AdapterTraining,
     generator: torch.Generator,
     fit: FitState | None = None,
 ) -> tuple[ProbVLMAdapter, ProbVLMAdapter, list[float]]:
-    """Train both adapters; return those of the best epoch, and the mean training loss of every epoch.
-
-    `train` (m,) and `validation` (v,) are numbers of pairs, and `read` returns the image and text embeddings
-    of some. Without pairs for validation the last epoch is the best.
-    """
+    """Train adapters on pairs (m,); return those best on others (v,), and the mean loss of every epoch."""
     # Dropout draws from the global generator only, so that all of the training is seeded, then undone.
     with seeded_init(generator):
         image, text = (ProbVLMAdapter(d, settings.hidden, settings.dropout) for _ in range(2))
@@ -168,7 +153,7 @@ def train_adapters(
 
         def select() -> None:
             module.eval()
-            error = _mean_error(image, text, validation, read, settings.batch_size)
+            error = _mean_error((image, text), validation, read, settings.batch_size)
             if error <= smallest_error:
                 smallest_error.fill_(error)
                 best.load_state_dict(latest.state_dict())
@@ -194,9 +179,7 @@ class _PairBatches:
 
     shared = False
 
-    def __init__(
-        self, pairs: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]], settings: AdapterTraining
-    ) -> None:
+    def __init__(self, pairs: Tensor, read: ReadPairs, settings: AdapterTraining) -> None:
         self._pairs, self._read, self._settings = pairs, read, settings
         self.steps = min(math.ceil(len(pairs) / settings.batch_size), settings.batches_per_epoch)
         self._done = 0
@@ -226,18 +209,13 @@ class _PairBatches:
         torch.set_rng_state(state["epoch" if done % self.steps else "now"])
 
 
+@torch.no_grad()
 def _mean_error(
-    image: ProbVLMAdapter,
-    text: ProbVLMAdapter,
-    rows: Tensor,
-    read: Callable[[Tensor], tuple[Tensor, Tensor]],
-    batch_size: int,
+    adapters: tuple[ProbVLMAdapter, ProbVLMAdapter], pairs: Tensor, read: ReadPairs, batch_size: int
 ) -> float:
-    """Sum over both sides of the mean absolute error of the means; 0 without rows."""
+    """Sum over both sides of the mean absolute error of the means on pairs (v,); 0 without any."""
     total = 0.0
-    with torch.no_grad():
-        for pairs in torch.split(rows, batch_size) if len(rows) else ():
-            z_img, z_txt = read(pairs)
-            total += float((image(z_img).mean - z_img).abs().mean(dim=1).sum())
-            total += float((text(z_txt).mean - z_txt).abs().mean(dim=1).sum())
-    return total / max(1, len(rows))
+    for some in torch.split(pairs, batch_size) if len(pairs) else ():
+        for adapter, z in zip(adapters, read(some), strict=True):
+            total += float((adapter(z).mean - z).abs().mean(dim=1).sum())
+    return total / max(1, len(pairs))

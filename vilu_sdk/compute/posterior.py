@@ -9,13 +9,7 @@ from vilu_sdk.compute.tiles import BITS, Logits, log_odds, peak_and_log_odds
 
 
 class Posterior:
-    """Probabilities of the candidates of n images, from their logits.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (n, K)
-        In nats, of at least two candidates.
-    """
+    """Probabilities of at least two candidates of n images, from their logits (n, K) in nats."""
 
     logits: Tensor
 
@@ -43,15 +37,7 @@ class Posterior:
 
 
 class LinearPosterior(Posterior):
-    """A posterior whose logits are linear in features of the images, and are read tile by tile.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n, d)
-        Features.
-    linear : Logits
-        Of K candidates.
-    """
+    """A posterior whose logits are linear in features `x` (n, d) of the images, and are read tile by tile."""
 
     def __init__(self, x: Tensor, linear: Logits) -> None:
         self.x, self.linear = x, linear

@@ -89,9 +89,7 @@ class ParquetFile:
 
     def _file(self) -> Any:
         # Pre-buffered, as in some versions by default, the whole row group would be in memory.
-        file = require("pyarrow.parquet", "data").ParquetFile(
-            self.path, buffer_size=BUFFER_BYTES, pre_buffer=False
-        )
+        file = _opened(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False)
         if file.metadata.num_rows != self.shape[0]:
             raise ValueError(f"{self.path} has changed since it was opened; open it again.")
         return file
@@ -143,11 +141,11 @@ def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     return values
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, **options: Any) -> Any:
     parquet = require("pyarrow.parquet", "data")
     import pyarrow as pa
 
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, **options)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error

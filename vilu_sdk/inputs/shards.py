@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Shards:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.column)
+        return partial(open_embeddings, column=self.column), (self.path,)
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into blocks of about `size` that are fast to read one by one.
@@ -230,10 +231,6 @@ def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tu
                 "must belong to row i of the other."
             )
     return images, texts
-
-
-def _reopen(path: Path, column: str | None) -> Shards:
-    return open_embeddings(path, column=column)
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -15,29 +15,7 @@ Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
 
 def split(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
-    """Take the embeddings out of a table.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or dict of str to ndarray
-        A column of it holds lists of numbers, or is a two-dimensional array.
-    column : str, optional
-        Name of that column; by default the only one of its kind.
-    new : sequence of str
-        Names of the columns that will be added, which the others must not have.
-
-    Returns
-    -------
-    ndarray of shape (n, d), callable
-        The embeddings, and what makes a table of the other columns and the new ones.
-
-    Raises
-    ------
-    TypeError
-        If the table is of no known kind, or the column holds something else than lists of numbers.
-    ValueError
-        If the column is missing or ambiguous, a row of it is null or of another width, or a name is taken.
-    """
+    """Take the embeddings (n, d) out of a table, and return how to put columns with `new` names there."""
     if isinstance(rows, Mapping):
         return _split_arrays(rows, column, new)
     if hasattr(rows, "assign") and hasattr(rows, "columns"):

@@ -25,23 +25,11 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of one file, and the file for their results. Holds nothing open.
-
-    Attributes
-    ----------
-    file : File
-        File of embeddings.
-    rows : range
-        Rows of the file.
-    first : int
-        Number of the first of them among all rows of all files.
-    output : pathlib.Path
-        Parquet file that the piece becomes.
-    """
+    """Consecutive rows of one file, and the parquet file for their results. Holds nothing open."""
 
     file: File
     rows: range
-    first: int
+    first: int  # number of the first of them among all rows of all files
     output: Path
 
     def is_done(self) -> bool:
@@ -53,16 +41,7 @@ class Piece:
             return False
 
     def map(self, work: Callable[[Any], Any]) -> Iterator[Any]:
-        """Yield `work` of each table of the rows, which are small in memory.
-
-        Tables of parquet are record batches with all columns; those of arrays are dicts of `ROW`, the number
-        of each row, and `EMBEDDING`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If `work` does, with a note where; ValueError also if the file has changed.
-        """
+        """Yield `work` of each small table of the rows (`File.tables`), with a note on where an error is."""
         if read_header(self.file.path, self.file.column) != self.file:
             raise ValueError(f"{self.file.path} has changed since the pieces were planned; start again.")
         size = max(1, CHUNK_ELEMENTS // max(1, self.file.shape[1]))
@@ -94,11 +73,7 @@ def write_parquet(tables: Iterable[Any], file: IO[bytes]) -> None:
 
 
 def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
-    """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file.
-
-    Of a parquet file a piece is one or more row groups, and of a compressed ``.npz``, which is read from its
-    beginning only, all rows.
-    """
+    """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file."""
     parts = [
         (file, range(part.start, part.stop), int(start) + part.start)
         for start, file in zip(source.starts, source.files, strict=False)
@@ -108,20 +83,7 @@ def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
 
 
 def claim(folder: Path, work: Mapping[str, Any]) -> None:
-    """Mark a folder as that of some work, or check that it is.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Made if it does not exist; otherwise empty, or of the same work.
-    work : mapping
-        JSON-able; it must be equal in two runs whose parts go together.
-
-    Raises
-    ------
-    ValueError
-        If the folder is of other work, or has files but no manifest.
-    """
+    """Mark a folder as that of some work, described in JSON, or raise where it is of other work."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
     if not path.exists():

@@ -121,9 +121,8 @@ def parquet_header(path: Path, column: str | None) -> ParquetFile:
     if not (pa.types.is_floating(value) or pa.types.is_integer(value)):
         raise ValueError(f"{path} has {value} in the column {column!r}, expected lists of numbers.")
     width = getattr(kinds[column], "list_size", 0)
-    for batch in file.iter_batches(1, columns=[column], use_threads=False) if not width else ():
-        width = batch.column(0).value_lengths()[0].as_py() or 0
-        break
+    if not width and (first := next(file.iter_batches(1, columns=[column], use_threads=False), None)):
+        width = first.column(0).value_lengths()[0].as_py() or 0
     sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     starts = tuple(int(start) for start in np.cumsum([0, *sizes]))
     return ParquetFile(path, column, (starts[-1], width), np.dtype(value.to_pandas_dtype()), starts)

@@ -111,11 +111,7 @@ def remove_folder(folder: str | os.PathLike[str]) -> None:
     """Remove the files of `write_folder`, if there are any, and the folder if it is empty then."""
     folder = Path(folder)
     # The configuration first: without it, the rest of an interrupted removal is not a save.
-    for path in (
-        folder / CONFIG_FILE,
-        folder / TENSORS_FILE,
-        *_hidden(folder, FILES),
-    ):
+    for path in (folder / CONFIG_FILE, folder / TENSORS_FILE, *_hidden(folder, FILES)):
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()

@@ -54,11 +54,6 @@ class Piece:
             error.add_note(f"In {self.file.path}, in a batch that begins with row {self.rows.start + done}.")
             raise
 
-    def write(self, tables: Iterator[Any]) -> None:
-        """Write tables of equal columns into the output, whole or not at all."""
-        with whole_file(self.output) as file:
-            write_parquet(tables, file)
-
 
 def write_parquet(tables: Iterable[Any], file: IO[bytes]) -> None:
     """Write dicts of columns or record batches, all of the same columns, holding one at a time."""

@@ -26,6 +26,7 @@ def stream(
     `score` takes rows (n, d) on the device, which it may not write to since they can be the caller's memory,
     and returns results (n, ...). `width` counts the columns of the widest array it makes, often K.
     """
+    n = len(images)
     joined: list[Tensor] = []
     slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
     chunks = _arriving(images, slices, device)
@@ -36,9 +37,7 @@ def stream(
             results = score(z.to(device))
             # One block for all results: small ones kept between the large temporaries would fragment
             # the heap by a chunk each time.
-            joined = joined or [
-                part.new_empty((len(images), *part.shape[1:]), device=CPU) for part in results
-            ]
+            joined = joined or [part.new_empty((n, *part.shape[1:]), device=CPU) for part in results]
             for whole, part in zip(joined, results, strict=True):
                 whole[rows] = part
     return joined

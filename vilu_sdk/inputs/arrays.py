@@ -1,8 +1,4 @@
-"""Arrays in ``.npy``, ``.npz`` and ``.safetensors`` files: their headers, and their rows on demand.
-
-Each is a block of numbers at some offset of a file, which is mapped into memory and given back after each
-read.
-"""
+"""Arrays in ``.npy``, ``.npz`` and ``.safetensors`` files: their headers, and their rows by memory maps."""
 
 import json
 import math

@@ -126,10 +126,9 @@ class Rows:
             return self.source.blocks(size)
         return cut(len(self), size)
 
-    def load(self, parts: list[slice] | None = None) -> "Rows":
-        """Return the rows of some slices (all by default), checked, normalised and in memory."""
-        parts = [slice(0, len(self))] if parts is None else parts
-        index = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+    def load(self, index: Tensor | None = None) -> "Rows":
+        """Return the rows at `index` (m,), by default all, checked, normalised and in memory."""
+        index = torch.arange(len(self)) if index is None else index
         rows = torch.empty(len(index), self.d)
         for chunk in cut(len(index), max(1, CHUNK_ELEMENTS // self.d)):
             rows[chunk] = self.read(index[chunk])

@@ -66,12 +66,12 @@ def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDA
     column = _choose(nested, column, rows.schema.names, new)
 
     def rebuild(added: Mapping[str, NDArray[Any]]) -> Any:
-        kept = [i for i, name in enumerate(rows.schema.names) if name != column]
-        columns = {name: pa.array(values) for name, values in added.items()}
-        fields = [rows.schema.field(i) for i in kept]
-        fields += [pa.field(name, values.type) for name, values in columns.items()]
-        schema = pa.schema(fields, metadata=rows.schema.metadata)
-        return type(rows).from_arrays([*(rows.column(i) for i in kept), *columns.values()], schema=schema)
+        kept = rows.select([i for i, name in enumerate(rows.schema.names) if name != column])
+        columns, schema = kept.columns, kept.schema
+        for name, values in added.items():
+            columns.append(pa.array(values))
+            schema = schema.append(pa.field(name, columns[-1].type))
+        return type(rows).from_arrays(columns, schema=schema)
 
     return _from_arrow(rows.column(column), column), rebuild
 

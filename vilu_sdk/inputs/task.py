@@ -66,8 +66,8 @@ class Task:
         rows = torch.cat([torch.arange(part.start, part.stop) for part in parts])
         known = (self.labels, self.correct, self.weights)
         labels, correct, weights = (None if values is None else values[rows] for values in known)
-        texts = self.texts.load(parts) if self.is_caption else self.texts
-        return Task(self.images.load(parts), texts, labels, correct, self.checkpoint, weights)
+        texts = self.texts.load(rows) if self.is_caption else self.texts
+        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights)
 
     def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return where predictions (n,), rows of the candidates, are wrong."""

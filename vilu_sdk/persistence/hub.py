@@ -4,11 +4,12 @@ import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from vilu_sdk.compute import progress
-from vilu_sdk.persistence.storage import CONFIG_FILE, README_FILE, TENSORS_FILE, version
+from vilu_sdk.persistence.storage import CONFIG_FILE, README_FILE, TENSORS_FILE
 
 #: Folder of the heads that come with the package, each a folder of its own.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -36,9 +37,8 @@ def find_folder(name_or_path: str | os.PathLike[str], *, revision: str | None = 
             f"There is no folder {path}; pass one written by save_pretrained, or a Hub repository as "
             "'owner/name'."
         )
-    heads = bundled_heads()
-    if name in heads:
-        return heads[name]
+    if head := bundled_heads().get(name):
+        return head
     repo_id, pinned = ALIASES.get(name, (name, None))
     if repo_id.count("/") != 1:
         raise _nothing_called(name, "a Hub repository (its name would have the form 'owner/name')")
@@ -157,7 +157,7 @@ def _brief(error: BaseException) -> str:
 def _api(token: str | bool | None) -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi(token=token, library_name="vilu-sdk", library_version=version())
+    return HfApi(token=token, library_name="vilu-sdk", library_version=version("vilu-sdk"))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
-from vilu_sdk.scale.pieces import Piece, claim, describe, plan, write_parquet
+from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -204,7 +204,7 @@ class Job(NamedTuple):
             "candidates": checksum(texts),
             "column": column,
             "piece_rows": piece_rows,
-            "files": describe(opened),
+            "files": {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in opened.files},
         }
         claim(folder, work)
         sweep(folder, "*")

@@ -7,6 +7,7 @@ processes that share the work need no other agreement. Nothing here knows a scor
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,7 @@ from vilu_sdk.inputs.formats import File, read_header
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
-from vilu_sdk.persistence.storage import differences, version, whole_file
+from vilu_sdk.persistence.storage import differences, whole_file
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
 MANIFEST = "_manifest.json"
@@ -89,7 +90,7 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
                 "pass a new or empty folder."
             )
         with whole_file(path) as file:
-            header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version()}
+            header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version("vilu-sdk")}
             file.write(json.dumps(header | dict(work), indent=1).encode())
         return
     try:
@@ -106,8 +107,3 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
             f"output={str(folder)!r} belongs to other work: it differs in {'; '.join(different[:5])}. Repeat "
             "that work, pass another folder or remove this one."
         )
-
-
-def describe(source: Shards) -> dict[str, list[int]]:
-    """Return bytes and rows of each file by its name, which identify a source."""
-    return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source.files}

@@ -47,11 +47,8 @@ class ParquetFile:
 
     def tables(self, rows: range, size: int, first: int) -> Iterator[Any]:
         """Yield whole row groups as record batches of all columns, at most `size` rows at a time."""
-        groups = [
-            group
-            for group, (start, stop) in enumerate(pairwise(self.starts))
-            if rows.start <= start < stop <= rows.stop
-        ]
+        bounds = enumerate(pairwise(self.starts))
+        groups = [group for group, (start, stop) in bounds if rows.start <= start < stop <= rows.stop]
         yield from self._file().iter_batches(size, row_groups=groups, use_threads=False)
 
     def open(self) -> Reader:

@@ -169,11 +169,9 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
         if shard.suffix not in SUFFIXES:
             raise ValueError(f"{shard} is of no known kind; embeddings are read from {', '.join(SUFFIXES)}.")
         files.append(read_header(shard, column))
+    d, dtype = files[0].shape[1], files[0].dtype
     for file in files[1:]:
-        for name, value, expected in (
-            ("width", file.shape[1], files[0].shape[1]),
-            ("type", file.dtype, files[0].dtype),
-        ):
+        for name, value, expected in (("width", file.shape[1], d), ("type", file.dtype, dtype)):
             if value != expected and file.shape[0]:
                 raise ValueError(
                     f"{file.path} has rows of {name} {value} but {files[0].path.name} has {expected}; shards "

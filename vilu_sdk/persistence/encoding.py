@@ -162,11 +162,8 @@ def _encode_estimator(estimator: BaseEstimator, where: str, tensors: dict[str, T
         name: None if isinstance(value, _STREAMS) else encode(value, f"{start}params.{name}", tensors)
         for name, value in estimator.get_params(deep=False).items()
     }
-    fitted = {
-        name: encode(value, f"{start}{name}", tensors)
-        for name, value in vars(estimator).items()
-        if _is_learned(name)
-    }
+    learned = {name: value for name, value in vars(estimator).items() if _is_learned(name)}
+    fitted = {name: encode(value, f"{start}{name}", tensors) for name, value in learned.items()}
     return {"__class__": type(estimator).__name__, "params": params, "fitted": fitted}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vilu_sdk.compute import progress
-from vilu_sdk.persistence.storage import CONFIG_FILE, README_FILE, TENSORS_FILE
+from vilu_sdk.persistence.storage import CONFIG_FILE, FILES, TENSORS_FILE
 
 #: Folder of the heads that come with the package, each a folder of its own.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -64,11 +64,7 @@ def upload_folder(
     _check_revision(revision)
     from huggingface_hub import CommitOperationAdd
 
-    files = [
-        CommitOperationAdd(name, path)
-        for name in (CONFIG_FILE, TENSORS_FILE, README_FILE)
-        if (path := folder / name).exists()
-    ]
+    files = [CommitOperationAdd(name, folder / name) for name in FILES if (folder / name).exists()]
     api = _api(token)
     api.create_repo(repo_id, private=private, exist_ok=True)
     if revision is not None:

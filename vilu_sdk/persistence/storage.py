@@ -45,8 +45,7 @@ def write_folder(
     `read_folder` then finds under their temporary name. A killed write can leave such a hidden file
     behind; it is never mistaken for another save, and a save an hour later removes it.
 
-    Tensors are contiguous, on the CPU and share no memory. The readme replaces a generated one, and none
-    of the user's.
+    Tensors are contiguous, on the CPU and share no memory.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -137,21 +137,9 @@ def load_digits_vlm(random_state: int | np.random.RandomState | None = 0) -> Dig
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Keep torch on one thread.
-
-    Threads only wait for each other in products this small: a busy machine slows down tenfold, and sums
-    of another order round differently.
-
-    Yields
-    ------
-    None
-
-    Examples
-    --------
-    >>> with single_thread():
-    ...     torch.get_num_threads()
-    1
-    """
+    """Keep torch on one thread."""
+    # In products this small, threads only wait for each other, tenfold on a busy machine, and sums of another
+    # order round differently.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -188,26 +176,17 @@ class _DualEncoder:
 
     def train(self, pixels: Tensor, labels: Tensor) -> None:
         """Fit both towers and the scale to images that each get a caption from a random template."""
-        parameters = [
-            self.pixels_to_hidden,
-            self.hidden_bias,
-            self.hidden_to_space,
-            self.ngrams_to_space,
-            self.log_scale,
-        ]
+        parameters = [value for value in vars(self).values() if isinstance(value, Tensor)]
         optimiser = torch.optim.Adam(parameters, lr=LEARNING_RATE)
         with torch.enable_grad():
             for _ in range(TRAIN_STEPS):
                 batch = torch.randint(len(pixels), (BATCH,), generator=self.generator)
                 templates = torch.randint(len(TEMPLATES), (BATCH,), generator=self.generator)
                 names = labels[batch]
-                captions = [
-                    TEMPLATES[t].format(CLASS_NAMES[k]) for t, k in zip(templates, names, strict=True)
-                ]
-                loss = _contrastive_loss(
-                    self.log_scale.exp() * self.embed_images(pixels[batch]) @ self.embed_texts(captions).T,
-                    names,
-                )
+                pairs = zip(templates, names, strict=True)
+                z_txt = self.embed_texts([TEMPLATES[t].format(CLASS_NAMES[k]) for t, k in pairs])
+                logits = self.log_scale.exp() * self.embed_images(pixels[batch]) @ z_txt.T
+                loss = _contrastive_loss(logits, names)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()

@@ -196,7 +196,7 @@ def test_few_files_are_open_at_once(tmp_path, matrix):
     source = open_embeddings(tmp_path)
     for rows in source.blocks(N):
         np.testing.assert_array_equal(source[rows], matrix)
-    assert len(source._open) == MAX_OPEN
+    assert source._reader.cache_info().currsize == MAX_OPEN
 
 
 def test_threads_share_one_source(opened, matrix):

@@ -22,7 +22,7 @@ from vilu_sdk import LVUScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import count_rows
 from vilu_sdk.scale import pieces
-from vilu_sdk.scale.partition import score_partition, score_to_folder, scored_tables
+from vilu_sdk.scale.partition import score_partition, score_piece, score_to_folder
 from vilu_sdk.scale.pieces import MANIFEST, plan
 from vilu_sdk.scorers import Scorer
 
@@ -405,7 +405,7 @@ def test_a_file_that_changes_under_the_job_is_noticed(tmp_path):
         part = plan(open_embeddings(source, column=column_of(kind)), tmp_path, 1000)[0]
         os.replace(source / f"z_10.{kind}", part.file.path)
         with pytest.raises(ValueError, match="has changed since the pieces were planned"):
-            part.write(scored_tables(part, MCM, Z_TXT))
+            score_piece(part, MCM, Z_TXT)
         assert not part.output.exists()
 
 

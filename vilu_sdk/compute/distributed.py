@@ -116,10 +116,7 @@ def leads() -> bool:
 
 
 def own_rows(rows: Rows) -> slice:
-    """Return the rows that this process reads.
-
-    They are consecutive: whole files (of parquet, row groups) where there are enough of them.
-    """
+    """Return the consecutive rows that this process reads: whole files or row groups if there are enough."""
     n = len(rows)
     if _size == 1:
         return slice(0, n)
@@ -204,13 +201,8 @@ def _connect(backend: str, timeout: timedelta) -> None:
     _meeting = _meeting or next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
     _meetings += 1
     store, number, size = _meeting
-    distributed.init_process_group(
-        backend,
-        store=distributed.PrefixStore(f"vilu_sdk/{_meetings}", store),  # type: ignore[attr-defined]
-        rank=number,
-        world_size=size,
-        timeout=timeout,
-    )
+    store = distributed.PrefixStore(f"vilu_sdk/{_meetings}", store)  # type: ignore[attr-defined]
+    distributed.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)
 
 
 def _talk(operation: Callable[..., Any], *args: Any, **more: Any) -> None:

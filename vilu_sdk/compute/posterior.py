@@ -10,13 +10,9 @@ from vilu_sdk.compute.tiles import BITS, Logits, log_odds, peak_and_log_odds
 
 
 class Posterior:
-    """Probabilities of the candidates of n images, from their logits.
+    """Probabilities of at least two candidates of n images, from a function that returns their logits (n, K).
 
-    Parameters
-    ----------
-    logits : callable
-        Returns the logits (n, K) of at least two candidates, in nats. They are not kept: one array of that
-        size fewer is alive while the next is made of them.
+    Logits are in nats, and not kept: one array of that size fewer is alive while others are made of them.
     """
 
     def __init__(self, logits: Callable[[], Tensor]) -> None:
@@ -43,15 +39,7 @@ class Posterior:
 
 
 class LinearPosterior(Posterior):
-    """A posterior whose logits are linear in features of the images, and are read tile by tile.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n, d)
-        Features.
-    linear : Logits
-        Of K candidates.
-    """
+    """A posterior whose logits are linear in features `x` (n, d) of the images, and are read tile by tile."""
 
     def __init__(self, x: Tensor, linear: Logits) -> None:
         super().__init__(lambda: linear(x) / BITS)

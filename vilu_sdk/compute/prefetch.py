@@ -27,10 +27,8 @@ def one_ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
 
 
 def _without_team() -> None:
-    """Keep torch in this thread to one core.
-
-    A second team of OpenMP threads makes the first sleep at every barrier instead of spinning, which halves
-    the rate of training.
-    """
+    """Keep torch in this thread to one core."""
+    # A second team of OpenMP threads makes the first sleep at every barrier instead of spinning, which halves
+    # the rate of training.
     torch.get_num_threads()  # or the first operation would set the number of new threads after all
     torch.set_num_threads(1)

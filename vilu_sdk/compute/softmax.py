@@ -16,22 +16,8 @@ class SplitSoftmax:
 
     With ``t`` the mass outside `column`, the probabilities are ``1 - t`` there and ``t * rest``
     elsewhere. ``1 - max p`` computed in float32 is exactly 0 once the top logit leads by 17 nats
-    (a lead of 0.17 in cosine at CLIP's scale), which turns a ranking into ties; `log_odds` is exact at
-    any lead.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (n, K)
-        Logits of at least two candidates.
-    column : Tensor of shape (n,), optional
-        The column to split off, by default the first maximum of each row.
-
-    Attributes
-    ----------
-    column : Tensor of shape (n,)
-        The split column.
-    log_odds : Tensor of shape (n,)
-        log t / (1 - t): the log-odds that `column` is wrong under the softmax.
+    (a lead of 0.17 in cosine at CLIP's scale), which turns a ranking into ties. The log-odds (n,) that
+    `column` (n,), by default the first maximum of each row, is wrong are log t / (1 - t), exact at any lead.
     """
 
     def __init__(self, logits: Tensor, column: Tensor | None = None) -> None:
@@ -78,11 +64,9 @@ class SplitSoftmax:
 
 
 def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the maximum of each row (n,) and the first column (n,) that has it.
-
-    Torch finds which column is largest one by one, but how large it is eight at a time; so the best
-    block of columns is found first.
-    """
+    """Return the maximum of each row (n,) and the first column (n,) that has it."""
+    # Torch finds which column is largest one by one, but how large it is eight at a time; so the best
+    # block of columns is found first.
     n, k = values.shape
     if k < 4 * BLOCK or values.numel() < WORTH_BLOCKS:
         top, column = values.max(dim=1)

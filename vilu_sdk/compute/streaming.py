@@ -21,27 +21,12 @@ def stream(
     what: str = "scoring",
     device: torch.device = CPU,
 ) -> list[Tensor]:
-    """Apply `score` to chunks of image rows and join what it returns.
+    """Apply `score` to chunks of image rows and join each of its results, on the CPU, for all images.
 
-    Parameters
-    ----------
-    images : Rows
-        The images, N rows.
-    width : int
-        Number of columns of the widest array that `score` makes for a chunk, the candidates usually.
-    score : callable
-        Takes rows (n, d), which can be the caller's memory, so that it may not write to them; returns
-        one or more results (n, ...).
-    what : str
-        What the progress bar says.
-    device : torch.device
-        Where `score` takes rows and leaves its results.
-
-    Returns
-    -------
-    list of Tensor of shape (N, ...)
-        Each result for all images, on the CPU.
+    `score` takes rows (n, d) on the device, which it may not write to since they can be the caller's memory,
+    and returns results (n, ...). `width` counts the columns of the widest array it makes, often K.
     """
+    n = len(images)
     joined: list[Tensor] = []
     slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
     chunks = _arriving(images, slices, device)
@@ -52,9 +37,7 @@ def stream(
             results = score(z.to(device))
             # One block for all results: small ones kept between the large temporaries would fragment
             # the heap by a chunk each time.
-            joined = joined or [
-                part.new_empty((len(images), *part.shape[1:]), device=CPU) for part in results
-            ]
+            joined = joined or [part.new_empty((n, *part.shape[1:]), device=CPU) for part in results]
             for whole, part in zip(joined, results, strict=True):
                 whole[rows] = part
     return joined
@@ -66,15 +49,15 @@ def _arriving(images: Rows, slices: list[slice], device: torch.device) -> Iterat
         return map(images.look, slices)
     if device.type != "cuda":
         return one_ahead(images.look, slices)
-    # A queue of its own, so that sending does not wait for what is computed.
-    line = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    # A separate CUDA stream lets copies overlap computation.
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def send(rows: slice) -> Tensor:
         waiting = images.look(rows).pin_memory()
-        with torch.cuda.stream(line):
+        with torch.cuda.stream(copies):
             # Its memory is taken again only after `stream` has fetched what was computed from it.
             there = waiting.to(device, non_blocking=True)
-        line.synchronize()
+        copies.synchronize()
         return there
 
     return one_ahead(send, slices)

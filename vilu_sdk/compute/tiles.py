@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.softmax import SplitSoftmax, first_maximum
+from vilu_sdk.inputs.slices import cut
 
 #: Columns of a tile of candidates.
 TILE = 2048
@@ -30,11 +31,7 @@ BITS = math.log2(math.e)
 class Logits:
     """Logits of candidates, linear in the image; in bits where they are reduced tile by tile.
 
-    Attributes
-    ----------
-    directions : Tensor of shape (d, K)
-    offsets : Tensor of shape (K,) or None
-        What is added to all images' logits.
+    `directions` (d, K) are multiplied with image rows, and `offsets` (K,) are added.
     """
 
     directions: Tensor
@@ -64,7 +61,7 @@ class Logits:
         """Yield each tile of the candidates with its logits, which lie where those of the tile before lay."""
         k = self.directions.shape[1]
         memory = z.new_empty(len(z) * tile_width(k))
-        for tile in tiles(k):
+        for tile in cut(k, TILE):
             width = tile.stop - tile.start
             yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
 
@@ -81,24 +78,7 @@ def nearest(z: Tensor, text: Tensor) -> Tensor:
 
 
 def log_odds(z: Tensor, logits: Logits, column: Tensor | None = None) -> Tensor:
-    """Log-odds that a column is wrong under a softmax, as `SplitSoftmax.log_odds` gives them.
-
-    Costs little more than the logits do.
-
-    Parameters
-    ----------
-    z : Tensor of shape (n, d)
-        Image rows.
-    logits : Logits
-        Of at least two candidates.
-    column : Tensor of shape (n,), optional
-        By default the largest logit of each row.
-
-    Returns
-    -------
-    Tensor of shape (n,)
-        In nats.
-    """
+    """Log-odds (n,) in nats that a column (n,), by default the largest of each row of z (n, d), is wrong."""
     return _odds_of_top(z, logits)[1] if column is None else _odds_of_column(z, logits, column)
 
 
@@ -152,21 +132,7 @@ def _finish(rest: Tensor, own: Tensor, z: Tensor, logits: Logits, column: Tensor
 
 
 def read_out(z: Tensor, logits: Logits, values: Tensor) -> Tensor:
-    """Average values by the softmax of logits: attention, tile by tile.
-
-    Parameters
-    ----------
-    z : Tensor of shape (n, d)
-        Image rows.
-    logits : Logits
-        Of K candidates.
-    values : Tensor of shape (K, h)
-        What is averaged.
-
-    Returns
-    -------
-    Tensor of shape (n, h)
-    """
+    """Average values (K, h) by the softmax of the logits of rows z (n, d): attention, (n, h)."""
     shift = z.new_full((len(z),), -torch.inf)
     mass = torch.zeros_like(shift)
     average = z.new_zeros(len(z), values.shape[1])
@@ -179,11 +145,6 @@ def read_out(z: Tensor, logits: Logits, values: Tensor) -> Tensor:
     if len(unsafe):
         average[unsafe] = torch.softmax(logits(z[unsafe]) / BITS, dim=1) @ values
     return average
-
-
-def tiles(k: int) -> list[slice]:
-    """Cut k columns into tiles."""
-    return [slice(start, min(start + TILE, k)) for start in range(0, k, TILE)]
 
 
 def tile_width(k: int) -> int:

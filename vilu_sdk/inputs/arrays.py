@@ -1,8 +1,4 @@
-"""Arrays in ``.npy``, ``.npz`` and ``.safetensors`` files: their headers, and their rows on demand.
-
-Each is a block of numbers at some offset of a file, which is mapped into memory and given back after each
-read.
-"""
+"""Arrays in ``.npy``, ``.npz`` and ``.safetensors`` files: their headers, and their rows by memory maps."""
 
 import json
 import math
@@ -12,9 +8,9 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +47,8 @@ class ArrayFile:
     order: Any = "C"
     is_bfloat16: bool = False
     member: str | None = None
-
-    @property
-    def embeddings(self) -> str:
-        """Name of the embeddings in the tables."""
-        return EMBEDDING
+    #: Name of the embeddings in the tables.
+    embeddings: ClassVar[str] = EMBEDDING
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -80,7 +73,7 @@ class ArrayFile:
     def open(self) -> Reader:
         """Return the function from ascending row numbers to rows."""
         with self._file() as file:
-            self.check_size(file)
+            self.check_size(file.seek(0, 2))
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         array = np.ndarray(self.shape, self.stored, mapped, self.offset, order=self.order)
 
@@ -93,9 +86,9 @@ class ArrayFile:
 
         return read
 
-    def check_size(self, file: IO[bytes]) -> None:
+    def check_size(self, size: int) -> None:
         """Raise where the file is too short for what its header promises."""
-        size, expected = file.seek(0, 2), self.offset + self.stored.itemsize * math.prod(self.shape)
+        expected = self.offset + self.stored.itemsize * math.prod(self.shape)
         if size < expected:
             raise ValueError(
                 f"{self.path} is truncated: its header promises {expected} bytes, it has {size}; "
@@ -113,70 +106,79 @@ class ArrayFile:
         return copy
 
 
-def npy_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
-    """Read the header of a ``.npy`` file."""
+def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
+    """Read the header of an array of so many dimensions, and check that the file holds what it says."""
+    file = HEADERS[path.suffix](path, column)
+    dimensions, kinds, numbers = EXPECTED[ndim]
+    if len(file.shape) != ndim:
+        raise ValueError(f"{path} holds an array of shape {file.shape}, expected {dimensions}.")
+    if file.stored.kind not in kinds:
+        raise ValueError(f"{path} holds {file.stored}, expected {numbers}.")
+    if file.member is None:
+        file.check_size(path.stat().st_size)
+    return file
+
+
+def _npy_header(path: Path, column: str | None) -> ArrayFile:
     if column is not None:
         raise ValueError(f"{path} holds one array without a name; leave out column={column!r}.")
     with path.open("rb") as file:
-        found = ArrayFile(path, None, *_npy_header(file, path, ndim))
-        found.check_size(file)
-        return found
+        return _npy_block(file, path, None)
 
 
-def npz_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
-    """Read the header of an array in a ``.npz`` file."""
+def _npz_header(path: Path, column: str | None) -> ArrayFile:
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             column = choose(path, "array", column, list(members))
             info = members[column]
             with archive.open(info) as member:
-                shape, dtype, offset, order = _npy_header(member, path, ndim)
+                found = _npy_block(member, path, column)
             if info.compress_type != zipfile.ZIP_STORED:
-                return ArrayFile(path, column, shape, dtype, offset, order, member=info.filename)
+                return replace(found, member=info.filename)
             # The member's own header has a name and extra fields, whose lengths stand at byte 26.
             file.seek(info.header_offset + 26)
-            offset += info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
-            found = ArrayFile(path, column, shape, dtype, offset, order)
-            found.check_size(file)
-            return found
+            start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+            return replace(found, offset=start + found.offset)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error
 
 
-def _npy_header(file: IO[bytes], path: Path, ndim: int) -> tuple[tuple[int, ...], np.dtype[Any], int, str]:
-    """Return shape, dtype, offset of the numbers, and their order."""
+def _npy_block(file: IO[bytes], path: Path, column: str | None) -> ArrayFile:
+    """Read a header of numpy, after which the numbers follow in the same file or member."""
     try:
         first = np.lib.format.read_magic(file) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, is_fortran, dtype = read(file)
     except ValueError as error:
         raise ValueError(f"{path} is damaged or not in numpy's format ({error}); write it again.") from error
-    _check_array(path, shape, dtype, ndim)
-    return shape, dtype, file.tell(), "F" if is_fortran else "C"
+    return ArrayFile(path, column, shape, dtype, file.tell(), "F" if is_fortran else "C")
 
 
-def safetensors_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
-    """Read the header of a tensor in a ``.safetensors`` file."""
+def _safetensors_header(path: Path, column: str | None) -> ArrayFile:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(length)) if length <= path.stat().st_size else None
         except ValueError:
             header = None
-        if not isinstance(header, dict):
-            raise ValueError(f"{path} is truncated or not a safetensors file; copy or write it again.")
-        header.pop("__metadata__", None)
-        column = choose(path, "tensor", column, list(header))
-        entry = header[column]
-        if entry["dtype"] not in SAFETENSORS:
-            raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
-        shape, dtype = tuple(entry["shape"]), np.dtype(SAFETENSORS[entry["dtype"]])
-        _check_array(path, shape, dtype, ndim)
-        offset = 8 + length + entry["data_offsets"][0]
-        found = ArrayFile(path, column, shape, dtype, offset, is_bfloat16=entry["dtype"] == "BF16")
-        found.check_size(file)
-        return found
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is truncated or not a safetensors file; copy or write it again.")
+    header.pop("__metadata__", None)
+    column = choose(path, "tensor", column, list(header))
+    entry = header[column]
+    if entry["dtype"] not in SAFETENSORS:
+        raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
+    dtype, offset = np.dtype(SAFETENSORS[entry["dtype"]]), 8 + length + entry["data_offsets"][0]
+    is_bfloat16 = entry["dtype"] == "BF16"
+    return ArrayFile(path, column, tuple(entry["shape"]), dtype, offset, is_bfloat16=is_bfloat16)
+
+
+HEADERS: dict[str, Callable[[Path, str | None], ArrayFile]] = {
+    ".npy": _npy_header,
+    ".npz": _npz_header,
+    ".safetensors": _safetensors_header,
+}
 
 
 def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
@@ -187,11 +189,3 @@ def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
         return name
     asked = "pass column, the name of one" if name is None else f"none is called {name!r}"
     raise ValueError(f"{path} must have one {what}; {asked}. It has: {', '.join(names) or 'none'}.")
-
-
-def _check_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], ndim: int) -> None:
-    dimensions, kinds, numbers = EXPECTED[ndim]
-    if len(shape) != ndim:
-        raise ValueError(f"{path} holds an array of shape {shape}, expected {dimensions}.")
-    if dtype.kind not in kinds:
-        raise ValueError(f"{path} holds {dtype}, expected {numbers}.")

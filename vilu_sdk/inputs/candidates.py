@@ -11,22 +11,7 @@ from vilu_sdk.inputs.rows import Rows
 
 
 class Candidates:
-    """Checked and normalised candidate texts, known again by the values that were given.
-
-    Parameters
-    ----------
-    z_txt_set : array-like of shape (K, d)
-        The candidates.
-    d : int, optional
-        The width they must have.
-    name : str
-        The argument's name, for the errors.
-
-    Attributes
-    ----------
-    text : Tensor of shape (K, d)
-        Rows of norm 1.
-    """
+    """Checked candidates, `text` (K, d) with rows of norm 1, known again by the values that were given."""
 
     def __init__(self, z_txt_set: Any, d: int | None = None, *, name: str = "z_txt_set") -> None:
         given = _view(z_txt_set)

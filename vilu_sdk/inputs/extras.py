@@ -12,13 +12,7 @@ NEEDED = {
 
 
 def require(module: str, extra: str) -> Any:
-    """Import a module of an extra.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message names the extra.
-    """
+    """Import a module of an extra, or raise an ImportError that names the extra."""
     try:
         return import_module(module)
     except ImportError as error:

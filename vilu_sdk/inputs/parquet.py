@@ -47,11 +47,8 @@ class ParquetFile:
 
     def tables(self, rows: range, size: int, first: int) -> Iterator[Any]:
         """Yield whole row groups as record batches of all columns, at most `size` rows at a time."""
-        groups = [
-            group
-            for group, (start, stop) in enumerate(pairwise(self.starts))
-            if rows.start <= start < stop <= rows.stop
-        ]
+        bounds = enumerate(pairwise(self.starts))
+        groups = [group for group, (start, stop) in bounds if rows.start <= start < stop <= rows.stop]
         yield from self._file().iter_batches(size, row_groups=groups, use_threads=False)
 
     def open(self) -> Reader:
@@ -89,9 +86,7 @@ class ParquetFile:
 
     def _file(self) -> Any:
         # Pre-buffered, as in some versions by default, the whole row group would be in memory.
-        file = require("pyarrow.parquet", "data").ParquetFile(
-            self.path, buffer_size=BUFFER_BYTES, pre_buffer=False
-        )
+        file = _opened(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False)
         if file.metadata.num_rows != self.shape[0]:
             raise ValueError(f"{self.path} has changed since it was opened; open it again.")
         return file
@@ -123,9 +118,8 @@ def parquet_header(path: Path, column: str | None) -> ParquetFile:
     if not (pa.types.is_floating(value) or pa.types.is_integer(value)):
         raise ValueError(f"{path} has {value} in the column {column!r}, expected lists of numbers.")
     width = getattr(kinds[column], "list_size", 0)
-    for batch in file.iter_batches(1, columns=[column], use_threads=False) if not width else ():
-        width = batch.column(0).value_lengths()[0].as_py() or 0
-        break
+    if not width and (first := next(file.iter_batches(1, columns=[column], use_threads=False), None)):
+        width = first.column(0).value_lengths()[0].as_py() or 0
     sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     starts = tuple(int(start) for start in np.cumsum([0, *sizes]))
     return ParquetFile(path, column, (starts[-1], width), np.dtype(value.to_pandas_dtype()), starts)
@@ -143,11 +137,11 @@ def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     return values
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, **options: Any) -> Any:
     parquet = require("pyarrow.parquet", "data")
     import pyarrow as pa
 
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, **options)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error

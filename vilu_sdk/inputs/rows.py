@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.inputs.shards import Shards
+from vilu_sdk.inputs.slices import cut
 
 # Elements of the largest intermediate array of a chunk: 16 MB in float32, which stays near the caches.
 CHUNK_ELEMENTS = 1 << 22
@@ -23,28 +24,7 @@ UNIT = 4
 
 
 class Rows:
-    """A checked matrix of embeddings that is read chunk by chunk.
-
-    Parameters
-    ----------
-    source : array-like of shape (n, d)
-        A numpy array (memory-mapped ones are never loaded whole), what `open_embeddings` returns, a torch
-        tensor of any dtype and device, or nested sequences.
-    name : str
-        The argument's name, for the errors.
-    d : int, optional
-        The width the rows must have.
-    normalise : bool
-        Whether rows are scaled to Euclidean norm 1.
-
-    Raises
-    ------
-    TypeError
-        If the source does not hold real numbers.
-    ValueError
-        If it is empty, not two-dimensional or not `d` wide. Rows that are not finite or all zero
-        raise when they are read.
-    """
+    """A checked matrix (n, d) of embeddings, read chunk by chunk; bad rows raise when they are read."""
 
     def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
         if not isinstance(source, Tensor | Shards):
@@ -82,24 +62,18 @@ class Rows:
         return int(self.source.shape[1])
 
     def read(self, index: slice | np.ndarray | Tensor | None = None) -> Tensor:
-        """Return the rows at `index` (all of them by default), checked and normalised.
-
-        Where they are not normalised they can be the source's own memory, which nobody may write to.
-        """
-        rows, norms, lent = self._read(index)
+        """Return rows, by default all; raw ones can be the source's memory, which nobody may write to."""
+        rows, norms, is_view = self._read(index)
         if not self.normalise:
             return rows
-        return rows / norms[:, None] if lent else rows.div_(norms[:, None])
+        return rows / norms[:, None] if is_view else rows.div_(norms[:, None])
 
     def look(self, index: slice) -> Tensor:
-        """Return what `read` does for as long as nobody writes to it or to the source.
-
-        Rows that are of norm 1 already, to the last few bits, are not copied.
-        """
-        rows, norms, lent = self._read(index)
+        """Return the rows of `read`, uncopied where their norms are 1 already, for reading only."""
+        rows, norms, is_view = self._read(index)
         if not self.normalise or bool(((norms - 1).abs() <= UNIT * torch.finfo(norms.dtype).eps).all()):
             return rows
-        return rows / norms[:, None] if lent else rows.div_(norms[:, None])
+        return rows / norms[:, None] if is_view else rows.div_(norms[:, None])
 
     def _read(self, index: slice | np.ndarray | Tensor | None) -> tuple[Tensor, Tensor, bool]:
         """Return checked rows as they are, their norms (n,), and whether they are the source's own memory."""
@@ -108,14 +82,14 @@ class Rows:
         if isinstance(self.source, Tensor):
             given = self.source.detach()[index]
             rows = given.to(device="cpu", dtype=dtype)
-            lent = rows is given
+            is_view = rows is given
         else:
             index = index.numpy() if isinstance(index, Tensor) else index
             target = np.float64 if dtype == torch.float64 else np.float32
             values = self.source[index]
             is_plain = values.flags.c_contiguous and values.flags.writeable
-            lent = values.dtype == target and is_plain and not self.on_disk
-            if lent:
+            is_view = values.dtype == target and is_plain and not self.on_disk
+            if is_view:
                 rows = torch.from_numpy(values)
             elif values.dtype == np.float16:  # torch widens it several times as fast as numpy
                 rows = torch.from_numpy(np.array(values)).to(dtype)
@@ -127,13 +101,12 @@ class Rows:
         norms = torch.linalg.vector_norm(rows, dim=1)
         if not bool(((norms >= SMALLEST_NORM) & (norms < torch.inf)).all()):
             self._refuse(index, norms)
-        return rows, norms, lent
+        return rows, norms, is_view
 
     def slices(self, width: int = 0) -> list[slice]:
         """Cut the rows evenly so that an array of a slice's rows × max(width, d) stays small."""
         most = max(1, CHUNK_ELEMENTS // max(width, self.d))
-        size = -(-len(self) // -(-len(self) // most))
-        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        return cut(len(self), -(-len(self) // -(-len(self) // most)))
 
     def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
         """Yield (slice, rows) for each of `slices(width)`."""
@@ -151,16 +124,14 @@ class Rows:
         """Cut the rows into blocks of about `size` that are read at little cost each."""
         if isinstance(self.source, Shards):
             return self.source.blocks(size)
-        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        return cut(len(self), size)
 
-    def load(self, parts: list[slice] | None = None) -> "Rows":
-        """Return the rows of some slices (all by default), checked, normalised and in memory."""
-        parts = [slice(0, len(self))] if parts is None else parts
-        index = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+    def load(self, index: Tensor | None = None) -> "Rows":
+        """Return the rows at `index` (m,), by default all, checked, normalised and in memory."""
+        index = torch.arange(len(self)) if index is None else index
         rows = torch.empty(len(index), self.d)
-        step = max(1, CHUNK_ELEMENTS // self.d)
-        for start in range(0, len(index), step):
-            rows[start : start + step] = self.read(index[start : start + step])
+        for chunk in cut(len(index), max(1, CHUNK_ELEMENTS // self.d)):
+            rows[chunk] = self.read(index[chunk])
         return Rows(rows, self.name, normalise=False)
 
     def _refuse(self, index: slice | np.ndarray | Tensor, norms: Tensor) -> NoReturn:

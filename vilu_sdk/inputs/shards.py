@@ -3,14 +3,13 @@
 import os
 import re
 import threading
-from collections import OrderedDict
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vilu_sdk.inputs.arrays import Reader
 from vilu_sdk.inputs.formats import SUFFIXES, File, read_header
 
 # Files that are open at once.
@@ -46,7 +45,7 @@ class Shards:
         self.column = column
         self.files = files
         self.starts = np.cumsum([0, *(file.shape[0] for file in files)])
-        self._open: OrderedDict[int, Reader] = OrderedDict()
+        self._reader = lru_cache(MAX_OPEN)(lambda number: files[number].open())
         self._lock = threading.Lock()
         self.shape = (int(self.starts[-1]), files[0].shape[1])
 
@@ -79,7 +78,7 @@ class Shards:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.column)
+        return partial(open_embeddings, column=self.column), (self.path,)
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into blocks of about `size` that are fast to read one by one.
@@ -117,13 +116,6 @@ class Shards:
                 return values
             out[order[part]] = values
         return out
-
-    def _reader(self, i: int) -> Reader:
-        reader = self._open.pop(i, None) or self.files[i].open()
-        self._open[i] = reader
-        if len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
-        return reader
 
 
 def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) -> Shards:
@@ -177,11 +169,9 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
         if shard.suffix not in SUFFIXES:
             raise ValueError(f"{shard} is of no known kind; embeddings are read from {', '.join(SUFFIXES)}.")
         files.append(read_header(shard, column))
+    d, dtype = files[0].shape[1], files[0].dtype
     for file in files[1:]:
-        for name, value, expected in (
-            ("width", file.shape[1], files[0].shape[1]),
-            ("type", file.dtype, files[0].dtype),
-        ):
+        for name, value, expected in (("width", file.shape[1], d), ("type", file.dtype, dtype)):
             if value != expected and file.shape[0]:
                 raise ValueError(
                     f"{file.path} has rows of {name} {value} but {files[0].path.name} has {expected}; shards "
@@ -232,19 +222,13 @@ def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tu
     return images, texts
 
 
-def _reopen(path: Path, column: str | None) -> Shards:
-    return open_embeddings(path, column=column)
-
-
 def shard_paths(folder: Path) -> list[Path]:
     """Return the shards of a folder in the order of their numbers, none missing."""
     paths = [path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
     if not paths:
         parts = [name for name in ("img_emb", "text_emb") if (folder / name).is_dir()]
-        hint = (
-            f" It has the folder {' and '.join(parts)}: open those, or both with open_pairs." if parts else ""
-        )
-        raise FileNotFoundError(f"{folder} has no shards ({', '.join(SUFFIXES)}).{hint}")
+        hint = f" It has the folder {' and '.join(parts)}: open those, or both with open_pairs."
+        raise FileNotFoundError(f"{folder} has no shards ({', '.join(SUFFIXES)}).{hint if parts else ''}")
     series = {re.sub(r"\d+", "*", path.name) for path in paths}
     if len(series) > 1:
         raise ValueError(

@@ -15,29 +15,7 @@ Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
 
 def split(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
-    """Take the embeddings out of a table.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or dict of str to ndarray
-        A column of it holds lists of numbers, or is a two-dimensional array.
-    column : str, optional
-        Name of that column; by default the only one of its kind.
-    new : sequence of str
-        Names of the columns that will be added, which the others must not have.
-
-    Returns
-    -------
-    ndarray of shape (n, d), callable
-        The embeddings, and what makes a table of the other columns and the new ones.
-
-    Raises
-    ------
-    TypeError
-        If the table is of no known kind, or the column holds something else than lists of numbers.
-    ValueError
-        If the column is missing or ambiguous, a row of it is null or of another width, or a name is taken.
-    """
+    """Take the embeddings (n, d) out of a table, and return how to put columns with `new` names there."""
     if isinstance(rows, Mapping):
         return _split_arrays(rows, column, new)
     if hasattr(rows, "assign") and hasattr(rows, "columns"):
@@ -88,12 +66,12 @@ def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDA
     column = _choose(nested, column, rows.schema.names, new)
 
     def rebuild(added: Mapping[str, NDArray[Any]]) -> Any:
-        kept = [i for i, name in enumerate(rows.schema.names) if name != column]
-        columns = {name: pa.array(values) for name, values in added.items()}
-        fields = [rows.schema.field(i) for i in kept]
-        fields += [pa.field(name, values.type) for name, values in columns.items()]
-        schema = pa.schema(fields, metadata=rows.schema.metadata)
-        return type(rows).from_arrays([*(rows.column(i) for i in kept), *columns.values()], schema=schema)
+        kept = rows.select([i for i, name in enumerate(rows.schema.names) if name != column])
+        columns, schema = kept.columns, kept.schema
+        for name, values in added.items():
+            columns.append(pa.array(values))
+            schema = schema.append(pa.field(name, columns[-1].type))
+        return type(rows).from_arrays(columns, schema=schema)
 
     return _from_arrow(rows.column(column), column), rebuild
 

@@ -1,6 +1,6 @@
 """What `fit` was given: images, candidates and one kind of supervision, checked together."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,10 @@ class Task:
     def load(self, parts: list[slice]) -> "Task":
         """Return the rows of some slices as a task of its own, in memory."""
         rows = torch.cat([torch.arange(part.start, part.stop) for part in parts])
-        known = ((item.name, getattr(self, item.name)) for item in fields(self))
-        taken: dict[str, Any] = {name: value[rows] for name, value in known if isinstance(value, Tensor)}
-        return replace(
-            self,
-            images=self.images.load(parts),
-            texts=self.texts.load(parts) if self.is_caption else self.texts,
-            **taken,
-        )
+        known = (self.labels, self.correct, self.weights)
+        labels, correct, weights = (None if values is None else values[rows] for values in known)
+        texts = self.texts.load(rows) if self.is_caption else self.texts
+        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights)
 
     def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return where predictions (n,), rows of the candidates, are wrong."""
@@ -105,9 +101,9 @@ class Batch:
 
     def right(self, prediction: Tensor) -> Tensor:
         """Return whether predictions (n,), rows of the candidates, are right."""
-        if self.correct is not None or self.labels is None:
-            assert self.correct is not None
+        if self.correct is not None:
             return self.correct
+        assert self.labels is not None
         right = prediction == self.labels
         if self.tie_is_right:
             right |= ~_is_nearer(self.z, self.text[prediction], self.text[self.labels])
@@ -128,12 +124,12 @@ def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) 
     texts = Rows(z_txt, "z_txt", d=images.d)
     if labels is not None and correct is not None:
         raise ValueError("labels and correct were both given; labels say more, so pass labels alone.")
-    if labels is None and correct is None and len(images) != len(texts):
+    is_caption = labels is None and correct is None
+    if is_caption and len(images) != len(texts):
         raise ValueError(
             f"without labels, image i pairs with caption i, but z_img has {len(images)} rows and z_txt "
             f"{len(texts)}; pass labels (or correct) for a class set, or as many captions as images."
         )
-    is_caption = labels is None and correct is None
     return Task(
         images,
         texts if is_caption else texts.load(),

@@ -23,12 +23,12 @@ def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor
     return torch.from_numpy(array.astype(np.int64))
 
 
-def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
+def check_correct(correct: Any, n: int) -> Tensor:
     """Return right/wrong feedback as a bool tensor of shape (n,)."""
-    array = _vector(correct, n, name)
+    array = _vector(correct, n, "correct")
     if array.dtype.kind != "b" and not (array.dtype.kind in "iu" and np.isin(array, (0, 1)).all()):
         raise ValueError(
-            f"{name} must be booleans (True where the prediction was right) or 0 and 1, got dtype "
+            "correct must be booleans (True where the prediction was right) or 0 and 1, got dtype "
             f"{array.dtype}; class labels go into `labels`."
         )
     return torch.from_numpy(array.astype(bool))

@@ -76,10 +76,7 @@ def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
 
 
 def model_card(scorer: Any, name: str, card: Card | None) -> str:
-    """Return the model card of a saved scorer: YAML that the Hub reads between dashes, then Markdown.
-
-    `name` is the folder or repository as a reader would load it.
-    """
+    """Return the model card of a scorer that readers load by a name: YAML for the Hub, then Markdown."""
     from huggingface_hub import ModelCardData  # imported late: it takes a fifth of a second
 
     card = card or Card()

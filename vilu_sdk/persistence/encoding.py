@@ -65,21 +65,22 @@ def encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         return {"__device__": str(value)}
     if isinstance(value, Tensor):
         # clone: safetensors refuses tensors that share memory.
-        return _put(
-            "__tensor__", where, value.detach().cpu().clone(memory_format=torch.contiguous_format), tensors
-        )
+        copy = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return _put("__tensor__", where, copy, tensors)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
         return _put("__array__", where, torch.from_numpy(native), tensors)
     if _CLASSES.get(type(value).__name__) is type(value):
         if isinstance(value, Storable):
-            return _encode_state(value, where, tensors)
-        if is_dataclass(value):
-            parts = {
-                item.name: encode(getattr(value, item.name), f"{where}.{item.name}", tensors)
-                for item in fields(value)
+            config, state = value.to_state()
+            return {
+                "__object__": type(value).__name__,
+                "config": encode(config, f"{where}.config", tensors),
+                "tensors": {name: encode(item, f"{where}.{name}", tensors) for name, item in state.items()},
             }
-            return {"__dataclass__": type(value).__name__, "fields": parts}
+        if is_dataclass(value):
+            parts = {item.name: getattr(value, item.name) for item in fields(value)}
+            return {"__dataclass__": type(value).__name__, "fields": encode(parts, where, tensors)}
         return _encode_estimator(value, where, tensors)
     raise TypeError(
         f"{where or 'the scorer'} is a {type(value).__module__}.{type(value).__qualname__}, which is not "
@@ -161,11 +162,8 @@ def _encode_estimator(estimator: BaseEstimator, where: str, tensors: dict[str, T
         name: None if isinstance(value, _STREAMS) else encode(value, f"{start}params.{name}", tensors)
         for name, value in estimator.get_params(deep=False).items()
     }
-    fitted = {
-        name: encode(value, f"{start}{name}", tensors)
-        for name, value in vars(estimator).items()
-        if _is_learned(name)
-    }
+    learned = {name: value for name, value in vars(estimator).items() if _is_learned(name)}
+    fitted = {name: encode(value, f"{start}{name}", tensors) for name, value in learned.items()}
     return {"__class__": type(estimator).__name__, "params": params, "fitted": fitted}
 
 
@@ -187,15 +185,6 @@ def _decode_estimator(
     for name, value in fitted.items():
         setattr(estimator, name, decode(value, tensors))
     return estimator
-
-
-def _encode_state(value: Storable, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    config, state = value.to_state()
-    return {
-        "__object__": type(value).__name__,
-        "config": encode(config, f"{where}.config", tensors),
-        "tensors": {name: encode(tensor, f"{where}.{name}", tensors) for name, tensor in state.items()},
-    }
 
 
 def _is_learned(name: str) -> bool:

@@ -4,11 +4,12 @@ import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from vilu_sdk.compute import progress
-from vilu_sdk.persistence.storage import CONFIG_FILE, README_FILE, TENSORS_FILE, version
+from vilu_sdk.persistence.storage import CONFIG_FILE, FILES, TENSORS_FILE
 
 #: Folder of the heads that come with the package, each a folder of its own.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -21,21 +22,8 @@ def bundled_heads() -> dict[str, Path]:
     return {file.parent.name: file.parent for file in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
 
 
-def find_folder(
-    name_or_path: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    force_download: bool = False,
-    local_files_only: bool = False,
-) -> Path:
-    """Return the folder that a name means, downloading it from the Hub if it is not here.
-
-    In this order: an existing folder, a head that comes with the package, a name in `ALIASES`, a Hub
-    repository ``owner/name``. Arguments and errors are those of `Persistent.from_pretrained`; the name of a
-    file is a NotADirectoryError.
-    """
+def find_folder(name_or_path: str | os.PathLike[str], *, revision: str | None = None, **options: Any) -> Path:
+    """Return the folder that a name means to `Persistent.from_pretrained`, whose options these are."""
     name = os.fsdecode(name_or_path)
     if not name:
         raise ValueError("name_or_path is empty; pass a folder or the name of a saved scorer.")
@@ -49,49 +37,34 @@ def find_folder(
             f"There is no folder {path}; pass one written by save_pretrained, or a Hub repository as "
             "'owner/name'."
         )
-    heads = bundled_heads()
-    if name in heads:
-        return heads[name]
+    if head := bundled_heads().get(name):
+        return head
     repo_id, pinned = ALIASES.get(name, (name, None))
     if repo_id.count("/") != 1:
         raise _nothing_called(name, "a Hub repository (its name would have the form 'owner/name')")
     _check_revision(revision)
     try:
-        return _download(
-            repo_id,
-            revision=revision or pinned,
-            token=token,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-        )
+        return _download(repo_id, revision=revision or pinned, **options)
     except LookupError as error:
         raise _nothing_called(name, f"the Hub repository {repo_id!r} ({error})") from error.__cause__
 
 
 def upload_folder(
-    folder: str | os.PathLike[str],
+    folder: Path,
     repo_id: str,
     *,
-    token: str | bool | None = None,
-    private: bool | None = None,
-    revision: str | None = None,
-    commit_message: str = "Upload scorer",
+    token: str | bool | None,
+    private: bool | None,
+    revision: str | None,
+    commit_message: str,
 ) -> str:
-    """Upload a folder of `write_folder` to a Hub repository in one commit; return the commit's address.
-
-    Arguments and errors are those of `Persistent.push_to_hub`.
-    """
+    """Upload a folder of `write_folder` to the Hub in one commit, and return the commit's address."""
     if repo_id.count("/") != 1:
         raise ValueError(f"repo_id must be 'owner/name', got {repo_id!r}.")
     _check_revision(revision)
     from huggingface_hub import CommitOperationAdd
 
-    files = [
-        CommitOperationAdd(name, path)
-        for name in (CONFIG_FILE, TENSORS_FILE, README_FILE)
-        if (path := Path(folder) / name).exists()
-    ]
+    files = [CommitOperationAdd(name, folder / name) for name in FILES if (folder / name).exists()]
     api = _api(token)
     api.create_repo(repo_id, private=private, exist_ok=True)
     if revision is not None:
@@ -101,7 +74,9 @@ def upload_folder(
     return str(commit.commit_url)
 
 
-def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool, **options: Any) -> Path:
+def _download(
+    repo_id: str, *, token: str | bool | None = None, local_files_only: bool = False, **options: Any
+) -> Path:
     """Return a snapshot of the two files, or raise LookupError where there is no such repository."""
     from huggingface_hub import errors  # imported late: it takes a fifth of a second
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -113,13 +88,8 @@ def _download(repo_id: str, *, token: str | bool | None, local_files_only: bool,
     api = _api(token)
     try:
         with _bars():
-            snapshot: str = api.snapshot_download(
-                repo_id,
-                local_files_only=local_files_only,
-                allow_patterns=[CONFIG_FILE, TENSORS_FILE],
-                **options,
-            )
-        return Path(snapshot)
+            options |= {"local_files_only": local_files_only, "allow_patterns": [CONFIG_FILE, TENSORS_FILE]}
+            return Path(api.snapshot_download(repo_id, **options))
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(
             f"The repository {repo_id!r} has no revision {options['revision']!r}; pass a branch, tag or "
@@ -183,7 +153,7 @@ def _brief(error: BaseException) -> str:
 def _api(token: str | bool | None) -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi(token=token, library_name="vilu-sdk", library_version=version())
+    return HfApi(token=token, library_name="vilu-sdk", library_version=version("vilu-sdk"))
 
 
 @contextmanager

@@ -113,7 +113,11 @@ class Persistent(BaseEstimator):
         >>> from vilu_sdk.scorers import Scorer
         >>> scorer = Scorer.from_pretrained("owner/name", revision="v1")  # doctest: +SKIP
         """
-        _check_device(device)
+        if str(device) not in ("auto", "cpu"):
+            raise ValueError(
+                f"device must be 'auto' or 'cpu', got {str(device)!r}: scorers are loaded into the memory of "
+                "the CPU; vilu_sdk.set_device says where they compute."
+            )
         folder = hub.find_folder(
             name_or_path,
             revision=revision,
@@ -221,11 +225,3 @@ class Persistent(BaseEstimator):
                 "the two was changed."
             )
         return cast(Self, scorer)
-
-
-def _check_device(device: str | torch.device) -> None:
-    if str(device) not in ("auto", "cpu"):
-        raise ValueError(
-            f"device must be 'auto' or 'cpu', got {str(device)!r}: scorers are loaded into the memory of the "
-            "CPU; vilu_sdk.set_device says where they compute."
-        )

@@ -4,7 +4,6 @@ Nothing here knows a scorer, and nothing here unpickles.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,15 +45,14 @@ def write_folder(
     `read_folder` then finds under their temporary name. A killed write can leave such a hidden file
     behind; it is never mistaken for another save, and a save an hour later removes it.
 
-    Tensors are contiguous, on the CPU and share no memory. The readme replaces a generated one, and none
-    of the user's.
+    Tensors are contiguous, on the CPU and share no memory.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors.torch.save(dict(tensors), metadata={"format": "pt"})
     header = {
         "format_version": FORMAT_VERSION,
-        "vilu_sdk_version": version(),
+        "vilu_sdk_version": version("vilu-sdk"),
         "tensors_sha256": checksum(data),
     }
     text = json.dumps(header | dict(config), indent=2, allow_nan=False) + "\n"
@@ -111,11 +110,7 @@ def remove_folder(folder: str | os.PathLike[str]) -> None:
     """Remove the files of `write_folder`, if there are any, and the folder if it is empty then."""
     folder = Path(folder)
     # The configuration first: without it, the rest of an interrupted removal is not a save.
-    for path in (
-        folder / CONFIG_FILE,
-        folder / TENSORS_FILE,
-        *_hidden(folder, FILES),
-    ):
+    for path in (folder / CONFIG_FILE, folder / TENSORS_FILE, *_hidden(folder, FILES)):
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
@@ -137,11 +132,6 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     return [] if before == now else [f"{where} ({before!r} there, {now!r} here)"]
 
 
-def version() -> str:
-    """Return the version of the package."""
-    return importlib.metadata.version("vilu-sdk")
-
-
 def _check_version(number: Any, writer: Any, folder: Path) -> None:
     """Raise unless this version reads the format, and say which version does."""
     if type(number) is int and 1 <= number <= FORMAT_VERSION:
@@ -151,9 +141,10 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
             f"{folder / CONFIG_FILE} has the format_version {number!r}, and there is no such version; "
             "save or download the scorer again."
         )
+    installed = version("vilu-sdk")
     known = isinstance(writer, str) and re.fullmatch(r"\d+(\.\d+)+\w*", writer)
     raise ValueError(
-        f"{folder} was written in format {number}, and the installed vilu-sdk {version()} reads formats up "
+        f"{folder} was written in format {number}, and the installed vilu-sdk {installed} reads formats up "
         f"to {FORMAT_VERSION}; install vilu-sdk {f'{writer} or newer' if known else 'in a newer version'}."
     )
 

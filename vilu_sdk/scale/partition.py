@@ -6,7 +6,6 @@ A job over files that is killed at any moment and started again scores nothing t
 import json
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -20,8 +19,8 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
-from vilu_sdk.persistence.storage import checksum, sweep
-from vilu_sdk.scale.pieces import Piece, claim, describe, plan
+from vilu_sdk.persistence.storage import checksum, sweep, whole_file
+from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -200,16 +199,14 @@ class Job(NamedTuple):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
         if output is None:
             return cls(parts, parts, texts)
-        claim(
-            folder,
-            {
-                "scorer": _fingerprint(scorer),
-                "candidates": checksum(texts),
-                "column": column,
-                "piece_rows": piece_rows,
-                "files": describe(opened),
-            },
-        )
+        work = {
+            "scorer": _fingerprint(scorer),
+            "candidates": checksum(texts),
+            "column": column,
+            "piece_rows": piece_rows,
+            "files": {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in opened.files},
+        }
+        claim(folder, work)
         sweep(folder, "*")
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
@@ -222,16 +219,15 @@ class Job(NamedTuple):
 def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike) -> None:
     """Write the scores of a piece unless they are there."""
     if not piece.is_done():
-        piece.write(scored_tables(piece, scorer, z_txt_set))
+        with whole_file(piece.output) as file:
+            write_parquet(scored_tables(piece, scorer, z_txt_set), file)
 
 
 def scored_tables(
     piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike
 ) -> Iterator[Any]:
     """Yield the scores of a piece, batch by batch, as dicts of columns or record batches."""
-    return piece.map(
-        partial(score_partition, scorer=scorer, z_txt_set=z_txt_set, column=piece.file.embeddings)
-    )
+    return piece.map(lambda rows: score_partition(rows, scorer, z_txt_set, column=piece.file.embeddings))
 
 
 def _fingerprint(scorer: FailureScorer | ThresholdPredictor) -> str:

@@ -7,6 +7,7 @@ processes that share the work need no other agreement. Nothing here knows a scor
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,7 @@ from vilu_sdk.inputs.formats import File, read_header
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
-from vilu_sdk.persistence.storage import differences, version, whole_file
+from vilu_sdk.persistence.storage import differences, whole_file
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
 MANIFEST = "_manifest.json"
@@ -25,23 +26,11 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of one file, and the file for their results. Holds nothing open.
-
-    Attributes
-    ----------
-    file : File
-        File of embeddings.
-    rows : range
-        Rows of the file.
-    first : int
-        Number of the first of them among all rows of all files.
-    output : pathlib.Path
-        Parquet file that the piece becomes.
-    """
+    """Consecutive rows of one file, and the parquet file for their results. Holds nothing open."""
 
     file: File
     rows: range
-    first: int
+    first: int  # number of the first of them among all rows of all files
     output: Path
 
     def is_done(self) -> bool:
@@ -53,16 +42,7 @@ class Piece:
             return False
 
     def map(self, work: Callable[[Any], Any]) -> Iterator[Any]:
-        """Yield `work` of each table of the rows, which are small in memory.
-
-        Tables of parquet are record batches with all columns; those of arrays are dicts of `ROW`, the number
-        of each row, and `EMBEDDING`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If `work` does, with a note where; ValueError also if the file has changed.
-        """
+        """Yield `work` of each small table of the rows (`File.tables`), with a note on where an error is."""
         if read_header(self.file.path, self.file.column) != self.file:
             raise ValueError(f"{self.file.path} has changed since the pieces were planned; start again.")
         size = max(1, CHUNK_ELEMENTS // max(1, self.file.shape[1]))
@@ -74,11 +54,6 @@ class Piece:
         except (ValueError, TypeError) as error:
             error.add_note(f"In {self.file.path}, in a batch that begins with row {self.rows.start + done}.")
             raise
-
-    def write(self, tables: Iterator[Any]) -> None:
-        """Write tables of equal columns into the output, whole or not at all."""
-        with whole_file(self.output) as file:
-            write_parquet(tables, file)
 
 
 def write_parquet(tables: Iterable[Any], file: IO[bytes]) -> None:
@@ -94,11 +69,7 @@ def write_parquet(tables: Iterable[Any], file: IO[bytes]) -> None:
 
 
 def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
-    """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file.
-
-    Of a parquet file a piece is one or more row groups, and of a compressed ``.npz``, which is read from its
-    beginning only, all rows.
-    """
+    """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file."""
     parts = [
         (file, range(part.start, part.stop), int(start) + part.start)
         for start, file in zip(source.starts, source.files, strict=False)
@@ -108,20 +79,7 @@ def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
 
 
 def claim(folder: Path, work: Mapping[str, Any]) -> None:
-    """Mark a folder as that of some work, or check that it is.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Made if it does not exist; otherwise empty, or of the same work.
-    work : mapping
-        JSON-able; it must be equal in two runs whose parts go together.
-
-    Raises
-    ------
-    ValueError
-        If the folder is of other work, or has files but no manifest.
-    """
+    """Mark a folder as that of some work, described in JSON, or raise where it is of other work."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
     if not path.exists():
@@ -132,7 +90,7 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
                 "pass a new or empty folder."
             )
         with whole_file(path) as file:
-            header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version()}
+            header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version("vilu-sdk")}
             file.write(json.dumps(header | dict(work), indent=1).encode())
         return
     try:
@@ -149,8 +107,3 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
             f"output={str(folder)!r} belongs to other work: it differs in {'; '.join(different[:5])}. Repeat "
             "that work, pass another folder or remove this one."
         )
-
-
-def describe(source: Shards) -> dict[str, list[int]]:
-    """Return bytes and rows of each file by its name, which identify a source."""
-    return {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in source.files}

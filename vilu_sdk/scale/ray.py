@@ -100,11 +100,10 @@ def score_dataset(
 
     job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows)
     how["fn_constructor_args"] = (ray.put((scorer, job.texts, job.missing)), num_cpus)
-    numbers = [{PIECE: number} for number in range(len(job.missing))]
-    if output is None:
-        return ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(_ReadPieces, **how)
-    if numbers:
+    if numbers := [{PIECE: number} for number in range(len(job.missing))]:
         tasks = ray.data.from_items(numbers, override_num_blocks=len(numbers))
+        if output is None:
+            return tasks.map_batches(_ReadPieces, **how)
         tasks.context.enable_progress_bars = False  # there is one
         _finish(iter(tasks.map_batches(_WritePieces, **how).iter_rows()), job)
     return ray.data.read_parquet(str(job.pieces[0].output.parent))

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from vilu_sdk.displays._base import ScoreDisplay, label_with
 from vilu_sdk.displays._style import BLACK, GREY, next_look, percent
 from vilu_sdk.evaluation.problem import Answers, Problem
-from vilu_sdk.metrics.risk_coverage import area_under_risk, count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -96,15 +96,15 @@ class RiskCoverageDisplay(ScoreDisplay):
         u, y = check_scores(uncertainty, failure)
         if (threshold is None) != (bound is None):
             raise ValueError("threshold and bound belong together: pass both or neither.")
-        counts = count_accepted(u, y)
+        ranking = rank(u, y)
         certified = None
         if threshold is not None and bound is not None and (u < threshold).any():
             kept = u < threshold
             certified = (float(kept.mean()), float(y[kept].mean()), float(bound))
         display = cls(
-            coverage=counts.rows / len(u),
-            risk=counts.errors / counts.rows,
-            aurc=area_under_risk(counts),
+            coverage=ranking.rows / len(u),
+            risk=ranking.errors / ranking.rows,
+            aurc=ranking.aurc,
             certified=certified,
             name=name,
         )

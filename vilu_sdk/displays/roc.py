@@ -16,7 +16,7 @@ from vilu_sdk.displays._style import (
 )
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.failure import false_positive_rate
-from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 
@@ -95,14 +95,14 @@ class ROCDisplay(ScoreDisplay):
             raise ValueError(
                 f"failure is the same in all {len(y)} rows; a ROC curve needs right and wrong predictions."
             )
-        counts = count_accepted(u, y)
-        rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
+        ranking = rank(u, y)
+        rows, errors = np.append(0, ranking.rows), np.append(0, ranking.errors)
         wrong, right = errors / errors[-1], (rows - errors) / (rows[-1] - errors[-1])
         display = cls(
             wrong_accepted=wrong,
             right_accepted=right,
             auc=float(auc(wrong, right)),
-            fpr95=false_positive_rate(counts, "official"),
+            fpr95=false_positive_rate(ranking, "official"),
             name=name,
         )
         return display.plot(ax, **line)

@@ -77,8 +77,7 @@ def evaluate(
     """
     problem = check_problem(z_img, z_txt, labels, batch_size)
     answers = ask(scorer, problem)
-    if answers.failure.all() or not answers.failure.any():
-        warn_single_class(answers.failure)
+    warn_single_class(answers.failure)
     return metrics_of(answers)
 
 
@@ -207,9 +206,8 @@ def compare(
     for name, outcome in results.outcomes.items():
         if outcome.note:
             warn(f"{name} has no values: {outcome.note}", ScorerFailedWarning)
-    failure = None if results.first is None else results.first.failure
-    if failure is not None and (failure.all() or not failure.any()):
-        warn_single_class(failure)
+    if results.first is not None:
+        warn_single_class(results.first.failure)
     return summarise(results, reference, confidence, n_bootstrap)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from vilu_sdk.metrics.vectors import check_probabilities
+from vilu_sdk.metrics.vectors import check_count, check_probabilities
 
 
 def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, n_bins: int = 15) -> float:
@@ -43,8 +43,7 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
     >>> expected_calibration_error([0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1])
     0.0
     """
-    if not isinstance(n_bins, int | np.integer) or n_bins < 1:
-        raise ValueError(f"n_bins must be a positive integer, got {n_bins!r}.")
+    check_count(n_bins, "n_bins")
     u, y = check_probabilities(uncertainty, failure)
     # Edges as correctly rounded quotients, so that 0.3 lies on the edge 3/10 and not beside it.
     # `left` puts a value that equals an edge into the bin below it: bins are (lo, hi].

@@ -1,7 +1,6 @@
 """What is scored, what a scorer says of it, and where that is wrong."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,13 +22,11 @@ class Problem(NamedTuple):
     labels: NDArray[np.int64] | None
     batches: list[slice]
 
-    def parts(self) -> Iterator[tuple[Any, Any, NDArray[np.int64] | None]]:
-        """Yield images, candidates and labels, all at once or batch by batch."""
+    def parts(self) -> list[tuple[Any, Any, NDArray[np.int64] | None]]:
+        """Return images, candidates and labels, all at once or batch by batch."""
         if self.labels is not None:
-            yield self.images, self.text, self.labels
-            return
-        for batch in self.batches:
-            yield self.images[batch], self.text[batch], None
+            return [(self.images, self.text, self.labels)]
+        return [(self.images[batch], self.text[batch], None) for batch in self.batches]
 
     def take(self, index: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.int64] | None]:
         """Return arguments of `fit` for some of the rows."""
@@ -40,20 +37,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What a scorer says of the rows that are scored.
-
-    Attributes
-    ----------
-    predicted : ndarray of shape (N,)
-        Rows of all candidates.
-    failure : ndarray of shape (N,)
-        Where these are wrong.
-    decision, uncertainty : ndarray of shape (N,)
-    is_probability : bool
-        Whether the uncertainty is meant as a probability of failure.
-    seconds : float
-        What all this took.
-    """
+    """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates."""
 
     predicted: NDArray[np.int64]
     failure: BoolVector
@@ -104,11 +88,5 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     wrong = np.concatenate(failure)
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
-    return Answers(
-        predicted,
-        wrong,
-        check_scores(decision, wrong)[0],
-        check(uncertainty, wrong)[0],
-        is_probability,
-        seconds,
-    )
+    decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
+    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds)

@@ -58,17 +58,12 @@ def brier_score(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `expected_calibration_error`.
+        As in `expected_calibration_error`, with the same errors.
 
     Returns
     -------
     float
         In [0, 1].
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `expected_calibration_error`.
 
     References
     ----------
@@ -92,17 +87,12 @@ def negative_log_likelihood(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) 
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `expected_calibration_error`.
+        As in `expected_calibration_error`, with the same errors.
 
     Returns
     -------
     float
         Non-negative.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `expected_calibration_error`.
 
     Examples
     --------

@@ -56,10 +56,8 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
 
     Parameters
     ----------
-    uncertainty : array-like of shape (N,)
-        Scores, higher = more likely wrong. Any finite values.
-    failure : array-like of shape (N,)
-        Boolean or 0/1; 1 where the prediction is wrong.
+    uncertainty, failure : array-like of shape (N,)
+        As in `failure_metrics`.
     method : {"official", "conservative", "error"}, default="official"
         - "official": the share of failures accepted when 95 % of the correct predictions are,
           interpolated linearly between the points of the ROC curve. Where a point lies at exactly
@@ -77,11 +75,8 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
 
     Raises
     ------
-    ValueError
-        If `method` is unknown, a vector is empty, not one-dimensional or not finite, `failure` is not 0/1,
-        or the two differ in length.
-    TypeError
-        If a vector does not hold real numbers.
+    ValueError, TypeError
+        If `method` is unknown, or as in `failure_metrics`.
 
     References
     ----------

@@ -29,10 +29,8 @@ def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> R
 
     Parameters
     ----------
-    uncertainty : array-like of shape (N,)
-        Scores, higher = more likely wrong. Any finite values.
-    failure : array-like of shape (N,)
-        Boolean or 0/1; 1 where the prediction is wrong.
+    uncertainty, failure : array-like of shape (N,)
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
@@ -42,14 +40,6 @@ def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> R
         errors among the accepted rows over the accepted rows; ``generalized_risk`` in [0, 1], the
         same errors over all rows; ``threshold``: a row is accepted if its uncertainty is at most
         this.
-
-    Raises
-    ------
-    ValueError
-        If a vector is empty, not one-dimensional or not finite, `failure` is not 0/1, or the two differ in
-        length.
-    TypeError
-        If a vector does not hold real numbers.
 
     References
     ----------
@@ -76,18 +66,13 @@ def aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
     float
         In [0, 1]. 0 without failures, 1 with nothing but failures, the error rate if all scores
         are tied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `risk_coverage_curve`.
 
     References
     ----------
@@ -111,17 +96,12 @@ def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
     float
         0 without failures and with nothing but failures.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `risk_coverage_curve`.
 
     References
     ----------
@@ -146,18 +126,13 @@ def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
     float
         In [0, 0.5]. 0 without failures, 0.5 with nothing but failures, half the error rate if all
         scores are tied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `risk_coverage_curve`.
 
     References
     ----------
@@ -181,7 +156,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`.
     coverage : float
         Share of rows to accept, in (0, 1].
 
@@ -193,7 +168,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     Raises
     ------
     ValueError, TypeError
-        If `coverage` is not in (0, 1], or as in `risk_coverage_curve`.
+        If `coverage` is not in (0, 1], or as in `failure_metrics`.
 
     Examples
     --------
@@ -218,7 +193,7 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`.
     risk : float
         Highest tolerated error rate among the accepted rows, in [0, 1].
 
@@ -230,7 +205,7 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     Raises
     ------
     ValueError, TypeError
-        If `risk` is not in [0, 1], or as in `risk_coverage_curve`.
+        If `risk` is not in [0, 1], or as in `failure_metrics`.
 
     Examples
     --------

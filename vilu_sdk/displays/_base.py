@@ -12,7 +12,7 @@ from vilu_sdk.scorers.base.contract import FailureScorer
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class Display:
-    """A picture that can be drawn again.
+    """A picture that can be drawn again; all that draws it returns it.
 
     Parameters
     ----------
@@ -46,10 +46,6 @@ class Display:
             Of a curve, its style, for `matplotlib.axes.Axes.plot` (of a `ReliabilityDisplay` for
             `matplotlib.axes.Axes.errorbar`). Of bars, `top`: how many rows to show, None for all. By default
             15 classes or 12 confusions.
-
-        Returns
-        -------
-        self
         """
         ax = axes_for(ax, self._height(**options))
         legend_above(ax, self._draw(ax, name or self.name, **options))
@@ -98,11 +94,6 @@ class ScoreDisplay(Display):
             For the legend, by default the scorer's class.
         **options
             Further arguments of `from_scores`, such as `ax`.
-
-        Returns
-        -------
-        display
-            Drawn, with the axes as `ax_`.
 
         Raises
         ------

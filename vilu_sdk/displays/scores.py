@@ -177,18 +177,13 @@ class ReliabilityDisplay(ScoreDisplay):
         Parameters
         ----------
         uncertainty, failure : array-like of shape (N,)
-            As in `expected_calibration_error`.
+            As in `expected_calibration_error`, with the same errors.
         n_bins : int, default=10
             Number of bins; equal uncertainties share a bin, so there can be fewer.
         name, ax
             As in `ROCDisplay.from_scores`.
         **line
             For `matplotlib.axes.Axes.errorbar`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As in `expected_calibration_error`.
         """
         ece = expected_calibration_error(uncertainty, failure)
         u, y = check_probabilities(uncertainty, failure)

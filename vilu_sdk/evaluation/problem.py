@@ -76,16 +76,15 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
 def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     start = time.perf_counter()
-    said: list[list[NDArray[Any]]] = []
-    failure: list[BoolVector] = []
+    columns: list[list[NDArray[Any]]] = []
+    first = 0  # of the candidates of a batch
     for z_img, z_txt, labels in problem.parts():
         predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", "uncertainty")
-        first = 0 if labels is not None else sum(map(len, failure))  # of the candidates of this batch
-        failure.append(check_task(z_img, z_txt, labels).wrong(predicted))
-        said.append([first + predicted, *values])
+        wrong = check_task(z_img, z_txt, labels).wrong(predicted)
+        columns.append([first + predicted, wrong, *values])
+        first += len(predicted)
     seconds = time.perf_counter() - start
-    predicted, decision, uncertainty = map(np.concatenate, zip(*said, strict=True))
-    wrong = np.concatenate(failure)
+    predicted, wrong, decision, uncertainty = map(np.concatenate, zip(*columns, strict=True))
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]

@@ -17,7 +17,7 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
     uncertainty : array-like of shape (N,)
         Probabilities of failure, in [0, 1].
     failure : array-like of shape (N,)
-        Boolean or 0/1; 1 where the prediction is wrong.
+        As in `failure_metrics`.
     n_bins : int, default=15
         Number of bins.
 
@@ -28,11 +28,8 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
 
     Raises
     ------
-    ValueError
-        If an uncertainty is outside [0, 1], a vector is empty, not one-dimensional or not finite,
-        the two differ in length, or `n_bins` is not a positive integer.
-    TypeError
-        If a vector does not hold real numbers.
+    ValueError, TypeError
+        If `n_bins` is not a positive integer, or as in `failure_metrics` with `probability`.
 
     References
     ----------

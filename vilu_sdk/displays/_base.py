@@ -12,7 +12,7 @@ from vilu_sdk.scorers.base.contract import FailureScorer
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class Display:
-    """A picture that can be drawn again; all that draws it returns it.
+    """A picture that can be drawn again; each method that draws returns the display.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ScoreDisplay(Display):
         ----------
         scorer : scorer
             Fitted, if it is one that learns.
-        z_img, z_txt, labels : array-like of shape (N, d), (K, d) and (N,)
+        z_img, z_txt, labels : array-like
             As in `evaluate`; without labels a caption task.
         batch_size : int, optional
             Rows of a batch in a caption task, as in `evaluate`.

@@ -116,8 +116,8 @@ class ClassFailureDisplay(ScoreDisplay):
             raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
         options.setdefault("class_names", check_names(None, len(problem.text)))
         classes = problem.labels if by == "true" else answers.predicted
-        known = answers.probability is not None
-        u = answers.probability if answers.probability is not None else answers.decision
+        known = answers.is_probability
+        u = answers.uncertainty if known else answers.decision
         return cls.from_scores(u, answers.failure, classes, probability=known, **options)
 
     def _height(self, *, top: int | None = 15) -> float:

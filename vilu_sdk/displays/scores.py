@@ -102,8 +102,8 @@ class ScoreDistributionDisplay(ScoreDisplay):
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        if answers.probability is not None:
-            return cls.from_scores(answers.probability, answers.failure, probability=True, **options)
+        if answers.is_probability:
+            return cls.from_scores(answers.uncertainty, answers.failure, probability=True, **options)
         return cls.from_scores(
             answers.decision, answers.failure, **{"xlabel": "log uncertainty (nats)"} | options
         )
@@ -201,12 +201,12 @@ class ReliabilityDisplay(ScoreDisplay):
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        if answers.probability is None:
+        if not answers.is_probability:
             raise ValueError(
                 f"The uncertainty of {options.get('name')} is no probability of failure, so there is nothing "
                 "to compare with failure rates: recalibrate it first."
             )
-        return cls.from_scores(answers.probability, answers.failure, **options)
+        return cls.from_scores(answers.uncertainty, answers.failure, **options)
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         frame_rates(ax, f"uncertainty: {PROBABILITY}", "observed failures (%)")

@@ -110,7 +110,7 @@ def compare(
     scorers : mapping of str to scorer
         The scorers under the names that the table shows. They are cloned before they are fitted, never
         changed.
-    z_img, z_txt, labels : array-like of shape (N, d), (K, d) and (N,)
+    z_img, z_txt, labels : array-like
         As in `evaluate`; without labels a caption task.
     test : tuple (z_img, z_txt, labels) or (z_img, z_txt), optional
         The rows to score, in the order of the first arguments; without labels in a caption task. The

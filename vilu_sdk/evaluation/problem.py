@@ -37,7 +37,10 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates."""
+    """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates.
+
+    Where `is_probability`, the uncertainty is meant as the probability of failure.
+    """
 
     predicted: NDArray[np.int64]
     failure: BoolVector
@@ -45,11 +48,6 @@ class Answers:
     uncertainty: FloatVector
     is_probability: bool
     seconds: float
-
-    @property
-    def probability(self) -> FloatVector | None:
-        """P(failure), of scorers that have it."""
-        return self.uncertainty if self.is_probability else None
 
 
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:

@@ -47,8 +47,8 @@ class Round(NamedTuple):
 def metrics_of(answers: Answers) -> dict[str, float]:
     """Return all metrics that the answers allow."""
     metrics = ranking_metrics(answers.decision, answers.failure)
-    if answers.probability is not None:
-        metrics |= calibration_metrics(answers.probability, answers.failure)
+    if answers.is_probability:
+        metrics |= calibration_metrics(answers.uncertainty, answers.failure)
     return metrics
 
 

@@ -24,8 +24,7 @@ def summarise(
     done = {name: outcome for name, outcome in results.outcomes.items() if outcome.first is not None}
     first = {name: one.first for name, one in done.items() if one.first is not None}
     scores = {name: answers.decision for name, answers in first.items()}
-    likely = {name: answers.probability for name, answers in first.items()}
-    probabilities = {name: p for name, p in likely.items() if p is not None}
+    probabilities = {name: answers.uncertainty for name, answers in first.items() if answers.is_probability}
     failure = results.first.failure if results.first else None
     values = {metric: _values(metric, done) for metric in METRICS}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)

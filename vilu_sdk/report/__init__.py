@@ -45,9 +45,12 @@ def report(
     ----------
     scorers : scorer or mapping of str to scorer
         Fitted, where they learn; they are used as they are.
-    z_img, z_txt, labels : array-like of shape (N, d), (K, d) and (N,)
-        As in `evaluate`, with images that no scorer was fitted on. Without labels, in a caption task, classes
-        are left out.
+    z_img : array-like of shape (N, d)
+        Image embeddings, none that a scorer was fitted on.
+    z_txt : array-like of shape (K, d)
+        Candidate texts.
+    labels : array-like of shape (N,) or None
+        True class of each image. None for a caption task, as in `evaluate`; classes are then left out.
     path : path-like
         Where to write; an existing file is replaced, whole or not at all.
     class_names : sequence of K str, optional

@@ -10,7 +10,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
 from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from vilu_sdk.metrics.ranking import Ranking, rank
-from vilu_sdk.metrics.risk_coverage import optimal_aurc
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 
 FPR95Method = Literal["official", "conservative", "error"]
@@ -177,7 +176,7 @@ def ranking_metrics(u: FloatVector, y: BoolVector) -> dict[str, float]:
         "aupr_error": float(average_precision_score(y, ranks)) if errors else math.nan,
         "aupr_success": float(average_precision_score(~y, -ranks)) if errors < n else math.nan,
         "aurc": ranking.aurc,
-        "e_aurc": ranking.aurc - optimal_aurc(error_rate),
+        "e_aurc": ranking.e_aurc,
         "augrc": ranking.augrc,
         "e_augrc": ranking.augrc - error_rate**2 / 2,
         "accuracy": (n - errors) / n,

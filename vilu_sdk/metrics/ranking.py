@@ -43,6 +43,14 @@ class Ranking:
         return float(auc(np.append(0, self.rows) / len(self), np.append(risk[0], risk)))
 
     @property
+    def e_aurc(self) -> float:
+        """AURC minus that of a perfect ranking of infinitely many rows."""
+        error_rate = float(self.errors[-1] / len(self))
+        if error_rate == 1.0:
+            return self.aurc - 1.0
+        return self.aurc - (error_rate + (1.0 - error_rate) * math.log1p(-error_rate))
+
+    @property
     def augrc(self) -> float:
         """Area under the generalised risk."""
         n = len(self)

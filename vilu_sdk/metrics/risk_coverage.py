@@ -113,8 +113,7 @@ def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> round(e_aurc([0.4, 0.3, 0.2, 0.1], [0, 0, 0, 1]), 4)
     0.5803
     """
-    ranking = rank(uncertainty, failure)
-    return ranking.aurc - optimal_aurc(float(ranking.errors[-1] / len(ranking)))
+    return rank(uncertainty, failure).e_aurc
 
 
 def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
@@ -224,10 +223,3 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
         )
         return math.nan
     return float(reached[-1])
-
-
-def optimal_aurc(error_rate: float) -> float:
-    """AURC of a perfect ranking in the limit of many rows."""
-    if error_rate == 1.0:
-        return 1.0
-    return error_rate + (1.0 - error_rate) * math.log1p(-error_rate)

@@ -23,7 +23,7 @@ from _sets import EmbeddingSet, open_sets
 
 from vilu_sdk import EntropyScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import brier_score, expected_calibration_error, risk_coverage_curve
-from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
+from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.scorers.calibrated import CalibratedScorer
 from vilu_sdk.selective import ShiftMonitor
 from vilu_sdk.selective.bounds import fixed_sequence, sgr
@@ -61,7 +61,7 @@ def guarantee(decision: Any, wrong: Any, target: float, rows: int, draws: int, n
     broken, shares = 0, []
     for _ in range(draws):
         drawn = rng.integers(len(wrong), size=rows)
-        ranking = count_accepted(decision[drawn], wrong[drawn])
+        ranking = rank(decision[drawn], wrong[drawn])
         threshold = ranking.threshold(methods(target)[name](ranking))
         accepted = int(np.searchsorted(ranked, threshold, side="right"))
         broken += errors[accepted] > target * accepted

@@ -122,8 +122,8 @@ def test_reliability_of_a_true_probability_covers_the_diagonal() -> None:
     rng = np.random.default_rng(0)
     p = rng.uniform(size=20_000)
     display = ReliabilityDisplay.from_scores(p, rng.uniform(size=len(p)) < p, n_bins=20)
-    assert len(display.said) == 20
-    inside = (display.low <= display.said) & (display.said <= display.high)
+    assert len(display.mean_uncertainty) == 20
+    inside = (display.low <= display.mean_uncertainty) & (display.mean_uncertainty <= display.high)
     assert inside.sum() >= 17  # 95 % each: fewer than 17 of 20 happen in 2 of 1000 draws
 
 
@@ -170,7 +170,7 @@ def test_classes_count_every_prediction_once(drawn: SimpleNamespace) -> None:
         assert display.n.sum() == len(drawn.failure)
         assert display.wrong.sum() == drawn.failure.sum()
         assert (np.diff(display.wrong / display.n) <= 0).all()
-        assert display.n @ display.said == pytest.approx(drawn.probability.sum())
+        assert display.n @ display.mean_uncertainty == pytest.approx(drawn.probability.sum())
         assert len(display.bars_) == 3
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from vilu_sdk import MCMScorer
-from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 from vilu_sdk.selective.bounds import fixed_sequence, sgr, smallest_risk
 
@@ -35,7 +35,7 @@ class Population:
 
     def draw(self, n, rng):
         rows = rng.integers(len(self.decision), size=n)
-        return count_accepted(self.decision[rows], self.wrong[rows])
+        return rank(self.decision[rows], self.wrong[rows])
 
 
 RATES = {

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from vilu_sdk import MCMScorer, TemperatureScaledMCMScorer
 from vilu_sdk.evaluation import risk_coverage_curve
-from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.report._thresholds import effect
 from vilu_sdk.selective import (
     CostPredictor,
@@ -83,7 +83,7 @@ def test_without_errors_the_rule_of_three():
 def test_mapie_tests_a_fixed_sequence_to_the_same_row(n, target, seed):
     decision, wrong = draw(n, seed)
     start = sequence_start(n, target, 0.05)
-    found = fixed_sequence(count_accepted(decision, wrong), target, 0.05)
+    found = fixed_sequence(rank(decision, wrong), target, 0.05)
     m = np.arange(start, n + 1)
     p_values = binom.cdf(np.cumsum(wrong[np.argsort(decision)])[start - 1 :], m, target)
     rejected = control_fwer(p_values, 0.05, "fixed_sequence") if len(m) else []
@@ -114,13 +114,13 @@ def test_the_p_values_are_those_of_mapies_controller(target, seed):
     # It rounds the errors up, m * (errors / m) + 1e-16 to one more: never smaller, mostly equal.
     assert (np.isclose(theirs, exact) | ((theirs > exact) & (theirs <= one_more + 1e-12))).all()
     assert np.isclose(theirs, exact).mean() > 0.5
-    found = fixed_sequence(count_accepted(decision, wrong), target, 0.05)
+    found = fixed_sequence(rank(decision, wrong), target, 0.05)
     assert len(controller.valid_predict_params) <= (found - start + 1 if found else 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sgr_promises_no_more_than_its_union_bound_allows(seed):
-    ranking = count_accepted(*draw(1000, seed))
+    ranking = rank(*draw(1000, seed))
     m, bound = sgr(ranking, 0.05, 0.05)
     assert bound == pytest.approx(risk_upper_bound(ranking.cumulative_errors[m], m, 1 - 0.05 / 10))
     assert bound <= 0.05
@@ -128,7 +128,7 @@ def test_sgr_promises_no_more_than_its_union_bound_allows(seed):
 
 def test_ties_are_accepted_together_and_their_order_does_not_matter():
     decision, wrong = draw(2000, ties=20)
-    ranking = count_accepted(decision, wrong)
+    ranking = rank(decision, wrong)
     for m in (fixed_sequence(ranking, 0.05, 0.05), sgr(ranking, 0.05, 0.05)[0]):
         assert m > 0
         assert (decision <= ranking.threshold(m)).sum() == m
@@ -137,19 +137,19 @@ def test_ties_are_accepted_together_and_their_order_does_not_matter():
 
 def test_all_tied_is_all_or_nothing():
     for errors, expected in ((0, 400), (80, 0)):
-        assert fixed_sequence(count_accepted(np.zeros(400), np.arange(400) < errors), 0.05, 0.05) == expected
+        assert fixed_sequence(rank(np.zeros(400), np.arange(400) < errors), 0.05, 0.05) == expected
 
 
 def test_without_errors_everything_is_accepted_and_without_rows_nothing():
-    assert fixed_sequence(count_accepted(np.arange(100.0), np.zeros(100)), 0.05, 0.05) == 100
-    assert fixed_sequence(count_accepted(np.arange(58.0), np.zeros(58)), 0.05, 0.05) == 0
-    assert count_accepted(np.arange(3.0), np.zeros(3)).threshold(3) == math.inf
-    assert count_accepted(np.arange(3.0), np.zeros(3)).threshold(0) == -math.inf
+    assert fixed_sequence(rank(np.arange(100.0), np.zeros(100)), 0.05, 0.05) == 100
+    assert fixed_sequence(rank(np.arange(58.0), np.zeros(58)), 0.05, 0.05) == 0
+    assert rank(np.arange(3.0), np.zeros(3)).threshold(3) == math.inf
+    assert rank(np.arange(3.0), np.zeros(3)).threshold(0) == -math.inf
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_higher_target_or_less_confidence_accepts_more(seed):
-    ranking = count_accepted(*draw(3000, seed))
+    ranking = rank(*draw(3000, seed))
     by_target = [fixed_sequence(ranking, target, 0.05) for target in (0.02, 0.05, 0.1, 0.2)]
     by_delta = [fixed_sequence(ranking, 0.05, delta) for delta in (0.01, 0.05, 0.2)]
     assert by_target == sorted(by_target)
@@ -157,7 +157,7 @@ def test_a_higher_target_or_less_confidence_accepts_more(seed):
 
 
 def test_what_could_be_promised_is_a_bound_at_a_share_fixed_in_advance():
-    ranking = count_accepted(*draw(160))
+    ranking = rank(*draw(160))
     least, share = smallest_risk(ranking, 0.05)
     m = round(share * 160)
     assert m in (10, 20, 40, 80)
@@ -166,12 +166,12 @@ def test_what_could_be_promised_is_a_bound_at_a_share_fixed_in_advance():
 
 def test_the_labels_needed_are_about_enough():
     decision, wrong = draw(120, seed=2)
-    needed = labels_needed(count_accepted(decision, wrong), 0.03, 0.05)
+    needed = labels_needed(rank(decision, wrong), 0.03, 0.05)
     repeat = math.ceil(needed / 120) + 1
-    more = count_accepted(np.repeat(decision, repeat), np.repeat(wrong, repeat))
-    assert fixed_sequence(count_accepted(decision, wrong), 0.03, 0.05) == 0
+    more = rank(np.repeat(decision, repeat), np.repeat(wrong, repeat))
+    assert fixed_sequence(rank(decision, wrong), 0.03, 0.05) == 0
     assert fixed_sequence(more, 0.03, 0.05) > 0
-    assert labels_needed(count_accepted(decision, np.ones(120)), 0.03, 0.05) is None
+    assert labels_needed(rank(decision, np.ones(120)), 0.03, 0.05) is None
 
 
 # --- predictors ------------------------------------------------------------------------------------

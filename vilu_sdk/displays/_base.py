@@ -1,6 +1,7 @@
 """The base of all displays, and of those that are drawn from the scores of one scorer."""
 
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike
 
@@ -9,8 +10,14 @@ from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class Display:
-    """A picture that can be drawn again.
+    """A picture that can be drawn again; each method that draws returns the display.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of the scorer, for the legend, of a histogram for the title.
 
     Attributes
     ----------
@@ -20,9 +27,10 @@ class Display:
         The figure of the axes.
     """
 
-    name: str | None
-    ax_: Any
-    figure_: Any
+    # Of a figure without its legend, in inches.
+    height: ClassVar[float] = HEIGHT
+
+    name: str | None = None
 
     def plot(self, ax: Any = None, *, name: str | None = None, **options: Any) -> Self:
         """Draw; curves can be drawn onto axes that have others already.
@@ -38,10 +46,6 @@ class Display:
             Of a curve, its style, for `matplotlib.axes.Axes.plot` (of a `ReliabilityDisplay` for
             `matplotlib.axes.Axes.errorbar`). Of bars, `top`: how many rows to show, None for all. By default
             15 classes or 12 confusions.
-
-        Returns
-        -------
-        self
         """
         ax = axes_for(ax, self._height(**options))
         legend_above(ax, self._draw(ax, name or self.name, **options))
@@ -49,8 +53,7 @@ class Display:
         return self
 
     def _height(self, *_: Any, **options: Any) -> float:
-        """Return the height of a figure without its legend, in inches."""
-        return HEIGHT
+        return self.height
 
     def _draw(self, ax: Any, name: str | None, *_: Any, **options: Any) -> str | None:
         """Draw all but the legend, and return the title of the legend if it has one."""
@@ -61,9 +64,14 @@ class ScoreDisplay(Display):
     """A picture of how the uncertainty of one scorer is related to its failures."""
 
     @classmethod
+    def from_scores(cls, *scores: Any, **options: Any) -> Self:
+        """Draw given scores."""
+        raise NotImplementedError
+
+    @classmethod
     def from_estimator(
         cls,
-        scorer: FailureScorer,
+        scorer: Any,
         z_img: ArrayLike,
         z_txt: ArrayLike,
         labels: ArrayLike | None = None,
@@ -78,23 +86,14 @@ class ScoreDisplay(Display):
         ----------
         scorer : scorer
             Fitted, if it is one that learns.
-        z_img : array-like of shape (N, d)
-            Image embeddings.
-        z_txt : array-like of shape (K, d)
-            Candidate texts.
-        labels : array-like of shape (N,), optional
-            True class of each image; without labels a caption task, as in `evaluate`.
+        z_img, z_txt, labels : array-like
+            As in `evaluate`; without labels a caption task.
         batch_size : int, optional
             Rows of a batch in a caption task, as in `evaluate`.
         name : str, optional
             For the legend, by default the scorer's class.
         **options
             Further arguments of `from_scores`, such as `ax`.
-
-        Returns
-        -------
-        display
-            Drawn, with the axes as `ax_`.
 
         Raises
         ------
@@ -103,14 +102,20 @@ class ScoreDisplay(Display):
         ImportError
             If matplotlib is missing.
         """
+        scorer, known = cls._unwrap(scorer)
         problem = check_problem(z_img, z_txt, labels, batch_size)
         name = type(scorer).__name__ if name is None else name
-        return cls._from_answers(ask(scorer, problem), problem, name=name, **options)
+        return cls._from_answers(ask(scorer, problem), problem, name=name, **known | options)
+
+    @classmethod
+    def _unwrap(cls, scorer: Any) -> tuple[FailureScorer, dict[str, Any]]:
+        """Return the scorer, and arguments of `from_scores` that come with it."""
+        return scorer, {}
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        """Draw from the scores of one scorer."""
-        raise NotImplementedError
+        """Draw from the answers of one scorer, by default from its ranking."""
+        return cls.from_scores(answers.decision, answers.failure, **options)
 
 
 def label_with(name: str | None, metric: str) -> str:

@@ -30,15 +30,14 @@ def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
     return vector.astype(np.int64)
 
 
-def check_range(index: NDArray[np.int64], name: str, k: int) -> None:
-    """Refuse a class that has no name."""
-    if index.max() >= k:
-        raise ValueError(f"{name} holds class {index.max()}, but class_names has {k} entries.")
-
-
-def count_classes(index: NDArray[np.int64], names: Sequence[str] | None) -> int:
-    """Return how many classes there are at least."""
-    return int(index.max()) + 1 if names is None else len(names)
+def name_classes(names: Sequence[str] | None, **classes: NDArray[np.int64]) -> list[str]:
+    """Return the names of all classes, their numbers by default, and refuse a class that has no name."""
+    if names is None:
+        return check_names(None, 1 + max(int(index.max()) for index in classes.values()))
+    for name, index in classes.items():
+        if index.max() >= len(names):
+            raise ValueError(f"{name} holds class {index.max()}, but class_names has {len(names)} entries.")
+    return [str(name) for name in names]
 
 
 def how_many(top: Any, n: int) -> int:

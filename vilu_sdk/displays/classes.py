@@ -8,15 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import ScoreDisplay
-from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
-from vilu_sdk.displays._style import (
-    BLACK,
-    WRONG,
-    bars,
-    height_of_bars,
-    percent,
-    shorten,
-)
+from vilu_sdk.displays._classes import check_classes, check_names, how_many, name_classes
+from vilu_sdk.displays._style import BLACK, WRONG, bars, height_of_bars, percent, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
@@ -35,37 +28,32 @@ class ClassFailureDisplay(ScoreDisplay):
         The classes that occur, from the highest failure rate on.
     n, wrong : ndarray of shape (C,)
         How many predictions they have, and how many of those are wrong.
-    said : ndarray of shape (C,), optional
+    mean_uncertainty : ndarray of shape (C,), optional
         Mean probability of failure of each class, if the uncertainty is one.
     class_names : list of str
         Of all classes.
-    name : str, optional
-        For the legend.
 
     Attributes
     ----------
     bars_ : matplotlib BarContainer
         Failure rates.
-    said_ : matplotlib Line2D or None
+    mean_uncertainty_ : matplotlib Line2D or None
         Mean uncertainties.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     Examples
     --------
     >>> display = ClassFailureDisplay.from_scores(
     ...     [0.1, 0.2, 0.7, 0.4], [0, 0, 1, 0], [0, 0, 1, 1], class_names=["cat", "dog"], probability=True
     ... )
-    >>> display.classes.tolist(), display.wrong.tolist(), display.said.round(2).tolist()
+    >>> display.classes.tolist(), display.wrong.tolist(), display.mean_uncertainty.round(2).tolist()
     ([1, 0], [1, 0], [0.55, 0.15])
     """
 
     classes: NDArray[np.int64]
     n: NDArray[np.int64]
     wrong: NDArray[np.int64]
-    said: FloatVector | None
+    mean_uncertainty: FloatVector | None
     class_names: list[str]
-    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -94,14 +82,8 @@ class ClassFailureDisplay(ScoreDisplay):
             Read the uncertainty as the probability of failure and mark its mean.
         top : int or None, default=15
             How many classes to show, those of the highest failure rates; None for all.
-        name : str, optional
-            Of the scorer, for the legend.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-
-        Returns
-        -------
-        ClassFailureDisplay
+        name, ax
+            As in `ROCDisplay.from_scores`.
 
         Raises
         ------
@@ -110,21 +92,19 @@ class ClassFailureDisplay(ScoreDisplay):
         """
         u, y = check_scores(uncertainty, failure)
         index = check_classes(classes, "classes", len(u))
-        names = check_names(class_names, count_classes(index, class_names))
-        check_range(index, "classes", len(names))
+        names = name_classes(class_names, classes=index)
         n, wrong = np.bincount(index), np.bincount(index, y).astype(np.int64)
         present = np.flatnonzero(n)
         # Of equal rates the one with more predictions is the worse.
         ranked = present[np.lexsort((-n[present], -wrong[present] / n[present]))]
-        display = cls(
+        return cls(
             classes=ranked,
             n=n[ranked],
             wrong=wrong[ranked],
-            said=np.bincount(index, u)[ranked] / n[ranked] if probability else None,
+            mean_uncertainty=np.bincount(index, u)[ranked] / n[ranked] if probability else None,
             class_names=names,
             name=name,
-        )
-        return display.plot(ax, top=top)
+        ).plot(ax, top=top)
 
     @classmethod
     def _from_answers(
@@ -136,8 +116,8 @@ class ClassFailureDisplay(ScoreDisplay):
             raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
         options.setdefault("class_names", check_names(None, len(problem.text)))
         classes = problem.labels if by == "true" else answers.predicted
-        known = answers.probability is not None
-        u = answers.probability if answers.probability is not None else answers.decision
+        known = answers.is_probability
+        u = answers.uncertainty if known else answers.decision
         return cls.from_scores(u, answers.failure, classes, probability=known, **options)
 
     def _height(self, *, top: int | None = 15) -> float:
@@ -152,11 +132,11 @@ class ClassFailureDisplay(ScoreDisplay):
         label = "wrong predictions, 95 % interval"
         self.bars_ = ax.barh(rows, rate, 0.7, color=WRONG, alpha=0.6, label=label)
         ax.errorbar(rate, rows, xerr=whiskers, fmt="none", ecolor=BLACK, elinewidth=0.7)
-        self.said_ = None
-        if self.said is not None:
+        self.mean_uncertainty_ = None
+        if self.mean_uncertainty is not None:
             label = "mean uncertainty" + (f", {shorten(name, 20)}" if name else "")
-            (self.said_,) = ax.plot(
-                *(self.said[shown], rows),
+            (self.mean_uncertainty_,) = ax.plot(
+                *(self.mean_uncertainty[shown], rows),
                 linestyle="none",
                 marker="D",
                 color=BLACK,

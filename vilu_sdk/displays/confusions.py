@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import ScoreDisplay
-from vilu_sdk.displays._classes import check_classes, check_names, check_range, count_classes, how_many
+from vilu_sdk.displays._classes import check_classes, check_names, how_many, name_classes
 from vilu_sdk.displays._style import SKY, WRONG, bars, height_of_bars, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.vectors import as_vector, check_scores
@@ -30,15 +30,11 @@ class ConfusionDisplay(ScoreDisplay):
         In the units of the uncertainty.
     class_names : list of str
         Of all classes.
-    name : str, optional
-        Of the scorer, for the legend.
 
     Attributes
     ----------
     flagged_, missed_ : matplotlib BarContainer
         The two parts of the bars.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     Examples
     --------
@@ -54,7 +50,6 @@ class ConfusionDisplay(ScoreDisplay):
     missed: NDArray[np.int64]
     threshold: float
     class_names: list[str]
-    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -79,18 +74,10 @@ class ConfusionDisplay(ScoreDisplay):
             True and predicted class of each row, integers in [0, K).
         threshold : float, optional
             Above it a mistake is flagged. By default the one that accepts 95 % of the right predictions.
-        class_names : sequence of K str, optional
-            By default "class 0", "class 1" and so on.
         top : int or None, default=12
             How many pairs to show; None for all.
-        name : str, optional
-            Of the scorer, for the legend.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-
-        Returns
-        -------
-        ConfusionDisplay
+        class_names, name, ax
+            As in `ClassFailureDisplay.from_scores`.
 
         Raises
         ------
@@ -101,9 +88,7 @@ class ConfusionDisplay(ScoreDisplay):
         n = len(as_vector(uncertainty, "uncertainty"))
         true, guess = check_classes(labels, "labels", n), check_classes(predicted, "predicted", n)
         u, y = check_scores(uncertainty, true != guess)
-        names = check_names(class_names, count_classes(np.append(true, guess), class_names))
-        check_range(true, "labels", len(names))
-        check_range(guess, "predicted", len(names))
+        names = name_classes(class_names, labels=true, predicted=guess)
         if not y.any():
             raise ValueError("All predictions are right: there is no confusion to show.")
         if threshold is None:
@@ -116,15 +101,14 @@ class ConfusionDisplay(ScoreDisplay):
         flagged = np.bincount(inverse, above, len(found)).astype(np.int64)
         missed = np.bincount(inverse, ~above, len(found)).astype(np.int64)
         order = np.lexsort((-missed, -flagged))
-        display = cls(
+        return cls(
             pairs=found[order].astype(np.int64),
             flagged=flagged[order],
             missed=missed[order],
             threshold=threshold,
             class_names=names,
             name=name,
-        )
-        return display.plot(ax, top=top)
+        ).plot(ax, top=top)
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:

@@ -8,15 +8,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
 from vilu_sdk.displays._style import BLACK, GREY, next_look, percent
-from vilu_sdk.evaluation.problem import Answers, Problem
-from vilu_sdk.metrics.risk_coverage import area_under_risk, count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
+from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class RiskCoverageDisplay(ScoreDisplay):
     """Error rate of the predictions one keeps, over the share one keeps.
+
+    `from_estimator` also takes a fitted `SelectivePredictor`: it draws the scorer, and marks the threshold
+    with its bound. A predictor with a threshold for each group is a ValueError.
 
     Parameters
     ----------
@@ -27,8 +30,6 @@ class RiskCoverageDisplay(ScoreDisplay):
     certified : tuple (coverage, risk, bound), optional
         Of a threshold with a guarantee: the share of the rows that it accepts, the error rate among them
         as observed here, and the error rate that it promises not to exceed. None if it accepts no row.
-    name : str, optional
-        For the legend.
 
     Attributes
     ----------
@@ -36,8 +37,6 @@ class RiskCoverageDisplay(ScoreDisplay):
         The curve.
     certified_ : tuple of matplotlib Line2D, or None
         The certified point, and the line from it up to its bound.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     Examples
     --------
@@ -52,7 +51,6 @@ class RiskCoverageDisplay(ScoreDisplay):
     risk: FloatVector
     aurc: float
     certified: tuple[float, float, float] | None = None
-    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -77,16 +75,8 @@ class RiskCoverageDisplay(ScoreDisplay):
             it is minus infinity.
         bound : float, optional
             The error rate that `threshold` promises not to exceed, as a fraction.
-        name : str, optional
-            For the legend.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        **line
-            Of the curve, for `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        RiskCoverageDisplay
+        name, ax, **line
+            As in `ROCDisplay.from_scores`.
 
         Raises
         ------
@@ -96,63 +86,30 @@ class RiskCoverageDisplay(ScoreDisplay):
         u, y = check_scores(uncertainty, failure)
         if (threshold is None) != (bound is None):
             raise ValueError("threshold and bound belong together: pass both or neither.")
-        counts = count_accepted(u, y)
+        ranking = rank(u, y)
         certified = None
         if threshold is not None and bound is not None and (u < threshold).any():
             kept = u < threshold
             certified = (float(kept.mean()), float(y[kept].mean()), float(bound))
-        display = cls(
-            coverage=counts.rows / len(u),
-            risk=counts.errors / counts.rows,
-            aurc=area_under_risk(counts),
+        return cls(
+            coverage=ranking.rows / len(u),
+            risk=ranking.errors / ranking.rows,
+            aurc=ranking.aurc,
             certified=certified,
             name=name,
-        )
-        return display.plot(ax, **line)
+        ).plot(ax, **line)
 
     @classmethod
-    def from_estimator(
-        cls,
-        scorer: Any,
-        z_img: ArrayLike,
-        z_txt: ArrayLike,
-        labels: ArrayLike | None = None,
-        *,
-        batch_size: int | None = None,
-        name: str | None = None,
-        **options: Any,
-    ) -> Self:
-        """Score labelled images and draw.
-
-        Parameters
-        ----------
-        scorer : scorer or SelectivePredictor
-            Fitted, if it is one that learns. Of a selective predictor, its scorer is drawn, and the
-            threshold with its bound marked.
-        z_img, z_txt, labels, batch_size, name, **options
-            As for the other displays.
-
-        Returns
-        -------
-        RiskCoverageDisplay
-
-        Raises
-        ------
-        ValueError, TypeError, sklearn.exceptions.NotFittedError
-            As in `evaluate`; also if a selective predictor has a threshold for each group.
-        ImportError
-            If matplotlib is missing.
-        """
-        if isinstance(scorer, ThresholdPredictor):
-            options = promise(scorer) | options
-            scorer = scorer.scorer
-        return super().from_estimator(
-            scorer, z_img, z_txt, labels, batch_size=batch_size, name=name, **options
-        )
-
-    @classmethod
-    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        return cls.from_scores(answers.decision, answers.failure, **options)
+    def _unwrap(cls, scorer: Any) -> tuple[FailureScorer, dict[str, Any]]:
+        if not isinstance(scorer, ThresholdPredictor):
+            return scorer, {}
+        check_is_fitted(scorer)
+        report = scorer.report_
+        if report.groups:
+            raise ValueError(
+                "The predictor has a threshold for each group: draw the scores of a group with its threshold."
+            )
+        return scorer.scorer, {"threshold": report.threshold, "bound": report.risk_bound}
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         look = next_look(ax)
@@ -181,14 +138,3 @@ class RiskCoverageDisplay(ScoreDisplay):
         settled = [line.get_ydata()[line.get_xdata() >= 0.1].max(initial=0) for line in ax.lines]
         ax.set_ylim(0, 1.05 * max(settled) or 1)
         percent(ax.xaxis, ax.yaxis)
-
-
-def promise(selective: ThresholdPredictor) -> dict[str, float]:
-    """Return the threshold of a fitted selective predictor and the bound that holds below it."""
-    check_is_fitted(selective)
-    report = selective.report_
-    if report.groups:
-        raise ValueError(
-            "The predictor has a threshold for each group: draw the scores of a group with its threshold."
-        )
-    return {"threshold": report.threshold, "bound": report.risk_bound}

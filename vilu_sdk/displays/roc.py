@@ -8,15 +8,9 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import auc
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import (
-    LIGHT,
-    SQUARE_HEIGHT,
-    frame_rates,
-    next_look,
-)
-from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.displays._style import LIGHT, SQUARE_HEIGHT, frame_rates, next_look
 from vilu_sdk.metrics.failure import false_positive_rate
-from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
 
@@ -35,15 +29,11 @@ class ROCDisplay(ScoreDisplay):
         Area under the curve.
     fpr95 : float
         Share of the wrong predictions accepted when 95 % of the right ones are, see `fpr95`.
-    name : str, optional
-        For the legend.
 
     Attributes
     ----------
     line_, point_ : matplotlib Line2D
         The curve and the point at 95 %.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     Examples
     --------
@@ -52,11 +42,12 @@ class ROCDisplay(ScoreDisplay):
     (1.0, 0.0)
     """
 
+    height = SQUARE_HEIGHT
+
     wrong_accepted: FloatVector
     right_accepted: FloatVector
     auc: float
     fpr95: float
-    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -81,10 +72,6 @@ class ROCDisplay(ScoreDisplay):
         **line
             Of the curve, for `matplotlib.axes.Axes.plot`.
 
-        Returns
-        -------
-        ROCDisplay
-
         Raises
         ------
         ValueError, TypeError
@@ -95,24 +82,16 @@ class ROCDisplay(ScoreDisplay):
             raise ValueError(
                 f"failure is the same in all {len(y)} rows; a ROC curve needs right and wrong predictions."
             )
-        counts = count_accepted(u, y)
-        rows, errors = np.append(0, counts.rows), np.append(0, counts.errors)
+        ranking = rank(u, y)
+        rows, errors = np.append(0, ranking.rows), np.append(0, ranking.errors)
         wrong, right = errors / errors[-1], (rows - errors) / (rows[-1] - errors[-1])
-        display = cls(
+        return cls(
             wrong_accepted=wrong,
             right_accepted=right,
             auc=float(auc(wrong, right)),
-            fpr95=false_positive_rate(counts, "official"),
+            fpr95=false_positive_rate(ranking, "official"),
             name=name,
-        )
-        return display.plot(ax, **line)
-
-    @classmethod
-    def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        return cls.from_scores(answers.decision, answers.failure, **options)
-
-    def _height(self, *_: Any, **options: Any) -> float:
-        return SQUARE_HEIGHT
+        ).plot(ax, **line)
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         is_first = not ax.lines

@@ -7,18 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import (
-    RIGHT,
-    SQUARE_HEIGHT,
-    WRONG,
-    frame_rates,
-    next_look,
-    percent,
-)
+from vilu_sdk.displays._style import RIGHT, SQUARE_HEIGHT, WRONG, frame_rates, next_look, percent
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
-from vilu_sdk.metrics.vectors import FloatVector, check_probabilities, check_scores
+from vilu_sdk.metrics.vectors import FloatVector, check_count, check_probabilities, check_scores
 
 PROBABILITY = "probability of failure (%)"
 
@@ -37,15 +30,11 @@ class ScoreDistributionDisplay(ScoreDisplay):
         Share of the right and of the wrong predictions in each bin, as fractions; zeros if there are none.
     xlabel : str
         What the uncertainty is, with its unit.
-    name : str, optional
-        For the title.
 
     Attributes
     ----------
     right_, wrong_ : matplotlib StepPatch
         The histograms.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     References
     ----------
@@ -63,7 +52,6 @@ class ScoreDistributionDisplay(ScoreDisplay):
     right: FloatVector
     wrong: FloatVector
     xlabel: str = "uncertainty"
-    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -90,14 +78,8 @@ class ScoreDistributionDisplay(ScoreDisplay):
             Number of bins of equal width.
         xlabel : str, default="uncertainty"
             What the uncertainty is, if it is no probability.
-        name : str, optional
-            For the title.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-
-        Returns
-        -------
-        ScoreDistributionDisplay
+        name, ax
+            As in `ROCDisplay.from_scores`; the name is a title.
 
         Raises
         ------
@@ -105,26 +87,23 @@ class ScoreDistributionDisplay(ScoreDisplay):
             As in `failure_metrics`, or if `bins` is not a positive integer.
         """
         u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
-        if not isinstance(bins, int | np.integer) or bins < 1:
-            raise ValueError(f"bins must be a positive integer, got {bins!r}.")
-        edges = np.histogram_bin_edges(u, bins, (0, 1) if probability else None)
+        edges = np.histogram_bin_edges(u, check_count(bins, "bins"), (0, 1) if probability else None)
 
         def share(values: FloatVector) -> FloatVector:
             return np.histogram(values, edges)[0] / max(1, len(values))
 
-        display = cls(
+        return cls(
             edges=edges,
             right=share(u[~y]),
             wrong=share(u[y]),
             xlabel=PROBABILITY if probability else xlabel,
             name=name,
-        )
-        return display.plot(ax)
+        ).plot(ax)
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        if answers.probability is not None:
-            return cls.from_scores(answers.probability, answers.failure, probability=True, **options)
+        if answers.is_probability:
+            return cls.from_scores(answers.uncertainty, answers.failure, probability=True, **options)
         return cls.from_scores(
             answers.decision, answers.failure, **{"xlabel": "log uncertainty (nats)"} | options
         )
@@ -155,35 +134,32 @@ class ReliabilityDisplay(ScoreDisplay):
 
     Parameters
     ----------
-    said, observed : ndarray of shape (B,)
+    mean_uncertainty, observed : ndarray of shape (B,)
         Mean uncertainty and failure rate of each bin, as fractions.
     low, high : ndarray of shape (B,)
         Ends of the interval of each failure rate.
     ece : float
         `expected_calibration_error` of all rows, with its own 15 bins of equal width.
-    name : str, optional
-        For the legend.
 
     Attributes
     ----------
     errorbar_ : matplotlib ErrorbarContainer
         The curve and its intervals.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     Examples
     --------
     >>> display = ReliabilityDisplay.from_scores([0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1], n_bins=1)
-    >>> display.said.tolist(), display.observed.tolist()
+    >>> display.mean_uncertainty.tolist(), display.observed.tolist()
     ([0.25], [0.25])
     """
 
-    said: FloatVector
+    height = SQUARE_HEIGHT
+
+    mean_uncertainty: FloatVector
     observed: FloatVector
     low: FloatVector
     high: FloatVector
     ece: float
-    name: str | None = None
 
     @classmethod
     def from_scores(
@@ -200,54 +176,37 @@ class ReliabilityDisplay(ScoreDisplay):
 
         Parameters
         ----------
-        uncertainty : array-like of shape (N,)
-            Probabilities of failure, in [0, 1].
-        failure : array-like of shape (N,)
-            1 where the prediction is wrong.
+        uncertainty, failure : array-like of shape (N,)
+            As in `expected_calibration_error`, with the same errors.
         n_bins : int, default=10
             Number of bins; equal uncertainties share a bin, so there can be fewer.
-        name : str, optional
-            For the legend.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
+        name, ax
+            As in `ROCDisplay.from_scores`.
         **line
             For `matplotlib.axes.Axes.errorbar`.
-
-        Returns
-        -------
-        ReliabilityDisplay
-
-        Raises
-        ------
-        ValueError, TypeError
-            As in `expected_calibration_error`.
         """
         ece = expected_calibration_error(uncertainty, failure)
         u, y = check_probabilities(uncertainty, failure)
-        if not isinstance(n_bins, int | np.integer) or n_bins < 1:
-            raise ValueError(f"n_bins must be a positive integer, got {n_bins!r}.")
+        check_count(n_bins, "n_bins")
         edges = np.unique(np.quantile(u, np.arange(1, n_bins) / n_bins))
         bins = np.searchsorted(edges, u, side="left")
         counts = np.bincount(bins)
         full = np.flatnonzero(counts)
         n, wrong = counts[full], np.bincount(bins, y)[full]
+        mean = np.bincount(bins, u)[full] / n
         low, high = rate_interval(wrong.astype(np.int64), n, 0.95)
-        display = cls(
-            said=np.bincount(bins, u)[full] / n, observed=wrong / n, low=low, high=high, ece=ece, name=name
+        return cls(mean_uncertainty=mean, observed=wrong / n, low=low, high=high, ece=ece, name=name).plot(
+            ax, **line
         )
-        return display.plot(ax, **line)
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
-        if answers.probability is None:
+        if not answers.is_probability:
             raise ValueError(
                 f"The uncertainty of {options.get('name')} is no probability of failure, so there is nothing "
                 "to compare with failure rates: recalibrate it first."
             )
-        return cls.from_scores(answers.probability, answers.failure, **options)
-
-    def _height(self, *_: Any, **options: Any) -> float:
-        return SQUARE_HEIGHT
+        return cls.from_scores(answers.uncertainty, answers.failure, **options)
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         frame_rates(ax, f"uncertainty: {PROBABILITY}", "observed failures (%)")
@@ -256,4 +215,4 @@ class ReliabilityDisplay(ScoreDisplay):
         style["label"] = label_with(name, f"ECE {100 * self.ece:.1f} %")
         # Rounding must not make a bar negative.
         bars = np.maximum(0, [self.observed - self.low, self.high - self.observed])
-        self.errorbar_ = ax.errorbar(self.said, self.observed, yerr=bars, **style | line)
+        self.errorbar_ = ax.errorbar(self.mean_uncertainty, self.observed, yerr=bars, **style | line)

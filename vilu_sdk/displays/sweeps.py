@@ -1,7 +1,6 @@
 """AUC over the number of labels, and over the number of candidates."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -14,45 +13,16 @@ from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._style import next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Problem, ask, check_problem
-from vilu_sdk.exceptions import ScorerFailedWarning, UndefinedScoreWarning, warn
-from vilu_sdk.metrics.failure import failure_metrics
+from vilu_sdk.exceptions import ScorerFailedWarning, warn
+from vilu_sdk.metrics.failure import ranking_metrics
+from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 RandomState = int | np.random.RandomState | None
 
 
 class SweepDisplay(Display):
-    """AUC over a number that varies: the mean of some draws, and one standard deviation around it.
-
-    Parameters
-    ----------
-    sizes : array-like of shape (S,)
-        The numbers, above 0.
-    auc : array-like of shape (S, R)
-        AUC of each draw, as a fraction; NaN where there is none.
-    name : str, optional
-        For the legend.
-
-    Attributes
-    ----------
-    line_ : matplotlib Line2D
-        The mean; a line without markers if it is the same for every number.
-    band_ : matplotlib PolyCollection or None
-        The spread, if there is any.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit together.
-
-    Examples
-    --------
-    >>> display = LearningCurveDisplay(sizes=[10, 100], auc=[[0.7, 0.8], [0.9, 0.9]], name="ViLU").plot()
-    >>> display.line_.get_ydata().round(2).tolist()
-    [0.75, 0.9]
-    """
+    """AUC over a number that varies: the mean of some draws, and one standard deviation around it."""
 
     xlabel: str
 
@@ -94,7 +64,32 @@ class SweepDisplay(Display):
 class LearningCurveDisplay(SweepDisplay):
     """AUC against the number of labels that a scorer learns from, as in the ViLU paper's Figure 5.
 
-    Parameters, attributes and `plot` are those of `SweepDisplay`.
+    It shows the mean of some draws, and one standard deviation around it.
+
+    Parameters
+    ----------
+    sizes : array-like of shape (S,)
+        The numbers, above 0.
+    auc : array-like of shape (S, R)
+        AUC of each draw, as a fraction; NaN where there is none.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The mean; a line without markers if it is the same for every number.
+    band_ : matplotlib PolyCollection or None
+        The spread, if there is any.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> display = LearningCurveDisplay(sizes=[10, 100], auc=[[0.7, 0.8], [0.9, 0.9]], name="ViLU").plot()
+    >>> display.line_.get_ydata().round(2).tolist()
+    [0.75, 0.9]
     """
 
     xlabel = "labelled images"
@@ -134,16 +129,8 @@ class LearningCurveDisplay(SweepDisplay):
             those of the next.
         random_state : int, RandomState instance or None, default=0
             Of the orders.
-        name : str, optional
-            For the legend, by default the scorer's class.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        **line
-            For `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        LearningCurveDisplay
+        name, ax, **line
+            As in `ROCDisplay.from_scores`; the name is by default the scorer's class.
 
         Raises
         ------
@@ -155,13 +142,10 @@ class LearningCurveDisplay(SweepDisplay):
         ScorerFailedWarning
             If the scorer cannot learn from a draw, which then does not count.
         """
-        random = check_random_state(random_state)
         problem = check_problem(z_img, z_txt, labels, None)
-        z_img_test, z_txt_test, labels_test = (*test, None)[:3]
-        held = check_problem(z_img_test, z_txt_test, labels_test, None)
-        n = len(problem.images)
-        sizes = _check_sizes(sizes, [max(2, n >> shift) for shift in (4, 3, 2, 1, 0)], 2, n)
-        orders = [random.permutation(n) for _ in range(_check_draws(n_draws))]
+        images, text, classes = (*test, None)[:3]
+        held = check_problem(images, text, classes, None)
+        sizes, orders = _draw_orders(len(problem.images), sizes, n_draws, random_state)
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
             # Sorted, because files are read in order and the order of the rows does not matter.
@@ -179,7 +163,7 @@ class LearningCurveDisplay(SweepDisplay):
 class CandidatesDisplay(SweepDisplay):
     """AUC against the number of candidates to choose from, as in the ViLU paper's Figure 4.
 
-    Parameters, attributes and `plot` are those of `SweepDisplay`.
+    Parameters and attributes are those of `LearningCurveDisplay`.
     """
 
     xlabel = "candidates"
@@ -216,16 +200,8 @@ class CandidatesDisplay(SweepDisplay):
             How many random draws of candidates.
         random_state : int, RandomState instance or None, default=0
             Of the draws.
-        name : str, optional
-            For the legend, by default the scorer's class.
-        ax : matplotlib Axes, optional
-            By default those of a new figure.
-        **line
-            For `matplotlib.axes.Axes.plot`.
-
-        Returns
-        -------
-        CandidatesDisplay
+        name, ax, **line
+            As in `LearningCurveDisplay.from_estimator`.
 
         Raises
         ------
@@ -237,11 +213,9 @@ class CandidatesDisplay(SweepDisplay):
         ScorerFailedWarning
             If the scorer cannot score a number of candidates, which is then left out.
         """
-        random = check_random_state(random_state)
         problem = check_problem(z_img, z_txt, labels, None)
         k = len(problem.text)
-        sizes = _check_sizes(sizes, [max(2, k >> shift) for shift in (4, 3, 2, 1, 0)], 2, k)
-        orders = [random.permutation(k) for _ in range(_check_draws(n_draws))]
+        sizes, orders = _draw_orders(k, sizes, n_draws, random_state)
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
             if problem.labels is None:
@@ -263,10 +237,21 @@ class CandidatesDisplay(SweepDisplay):
 
 def auc_of(scorer: FailureScorer, problem: Problem) -> float:
     """Return the AUC, NaN if all predictions are right or all are wrong."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedScoreWarning)
-        answers = ask(scorer, problem)
-        return failure_metrics(answers.decision, answers.failure)["auc"]
+    answers = ask(scorer, problem)
+    return ranking_metrics(answers.decision, answers.failure)["auc"]
+
+
+def _draw_orders(
+    n: int, sizes: Any, n_draws: Any, random_state: RandomState
+) -> tuple[list[int], list[NDArray[np.int64]]]:
+    """Return the sizes, distinct and increasing, and for each draw a random order of all n."""
+    random = check_random_state(random_state)
+    doubling = [max(2, n >> shift) for shift in (4, 3, 2, 1, 0)]
+    wanted = np.unique(doubling if sizes is None else np.asarray(sizes))
+    if wanted.dtype.kind not in "iu" or not len(wanted) or wanted[0] < 2 or wanted[-1] > n:
+        raise ValueError(f"sizes must be integers from 2 to {n}, got {sizes!r}.")
+    orders = [random.permutation(n) for _ in range(check_count(n_draws, "n_draws"))]
+    return [int(size) for size in wanted], orders
 
 
 def _sweep(
@@ -283,17 +268,3 @@ def _sweep(
         except (ValueError, NotImplementedError) as error:
             warn(f"no AUC with {sizes[row]}: {error}", ScorerFailedWarning)
     return auc
-
-
-def _check_sizes(sizes: Any, default: list[int], least: int, most: int) -> list[int]:
-    """Return the sizes, distinct and increasing."""
-    wanted = np.unique(default if sizes is None else np.asarray(sizes))
-    if wanted.dtype.kind not in "iu" or not len(wanted) or wanted[0] < least or wanted[-1] > most:
-        raise ValueError(f"sizes must be integers from {least} to {most}, got {sizes!r}.")
-    return [int(size) for size in wanted]
-
-
-def _check_draws(n_draws: Any) -> int:
-    if not isinstance(n_draws, int | np.integer) or n_draws < 1:
-        raise ValueError(f"n_draws must be a positive integer, got {n_draws!r}.")
-    return int(n_draws)

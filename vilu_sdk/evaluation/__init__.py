@@ -8,11 +8,7 @@ from vilu_sdk.evaluation.scoring import (
     neg_fpr95_scorer,
 )
 from vilu_sdk.evaluation.table import ComparisonTable
-from vilu_sdk.metrics.calibration import (
-    brier_score,
-    expected_calibration_error,
-    negative_log_likelihood,
-)
+from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from vilu_sdk.metrics.failure import failure_metrics, fpr95
 from vilu_sdk.metrics.risk_coverage import (
     augrc,

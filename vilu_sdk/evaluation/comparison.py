@@ -77,8 +77,7 @@ def evaluate(
     """
     problem = check_problem(z_img, z_txt, labels, batch_size)
     answers = ask(scorer, problem)
-    if answers.failure.all() or not answers.failure.any():
-        warn_single_class(answers.failure)
+    warn_single_class(answers.failure)
     return metrics_of(answers)
 
 
@@ -111,12 +110,8 @@ def compare(
     scorers : mapping of str to scorer
         The scorers under the names that the table shows. They are cloned before they are fitted, never
         changed.
-    z_img : array-like of shape (N, d)
-        Image embeddings.
-    z_txt : array-like of shape (K, d)
-        Candidate texts.
-    labels : array-like of shape (N,), optional
-        True class of each image, an integer in [0, K). Without labels a caption task, as in `evaluate`.
+    z_img, z_txt, labels : array-like
+        As in `evaluate`; without labels a caption task.
     test : tuple (z_img, z_txt, labels) or (z_img, z_txt), optional
         The rows to score, in the order of the first arguments; without labels in a caption task. The
         candidates may differ from those of the fit, in order and in number.
@@ -188,28 +183,25 @@ def compare(
     _check_settings(scorers, n_splits, reference, confidence, n_bootstrap)
     if n_splits > 1 and (test is not None or not fit):
         raise ValueError("n_splits draws random splits of the given rows; leave out test and fit=False.")
-    if test is not None:
-        if not fit:
-            raise ValueError(
-                "test and fit=False exclude each other: with fit=False, the rows of z_img are scored."
-            )
-        rounds = iter([_given_round((z_img, z_txt, labels), test, batch_size)])
-    else:
-        problem = check_problem(z_img, z_txt, labels, None if fit else batch_size)
-        rng = check_random_state(random_state)
-        rounds = (
-            random_rounds(problem, test_size, batch_size, rng, n_splits)
-            if fit
-            else iter([Round(None, problem)])
+    if test is not None and not fit:
+        raise ValueError(
+            "test and fit=False exclude each other: with fit=False, the rows of z_img are scored."
         )
+    rng = check_random_state(random_state)
+    if test is not None:
+        rounds = iter([_given_round((z_img, z_txt, labels), test, batch_size)])
+    elif fit:
+        problem = check_problem(z_img, z_txt, labels, None)
+        rounds = random_rounds(problem, test_size, batch_size, rng, n_splits)
+    else:
+        rounds = iter([Round(None, check_problem(z_img, z_txt, labels, batch_size))])
     results = run({str(name): scorer for name, scorer in scorers.items()}, rounds, n_splits)
 
     for name, outcome in results.outcomes.items():
         if outcome.note:
             warn(f"{name} has no values: {outcome.note}", ScorerFailedWarning)
-    failure = None if results.first is None else results.first.failure
-    if failure is not None and (failure.all() or not failure.any()):
-        warn_single_class(failure)
+    if results.first is not None:
+        warn_single_class(results.first.failure)
     return summarise(results, reference, confidence, n_bootstrap)
 
 
@@ -230,13 +222,12 @@ def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
-def _given_round(train: tuple[Any, ...], test: Sequence[Any], batch_size: int | None) -> Round:
+def _given_round(train: tuple[Any, Any, Any], test: Sequence[Any], batch_size: int | None) -> Round:
     """Fit the first rows, score the second."""
     if len(test) != (2 if train[2] is None else 3):
         names = "(z_img, z_txt)" if train[2] is None else "(z_img, z_txt, labels)"
         raise ValueError(f"test must be a tuple {names} like the first arguments, got {len(test)} entries.")
-    z_img, z_txt, labels = train
-    fit_on = check_problem(z_img, z_txt, labels, None)[:3]
+    fit_on = check_problem(*train, None)[:3]
     z_img, z_txt, labels = (*test, None)[:3]
     try:
         return Round(fit_on, check_problem(z_img, z_txt, labels, batch_size))

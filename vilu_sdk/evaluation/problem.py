@@ -1,7 +1,6 @@
 """What is scored, what a scorer says of it, and where that is wrong."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,13 +23,11 @@ class Problem(NamedTuple):
     labels: NDArray[np.int64] | None
     batches: list[slice]
 
-    def parts(self) -> Iterator[tuple[Any, Any, NDArray[np.int64] | None]]:
-        """Yield images, candidates and labels, all at once or batch by batch."""
+    def parts(self) -> list[tuple[Any, Any, NDArray[np.int64] | None]]:
+        """Return images, candidates and labels, all at once or batch by batch."""
         if self.labels is not None:
-            yield self.images, self.text, self.labels
-            return
-        for batch in self.batches:
-            yield self.images[batch], self.text[batch], None
+            return [(self.images, self.text, self.labels)]
+        return [(self.images[batch], self.text[batch], None) for batch in self.batches]
 
     def take(self, index: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.int64] | None]:
         """Return arguments of `fit` for some of the rows."""
@@ -41,19 +38,9 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What a scorer says of the rows that are scored.
+    """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates.
 
-    Attributes
-    ----------
-    predicted : ndarray of shape (N,)
-        Rows of all candidates.
-    failure : ndarray of shape (N,)
-        Where these are wrong.
-    decision, uncertainty : ndarray of shape (N,)
-    is_probability : bool
-        Whether the uncertainty is meant as a probability of failure.
-    seconds : float
-        What all this took.
+    Where `is_probability`, the uncertainty is meant as the probability of failure.
     """
 
     predicted: NDArray[np.int64]
@@ -62,11 +49,6 @@ class Answers:
     uncertainty: FloatVector
     is_probability: bool
     seconds: float
-
-    @property
-    def probability(self) -> FloatVector | None:
-        """P(failure), of scorers that have it."""
-        return self.uncertainty if self.is_probability else None
 
 
 @plain_torch()
@@ -96,23 +78,16 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     warn_of_fit_rows(scorer, problem.images, "these figures are better than those of new images")
     start = time.perf_counter()
-    said: list[list[NDArray[Any]]] = []
-    failure: list[BoolVector] = []
+    columns: list[list[NDArray[Any]]] = []
+    first = 0  # of the candidates of a batch
     for z_img, z_txt, labels in problem.parts():
         predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", "uncertainty")
-        first = 0 if labels is not None else sum(map(len, failure))  # of the candidates of this batch
-        failure.append(check_task(z_img, z_txt, labels).wrong(predicted))
-        said.append([first + predicted, *values])
+        wrong = check_task(z_img, z_txt, labels).wrong(predicted)
+        columns.append([first + predicted, wrong, *values])
+        first += len(predicted)
     seconds = time.perf_counter() - start
-    predicted, decision, uncertainty = map(np.concatenate, zip(*said, strict=True))
-    wrong = np.concatenate(failure)
+    predicted, wrong, decision, uncertainty = map(np.concatenate, zip(*columns, strict=True))
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
-    return Answers(
-        predicted,
-        wrong,
-        check_scores(decision, wrong)[0],
-        check(uncertainty, wrong)[0],
-        is_probability,
-        seconds,
-    )
+    decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
+    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds)

@@ -47,8 +47,8 @@ class Round(NamedTuple):
 def metrics_of(answers: Answers) -> dict[str, float]:
     """Return all metrics that the answers allow."""
     metrics = ranking_metrics(answers.decision, answers.failure)
-    if answers.probability is not None:
-        metrics |= calibration_metrics(answers.probability, answers.failure)
+    if answers.is_probability:
+        metrics |= calibration_metrics(answers.uncertainty, answers.failure)
     return metrics
 
 
@@ -93,15 +93,13 @@ def random_rounds(
 def _split(problem: Problem, test_size: float, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
     """Return train and test rows."""
     rows = np.arange(len(problem.images))
+    strata = None
     if problem.labels is not None:
         smaller = min(map(len, train_test_split(rows, test_size=test_size, random_state=0)))
-        counts = np.bincount(problem.labels)
-        counts = counts[counts > 0]
+        counts = np.unique(problem.labels, return_counts=True)[1]
         if counts.min() > 1 and len(counts) <= smaller:
-            return list(
-                train_test_split(rows, test_size=test_size, random_state=rng, stratify=problem.labels)
-            )
-    return list(train_test_split(rows, test_size=test_size, random_state=rng))
+            strata = problem.labels
+    return list(train_test_split(rows, test_size=test_size, random_state=rng, stratify=strata))
 
 
 def _reseeded(scorer: Any, offset: int) -> Any:

@@ -63,23 +63,23 @@ def neg_fpr95_scorer(estimator: Any, X: Any, y: Any) -> float:
     Parameters
     ----------
     estimator, X, y
-        As in `failure_auc_scorer`.
+        As in `failure_auc_scorer`, with the same error.
 
     Returns
     -------
     float
         In [-1, 0], higher is better; see `fpr95`. -0.95, what equal uncertainties get, with an
         `UndefinedScoreWarning`, if all predictions are right or all are wrong.
-
-    Raises
-    ------
-    TypeError
-        If the estimator has no uncertainty.
     """
     ranking, failure = _rank(estimator, X, y)
-    if _of_one_kind(failure, -0.95):
-        return -0.95
-    return -fpr95(ranking, failure)
+    if failure.any() and not failure.all():
+        return -fpr95(ranking, failure)
+    warn(
+        f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so how failures are found "
+        "is undefined; the score is set to -0.95.",
+        UndefinedScoreWarning,
+    )
+    return -0.95
 
 
 def neg_aurc_scorer(estimator: Any, X: Any, y: Any) -> float:
@@ -88,17 +88,12 @@ def neg_aurc_scorer(estimator: Any, X: Any, y: Any) -> float:
     Parameters
     ----------
     estimator, X, y
-        As in `failure_auc_scorer`.
+        As in `failure_auc_scorer`, with the same error.
 
     Returns
     -------
     float
         In [-1, 0], higher is better; see `aurc`. It is defined for predictions of one kind too.
-
-    Raises
-    ------
-    TypeError
-        If the estimator has no uncertainty.
     """
     return -aurc(*_rank(estimator, X, y))
 
@@ -189,14 +184,3 @@ def _unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
 def _rank(estimator: Any, X: Any, y: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     bound, X = _unwrap(estimator, X)
     return bound.rank_uncertainty(X), bound.find_failures(X, y)
-
-
-def _of_one_kind(failure: npt.NDArray[np.bool_], value: float) -> bool:
-    if failure.any() and not failure.all():
-        return False
-    warn(
-        f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so how failures are found "
-        f"is undefined; the score is set to {value}.",
-        UndefinedScoreWarning,
-    )
-    return True

@@ -22,12 +22,9 @@ def summarise(
 ) -> ComparisonTable:
     """Average over splits, and add intervals and tests."""
     done = {name: outcome for name, outcome in results.outcomes.items() if outcome.first is not None}
-    scores = {name: one.first.decision for name, one in done.items() if one.first}
-    probabilities = {
-        name: one.first.probability
-        for name, one in done.items()
-        if one.first and one.first.probability is not None
-    }
+    first = {name: one.first for name, one in done.items() if one.first is not None}
+    scores = {name: answers.decision for name, answers in first.items()}
+    probabilities = {name: answers.uncertainty for name, answers in first.items() if answers.is_probability}
     failure = results.first.failure if results.first else None
     values = {metric: _values(metric, done) for metric in METRICS}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)

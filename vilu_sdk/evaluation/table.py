@@ -124,12 +124,11 @@ class ComparisonTable:
             A pipe table of aligned columns, then what was scored, then the notes.
         """
 
-        def show(cell: Cell) -> str:
-            text = cell.text.replace("\\", "\\\\").replace("|", "\\|")
-            text = (f"**{text}**" if cell.best else text) + cell.mark()
-            return f"{text} ({cell.interval})" if intervals and cell.interval else text
+        def escape(text: str) -> str:
+            return text.replace("\\", "\\\\").replace("|", "\\|")
 
-        header, *body = align(self._grid(show), left=1, least=3)
+        grid = self._grid(escape, "**{}**", " ({})" if intervals else "")
+        header, *body = align(grid, left=1, least=3)
         first, *numbers = (len(cell) - 1 for cell in header)
         rule = [":" + "-" * first, *("-" * width + ":" for width in numbers)]
         table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
@@ -149,13 +148,8 @@ class ComparisonTable:
         str
             A `table` element, and a `p` for each note. Names are escaped.
         """
-
-        def show(cell: Cell) -> str:
-            text = html.escape(cell.text)
-            text = (f"<b>{text}</b>" if cell.best else text) + cell.mark()
-            return f"{text}<br><small>{cell.interval}</small>" if intervals and cell.interval else text
-
-        header, *body = self._grid(show)
+        interval = "<br><small>{}</small>" if intervals else ""
+        header, *body = self._grid(html.escape, "<b>{}</b>", interval)
 
         def tr(row: list[str], tag: str) -> str:
             left, right = "text-align: left", "text-align: right"
@@ -192,8 +186,14 @@ class ComparisonTable:
         names = [Cell(row["scorer"]) for row in self.rows]
         return [names, *(column_cells(column, self.rows, alpha) for column in COLUMNS)]
 
-    def _grid(self, show: Callable[[Cell], str]) -> list[list[str]]:
-        """Return header and rows as strings."""
+    def _grid(self, escape: Callable[[str], str], best: str, interval: str) -> list[list[str]]:
+        """Return header and rows as strings, by templates of the best cells and of intervals."""
+
+        def show(cell: Cell) -> str:
+            text = escape(cell.text)
+            text = (best.format(text) if cell.best else text) + cell.mark()
+            return text + interval.format(cell.interval) if cell.interval else text
+
         return [HEADER, *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True))]
 
     def _summary(self) -> str:

@@ -7,13 +7,10 @@ once, and each resample costs a few passes over the rows, for many resamples at 
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.slices import cut
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector
-
-Matrix = NDArray[np.float64]
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, Matrix
 
 RANKING = ("fpr95", "aupr_error", "aurc")
 CALIBRATION = ("ece", "brier")

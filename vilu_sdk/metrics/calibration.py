@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from vilu_sdk.metrics.vectors import check_probabilities
+from vilu_sdk.metrics.vectors import check_count, check_probabilities
 
 
 def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, n_bins: int = 15) -> float:
@@ -17,7 +17,7 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
     uncertainty : array-like of shape (N,)
         Probabilities of failure, in [0, 1].
     failure : array-like of shape (N,)
-        Boolean or 0/1; 1 where the prediction is wrong.
+        As in `failure_metrics`.
     n_bins : int, default=15
         Number of bins.
 
@@ -28,11 +28,8 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
 
     Raises
     ------
-    ValueError
-        If an uncertainty is outside [0, 1], a vector is empty, not one-dimensional or not finite,
-        the two differ in length, or `n_bins` is not a positive integer.
-    TypeError
-        If a vector does not hold real numbers.
+    ValueError, TypeError
+        If `n_bins` is not a positive integer, or as in `failure_metrics` with `probability`.
 
     References
     ----------
@@ -43,8 +40,7 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
     >>> expected_calibration_error([0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1])
     0.0
     """
-    if not isinstance(n_bins, int | np.integer) or n_bins < 1:
-        raise ValueError(f"n_bins must be a positive integer, got {n_bins!r}.")
+    check_count(n_bins, "n_bins")
     u, y = check_probabilities(uncertainty, failure)
     # Edges as correctly rounded quotients, so that 0.3 lies on the edge 3/10 and not beside it.
     # `left` puts a value that equals an edge into the bin below it: bins are (lo, hi].
@@ -59,17 +55,12 @@ def brier_score(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `expected_calibration_error`.
+        As in `expected_calibration_error`, with the same errors.
 
     Returns
     -------
     float
         In [0, 1].
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `expected_calibration_error`.
 
     References
     ----------
@@ -93,17 +84,12 @@ def negative_log_likelihood(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) 
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `expected_calibration_error`.
+        As in `expected_calibration_error`, with the same errors.
 
     Returns
     -------
     float
         Non-negative.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `expected_calibration_error`.
 
     Examples
     --------

@@ -9,33 +9,23 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
 from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
-from vilu_sdk.metrics.risk_coverage import (
-    Ranking,
-    area_under_generalized_risk,
-    area_under_risk,
-    count_accepted,
-    optimal_aurc,
-)
+from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 
 FPR95Method = Literal["official", "conservative", "error"]
 
 
-def warn_undefined(names: str, n: int, error_rate: float) -> None:
-    """Say once that metrics of two classes were asked for on one class."""
-    kind = "correct" if error_rate == 0 else "wrong"
+def warn_single_class(failure: BoolVector, undefined: str | None = None) -> None:
+    """Warn if all predictions are right or all are wrong, once for all the metrics that need both."""
+    if failure.any() and not failure.all():
+        return
+    kind, absent = ("wrong", "aupr_success") if failure.all() else ("correct", "aupr_error")
+    undefined = undefined or f"auc, fpr95 and {absent} are"
     warn(
-        f"All {n} predictions are {kind}: {names} undefined and returned as NaN. "
+        f"All {len(failure)} predictions are {kind}: {undefined} undefined and returned as NaN. "
         "Evaluate on rows that hold both right and wrong predictions.",
         UndefinedScoreWarning,
     )
-
-
-def warn_single_class(failure: BoolVector) -> None:
-    """Say once which of all the metrics are undefined."""
-    absent = "aupr_success" if failure.all() else "aupr_error"
-    undefined = f"auc, fpr95 and {absent} are"
-    warn_undefined(undefined, len(failure), float(failure.mean()))
 
 
 def false_positive_rate(ranking: Ranking, method: FPR95Method) -> float:
@@ -65,10 +55,8 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
 
     Parameters
     ----------
-    uncertainty : array-like of shape (N,)
-        Scores, higher = more likely wrong. Any finite values.
-    failure : array-like of shape (N,)
-        Boolean or 0/1; 1 where the prediction is wrong.
+    uncertainty, failure : array-like of shape (N,)
+        As in `failure_metrics`.
     method : {"official", "conservative", "error"}, default="official"
         - "official": the share of failures accepted when 95 % of the correct predictions are,
           interpolated linearly between the points of the ROC curve. Where a point lies at exactly
@@ -86,11 +74,8 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
 
     Raises
     ------
-    ValueError
-        If `method` is unknown, a vector is empty, not one-dimensional or not finite, `failure` is not 0/1,
-        or the two differ in length.
-    TypeError
-        If a vector does not hold real numbers.
+    ValueError, TypeError
+        If `method` is unknown, or as in `failure_metrics`.
 
     References
     ----------
@@ -107,10 +92,8 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
     if method not in ("official", "conservative", "error"):
         raise ValueError(f'method must be "official", "conservative" or "error", got {method!r}.')
     u, y = check_scores(uncertainty, failure)
-    value = false_positive_rate(count_accepted(u, y), method)
-    if math.isnan(value):
-        warn_undefined("FPR95 is", len(y), float(y.mean()))
-    return value
+    warn_single_class(y, "FPR95 is")
+    return false_positive_rate(rank(u, y), method)
 
 
 def calibration_metrics(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> dict[str, float]:
@@ -173,31 +156,29 @@ def failure_metrics(
     """
     u, y = check_scores(uncertainty, failure)
     calibration = calibration_metrics(u, y) if probability else {}
-    if y.all() or not y.any():
-        warn_single_class(y)
+    warn_single_class(y)
     return ranking_metrics(u, y) | calibration
 
 
 def ranking_metrics(u: FloatVector, y: BoolVector) -> dict[str, float]:
     """All metrics of a ranking, from checked vectors and without warnings."""
-    ranking = count_accepted(u, y)
+    ranking = rank(u, y)
     n, errors = len(y), int(ranking.errors[-1])
     error_rate = errors / n
     # Ranks have the order and the ties of the scores, and cannot overflow where scikit-learn
     # takes differences of neighbouring scores.
-    rank = np.searchsorted(ranking.distinct, u)
-    aurc, augrc = area_under_risk(ranking), area_under_generalized_risk(ranking)
+    ranks = np.searchsorted(ranking.distinct, u)
     return {
-        "auc": float(roc_auc_score(y, rank)) if 0 < errors < n else math.nan,
+        "auc": float(roc_auc_score(y, ranks)) if 0 < errors < n else math.nan,
         "fpr95": false_positive_rate(ranking, "official"),
         "fpr95_conservative": false_positive_rate(ranking, "conservative"),
         "fpr95_error": false_positive_rate(ranking, "error"),
-        "aupr_error": float(average_precision_score(y, rank)) if errors else math.nan,
-        "aupr_success": float(average_precision_score(~y, -rank)) if errors < n else math.nan,
-        "aurc": aurc,
-        "e_aurc": aurc - optimal_aurc(error_rate),
-        "augrc": augrc,
-        "e_augrc": augrc - error_rate**2 / 2,
+        "aupr_error": float(average_precision_score(y, ranks)) if errors else math.nan,
+        "aupr_success": float(average_precision_score(~y, -ranks)) if errors < n else math.nan,
+        "aurc": ranking.aurc,
+        "e_aurc": ranking.e_aurc,
+        "augrc": ranking.augrc,
+        "e_augrc": ranking.augrc - error_rate**2 / 2,
         "accuracy": (n - errors) / n,
         "error_rate": error_rate,
         "n": n,

@@ -5,17 +5,14 @@ apart: every curve here has one point for each distinct value, and no result dep
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import auc
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
-from vilu_sdk.metrics.vectors import FloatVector, check_scores
-
-IntVector = npt.NDArray[np.int64]
+from vilu_sdk.metrics.ranking import rank
+from vilu_sdk.metrics.vectors import FloatVector
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -27,87 +24,13 @@ class RiskCoverageCurve(NamedTuple):
     threshold: FloatVector
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """Rows from the most to the least certain one, and the errors among the first of them.
-
-    `uncertainty` (n,) is sorted, ties shuffled independently of their errors. `cumulative_errors` (n + 1,)
-    are those among the first m rows, m = 0, ..., n. `rows` (T,) are the values of m above 0 that cut through
-    no tie: the counts that thresholds can accept.
-    """
-
-    uncertainty: FloatVector
-    cumulative_errors: IntVector
-    rows: IntVector
-
-    def __len__(self) -> int:
-        return len(self.uncertainty)
-
-    @property
-    def errors(self) -> IntVector:
-        """Errors among the accepted, for each of `rows`."""
-        return self.cumulative_errors[self.rows]
-
-    @property
-    def distinct(self) -> FloatVector:
-        """The distinct uncertainties (T,), each the smallest threshold that accepts its `rows`."""
-        return self.uncertainty[self.rows - 1]
-
-    def threshold(self, m: int) -> float:
-        """Return the largest threshold that accepts the first m rows and no others; m cuts through no tie."""
-        if m in (0, len(self)):
-            return math.inf if m else -math.inf
-        # Right below the first rejected row and not at the last accepted one: only then are the accepted
-        # rows an independent sample of all that is accepted, as exact bounds need.
-        return float(np.nextafter(self.uncertainty[m], -math.inf))
-
-    def uncut(self, m: int, step: int = -1) -> int:
-        """Move m down (or up, with ``step=1``) until it cuts through no tie."""
-        while 0 < m < len(self) and self.uncertainty[m - 1] == self.uncertainty[m]:
-            m += step
-        return m
-
-
-def count_accepted(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> Ranking:
-    """Sort rows by their uncertainty (n,), and count the failures (n,) among the most certain ones."""
-    u, y = check_scores(uncertainty, failure)
-    order = np.argsort(u)
-    if (u[order[1:]] == u[order[:-1]]).any():
-        shuffled = np.random.default_rng(0).permutation(len(u))
-        order = shuffled[np.argsort(u[shuffled], kind="stable")]
-    ranked = u[order]
-    rows = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
-    return Ranking(ranked, np.append(0, np.cumsum(y[order], dtype=np.int64)), rows)
-
-
-def area_under_risk(ranking: Ranking) -> float:
-    """AURC of a ranking; the risk of the first point is carried back to coverage 0."""
-    risk = ranking.errors / ranking.rows
-    return float(auc(np.append(0, ranking.rows) / len(ranking), np.append(risk[0], risk)))
-
-
-def area_under_generalized_risk(ranking: Ranking) -> float:
-    """AUGRC of a ranking."""
-    n = len(ranking)
-    return float(auc(np.append(0, ranking.rows) / n, np.append(0, ranking.errors) / n))
-
-
-def optimal_aurc(error_rate: float) -> float:
-    """AURC of a perfect ranking in the limit of many rows."""
-    if error_rate == 1.0:
-        return 1.0
-    return error_rate + (1.0 - error_rate) * math.log1p(-error_rate)
-
-
 def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> RiskCoverageCurve:
     """Compute selective and generalised risk at every reachable coverage.
 
     Parameters
     ----------
-    uncertainty : array-like of shape (N,)
-        Scores, higher = more likely wrong. Any finite values.
-    failure : array-like of shape (N,)
-        Boolean or 0/1; 1 where the prediction is wrong.
+    uncertainty, failure : array-like of shape (N,)
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
@@ -117,14 +40,6 @@ def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> R
         errors among the accepted rows over the accepted rows; ``generalized_risk`` in [0, 1], the
         same errors over all rows; ``threshold``: a row is accepted if its uncertainty is at most
         this.
-
-    Raises
-    ------
-    ValueError
-        If a vector is empty, not one-dimensional or not finite, `failure` is not 0/1, or the two differ in
-        length.
-    TypeError
-        If a vector does not hold real numbers.
 
     References
     ----------
@@ -136,7 +51,7 @@ def risk_coverage_curve(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> R
     >>> curve.coverage.tolist(), curve.risk.tolist()[:2]
     ([0.25, 0.5, 0.75, 1.0], [0.0, 0.5])
     """
-    ranking = count_accepted(uncertainty, failure)
+    ranking = rank(uncertainty, failure)
     rows, errors, n = ranking.rows, ranking.errors, len(ranking)
     return RiskCoverageCurve(rows / n, errors / rows, errors / n, ranking.distinct)
 
@@ -151,18 +66,13 @@ def aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
     float
         In [0, 1]. 0 without failures, 1 with nothing but failures, the error rate if all scores
         are tied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `risk_coverage_curve`.
 
     References
     ----------
@@ -174,7 +84,7 @@ def aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> aurc([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1])
     0.03125
     """
-    return area_under_risk(count_accepted(uncertainty, failure))
+    return rank(uncertainty, failure).aurc
 
 
 def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
@@ -186,17 +96,12 @@ def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
     float
         0 without failures and with nothing but failures.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `risk_coverage_curve`.
 
     References
     ----------
@@ -208,8 +113,7 @@ def e_aurc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> round(e_aurc([0.4, 0.3, 0.2, 0.1], [0, 0, 0, 1]), 4)
     0.5803
     """
-    ranking = count_accepted(uncertainty, failure)
-    return area_under_risk(ranking) - optimal_aurc(float(ranking.errors[-1] / len(ranking)))
+    return rank(uncertainty, failure).e_aurc
 
 
 def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
@@ -221,18 +125,13 @@ def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`, with the same errors.
 
     Returns
     -------
     float
         In [0, 0.5]. 0 without failures, 0.5 with nothing but failures, half the error rate if all
         scores are tied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As in `risk_coverage_curve`.
 
     References
     ----------
@@ -244,7 +143,7 @@ def augrc(uncertainty: npt.ArrayLike, failure: npt.ArrayLike) -> float:
     >>> augrc([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1])
     0.03125
     """
-    return area_under_generalized_risk(count_accepted(uncertainty, failure))
+    return rank(uncertainty, failure).augrc
 
 
 def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverage: float) -> float:
@@ -256,7 +155,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`.
     coverage : float
         Share of rows to accept, in (0, 1].
 
@@ -268,7 +167,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     Raises
     ------
     ValueError, TypeError
-        If `coverage` is not in (0, 1], or as in `risk_coverage_curve`.
+        If `coverage` is not in (0, 1], or as in `failure_metrics`.
 
     Examples
     --------
@@ -277,7 +176,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage!r}.")
-    ranking = count_accepted(uncertainty, failure)
+    ranking = rank(uncertainty, failure)
     # 0.07 * 100 is 7.000000000000001 in floating point, and must still accept 7 rows.
     wanted = max(1, math.ceil(coverage * len(ranking) * (1 - 1e-12)))
     # Between the ends of a tie the expected errors grow linearly.
@@ -293,7 +192,7 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     Parameters
     ----------
     uncertainty, failure : array-like of shape (N,)
-        As in `risk_coverage_curve`.
+        As in `failure_metrics`.
     risk : float
         Highest tolerated error rate among the accepted rows, in [0, 1].
 
@@ -305,7 +204,7 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     Raises
     ------
     ValueError, TypeError
-        If `risk` is not in [0, 1], or as in `risk_coverage_curve`.
+        If `risk` is not in [0, 1], or as in `failure_metrics`.
 
     Examples
     --------

@@ -11,25 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit, stdtr, stdtrit
 from scipy.stats import rankdata
 
 from vilu_sdk.metrics.bootstrap import bootstrap
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector
-
-Matrix = NDArray[np.float64]
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, Matrix
 
 # The metrics with tests, and whether higher is better.
-DIRECTIONS = {
-    "auc": 1,
-    "fpr95": -1,
-    "aupr_error": 1,
-    "aurc": -1,
-    "augrc": -1,
-    "ece": -1,
-    "brier": -1,
-}
+DIRECTIONS = {"auc": 1, "fpr95": -1, "aupr_error": 1, "aurc": -1, "augrc": -1, "ece": -1, "brier": -1}
 # Equal rankings differ by rounding, in the value and in the standard error.
 ROUNDING = 1e-9
 
@@ -50,12 +40,6 @@ def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
     DeLong's estimator (Biometrics 44(3), 1988) by midranks, in O(S N log N) (Sun & Xu, IEEE Signal
     Processing Letters 21(11), 2014); ties count half. Both are NaN without a failure or a correct
     prediction, the covariance also with one. It is zero for an AUC of 0 or 1: unknown.
-
-    Examples
-    --------
-    >>> auc, covariance = delong([[0.1, 0.4, 0.2, 0.3, 0.5]], [False, False, False, True, True])
-    >>> auc.round(4), covariance.round(4)
-    (array([0.8333]), array([[0.0556]]))
     """
     u, y = np.asarray(scores, dtype=np.float64), np.asarray(failure, dtype=bool)
     wrong, right = u[:, y], u[:, ~y]
@@ -143,11 +127,6 @@ def holm(p: Sequence[float] | FloatVector) -> FloatVector:
     """Correct p-values (T,) by Holm's step-down rule (Scandinavian Journal of Statistics 6(2), 1979).
 
     NaN are no tests. Of those at most α, all are wrong with probability at most α, however the tests depend.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.03, 0.5]).round(4)
-    array([0.03, 0.06, 0.5 ])
     """
     corrected = np.array(p, dtype=np.float64)
     tests = np.flatnonzero(~np.isnan(corrected))

@@ -7,7 +7,16 @@ import numpy.typing as npt
 import torch
 
 FloatVector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+IntVector = npt.NDArray[np.int64]
 BoolVector = npt.NDArray[np.bool_]
+
+
+def check_count(value: Any, name: str) -> int:
+    """Return a positive integer."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+    return int(value)
 
 
 def as_vector(values: Any, name: str) -> FloatVector:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.persistence.storage import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._subject import Subject, gather
@@ -106,19 +106,8 @@ def report(
     path = Path(path)
     require("matplotlib", "plot")
     check_parent(path)
-    if not isinstance(top, int | np.integer) or top < 1:
-        raise ValueError(f"top must be a positive integer, got {top!r}.")
-    subject = gather(
-        scorers,
-        z_img,
-        z_txt,
-        labels,
-        class_names=class_names,
-        focus=focus,
-        reference=reference,
-        selective=selective,
-        batch_size=batch_size,
-    )
+    check_count(top, "top")
+    subject = gather(scorers, z_img, z_txt, labels, class_names, focus, reference, selective, batch_size)
     options = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
     steps: dict[str, Callable[[], str]] = {
         "Which scorer finds the failures": lambda: _sections.comparison(subject),

@@ -7,14 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vilu_sdk.displays import (
-    ClassFailureDisplay,
-    ConfusionDisplay,
-    ReliabilityDisplay,
-    RiskCoverageDisplay,
-    ROCDisplay,
-    ScoreDistributionDisplay,
-)
+from vilu_sdk import displays
 from vilu_sdk.report import _words as words
 from vilu_sdk.report._html import code, fold, number, percent, picture, scroll, table, text
 from vilu_sdk.report._subject import Subject
@@ -42,23 +35,27 @@ def pictures(subject: Subject) -> str:
 
     def roc(ax: Any) -> None:
         for name in names:
-            ROCDisplay.from_scores(scores[name], failure, name=name, ax=ax)
+            displays.ROCDisplay.from_scores(scores[name], failure, name=name, ax=ax)
 
     def risk(ax: Any) -> None:
         for name in names:
             promise = promises.get(name)
             limit = {"threshold": promise.threshold, "bound": promise.risk_bound} if promise else {}
-            RiskCoverageDisplay.from_scores(scores[name], failure, name=name, ax=ax, **limit)
+            displays.RiskCoverageDisplay.from_scores(scores[name], failure, name=name, ax=ax, **limit)
 
     def reliability(ax: Any) -> None:
         for name in likely:
-            ReliabilityDisplay.from_scores(subject.table.probabilities[name], failure, name=name, ax=ax)
+            displays.ReliabilityDisplay.from_scores(
+                subject.table.probabilities[name], failure, name=name, ax=ax
+            )
 
     def distribution(name: str) -> Callable[[Any], Any]:
         p = subject.table.probabilities.get(name)
         if p is not None:
-            return lambda ax: ScoreDistributionDisplay.from_scores(p, failure, probability=True, ax=ax)
-        return lambda ax: ScoreDistributionDisplay.from_scores(
+            return lambda ax: displays.ScoreDistributionDisplay.from_scores(
+                p, failure, probability=True, ax=ax
+            )
+        return lambda ax: displays.ScoreDistributionDisplay.from_scores(
             scores[name], failure, xlabel="log uncertainty (nats)", ax=ax
         )
 
@@ -133,28 +130,20 @@ def classes(subject: Subject) -> str:
     assert subject.labels is not None
     labels, failure, p = subject.labels, subject.failure, subject.probability
     u = subject.decision if p is None else p
-    display: dict[str, Any] = {"class_names": subject.candidates, "name": subject.focus}
-    parts = [
-        picture(
-            "c0",
-            "Classes that fail most",
-            words.CLASSES,
-            lambda ax: ClassFailureDisplay.from_scores(
-                u, failure, labels, probability=p is not None, ax=ax, **display
-            ),
+    options: dict[str, Any] = {"class_names": subject.candidates, "name": subject.focus}
+
+    def rates(ax: Any) -> None:
+        displays.ClassFailureDisplay.from_scores(
+            u, failure, labels, probability=p is not None, ax=ax, **options
         )
-    ]
+
+    def confusions(ax: Any) -> None:
+        displays.ConfusionDisplay.from_scores(subject.decision, labels, subject.predicted, ax=ax, **options)
+
+    parts = [picture("c0", "Classes that fail most", words.CLASSES, rates)]
     if failure.any() and not failure.all():
-        parts.append(
-            picture(
-                "c1",
-                "Confusions, and which of them are flagged",
-                words.CONFUSIONS,
-                lambda ax: ConfusionDisplay.from_scores(
-                    subject.decision, labels, subject.predicted, ax=ax, **display
-                ),
-            )
-        )
+        title = "Confusions, and which of them are flagged"
+        parts.append(picture("c1", title, words.CONFUSIONS, confusions))
     header = ["class", "images", "wrong", "wrong", "mean uncertainty"]
     n = np.bincount(labels, minlength=len(subject.candidates))
     wrong, total = np.bincount(labels, failure, len(n)), np.bincount(labels, u, len(n))

@@ -55,7 +55,6 @@ def gather(
     z_img: ArrayLike,
     z_txt: ArrayLike,
     labels: ArrayLike | None,
-    *,
     class_names: Sequence[str] | None,
     focus: str | None,
     reference: str | None,
@@ -77,12 +76,14 @@ def gather(
     table = compare(scorers, z_img, z_txt, labels, fit=False, batch_size=batch_size, reference=reference)
     if table.failure is None or table.predicted is None:
         raise ValueError("No scorer could score these rows: " + "; ".join(map(str, table.to_dicts())))
-    ranked = sorted(table.scores, key=lambda name: _auc(table, name), reverse=True)
+    auc = {row["scorer"]: -math.inf if math.isnan(row["auc"]) else row["auc"] for row in table.rows}
+    ranked = sorted(table.scores, key=lambda name: auc[name], reverse=True)
     focus = ranked[0] if focus is None else focus
     if focus not in table.scores:
         raise ValueError(f"focus is {focus!r}, which has no values on these rows.")
-    first = next(iter(table.scores))
-    baseline = reference if reference is not None and reference in table.scores else first
+    baseline = next(iter(table.scores))
+    if reference is not None and reference in table.scores:
+        baseline = reference
     return Subject(
         scorers=scorers,
         table=table,
@@ -95,11 +96,6 @@ def gather(
         curves=list(dict.fromkeys([focus, baseline, *ranked]))[:MOST_CURVES],
         selective=promises,
     )
-
-
-def _auc(table: ComparisonTable, name: str) -> float:
-    value = next(row["auc"] for row in table.rows if row["scorer"] == name)
-    return -math.inf if math.isnan(value) else float(value)
 
 
 def _named(selective: Any, scorers: Mapping[str, FailureScorer]) -> list[tuple[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
-from vilu_sdk.metrics.risk_coverage import count_accepted
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.report._html import number, percent
 
@@ -56,7 +56,7 @@ def effect(decision: FloatVector, failure: BoolVector, threshold: float) -> Effe
 
 def usual_thresholds(decision: FloatVector, failure: BoolVector) -> dict[str, float]:
     """Return thresholds for usual aims, under the names of the aims."""
-    ranking = count_accepted(decision, failure)
+    ranking = rank(decision, failure)
     rows, errors = ranking.rows, ranking.errors
     right, share = rows - errors, rows / len(ranking)
     accepted = {f"keep {percent(aim, 0)}": int(rows[np.searchsorted(share, aim)]) for aim in COVERAGES}

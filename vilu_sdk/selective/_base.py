@@ -12,7 +12,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
-from vilu_sdk.metrics.risk_coverage import Ranking, count_accepted
+from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.selective.report import SelectionReport
@@ -80,13 +80,13 @@ class ThresholdPredictor(Persistent):
         keys = self._keys(predicted, groups)
         delta = 1 - self.confidence
         if keys is None:
-            report = self._report(count_accepted(decision, wrong), delta)
+            report = self._report(rank(decision, wrong), delta)
         else:
             kinds = np.unique(keys)
             part_delta = delta / len(kinds) if self.simultaneous else delta
             parts = tuple(
                 replace(
-                    self._report(count_accepted(decision[keys == kind], wrong[keys == kind]), part_delta),
+                    self._report(rank(decision[keys == kind], wrong[keys == kind]), part_delta),
                     group=kind.item(),
                 )
                 for kind in kinds

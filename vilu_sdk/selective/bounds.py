@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import bdtr
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
-from vilu_sdk.metrics.risk_coverage import Ranking
+from vilu_sdk.metrics.ranking import Ranking
 
 # Shares of the rows, most certain first, whose risk is bounded when the target is out of reach.
 FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)

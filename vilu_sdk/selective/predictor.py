@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from vilu_sdk.metrics.risk_coverage import Ranking
+from vilu_sdk.metrics.ranking import Ranking
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import (

@@ -7,7 +7,7 @@ from scipy.stats import binom
 
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.metrics.binomial import risk_upper_bound
-from vilu_sdk.metrics.risk_coverage import Ranking
+from vilu_sdk.metrics.ranking import Ranking
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor, fraction
 from vilu_sdk.selective.bounds import coverage_bound, uniform_slack

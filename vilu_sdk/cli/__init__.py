@@ -16,6 +16,11 @@ from vilu_sdk.compute.progress import set_progress
 
 __all__ = ["main"]
 
+#: The commands, in the order of the help.
+COMMANDS = (
+    *(_demo.run, _fit.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare, _evaluate.run_report),
+    *(_threshold.run, _share.run_convert, _share.run_info, _share.run_push, _completion.run),
+)
 # Exit codes of a process that these signals end.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -68,8 +73,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"vilu-sdk {__version__}")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for room in (_demo, _fit, _score, _evaluate, _threshold, _share, _completion):
-        room.add(commands)
+    for add in COMMANDS:
+        add(commands)
+    parser.set_defaults(commands=commands.choices)
     return parser
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from vilu_sdk.cli._outputs import whole
-from vilu_sdk.cli._parser import command
+from vilu_sdk.cli._outputs import opened
+from vilu_sdk.cli._parser import command, option, switch
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
@@ -47,29 +47,17 @@ TITLES = {
 }
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = command(
-        commands,
-        "demo",
-        run,
-        "compare all scorers on real handwritten digits, in less than a minute",
-        "vilu demo --data digits",
-    )
-    parser.add_argument(
-        "--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print the table only")
-    parser.add_argument(
-        "--report",
-        metavar="PATH",
-        help=f"where to write the report (default: {REPORT}, with --quiet none)",
-    )
-    parser.add_argument(
-        "--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"
-    )
-
-
+@command(
+    "demo",
+    "compare all scorers on real handwritten digits, in less than a minute",
+    "vilu demo --data digits",
+    option("--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
+    switch("--quiet", help="print the table only"),
+    option(
+        "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"
+    ),
+    option("--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"),
+)
 def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:
@@ -100,9 +88,9 @@ def write_data(folder: Path, random_state: int) -> int:
         "texts": data.z_txt,
     }
     for name, values in arrays.items():
-        with whole(folder / f"{name}.npy") as file:
+        with opened(folder / f"{name}.npy") as file:
             np.save(file, values)
-    with whole(folder / "names.txt", text=True) as file:
+    with opened(folder / "names.txt", text=True) as file:
         file.writelines(f"{name}\n" for name in data.class_names)
     print(f"""\
 {len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, {len(data.z_txt)} texts, logit \

@@ -26,20 +26,10 @@ def split(spec: str) -> tuple[Path, str | None]:
     return Path(path).expanduser(), name or None
 
 
-def open_images(spec: str) -> Shards:
-    """Open image embeddings; of a clip-retrieval folder its images."""
-    return _open(spec, "img_emb")
-
-
-def open_texts(spec: str) -> Shards:
-    """Open text embeddings; of a clip-retrieval folder its texts."""
-    return _open(spec, "text_emb")
-
-
 def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
     """Open images and texts; without texts, the pairs of a clip-retrieval folder."""
     if texts is not None:
-        return open_images(images), open_texts(texts)
+        return _open(images, "img_emb"), _open(texts, "text_emb")
     path, name = split(images)
     if not (path / "img_emb").is_dir():
         raise ValueError(
@@ -117,7 +107,7 @@ def read_vector(spec: str) -> NDArray[Any]:
     parts = [_read_part(part, name) for part in (shard_paths(path) if path.is_dir() else [path])]
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
     if values.dtype.kind in "OSU":
-        return _numbers(_texts(values, spec))
+        return _from_text(values, spec)
     return values
 
 
@@ -137,6 +127,7 @@ def names_in(path: Path) -> list[str]:
 
 
 def _open(spec: str, part: str) -> Shards:
+    """Open embeddings; of a clip-retrieval folder this part."""
     path, name = split(spec)
     folder = path / part
     with _say_how_to_name(path):
@@ -183,17 +174,13 @@ VECTORS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
 }
 
 
-def _texts(values: NDArray[Any], spec: str) -> NDArray[np.str_]:
-    """Return strings, none of them missing."""
+def _from_text(values: NDArray[Any], spec: str) -> NDArray[Any]:
+    """Return integers where every value is one, else strings; none may be missing."""
     for row, value in enumerate(values):
         if value is None or value in ("", b""):
             raise ValueError(f"{spec} has no value in row {row}.")
-    return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
-
-
-def _numbers(values: NDArray[np.str_]) -> NDArray[Any]:
-    """Return integers where every string is one."""
+    texts = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
     try:
-        return values.astype(np.int64)
+        return texts.astype(np.int64)
     except ValueError:
-        return values
+        return texts

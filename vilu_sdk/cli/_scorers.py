@@ -4,7 +4,6 @@ import ast
 import difflib
 import json
 import os
-import sys
 from argparse import Namespace
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator
 
 import vilu_sdk
+from vilu_sdk.cli._outputs import say
 from vilu_sdk.compute.distributed import rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer, ViLUEstimator
@@ -79,11 +79,11 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise ValueError(f"two scorers are called {twice!r}; name them as in --scorer 'first={twice}'.")
-    if unscaled and rank() == 0 and not arguments.quiet:
-        print(
-            f"vilu: the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
+    if unscaled and rank() == 0:
+        say(
+            arguments,
+            f"the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
             "--logit-scale",
-            file=sys.stderr,
         )
     return chosen
 

@@ -152,7 +152,7 @@ def chapters(random_state: int = 0, report_path: str | Path | None = None) -> It
     yield "table", str(table)
 
     shown = fitted[SHOWN]
-    yield "examples", "\n".join([_triage(shown, fitted["MCM"], data), "", *show_examples(shown, data)])
+    yield "examples", f"{_triage(shown, fitted['MCM'], data)}\n\n{show_examples(shown, data)}"
     if report_path is not None:
         yield "report", write_report(fitted, data, report_path)
     yield "next", _next_step(data.logit_scale)
@@ -189,7 +189,7 @@ With intervals, pictures, what each threshold would do and one that promises at 
     {page.resolve()}"""
 
 
-def show_examples(scorer: Scorer, data: DigitsVLM) -> list[str]:
+def show_examples(scorer: Scorer, data: DigitsVLM) -> str:
     """Draw the most certain test image, the most uncertain one and a typical mistake, with their predictions.
 
     The mistake is the one of median uncertainty among the mistakes.
@@ -201,25 +201,19 @@ def show_examples(scorer: Scorer, data: DigitsVLM) -> list[str]:
     chosen = [("Most certain", order[0]), ("Most uncertain", order[-1])]
     if mistakes:
         chosen.insert(1, ("A typical mistake", mistakes[len(mistakes) // 2]))
-    lines: list[str] = []
+    examples = []
     for title, row in chosen:
-        rank = 1 + int(np.flatnonzero(order == row)[0])
-        caption = [
-            "",
-            title,
-            "",
-            f"predicted    {data.class_names[predicted[row]]}",
-            f"true         {data.class_names[data.labels_test[row]]}",
-            f"uncertainty  {uncertainty[row]:.3f}",
-            f"rank         {rank} of {len(order)}, from certain to uncertain",
-            "",
-        ]
-        lines += [
-            f"  |{left}|  {right}".rstrip()
-            for left, right in zip(draw(data.images_test[row]), caption, strict=True)
-        ]
-        lines.append("")
-    return lines[:-1]
+        caption = f"""
+{title}
+
+predicted    {data.class_names[predicted[row]]}
+true         {data.class_names[data.labels_test[row]]}
+uncertainty  {uncertainty[row]:.3f}
+rank         {1 + int(np.flatnonzero(order == row)[0])} of {len(order)}, from certain to uncertain
+"""
+        beside = zip(draw(data.images_test[row]), caption.split("\n"), strict=True)
+        examples.append("\n".join(f"  |{left}|  {right}".rstrip() for left, right in beside))
+    return "\n\n".join(examples)
 
 
 def draw(image: NDArray[np.float64]) -> list[str]:

@@ -2,12 +2,11 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from vilu_sdk.cli._arguments import JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
-from vilu_sdk.cli._inputs import open_both, read_known, read_labels, read_names
+from vilu_sdk.cli._inputs import open_both, read_labels, read_names, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
-from vilu_sdk.cli._parser import Argument, command, option, switch
+from vilu_sdk.cli._parser import Argument, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.evaluation.table import ComparisonTable
@@ -36,8 +35,7 @@ def run_evaluate(arguments: Namespace) -> int:
     """Print one metric a line."""
     check_output(arguments.output)
     chosen = choose_one(arguments)
-    images, texts = open_both(arguments.images, arguments.texts)
-    known = read_known(arguments, len(texts))
+    images, texts, known = read_task(arguments)
     metrics = evaluate(chosen.scorer, images, texts, known["labels"], batch_size=arguments.batch_size)
     if arguments.output != STDOUT:
         write_table(as_blocks([{"scorer": chosen.label, **metrics}]), arguments.output)
@@ -81,9 +79,9 @@ def run_compare(arguments: Namespace) -> int:
     else:
         check_output(arguments.output)
     chosen = choose_scorers(arguments)
-    images, texts = open_both(arguments.images, arguments.texts)
-    labels = read_known(arguments, len(texts))["labels"]
-    options: dict[str, Any] = {}
+    images, texts, known = read_task(arguments)
+    labels = known["labels"]
+    options = given(arguments, "test_size", "n_splits")
     if arguments.test is not None:
         test_images, *rest = arguments.test
         if len(rest) != 1:
@@ -92,9 +90,6 @@ def run_compare(arguments: Namespace) -> int:
         if labels is not None:
             names = read_names(arguments.names, len(texts))
             options["test"] += (read_labels(rest[0], names),)
-    for name in ("test_size", "n_splits"):
-        if getattr(arguments, name) is not None:
-            options[name] = getattr(arguments, name)
     fit = bool(options) or any(one.scorer.learns and not one.saved for one in chosen)
     saved = [one.label for one in chosen if one.saved]
     if fit and saved:
@@ -109,10 +104,7 @@ def run_compare(arguments: Namespace) -> int:
         texts,
         labels,
         fit=fit,
-        batch_size=arguments.batch_size,
-        random_state=arguments.random_state,
-        reference=arguments.reference,
-        confidence=arguments.confidence,
+        **given(arguments, "batch_size", "random_state", "reference", "confidence"),
         **options,
     )
     _write(table, arguments)
@@ -135,26 +127,21 @@ def run_compare(arguments: Namespace) -> int:
 )
 def run_report(arguments: Namespace) -> int:
     """Write the page and print its path."""
-    check_parent(Path(arguments.output).expanduser())
+    path = Path(arguments.output).expanduser()
+    check_parent(path)
     chosen = choose_scorers(arguments, fitted=True)
-    images, texts = open_both(arguments.images, arguments.texts)
-    known = read_known(arguments, len(texts))
-    options = {} if arguments.title is None else {"title": arguments.title}
-    page = report(
+    images, texts, known = read_task(arguments)
+    written = report(
         {one.label: one.scorer for one in chosen},
         images,
         texts,
         known["labels"],
-        Path(arguments.output).expanduser(),
+        path,
         class_names=read_names(arguments.names, len(texts)),
-        focus=arguments.focus,
-        reference=arguments.reference,
         selective=[one.predictor for one in chosen if one.predictor is not None] or None,
-        batch_size=arguments.batch_size,
-        top=arguments.top,
-        **options,
+        **given(arguments, "title", "focus", "reference", "batch_size", "top"),
     )
-    print(page)
+    print(written)
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, JSON, OVERWRITE, QUIET, TO_FIT
-from vilu_sdk.cli._inputs import open_both, read_known
+from vilu_sdk.cli._inputs import read_task
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
@@ -44,8 +44,7 @@ def run(arguments: Namespace) -> int:
             raise ValueError(
                 f"{chosen.label} is a saved scorer; fit takes a scorer by name, such as {DEFAULT}."
             )
-        images, texts = open_both(arguments.images, arguments.texts)
-        known = read_known(arguments, len(texts))
+        images, texts, known = read_task(arguments)
         scorer: Any = chosen.scorer
         start = time.perf_counter()
         scorer.fit(images, texts, checkpoint=arguments.checkpoint, **known)

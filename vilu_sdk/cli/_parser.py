@@ -62,6 +62,11 @@ def one_of(*arguments: Argument, required: bool = False) -> Argument:
     return add
 
 
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return those of the arguments that have a value, by name."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
 class _Formatter(argparse.HelpFormatter):
     """A formatter that does not wrap examples, so that they can be copied."""
 

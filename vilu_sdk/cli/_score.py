@@ -112,12 +112,10 @@ def _score_blocks(images: Shards, texts: NDArray[Any], chosen: Chosen) -> Iterat
         yield from scored_tables(piece, chosen.judge, texts)
 
 
-def _with_names(blocks: Iterable[Block], names: list[str] | None) -> Iterable[Block]:
+def _with_names(blocks: Iterable[Block], names: list[str] | None) -> Iterator[Block]:
     """Add the name of each prediction."""
-    if names is None:
-        return blocks
-    return (_with_column(block, [names[row] for row in columns(block)[PREDICTION]]) for block in blocks)
-
-
-def _with_column(block: Block, values: list[str]) -> Block:
-    return {**block, NAME: values} if isinstance(block, dict) else block.append_column(NAME, values)
+    for block in blocks:
+        if names is not None:
+            new = [names[row] for row in columns(block)[PREDICTION]]
+            block = {**block, NAME: new} if isinstance(block, dict) else block.append_column(NAME, new)
+        yield block

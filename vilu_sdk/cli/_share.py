@@ -8,7 +8,7 @@ from vilu_sdk.cli._arguments import CARD, EMBEDDINGS, FOLDER, JSON, OVERWRITE, Q
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import SEPARATOR, names_in, read_vector, split
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import command, option, switch
+from vilu_sdk.cli._parser import command, given, option, switch
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.inputs.formats import SUFFIXES
@@ -42,14 +42,8 @@ from vilu_sdk.scorers.official import convert_official_checkpoint
 def run_convert(arguments: Namespace) -> int:
     """Convert, save and print the scorer."""
     folder = check_folder(arguments.output, arguments.overwrite)
-    scorer = convert_official_checkpoint(
-        arguments.checkpoint,
-        logit_scale=arguments.logit_scale,
-        d=arguments.d,
-        n_iter_freeze=arguments.n_iter_freeze,
-        keep_frozen=arguments.keep_frozen,
-        target=arguments.target,
-    )
+    options = given(arguments, "logit_scale", "d", "n_iter_freeze", "keep_frozen", "target")
+    scorer = convert_official_checkpoint(arguments.checkpoint, **options)
     scorer.save_pretrained(folder, card=card_of(arguments, scorer))
     print(f"{type(scorer).__name__} for embeddings of width {scorer.n_features_in_}: {folder}")
     return 0

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 from vilu_sdk.cli._arguments import DATA, FEEDBACK, JSON, OVERWRITE, QUIET, SCORER, VALUES
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import open_both, read_known, read_vector
+from vilu_sdk.cli._inputs import read_task, read_vector
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import command, one_of, option, switch
+from vilu_sdk.cli._parser import command, given, one_of, option, switch
 from vilu_sdk.cli._scorers import choose_one
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -53,13 +53,8 @@ def run(arguments: Namespace) -> int:
     """Print what was found and what is promised; 1 if no threshold can promise it."""
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)
     chosen = choose_one(arguments)
-    images, texts = open_both(arguments.images, arguments.texts)
-    known = read_known(arguments, len(texts))
-    common = {
-        "confidence": arguments.confidence,
-        "per_class": arguments.per_class,
-        "simultaneous": arguments.simultaneous,
-    }
+    images, texts, known = read_task(arguments)
+    common = given(arguments, "confidence", "per_class", "simultaneous")
     predictor: ThresholdPredictor
     if arguments.risk is not None:
         predictor = SelectivePredictor(chosen.scorer, arguments.risk, method=arguments.method, **common)

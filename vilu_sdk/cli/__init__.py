@@ -26,23 +26,10 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command, by default with the arguments of the process, and return its exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments after the command's name, by default those of the process.
-
-    Returns
-    -------
-    int
-        Exit code: 0; 1 if the answer to what was asked is no; 2 after an error; 130 if interrupted; 141 if
-        nobody read the output to its end.
-
-    Examples
-    --------
-    >>> from vilu_sdk.cli import main
-    >>> main(["demo", "--random-state", "7", "--quiet"])  # doctest: +SKIP
+    It is 0; 1 if the answer to what was asked is no; 2 after an error; 130 if interrupted; 141 if nobody read
+    the output to its end.
     """
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -58,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        with suppress(OSError, ValueError):  # or the flush when the interpreter ends would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
         if getattr(arguments, "debug", False):
@@ -98,9 +86,3 @@ def _brief_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-def _discard_output() -> None:
-    """Redirect standard output to the null device, for the flush when the interpreter ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

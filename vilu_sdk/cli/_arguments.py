@@ -21,14 +21,12 @@ NAMES = option("--names", metavar="FILE", help="the name of each row of TEXTS, a
 _LABELS = option("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}")
 _CORRECT = option("--correct", metavar="FILE", help="whether each prediction was right, likewise")
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
-_BATCHES = "with captions: how many are the candidates at once"
+_SIZE = "with captions: how many are the candidates at once"
+_BATCHES = option("--batch-size", type=int, metavar="N", help=_SIZE)
 #: Labels or feedback.
 FEEDBACK = (one_of(_LABELS, _CORRECT, _CAPTIONS), NAMES)
 #: Data with labels.
-LABELLED = (
-    *(*DATA, one_of(_LABELS, _CAPTIONS), NAMES),
-    option("--batch-size", type=int, metavar="N", help=_BATCHES),
-)
+LABELLED = (*DATA, one_of(_LABELS, _CAPTIONS), NAMES, _BATCHES)
 
 
 class _Set(argparse.Action):

@@ -13,7 +13,6 @@ from sklearn.base import clone
 
 from vilu_sdk.cli._outputs import opened
 from vilu_sdk.cli._parser import command, option, switch
-from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
@@ -62,17 +61,13 @@ def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:
         return write_data(Path(arguments.data).expanduser(), arguments.random_state)
-    page = arguments.report
-    if arguments.quiet:
-        set_progress(False)
-    elif page is None:
-        page = REPORT
+    quiet = arguments.quiet
+    page = REPORT if arguments.report is None and not quiet else arguments.report
     for chapter, text in chapters(arguments.random_state, page):
-        if arguments.quiet and chapter != "table":
-            continue
-        if not arguments.quiet and chapter in TITLES:
+        if not quiet and chapter in TITLES:
             print(f"\n{TITLES[chapter]}\n{'=' * len(TITLES[chapter])}\n")
-        print(text, flush=True)
+        if not quiet or chapter == "table":
+            print(text, flush=True)
     return 0
 
 
@@ -126,11 +121,7 @@ def scorers(logit_scale: float, random_state: int = 0) -> dict[str, Scorer]:
 
 
 def chapters(random_state: int = 0, report_path: str | Path | None = None) -> Iterator[tuple[str, str]]:
-    """Run the demonstration, and yield the name and the text of each chapter as it ends.
-
-    The chapters are "data", "fit" (one for each scorer), "table", "examples", "report" (if there is a path)
-    and "next".
-    """
+    """Run the demonstration, and yield the name and the text of each chapter as it ends."""
     start = time.perf_counter()
     data = load_digits_vlm(random_state)
     yield "data", _describe(data, time.perf_counter() - start)
@@ -148,8 +139,7 @@ def chapters(random_state: int = 0, report_path: str | Path | None = None) -> It
     with single_thread():
         scored = compare(fitted, data.z_img_test, data.z_txt, data.labels_test, fit=False)
     rows = [row | {"fit_seconds": seconds[row["scorer"]]} for row in scored.to_dicts()]
-    table = replace(scored, rows=rows)
-    yield "table", str(table)
+    yield "table", str(replace(scored, rows=rows))
 
     shown = fitted[SHOWN]
     yield "examples", f"{_triage(shown, fitted['MCM'], data)}\n\n{show_examples(shown, data)}"
@@ -190,10 +180,7 @@ With intervals, pictures, what each threshold would do and one that promises at 
 
 
 def show_examples(scorer: Scorer, data: DigitsVLM) -> str:
-    """Draw the most certain test image, the most uncertain one and a typical mistake, with their predictions.
-
-    The mistake is the one of median uncertainty among the mistakes.
-    """
+    """Draw the most certain test image, the mistake of median uncertainty and the most uncertain image."""
     predicted = scorer.predict(data.z_img_test, data.z_txt)
     uncertainty = scorer.predict_uncertainty(data.z_img_test, data.z_txt)
     order = np.argsort(scorer.decision_function(data.z_img_test, data.z_txt), kind="stable")

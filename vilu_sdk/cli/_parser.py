@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
 def command(
     name: str, summary: str, example: str, *arguments: Argument, about: str = ""
 ) -> Callable[[Run], Callable[[Any], None]]:
-    """Make a function a command: what is left adds it, with its arguments in this order, to a parser."""
+    """Turn a function into a command, which adds itself with these arguments, in this order, to a parser."""
     debug = switch("--debug", default=argparse.SUPPRESS, help="show where an error came from")
 
     def add(run: Run, commands: Any) -> None:

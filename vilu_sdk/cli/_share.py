@@ -68,20 +68,16 @@ def run_info(arguments: Namespace) -> int:
     path, column = split(arguments.name)
     is_folder = path.is_dir() and not (path / CONFIG_FILE).exists()
     if path.is_file() or (is_folder and any(item.suffix in SUFFIXES for item in path.iterdir())):
-        names = [column] if column or not names_in(path) else names_in(path)
+        names: list[str | None] = [column] if column else [*names_in(path)] or [None]
         arrays = [_array(path, name) for name in names]
-        if arguments.json:
-            print(plain_json(arrays))
-        for array in arrays if not arguments.json else ():
-            print(f"{array['path']}  {' × '.join(map(str, array['shape']))}  {array['dtype']}")
+        lines = [f"{one['path']}  {' × '.join(map(str, one['shape']))}  {one['dtype']}" for one in arrays]
+        print(plain_json(arrays) if arguments.json else "\n".join(lines))
         return 0
     scorer, predictor = load(arguments.name, arguments.revision)
     if arguments.json:
-        card = getattr(scorer, "card_", None)
         facts = {"scorer": type(scorer).__name__, "parameters": scorer.get_params()}
-        print(plain_json({**facts, "backbone": backbone_of(scorer, card)}))
-        return 0
-    if predictor is None:
+        print(plain_json({**facts, "backbone": backbone_of(scorer, getattr(scorer, "card_", None))}))
+    elif predictor is None:
         print(describe(scorer, arguments.name), end="")
     else:
         print(f"A threshold for {' '.join(repr(scorer).split())}\n\n{predictor.report_}")

@@ -65,7 +65,7 @@ def test_quiet_prints_the_table_only(capsys: pytest.CaptureFixture[str]) -> None
 def test_examples_are_the_extremes_and_a_mistake(digits: DigitsVLM) -> None:
     scorer = MCMScorer(logit_scale=digits.logit_scale)
     uncertainty = np.sort(scorer.predict_uncertainty(digits.z_img_test, digits.z_txt))
-    text = "\n".join(demo.show_examples(scorer, digits))
+    text = demo.show_examples(scorer, digits)
     certain, mistake, uncertain = text.split("\n\n")
     assert f"uncertainty  {uncertainty[0]:.3f}" in certain
     assert "rank         1 of 799" in certain
@@ -78,7 +78,7 @@ def test_examples_are_the_extremes_and_a_mistake(digits: DigitsVLM) -> None:
 def test_examples_without_a_mistake(digits: DigitsVLM) -> None:
     labels = MCMScorer().predict(digits.z_img_test, digits.z_txt)
     perfect = DigitsVLM(**{**vars(digits), "labels_test": labels})
-    assert "mistake" not in "\n".join(demo.show_examples(MCMScorer(), perfect))
+    assert "mistake" not in demo.show_examples(MCMScorer(), perfect)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

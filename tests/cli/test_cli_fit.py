@@ -55,7 +55,7 @@ def test_every_scorer_has_a_name_and_a_short_one():
     }
     for name, cls in _scorers.CLASSES.items():
         for short in (name, name.lower(), name.removesuffix("Scorer").removesuffix("Estimator")):
-            assert _scorers._class_called(short) is cls
+            assert _scorers.BY_NAME[short.lower()] is cls
 
 
 @pytest.mark.parametrize(

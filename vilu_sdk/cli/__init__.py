@@ -16,28 +16,20 @@ from vilu_sdk.compute.progress import set_progress
 
 __all__ = ["main"]
 
+#: The commands, in the order of the help.
+COMMANDS = (
+    *(_demo.run, _fit.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare, _evaluate.run_report),
+    *(_threshold.run, _share.run_convert, _share.run_info, _share.run_push, _completion.run),
+)
 # Exit codes of a process that these signals end.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command, by default with the arguments of the process, and return its exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments after the command's name, by default those of the process.
-
-    Returns
-    -------
-    int
-        Exit code: 0; 1 if the answer to what was asked is no; 2 after an error; 130 if interrupted; 141 if
-        nobody read the output to its end.
-
-    Examples
-    --------
-    >>> from vilu_sdk.cli import main
-    >>> main(["demo", "--random-state", "7", "--quiet"])  # doctest: +SKIP
+    It is 0; 1 if the answer to what was asked is no; 2 after an error; 130 if interrupted; 141 if nobody read
+    the output to its end.
     """
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -53,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        with suppress(OSError, ValueError):  # or the flush when the interpreter ends would fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
         if getattr(arguments, "debug", False):
@@ -68,8 +61,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"vilu-sdk {__version__}")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for room in (_demo, _fit, _score, _evaluate, _threshold, _share, _completion):
-        room.add(commands)
+    for add in COMMANDS:
+        add(commands)
+    parser.set_defaults(commands=commands.choices)
     return parser
 
 
@@ -92,9 +86,3 @@ def _brief_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-def _discard_output() -> None:
-    """Redirect standard output to the null device, for the flush when the interpreter ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,44 +7,28 @@ import argparse
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
 
-from vilu_sdk.cli._parser import command
+from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import CLASSES
 from vilu_sdk.persistence.hub import bundled_heads
 
-
-def add(commands: Any) -> None:
-    """Add the command, with the parsers of all others."""
-    parser = command(
-        commands,
-        "completion",
-        run,
-        "print the script that completes commands and options in a shell",
-        'eval "$(vilu completion bash)"',
-    )
-    parser.add_argument("shell", choices=tuple(SHELLS), metavar="SHELL", help="bash, zsh or fish")
-    parser.set_defaults(commands=commands.choices)
+#: The parsers of all commands, by name.
+Parsers = dict[str, argparse.ArgumentParser]
 
 
-def run(arguments: Namespace) -> int:
-    """Print the script."""
-    print(SHELLS[arguments.shell](arguments.commands), end="")
-    return 0
-
-
-def bash(commands: dict[str, argparse.ArgumentParser]) -> str:
+def bash(commands: Parsers) -> str:
     """Return a script for bash, which completes files where it has no other completion."""
-    options, places = [], defaultdict(list)
+    options: list[str] = []
+    places: defaultdict[str, list[str]] = defaultdict(list)
     for name, parser in commands.items():
-        flags = [(flag, action) for action in parser._actions for flag in action.option_strings]
-        options.append(f'    {name}) options="{" ".join(flag for flag, _ in flags)}" ;;')
-        for flag, action in flags:
-            if _takes(action):
-                places[f'values="{" ".join(_values(action))}" takes=1'].append(f'"{name} {flag}"')
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        options.append(f'    {name}) options="{" ".join(flags)}" ;;')
         for action in parser._actions:
-            if not action.option_strings and _values(action):
-                places[f'values="{" ".join(_values(action))}"'].append(f'"{name} {name}"')
+            values = f'values="{" ".join(_values(action))}"'
+            if action.option_strings and action.nargs != 0:  # it takes a value
+                places[f"{values} takes=1"] += [f'"{name} {flag}"' for flag in action.option_strings]
+            elif not action.option_strings and _values(action):
+                places[values].append(f'"{name} {name}"')
     return BASH.format(
         names="|".join(commands),
         commands=" ".join(commands),
@@ -53,7 +37,7 @@ def bash(commands: dict[str, argparse.ArgumentParser]) -> str:
     )
 
 
-def zsh(commands: dict[str, argparse.ArgumentParser]) -> str:
+def zsh(commands: Parsers) -> str:
     """Return the same script for zsh, which can run it."""
     return (
         "autoload -U +X compinit bashcompinit\n(( $+functions[compdef] )) || compinit\nbashcompinit\n"
@@ -61,32 +45,45 @@ def zsh(commands: dict[str, argparse.ArgumentParser]) -> str:
     )
 
 
-def fish(commands: dict[str, argparse.ArgumentParser]) -> str:
+def fish(commands: Parsers) -> str:
     """Return a script for fish."""
     lines = []
     for name, parser in commands.items():
-        lines.append(f"complete -c vilu -n __fish_use_subcommand -f -a {name} -d {_quoted(_summary(parser))}")
+        about = (parser.description or "").partition(". ")[0].removesuffix(".")
+        lines.append(f"complete -c vilu -n __fish_use_subcommand -f -a {name} -d {_quoted(about)}")
         for action in parser._actions:
-            short = [f"-s {flag[1:]}" for flag in action.option_strings if not flag.startswith("--")]
-            long = [f"-l {flag[2:]}" for flag in action.option_strings if flag.startswith("--")]
-            words = f"-a {_quoted(' '.join(_values(action)))}" if _values(action) else ""
-            takes = ("-x" if action.choices else "-r") if action.option_strings and _takes(action) else ""
+            flags = [
+                f"-l {flag[2:]}" if flag[1] == "-" else f"-s {flag[1:]}" for flag in action.option_strings
+            ]
+            if not flags and not _values(action):
+                continue
             # Files are completed unless the list of values is complete.
-            if not action.option_strings and action.choices:
-                takes = "-f"
-            if short or long or words:
-                parts = [*short, *long, takes, words, f"-d {_quoted(action.help)}"]
-                place = f"-n '__fish_seen_subcommand_from {name}'"
-                lines.append(f"complete -c vilu {place} {' '.join(filter(None, parts))}")
+            takes = ("-x" if action.choices else "-r") if flags else ("-f" if action.choices else "")
+            parts = [*flags, "" if action.nargs == 0 else takes]
+            if values := _values(action):
+                parts.append(f"-a {_quoted(' '.join(values))}")
+            place = f"-n '__fish_seen_subcommand_from {name}'"
+            lines.append(
+                f"complete -c vilu {place} {' '.join(filter(None, parts))} -d {_quoted(action.help)}"
+            )
     return "\n".join(lines) + "\n"
 
 
 #: The scripts, by shell.
-SHELLS: dict[str, Callable[[dict[str, argparse.ArgumentParser]], str]] = {
-    "bash": bash,
-    "zsh": zsh,
-    "fish": fish,
-}
+SHELLS: dict[str, Callable[[Parsers], str]] = {"bash": bash, "zsh": zsh, "fish": fish}
+
+
+@command(
+    "completion",
+    "print the script that completes commands and options in a shell",
+    'eval "$(vilu completion bash)"',
+    option("shell", choices=tuple(SHELLS), metavar="SHELL", help="bash, zsh or fish"),
+)
+def run(arguments: Namespace) -> int:
+    """Print the script."""
+    print(SHELLS[arguments.shell](arguments.commands), end="")
+    return 0
+
 
 BASH = """\
 _vilu() {{
@@ -109,22 +106,10 @@ complete -o bashdefault -o default -F _vilu vilu
 """
 
 
-def _summary(parser: argparse.ArgumentParser) -> str:
-    """Return the first sentence of what a command does."""
-    return (parser.description or "").partition(". ")[0].removesuffix(".")
-
-
-def _takes(action: argparse.Action) -> bool:
-    """Return whether the option takes a value."""
-    return action.nargs != 0
-
-
 def _values(action: argparse.Action) -> list[str]:
     """Return the values of an option or argument, where there is a list of them."""
-    if action.dest == "scorer":
-        return [*CLASSES, *bundled_heads()]
-    if action.dest == "name":
-        return list(bundled_heads())
+    if action.dest in ("scorer", "name"):
+        return [*(CLASSES if action.dest == "scorer" else ()), *bundled_heads()]
     return [str(value) for value in action.choices or ()]
 
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from vilu_sdk.cli._outputs import whole
-from vilu_sdk.cli._parser import command
-from vilu_sdk.compute.progress import set_progress
+from vilu_sdk.cli._outputs import opened
+from vilu_sdk.cli._parser import command, option, switch
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
@@ -47,44 +46,28 @@ TITLES = {
 }
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = command(
-        commands,
-        "demo",
-        run,
-        "compare all scorers on real handwritten digits, in less than a minute",
-        "vilu demo --data digits",
-    )
-    parser.add_argument(
-        "--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print the table only")
-    parser.add_argument(
-        "--report",
-        metavar="PATH",
-        help=f"where to write the report (default: {REPORT}, with --quiet none)",
-    )
-    parser.add_argument(
-        "--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"
-    )
-
-
+@command(
+    "demo",
+    "compare all scorers on real handwritten digits, in less than a minute",
+    "vilu demo --data digits",
+    option("--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
+    switch("--quiet", help="print the table only"),
+    option(
+        "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"
+    ),
+    option("--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"),
+)
 def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:
         return write_data(Path(arguments.data).expanduser(), arguments.random_state)
-    page = arguments.report
-    if arguments.quiet:
-        set_progress(False)
-    elif page is None:
-        page = REPORT
+    quiet = arguments.quiet
+    page = REPORT if arguments.report is None and not quiet else arguments.report
     for chapter, text in chapters(arguments.random_state, page):
-        if arguments.quiet and chapter != "table":
-            continue
-        if not arguments.quiet and chapter in TITLES:
+        if not quiet and chapter in TITLES:
             print(f"\n{TITLES[chapter]}\n{'=' * len(TITLES[chapter])}\n")
-        print(text, flush=True)
+        if not quiet or chapter == "table":
+            print(text, flush=True)
     return 0
 
 
@@ -100,9 +83,9 @@ def write_data(folder: Path, random_state: int) -> int:
         "texts": data.z_txt,
     }
     for name, values in arrays.items():
-        with whole(folder / f"{name}.npy") as file:
+        with opened(folder / f"{name}.npy") as file:
             np.save(file, values)
-    with whole(folder / "names.txt", text=True) as file:
+    with opened(folder / "names.txt", text=True) as file:
         file.writelines(f"{name}\n" for name in data.class_names)
     print(f"""\
 {len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, {len(data.z_txt)} texts, logit \
@@ -138,11 +121,7 @@ def scorers(logit_scale: float, random_state: int = 0) -> dict[str, Scorer]:
 
 
 def chapters(random_state: int = 0, report_path: str | Path | None = None) -> Iterator[tuple[str, str]]:
-    """Run the demonstration, and yield the name and the text of each chapter as it ends.
-
-    The chapters are "data", "fit" (one for each scorer), "table", "examples", "report" (if there is a path)
-    and "next".
-    """
+    """Run the demonstration, and yield the name and the text of each chapter as it ends."""
     start = time.perf_counter()
     data = load_digits_vlm(random_state)
     yield "data", _describe(data, time.perf_counter() - start)
@@ -160,11 +139,10 @@ def chapters(random_state: int = 0, report_path: str | Path | None = None) -> It
     with single_thread():
         scored = compare(fitted, data.z_img_test, data.z_txt, data.labels_test, fit=False)
     rows = [row | {"fit_seconds": seconds[row["scorer"]]} for row in scored.to_dicts()]
-    table = replace(scored, rows=rows)
-    yield "table", str(table)
+    yield "table", str(replace(scored, rows=rows))
 
     shown = fitted[SHOWN]
-    yield "examples", "\n".join([_triage(shown, fitted["MCM"], data), "", *show_examples(shown, data)])
+    yield "examples", f"{_triage(shown, fitted['MCM'], data)}\n\n{show_examples(shown, data)}"
     if report_path is not None:
         yield "report", write_report(fitted, data, report_path)
     yield "next", _next_step(data.logit_scale)
@@ -201,11 +179,8 @@ With intervals, pictures, what each threshold would do and one that promises at 
     {page.resolve()}"""
 
 
-def show_examples(scorer: Scorer, data: DigitsVLM) -> list[str]:
-    """Draw the most certain test image, the most uncertain one and a typical mistake, with their predictions.
-
-    The mistake is the one of median uncertainty among the mistakes.
-    """
+def show_examples(scorer: Scorer, data: DigitsVLM) -> str:
+    """Draw the most certain test image, the mistake of median uncertainty and the most uncertain image."""
     predicted = scorer.predict(data.z_img_test, data.z_txt)
     uncertainty = scorer.predict_uncertainty(data.z_img_test, data.z_txt)
     order = np.argsort(scorer.decision_function(data.z_img_test, data.z_txt), kind="stable")
@@ -213,25 +188,19 @@ def show_examples(scorer: Scorer, data: DigitsVLM) -> list[str]:
     chosen = [("Most certain", order[0]), ("Most uncertain", order[-1])]
     if mistakes:
         chosen.insert(1, ("A typical mistake", mistakes[len(mistakes) // 2]))
-    lines: list[str] = []
+    examples = []
     for title, row in chosen:
-        rank = 1 + int(np.flatnonzero(order == row)[0])
-        caption = [
-            "",
-            title,
-            "",
-            f"predicted    {data.class_names[predicted[row]]}",
-            f"true         {data.class_names[data.labels_test[row]]}",
-            f"uncertainty  {uncertainty[row]:.3f}",
-            f"rank         {rank} of {len(order)}, from certain to uncertain",
-            "",
-        ]
-        lines += [
-            f"  |{left}|  {right}".rstrip()
-            for left, right in zip(draw(data.images_test[row]), caption, strict=True)
-        ]
-        lines.append("")
-    return lines[:-1]
+        caption = f"""
+{title}
+
+predicted    {data.class_names[predicted[row]]}
+true         {data.class_names[data.labels_test[row]]}
+uncertainty  {uncertainty[row]:.3f}
+rank         {1 + int(np.flatnonzero(order == row)[0])} of {len(order)}, from certain to uncertain
+"""
+        beside = zip(draw(data.images_test[row]), caption.split("\n"), strict=True)
+        examples.append("\n".join(f"  |{left}|  {right}".rstrip() for left, right in beside))
+    return "\n\n".join(examples)
 
 
 def draw(image: NDArray[np.float64]) -> list[str]:

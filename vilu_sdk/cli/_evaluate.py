@@ -2,19 +2,12 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
-from vilu_sdk.cli._inputs import open_both, read_known, read_labels, read_names
-from vilu_sdk.cli._outputs import (
-    STDOUT,
-    as_blocks,
-    check_output,
-    plain_json,
-    write_table,
-    write_text,
-)
-from vilu_sdk.cli._parser import add_data, add_json, add_known, add_quiet, add_scorers, command
-from vilu_sdk.cli._scorers import Chosen, choose_one, choose_scorers
+from vilu_sdk.cli._arguments import JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
+from vilu_sdk.cli._inputs import open_both, read_labels, read_names, read_task
+from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
+from vilu_sdk.cli._parser import Argument, command, given, option, switch
+from vilu_sdk.cli._scorers import choose_one, choose_scorers
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics.text import align, lines
@@ -22,82 +15,27 @@ from vilu_sdk.persistence.storage import check_parent
 from vilu_sdk.report import report
 
 
-def add(commands: Any) -> None:
-    """Add the three commands."""
-    parser = command(
-        commands,
-        "evaluate",
-        run_evaluate,
-        "print all metrics of a scorer on labelled images",
-        "vilu evaluate images.npy texts.npy --labels labels.npy --scorer my-scorer",
+def _output(kinds: str) -> Argument:
+    return option(
+        "-o", "--output", metavar="FILE", default=STDOUT, help=f"{kinds} file, by default standard output (-)"
     )
-    add_data(parser)
-    add_known(parser, batches=True)
-    add_scorers(parser)
-    _add_output(parser, ".csv, .json or .parquet")
-    add_json(parser)
-    add_quiet(parser)
-
-    parser = command(
-        commands,
-        "compare",
-        run_compare,
-        "compare scorers on the same labelled images",
-        "vilu compare images.npy texts.npy --labels labels.npy --scorer mcm --scorer ViLU=ViLUEstimator",
-        "Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
-        "part of the images (or on all, with --test) and compared on the others; saved ones are compared as "
-        "they are.",
-    )
-    add_data(parser)
-    add_known(parser, batches=True)
-    add_scorers(parser, several=True)
-    parser.add_argument(
-        "--test",
-        nargs="+",
-        metavar="FILE",
-        help="images to compare on and their labels (of captions: their texts)",
-    )
-    parser.add_argument("--test-size", type=float, metavar="SHARE", help="share to compare on (default: 0.5)")
-    parser.add_argument(
-        "--n-splits", type=int, metavar="N", help="repeat on so many random splits (default: 1)"
-    )
-    parser.add_argument("--reference", metavar="LABEL", help="the scorer to test the others against")
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, help="of intervals and tests (default: 0.95)"
-    )
-    parser.add_argument(
-        "--intervals", action="store_true", help="in Markdown and HTML: an interval for each value"
-    )
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    _add_output(parser, ".csv, .json, .parquet, .md or .html")
-    add_json(parser)
-    add_quiet(parser)
-
-    parser = command(
-        commands,
-        "report",
-        run_report,
-        "write one HTML page on how well failures are predicted",
-        "vilu report images.npy texts.npy --labels labels.npy --scorer mcm --scorer my-scorer -o report.html",
-        "Write one HTML page on how well failures are predicted. Scorers are used as they are.",
-    )
-    add_data(parser)
-    add_known(parser, batches=True)
-    add_scorers(parser, several=True)
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the page")
-    parser.add_argument("--title", metavar="TEXT", help="of the page")
-    parser.add_argument("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown")
-    parser.add_argument("--reference", metavar="LABEL", help="the scorer to test the others against")
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="examples of a kind (default: 10)")
-    add_quiet(parser)
 
 
+@command(
+    "evaluate",
+    "print all metrics of a scorer on labelled images",
+    "vilu evaluate images.npy texts.npy --labels labels.npy --scorer my-scorer",
+    *LABELLED,
+    *SCORER,
+    _output(".csv, .json or .parquet"),
+    JSON,
+    QUIET,
+)
 def run_evaluate(arguments: Namespace) -> int:
     """Print one metric a line."""
-    _check(arguments)
+    check_output(arguments.output)
     chosen = choose_one(arguments)
-    images, texts = open_both(arguments.images, arguments.texts)
-    known = read_known(arguments, len(texts))
+    images, texts, known = read_task(arguments)
     metrics = evaluate(chosen.scorer, images, texts, known["labels"], batch_size=arguments.batch_size)
     if arguments.output != STDOUT:
         write_table(as_blocks([{"scorer": chosen.label, **metrics}]), arguments.output)
@@ -109,13 +47,41 @@ def run_evaluate(arguments: Namespace) -> int:
     return 0
 
 
+@command(
+    "compare",
+    "compare scorers on the same labelled images",
+    "vilu compare images.npy texts.npy --labels labels.npy --scorer mcm --scorer ViLU=ViLUEstimator",
+    *LABELLED,
+    *SCORERS,
+    option(
+        "--test",
+        nargs="+",
+        metavar="FILE",
+        help="images to compare on and their labels (of captions: their texts)",
+    ),
+    option("--test-size", type=float, metavar="SHARE", help="share to compare on (default: 0.5)"),
+    option("--n-splits", type=int, metavar="N", help="repeat on so many random splits (default: 1)"),
+    REFERENCE,
+    option("--confidence", type=float, default=0.95, help="of intervals and tests (default: 0.95)"),
+    switch("--intervals", help="in Markdown and HTML: an interval for each value"),
+    switch("--markdown", help="print Markdown"),
+    _output(".csv, .json, .parquet, .md or .html"),
+    JSON,
+    QUIET,
+    about="Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
+    "part of the images (or on all, with --test) and compared on the others; saved ones are compared as "
+    "they are.",
+)
 def run_compare(arguments: Namespace) -> int:
     """Print or write the table."""
-    _check(arguments, ".md", ".html")
+    if Path(arguments.output).suffix in (".md", ".html"):
+        check_parent(Path(arguments.output).expanduser())
+    else:
+        check_output(arguments.output)
     chosen = choose_scorers(arguments)
-    images, texts = open_both(arguments.images, arguments.texts)
-    labels = read_known(arguments, len(texts))["labels"]
-    options: dict[str, Any] = {}
+    images, texts, known = read_task(arguments)
+    labels = known["labels"]
+    options = given(arguments, "test_size", "n_splits")
     if arguments.test is not None:
         test_images, *rest = arguments.test
         if len(rest) != 1:
@@ -124,69 +90,7 @@ def run_compare(arguments: Namespace) -> int:
         if labels is not None:
             names = read_names(arguments.names, len(texts))
             options["test"] += (read_labels(rest[0], names),)
-    if arguments.test_size is not None:
-        options["test_size"] = arguments.test_size
-    if arguments.n_splits is not None:
-        options["n_splits"] = arguments.n_splits
     fit = bool(options) or any(one.scorer.learns and not one.saved for one in chosen)
-    _refuse_to_fit_anew(chosen, fit)
-    table = compare(
-        {one.label: one.scorer for one in chosen},
-        images,
-        texts,
-        labels,
-        fit=fit,
-        batch_size=arguments.batch_size,
-        random_state=arguments.random_state,
-        reference=arguments.reference,
-        confidence=arguments.confidence,
-        **options,
-    )
-    _write(table, arguments)
-    return 0
-
-
-def run_report(arguments: Namespace) -> int:
-    """Write the page and print its path."""
-    check_parent(Path(arguments.output).expanduser())
-    chosen = choose_scorers(arguments, fitted=True)
-    images, texts = open_both(arguments.images, arguments.texts)
-    known = read_known(arguments, len(texts))
-    options = {} if arguments.title is None else {"title": arguments.title}
-    page = report(
-        {one.label: one.scorer for one in chosen},
-        images,
-        texts,
-        known["labels"],
-        Path(arguments.output).expanduser(),
-        class_names=read_names(arguments.names, len(texts)),
-        focus=arguments.focus,
-        reference=arguments.reference,
-        selective=[one.predictor for one in chosen if one.predictor is not None] or None,
-        batch_size=arguments.batch_size,
-        top=arguments.top,
-        **options,
-    )
-    print(page)
-    return 0
-
-
-def _add_output(parser: Any, kinds: str) -> None:
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", default=STDOUT, help=f"{kinds} file, by default standard output (-)"
-    )
-
-
-def _check(arguments: Namespace, *more: str) -> None:
-    """Refuse an output that cannot be written, before anything is computed."""
-    path = Path(arguments.output).expanduser()
-    if arguments.output == STDOUT or path.suffix in more:
-        check_parent(path)
-    else:
-        check_output(arguments.output)
-
-
-def _refuse_to_fit_anew(chosen: list[Chosen], fit: bool) -> None:
     saved = [one.label for one in chosen if one.saved]
     if fit and saved:
         raise ValueError(
@@ -194,17 +98,62 @@ def _refuse_to_fit_anew(chosen: list[Chosen], fit: bool) -> None:
             "scorers that learn nothing and without --test, --test-size and --n-splits: save the others too, "
             "with vilu fit."
         )
+    table = compare(
+        {one.label: one.scorer for one in chosen},
+        images,
+        texts,
+        labels,
+        fit=fit,
+        **given(arguments, "batch_size", "random_state", "reference", "confidence"),
+        **options,
+    )
+    _write(table, arguments)
+    return 0
+
+
+@command(
+    "report",
+    "write one HTML page on how well failures are predicted",
+    "vilu report images.npy texts.npy --labels labels.npy --scorer mcm --scorer my-scorer -o report.html",
+    *LABELLED,
+    *SCORERS,
+    option("-o", "--output", metavar="FILE", required=True, help="the page"),
+    option("--title", metavar="TEXT", help="of the page"),
+    option("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown"),
+    REFERENCE,
+    option("--top", type=int, default=10, metavar="N", help="examples of a kind (default: 10)"),
+    QUIET,
+    about="Write one HTML page on how well failures are predicted. Scorers are used as they are.",
+)
+def run_report(arguments: Namespace) -> int:
+    """Write the page and print its path."""
+    path = Path(arguments.output).expanduser()
+    check_parent(path)
+    chosen = choose_scorers(arguments, fitted=True)
+    images, texts, known = read_task(arguments)
+    written = report(
+        {one.label: one.scorer for one in chosen},
+        images,
+        texts,
+        known["labels"],
+        path,
+        class_names=read_names(arguments.names, len(texts)),
+        selective=[one.predictor for one in chosen if one.predictor is not None] or None,
+        **given(arguments, "title", "focus", "reference", "batch_size", "top"),
+    )
+    print(written)
+    return 0
 
 
 def _write(table: ComparisonTable, arguments: Namespace) -> None:
-    suffix = Path(arguments.output).suffix
-    if arguments.output == STDOUT and arguments.json:
+    to_stdout, suffix = arguments.output == STDOUT, Path(arguments.output).suffix
+    if to_stdout and arguments.json:
         print(plain_json(table.to_dicts()))
-    elif arguments.markdown or suffix == ".md":
-        write_text(table.to_markdown(intervals=arguments.intervals) + "\n", arguments.output)
-    elif suffix == ".html":
-        write_text(table.to_html(intervals=arguments.intervals) + "\n", arguments.output)
-    elif arguments.output == STDOUT:
+    elif arguments.markdown or suffix in (".md", ".html"):
+        to_text = table.to_markdown if arguments.markdown or suffix == ".md" else table.to_html
+        with opened(arguments.output, text=True) as file:
+            file.write(to_text(intervals=arguments.intervals) + "\n")
+    elif to_stdout:
         print(table)
     else:
         write_table(as_blocks(table.to_dicts()), arguments.output)

@@ -5,40 +5,33 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._inputs import open_both, read_known
+from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, JSON, OVERWRITE, QUIET, TO_FIT
+from vilu_sdk.cli._inputs import read_task
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import add_card, add_data, add_json, add_known, add_quiet, add_scorers, command
+from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
 from vilu_sdk.compute.distributed import process_group, rank
 from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = command(
-        commands,
-        "fit",
-        run,
-        "fit a scorer and save it into a folder",
-        "vilu fit images.npy texts.npy --labels labels.npy --logit-scale 100 -o my-scorer",
-        "Fit a scorer and save it into a folder. Started by torchrun (torchrun --nproc-per-node 4 -m "
-        "vilu_sdk fit ...), the processes share the work.",
-    )
-    add_data(parser)
-    parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="where to save the scorer")
-    add_known(parser, correct=True)
-    add_scorers(parser, required=False)
-    parser.add_argument(
+@command(
+    "fit",
+    "fit a scorer and save it into a folder",
+    "vilu fit images.npy texts.npy --labels labels.npy --logit-scale 100 -o my-scorer",
+    *DATA,
+    FOLDER,
+    *FEEDBACK,
+    *TO_FIT,
+    option(
         "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="write into a folder that holds something else than a scorer"
-    )
-    add_card(parser)
-    add_json(parser)
-    add_quiet(parser)
-
-
+    ),
+    OVERWRITE,
+    *CARD,
+    JSON,
+    QUIET,
+    about="Fit a scorer and save it into a folder. Started by torchrun (torchrun --nproc-per-node 4 -m "
+    "vilu_sdk fit ...), the processes share the work.",
+)
 def run(arguments: Namespace) -> int:
     """Fit and save; of several processes only the first prints and writes."""
     with process_group():
@@ -51,8 +44,7 @@ def run(arguments: Namespace) -> int:
             raise ValueError(
                 f"{chosen.label} is a saved scorer; fit takes a scorer by name, such as {DEFAULT}."
             )
-        images, texts = open_both(arguments.images, arguments.texts)
-        known = read_known(arguments, len(texts))
+        images, texts, known = read_task(arguments)
         scorer: Any = chosen.scorer
         start = time.perf_counter()
         scorer.fit(images, texts, checkpoint=arguments.checkpoint, **known)

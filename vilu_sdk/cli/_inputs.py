@@ -26,20 +26,10 @@ def split(spec: str) -> tuple[Path, str | None]:
     return Path(path).expanduser(), name or None
 
 
-def open_images(spec: str) -> Shards:
-    """Open image embeddings; of a clip-retrieval folder its images."""
-    return _open(spec, "img_emb")
-
-
-def open_texts(spec: str) -> Shards:
-    """Open text embeddings; of a clip-retrieval folder its texts."""
-    return _open(spec, "text_emb")
-
-
 def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
     """Open images and texts; without texts, the pairs of a clip-retrieval folder."""
     if texts is not None:
-        return open_images(images), open_texts(texts)
+        return _open(images, "img_emb"), _open(texts, "text_emb")
     path, name = split(images)
     if not (path / "img_emb").is_dir():
         raise ValueError(
@@ -49,19 +39,20 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
     return open_pairs(path, column=name)
 
 
-def read_known(arguments: Namespace, k: int) -> dict[str, NDArray[Any] | None]:
-    """Read labels or feedback, as arguments of `fit`."""
+def read_task(arguments: Namespace) -> tuple[Shards, Shards, dict[str, NDArray[Any] | None]]:
+    """Open images and texts, and read labels or feedback as arguments of `fit`."""
+    images, texts = open_both(arguments.images, arguments.texts)
     if arguments.labels is not None:
-        names = read_names(arguments.names, k)
-        return {"labels": read_labels(arguments.labels, names)}
+        names = read_names(arguments.names, len(texts))
+        return images, texts, {"labels": read_labels(arguments.labels, names)}
     if getattr(arguments, "correct", None) is not None:
-        return {"correct": read_correct(arguments.correct)}
+        return images, texts, {"correct": read_correct(arguments.correct)}
     if not arguments.captions and arguments.texts is not None:
-        flags = "--labels or --captions"
-        if hasattr(arguments, "correct"):
-            flags = "--labels, --correct or --captions"
+        flags = (
+            "--labels, --correct or --captions" if hasattr(arguments, "correct") else "--labels or --captions"
+        )
         raise ValueError(f"labels of the images are missing: pass {flags} (see --help).")
-    return {"labels": None}
+    return images, texts, {"labels": None}
 
 
 def read_labels(spec: str, names: list[str] | None) -> NDArray[np.int64]:
@@ -77,11 +68,9 @@ def read_labels(spec: str, names: list[str] | None) -> NDArray[np.int64]:
             "TEXTS, or row numbers."
         )
     numbers = {name: row for row, name in enumerate(names)}
-    unknown = [row for row, value in enumerate(values) if value not in numbers]
-    if unknown:
-        raise ValueError(
-            f"{spec} has {str(values[unknown[0]])!r} in row {unknown[0]}, which is not in --names."
-        )
+    for row, value in enumerate(values):
+        if value not in numbers:
+            raise ValueError(f"{spec} has {str(value)!r} in row {row}, which is not in --names.")
     return np.array([numbers[value] for value in values], dtype=np.int64)
 
 
@@ -90,9 +79,9 @@ def read_correct(spec: str) -> NDArray[Any]:
     values = read_vector(spec)
     if values.dtype.kind != "U":
         return values  # `fit` checks numbers and booleans
-    wrong = [value for value in values if value.lower() not in TRUTH]
-    if wrong:
-        raise ValueError(f"{spec} has {str(wrong[0])!r}, expected true or false.")
+    for value in values:
+        if value.lower() not in TRUTH:
+            raise ValueError(f"{spec} has {str(value)!r}, expected true or false.")
     return np.array([TRUTH[value.lower()] for value in values])
 
 
@@ -116,9 +105,7 @@ def read_vector(spec: str) -> NDArray[Any]:
         raise FileNotFoundError(f"there is neither a file nor a folder {path}.")
     parts = [_read_part(part, name) for part in (shard_paths(path) if path.is_dir() else [path])]
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    if values.dtype.kind in "OSU":
-        return _numbers(_texts(values, spec))
-    return values
+    return _from_text(values, spec) if values.dtype.kind in "OSU" else values
 
 
 def names_in(path: Path) -> list[str]:
@@ -137,6 +124,7 @@ def names_in(path: Path) -> list[str]:
 
 
 def _open(spec: str, part: str) -> Shards:
+    """Open embeddings; of a clip-retrieval folder this part."""
     path, name = split(spec)
     folder = path / part
     with _say_how_to_name(path):
@@ -183,17 +171,13 @@ VECTORS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
 }
 
 
-def _texts(values: NDArray[Any], spec: str) -> NDArray[np.str_]:
-    """Return strings, none of them missing."""
+def _from_text(values: NDArray[Any], spec: str) -> NDArray[Any]:
+    """Return integers where every value is one, else strings; none may be missing."""
     for row, value in enumerate(values):
         if value is None or value in ("", b""):
             raise ValueError(f"{spec} has no value in row {row}.")
-    return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
-
-
-def _numbers(values: NDArray[np.str_]) -> NDArray[Any]:
-    """Return integers where every string is one."""
+    texts = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
     try:
-        return values.astype(np.int64)
+        return texts.astype(np.int64)
     except ValueError:
-        return values
+        return texts

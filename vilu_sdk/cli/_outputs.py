@@ -6,16 +6,17 @@ import io
 import json
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
+from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
 
 #: Standard output.
@@ -24,64 +25,53 @@ STDOUT = "-"
 Block = Any
 
 
-def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False, array: str = "") -> None:
-    """Write blocks of rows one after the other, holding one at a time.
-
-    `output` is ``-`` or a file, whose suffix names the format. A ``.npy`` file gets the column ``array``.
-    """
-    if output == STDOUT:
-        write = _json if as_json else _csv
-        write(blocks, sys.stdout)
-        return
-    path = check_output(output, array)
-    if path.suffix in TEXT:
-        with whole(path, text=True) as file:
-            TEXT[path.suffix](blocks, file)
-        return
-    with whole(path) as file:
-        if path.suffix == ".npy":
-            _npy((columns(block)[array] for block in blocks), file)
-        else:
-            write_parquet(blocks, file)
+def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False) -> None:
+    """Write blocks of rows one after the other, holding one at a time, to ``-`` or a file of known kind."""
+    kind = Path(output).suffix if output != STDOUT else ".json" if as_json else ".csv"
+    with opened(output, text=kind in (".csv", ".json")) as file:
+        WRITERS[kind](blocks, file)
 
 
-def check_output(output: str, array: str = "") -> Path:
-    """Return the path of a table that can be written, before its rows are computed."""
+def check_output(output: str, *more: str) -> None:
+    """Raise where a table cannot be written, or is of neither the usual kinds nor of these."""
     path = Path(output).expanduser()
-    known = [*TEXT, ".parquet", *([".npy"] if array else [])]
-    if path.suffix not in known:
+    known = [".csv", ".json", ".parquet", *more]
+    if output != STDOUT and path.suffix not in known:
         raise ValueError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
     check_parent(path)
     if path.suffix == ".parquet":
         require("pyarrow.parquet", "data")
-    return path
 
 
-def write_text(text: str, output: str) -> None:
-    """Write text that ends in a line end."""
+@contextmanager
+def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
+    """Give standard output, or a file that has its name once all of it is on the disk, or never."""
     if output == STDOUT:
-        sys.stdout.write(text)
+        yield sys.stdout
         return
     path = Path(output).expanduser()
-    check_parent(path)
-    with whole(path, text=True) as file:
-        file.write(text)
+    with whole_file(path) as file:
+        if not text:
+            yield file
+        else:
+            lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield lines
+            lines.detach()
+    sweep(path.parent, glob.escape(path.name))
 
 
-def columns(block: Block) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
+def say(arguments: Namespace, text: str) -> None:
+    """Print a note on standard error, unless the command is to be quiet."""
+    if not arguments.quiet:
+        print(f"vilu: {text}", file=sys.stderr)
+
+
+def columns(block: Block) -> dict[str, list[Any]]:
     """Return the columns of some rows by name."""
-    found: Mapping[str, Any] = block if isinstance(block, dict) else block.to_pydict()
-    return found
-
-
-def with_column(block: Block, name: str, values: Sequence[Any] | NDArray[Any]) -> Block:
-    """Return some rows with one more column."""
-    if isinstance(block, dict):
-        return {**block, name: values}
-    import pyarrow as pa
-
-    fields = [*block.schema, pa.field(name, (array := pa.array(values)).type)]
-    return pa.RecordBatch.from_arrays([*block.columns, array], schema=pa.schema(fields))
+    found = block if isinstance(block, dict) else block.to_pydict()
+    return {
+        name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in found.items()
+    }
 
 
 def as_blocks(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -94,25 +84,12 @@ def plain_json(value: Any, indent: int | None = 2) -> str:
     return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
-@contextmanager
-def whole(path: Path, text: bool = False) -> Iterator[IO[Any]]:
-    """Give a file that appears under its name once all of it is on the disk, or never."""
-    with whole_file(path) as file:
-        if not text:
-            yield file
-        else:
-            lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            yield lines
-            lines.detach()
-    sweep(path.parent, glob.escape(path.name))
-
-
 def _csv(blocks: Iterable[Block], file: IO[str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     for number, block in enumerate(map(columns, blocks)):
         if not number:
             writer.writerow(block)
-        writer.writerows(zip(*map(_values, block.values()), strict=True))
+        writer.writerows(zip(*block.values(), strict=True))
         file.flush()
 
 
@@ -120,7 +97,7 @@ def _json(blocks: Iterable[Block], file: IO[str]) -> None:
     """Write a list with an object on each line."""
     lead = "[\n"
     for block in map(columns, blocks):
-        for row in zip(*map(_values, block.values()), strict=True):
+        for row in zip(*block.values(), strict=True):
             file.write(lead + _json_line(dict(zip(block, row, strict=True))))
             lead = ",\n"
     file.write("[]\n" if lead == "[\n" else "\n]\n")
@@ -133,13 +110,13 @@ def _json_line(row: Mapping[str, Any]) -> str:
         return plain_json(row, indent=None)
 
 
-def _npy(blocks: Iterable[Sequence[Any] | NDArray[Any]], file: IO[bytes]) -> None:
-    """Write one vector of float64; the length is put into its header at the end."""
+def _npy(blocks: Iterable[Block], file: IO[bytes]) -> None:
+    """Write the uncertainties alone; their number is put into the header at the end."""
     n = 0
     _npy_header(0, file)
-    for block in blocks:
-        file.write(np.asarray(block, dtype="<f8").tobytes())
-        n += len(block)
+    for block in map(columns, blocks):
+        file.write(np.array(block[UNCERTAINTY], dtype="<f8").tobytes())
+        n += len(block[UNCERTAINTY])
     file.seek(0)
     _npy_header(n, file)
 
@@ -149,13 +126,13 @@ def _npy_header(n: int, file: IO[bytes]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (n,)})
 
 
-#: Writers of text, by suffix.
-TEXT: dict[str, Callable[[Iterable[Block], IO[str]], None]] = {".csv": _csv, ".json": _json}
-
-
-def _values(column: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
-    values: Sequence[Any] = column.tolist() if isinstance(column, np.ndarray) else column
-    return values
+#: Writers, by suffix.
+WRITERS: dict[str, Callable[[Iterable[Block], IO[Any]], None]] = {
+    ".csv": _csv,
+    ".json": _json,
+    ".npy": _npy,
+    ".parquet": write_parquet,
+}
 
 
 def _plain(value: Any) -> Any:

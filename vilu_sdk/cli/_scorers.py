@@ -4,7 +4,6 @@ import ast
 import difflib
 import json
 import os
-import sys
 from argparse import Namespace
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +11,8 @@ from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator
 
 import vilu_sdk
+from vilu_sdk.cli._outputs import say
+from vilu_sdk.cli._parser import given
 from vilu_sdk.compute.distributed import rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer, ViLUEstimator
@@ -22,6 +23,12 @@ CLASSES: dict[str, type[Scorer]] = {
     name: cls
     for name, cls in vars(vilu_sdk).items()
     if name in vilu_sdk.__all__ and isinstance(cls, type) and issubclass(cls, Scorer) and cls is not Scorer
+}
+#: The same by the names of a command line, in lower case: with and without Scorer or Estimator at the end.
+BY_NAME = {
+    short: cls
+    for long, cls in ((name.lower(), cls) for name, cls in CLASSES.items())
+    for short in (long, long.removesuffix("scorer").removesuffix("estimator"))
 }
 #: The scorer that `vilu fit` fits by default.
 DEFAULT = ViLUEstimator.__name__
@@ -48,15 +55,11 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
     With `fitted`, those that learn must be saved ones.
     """
     specs = [_split_label(spec) for spec in arguments.scorer]
-    classes = [None if _is_folder(name) else _class_called(name) for _, name in specs]
+    classes = [None if _is_folder(name) else BY_NAME.get(name.lower()) for _, name in specs]
     settings: list[list[str]] = [[] for _ in specs]
     for position, text in arguments.set or []:
         settings[position].append(text)
-    loaded = {
-        number: _load(label, name, settings[number])
-        for number, (label, name) in enumerate(specs)
-        if classes[number] is None
-    }
+    loaded = {n: _load(*specs[n], settings[n]) for n, cls in enumerate(classes) if cls is None}
     scale = arguments.logit_scale
     if scale is not None and len(loaded) == len(specs):
         raise ValueError("a saved scorer has its own logit scale; leave out --logit-scale, or fit anew.")
@@ -79,11 +82,11 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise ValueError(f"two scorers are called {twice!r}; name them as in --scorer 'first={twice}'.")
-    if unscaled and rank() == 0 and not arguments.quiet:
-        print(
-            f"vilu: the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
+    if unscaled and rank() == 0:
+        say(
+            arguments,
+            f"the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
             "--logit-scale",
-            file=sys.stderr,
         )
     return chosen
 
@@ -103,11 +106,11 @@ def make(
     The scale and the seed go wherever they are not set, in estimators inside too.
     """
     scorer = cls()
-    given = set()
+    named = set()
     for text in settings:
         name, _, value = text.partition("=")
-        given.add(_set(scorer, name.strip(), value))
-    open_to = {name: name.split("__")[-1] for name in scorer.get_params() if name not in given}
+        named.add(_set(scorer, name.strip(), value))
+    open_to = {name: name.split("__")[-1] for name in scorer.get_params() if name not in named}
     common: dict[str, Any] = {"random_state": random_state}
     if logit_scale is not None:
         common["logit_scale"] = logit_scale
@@ -128,10 +131,9 @@ def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredi
 
 def card_of(arguments: Namespace, scorer: Scorer) -> Card | None:
     """Return the card of a scorer with the fields of the command line added."""
-    given = {name: getattr(arguments, name) for name in ("backbone", "dataset", "notes", "license")}
-    given = {name: text for name, text in given.items() if text is not None}
+    fields = given(arguments, "backbone", "dataset", "notes", "license")
     known: Card | None = getattr(scorer, "card_", None)
-    return replace(known or Card(), **given) if given else known
+    return replace(known or Card(), **fields) if fields else known
 
 
 def _load(label: str | None, name: str, settings: list[str]) -> Chosen:
@@ -154,16 +156,6 @@ def _split_label(spec: str) -> tuple[str | None, str]:
     """Split ``LABEL=NAME``, unless it is the name of a folder."""
     label, equals, name = spec.rpartition("=")
     return (label, name) if equals and not _is_folder(spec) else (None, spec)
-
-
-def _class_called(name: str) -> type[Scorer] | None:
-    """Find a class by its name, in any case and with or without Scorer or Estimator at its end."""
-    wanted = name.lower()
-    for known, cls in CLASSES.items():
-        long = known.lower()
-        if wanted in (long, long.removesuffix("scorer"), long.removesuffix("estimator")):
-            return cls
-    return None
 
 
 def _set(scorer: Scorer, name: str, text: str) -> str:

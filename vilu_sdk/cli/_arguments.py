@@ -1,0 +1,83 @@
+"""Arguments that several commands share."""
+
+import argparse
+from typing import Any
+
+from vilu_sdk.cli._parser import Argument, one_of, option, switch
+from vilu_sdk.cli._scorers import CLASSES, DEFAULT
+
+EMBEDDINGS = ".npy, .npz, .safetensors or .parquet, or a folder of such shards; PATH::NAME names an array"
+VALUES = (
+    "in a .npy, .npz, .safetensors, .parquet, .csv, .tsv or .txt file; PATH::NAME names an array or column"
+)
+
+IMAGES = option("images", metavar="IMAGES", help=f"image embeddings: {EMBEDDINGS}")
+_TEXTS = "embeddings of the candidate texts, likewise"
+TEXTS = option("texts", metavar="TEXTS", help=_TEXTS)
+_OR_PAIRS = f"{_TEXTS}; none where IMAGES is a folder with img_emb/ and text_emb/"
+DATA = (IMAGES, option("texts", metavar="TEXTS", nargs="?", help=_OR_PAIRS))
+
+NAMES = option("--names", metavar="FILE", help="the name of each row of TEXTS, as for --labels")
+_LABELS = option("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}")
+_CORRECT = option("--correct", metavar="FILE", help="whether each prediction was right, likewise")
+_CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
+_SIZE = "with captions: how many are the candidates at once"
+_BATCHES = option("--batch-size", type=int, metavar="N", help=_SIZE)
+#: Labels or feedback.
+FEEDBACK = (one_of(_LABELS, _CORRECT, _CAPTIONS), NAMES)
+#: Data with labels.
+LABELLED = (*DATA, one_of(_LABELS, _CAPTIONS), NAMES, _BATCHES)
+
+
+class _Set(argparse.Action):
+    """Stores a setting with the number of its scorer: the last one before it, or else the first."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
+        position = max(len(namespace.scorer or []), 1) - 1
+        namespace.set = [*(namespace.set or []), (position, values)]
+
+
+def _scorer(help: str, required: bool = True) -> tuple[Argument, ...]:
+    """Return the choice of scorers, and of their settings."""
+    return (
+        option("--scorer", metavar="NAME", action="append", required=required, help=help),
+        option(
+            "--logit-scale",
+            type=float,
+            metavar="SCALE",
+            help="what the model multiplies cosines by: 100 for CLIP (the default), for other models the "
+            "exponential of their learnt logit_scale; a saved scorer has its own",
+        ),
+        option(
+            "--set",
+            metavar="NAME=VALUE",
+            action=_Set,
+            help="a parameter of the scorer before it; again for each further one",
+        ),
+        option(
+            "--random-state", type=int, default=0, metavar="N", help="seed of what is random (default: 0)"
+        ),
+    )
+
+
+_KINDS = (
+    "a folder written by vilu fit, a head that comes with vilu-sdk, a Hub repository owner/name, or a scorer "
+    "by name, such as MCMScorer or mcm"
+)
+SCORER = _scorer(_KINDS)
+SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
+TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
+
+#: The fields of the card of a saved scorer.
+CARD = (
+    option("--backbone", metavar="MODEL", help="for its card: the model that made the embeddings"),
+    option("--dataset", metavar="TEXT", help="for its card: what it was fitted on"),
+    option("--notes", metavar="TEXT", help="for its card: what it is good for, in Markdown"),
+    option("--license", metavar="ID", help="for its card: such as apache-2.0"),
+)
+
+FOLDER = option("-o", "--output", metavar="FOLDER", required=True, help="where to save the scorer")
+OVERWRITE = switch("--overwrite", help="write into a folder that holds something else than a scorer")
+REFERENCE = option("--reference", metavar="LABEL", help="the scorer to test the others against")
+JSON = switch("--json", help="print JSON")
+QUIET = switch("-q", "--quiet", help="no progress bars and no notes")

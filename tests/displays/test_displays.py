@@ -29,6 +29,9 @@ from vilu_sdk.evaluation import evaluate, expected_calibration_error, failure_me
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.selective import SelectivePredictor
 
+# Figures do not matter here, so rows of the fit may be judged.
+pytestmark = pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.FitRowsWarning")
+
 matplotlib.use("Agg")
 MCM = MCMScorer(logit_scale=5)
 CURVES = (ROCDisplay, RiskCoverageDisplay, ReliabilityDisplay)

@@ -21,6 +21,9 @@ from vilu_sdk.report import report
 from vilu_sdk.report._thresholds import effect, usual_thresholds
 from vilu_sdk.selective import SelectivePredictor
 
+# Figures do not matter here, so rows of the fit may be judged.
+pytestmark = pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.FitRowsWarning")
+
 matplotlib.use("Agg")
 HOSTILE = "<script>alert(1)</script>\"'&<b> $x_{ ]]>"
 

@@ -1,5 +1,6 @@
 """Saving a scorer into a folder or to the Hub, and loading it."""
 
+import copy
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -144,6 +145,7 @@ class Persistent(BaseEstimator):
         revision: str | None = None,
         commit_message: str | None = None,
         card: Card | None = None,
+        fit_rows: bool = False,
     ) -> str:
         """Upload the scorer to a Hub repository, in one commit.
 
@@ -161,6 +163,9 @@ class Persistent(BaseEstimator):
             By default says which class was uploaded.
         card : Card, optional
             As in `save_pretrained`.
+        fit_rows : bool, default=False
+            Whether the hashes of the images of the fit go with it, by which it warns whoever judges it by
+            them. No image can be read back from a hash, but who has an image can tell that it was there.
 
         Returns
         -------
@@ -176,8 +181,9 @@ class Persistent(BaseEstimator):
         huggingface_hub.errors.HfHubHTTPError
             If the Hub refuses, for instance without a token that may write.
         """
+        published = self if fit_rows else _without_fit_rows(copy.deepcopy(self))
         with TemporaryDirectory() as folder:
-            self._save(folder, repo_id, card)
+            published._save(folder, repo_id, card)
             return hub.upload_folder(
                 Path(folder),
                 repo_id,
@@ -225,3 +231,12 @@ class Persistent(BaseEstimator):
                 "the two was changed."
             )
         return cast(Self, scorer)
+
+
+def _without_fit_rows(saved: Any) -> Any:
+    """Take the hashes of the rows of fits out of a scorer, and of the scorers inside."""
+    vars(saved).pop("fit_rows_", None)
+    for value in vars(saved).values():
+        if isinstance(value, Persistent):
+            _without_fit_rows(value)
+    return saved

@@ -18,6 +18,9 @@ from vilu_sdk.scorers.base import scorer as base
 from vilu_sdk.scorers.base.contract import VERBS, read
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 
+# Figures do not matter here, so rows of the fit may be judged.
+pytestmark = pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.FitRowsWarning")
+
 
 class Foreign(BaseEstimator):
     """A scorer of somebody else: minus the largest cosine, of rows as they come."""

@@ -67,8 +67,8 @@ def warn_of_fit_rows(scorer: Any, z_img: Any, consequence: str) -> None:
     if known is None or not (found := known.count(images)):
         return
     warn(
-        f"{found} of {len(images)} images are rows that this {type(scorer).__name__} was fitted on. It is surer "
-        f"of them than of new images, so {consequence}. Hold images out of the fit, and pass those.",
+        f"{found} of {len(images)} images are rows that this {type(scorer).__name__} was fitted on. It is "
+        f"surer of them than of new images, so {consequence}. Hold images out of the fit, and pass those.",
         FitRowsWarning,
     )
 

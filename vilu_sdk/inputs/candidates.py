@@ -1,5 +1,6 @@
 """The candidates that a prediction is chosen from."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.text)
+
+    @cached_property
+    def first(self) -> NDArray[np.int64] | None:
+        """The first row that is equal to each, (K,); None where all rows differ."""
+        places: dict[bytes, int] = {}
+        first = np.array([places.setdefault(row.tobytes(), at) for at, row in enumerate(self.text.numpy())])
+        return None if len(places) == len(first) else first
 
     def are(self, z_txt_set: Any, d: int) -> bool:
         """Whether these candidates, of width `d`, are given again; only arrays in memory are known again."""

@@ -19,6 +19,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.softmax import MCMScorer
@@ -148,7 +149,7 @@ class CalibratedScorer(Scorer):
         if columns == ["prediction"]:
             return super()._said(z_img, z_txt_set, columns)
         images, texts = self._check_score(z_img, z_txt_set)
-        self._compare(images, texts.text)
+        warn_of_mismatch(self, images, texts.text)
         said = dict(zip(columns, read(self.scorer_, z_img, z_txt_set, *columns), strict=True))
         if "decision" in said:
             said["decision"] = self.calibration_(said["decision"])

@@ -16,6 +16,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import positive, require_candidates
 from vilu_sdk.scorers.base.among import Among, Chunk
+from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.explanation import Explanation
@@ -137,7 +138,7 @@ class ViLUEstimator(Scorer):
         task = None if labels is None else check_task(z_img, z_txt_set, labels)
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
-        self._compare(images, text)
+        warn_of_mismatch(self, images, text)
         texts = Rows(text, "z_txt_set", normalise=False)
         with shared_fit(task or Task(images, texts, None, None), self._settings):
             self.model_ = self._adapted(images, text, task, scale, generator, balanced)
@@ -198,7 +199,7 @@ class ViLUEstimator(Scorer):
         images, texts = self._check_score(z_img, z_txt_set)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
-        self._compare(images, text)
+        warn_of_mismatch(self, images, text)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
         if names is not None and len(names) != k:

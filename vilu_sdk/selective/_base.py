@@ -15,6 +15,7 @@ from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
+from vilu_sdk.selective.alone import NEAR, score_near
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
@@ -76,22 +77,16 @@ class ThresholdPredictor(Persistent):
         task = check_task(z_img, z_txt_set, labels, correct)
         warn_of_fit_rows(self.scorer, z_img, "what the threshold promises will not hold")
         predicted, decision = read(self.scorer, z_img, z_txt_set, "prediction", "decision")
-        wrong = task.wrong(predicted)
-        keys = self._keys(predicted, groups)
-        delta = 1 - self.confidence
-        if keys is None:
-            report = self._report(rank(decision, wrong), delta)
-        else:
-            kinds = np.unique(keys)
-            part_delta = delta / len(kinds) if self.simultaneous else delta
-            parts = tuple(
-                replace(
-                    self._report(rank(decision[keys == kind], wrong[keys == kind]), part_delta),
-                    group=kind.item(),
-                )
-                for kind in kinds
-            )
-            report = self._sum(parts)
+        self.near_ = NEAR * float(decision.std())
+        settled = np.zeros(len(decision), dtype=bool)
+        while True:
+            keys = self._keys(predicted, groups)
+            report = self._choose(decision, task.wrong(predicted), keys)
+            near = self._is_near(decision, _thresholds(report, keys)) & ~settled
+            if not near.any():
+                break
+            predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
+            settled |= near
         self.report_ = report
         self.candidates_ = task.text
         self.caption_ = task.is_caption
@@ -141,23 +136,16 @@ class ThresholdPredictor(Persistent):
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
         said = dict(zip(needed, read(self.scorer, z_img, z_txt_set, *needed), strict=True))
-        said["accepted"] = self._accepted(said["prediction"], said["decision"], groups)
-        return tuple(said[field] for field in fields)
-
-    def _accepted(
-        self, predicted: NDArray[np.int64], decision: NDArray[np.float64], groups: Any
-    ) -> NDArray[np.bool_]:
-        keys, parts = self._keys(predicted, groups), self.report_.groups
-        if (keys is None) == bool(parts):
+        predicted, decision = said["prediction"], said["decision"]
+        keys = self._keys(predicted, groups)
+        if (keys is None) == bool(self.report_.groups):
             raise ValueError(
                 "groups must be passed to accept and predict if, and only if, they were passed to fit."
             )
-        if keys is None:
-            return np.asarray(decision <= self.report_.threshold)
-        accepted = np.zeros(len(decision), dtype=bool)
-        for part in parts:
-            accepted |= (keys == part.group) & (decision <= part.threshold)
-        return accepted
+        near = self._is_near(decision, _thresholds(self.report_, keys))
+        predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
+        said["accepted"] = decision <= _thresholds(self.report_, self._keys(predicted, groups))
+        return tuple(said[field] for field in fields)
 
     def predict(
         self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
@@ -197,6 +185,27 @@ class ThresholdPredictor(Persistent):
             raise ValueError("per_class=True makes the predicted classes the groups; leave groups out.")
         return predicted
 
+    def _choose(
+        self, decision: NDArray[np.float64], wrong: NDArray[np.bool_], keys: NDArray[Any] | None
+    ) -> SelectionReport:
+        """Choose the threshold, or that of each group."""
+        delta = 1 - self.confidence
+        if keys is None:
+            return self._report(rank(decision, wrong), delta)
+        kinds = np.unique(keys)
+        part_delta = delta / len(kinds) if self.simultaneous else delta
+        parts = []
+        for kind in kinds:
+            ranking = rank(decision[keys == kind], wrong[keys == kind])
+            parts.append(replace(self._report(ranking, part_delta), group=kind.item()))
+        return self._sum(tuple(parts))
+
+    def _is_near(
+        self, decision: NDArray[np.float64], threshold: float | NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Whether rounding could move decision values across the thresholds."""
+        return np.asarray(np.abs(decision - threshold) <= self.near_)
+
     def _sum(self, parts: tuple[SelectionReport, ...]) -> SelectionReport:
         bounds = [part.risk_bound for part in parts if part.accepted]
         kept = "together" if self.simultaneous else "each by itself"
@@ -223,6 +232,16 @@ class ThresholdPredictor(Persistent):
                 "holds for the candidates of fit only; fit again on calibration images with the new ones.",
                 PromiseWarning,
             )
+
+
+def _thresholds(report: SelectionReport, keys: NDArray[Any] | None) -> float | NDArray[np.float64]:
+    """Return the threshold, or that of each row's group; groups that were not there accept nothing."""
+    if keys is None:
+        return report.threshold
+    thresholds = np.full(len(keys), -np.inf)
+    for part in report.groups:
+        thresholds[keys == part.group] = part.threshold
+    return thresholds
 
 
 def fraction(value: Any, name: str) -> float:

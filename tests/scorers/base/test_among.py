@@ -91,7 +91,9 @@ def test_every_verb_reads_the_images_once(scorer, toy, passes, tmp_path):
     for verb, call in verbs.items():
         passes.clear()
         call()
-        assert passes == [len(toy.z_img)], verb
+        # Beside it, a threshold looks at images near it one by one.
+        assert passes[0] == len(toy.z_img), verb
+        assert set(passes[1:]) <= ({1} if "thr" in verb or "Predictor" in verb else set()), verb
 
 
 @pytest.mark.parametrize("scorer", EXAMPLES)
@@ -160,3 +162,16 @@ def test_an_unfitted_scorer_predicts_and_does_not_judge(toy):
     )
     with pytest.raises(Exception, match="not fitted"):
         scorer.decision_function(toy.z_img, toy.z_txt)
+
+
+@pytest.mark.parametrize(
+    "scorer", [example for example in EXAMPLES if not example.values[0].fixed_candidates]
+)
+def test_of_equal_candidates_the_first_is_predicted_in_a_batch_and_alone(scorer, toy):
+    used = fitted(scorer, toy)
+    twins = np.concatenate([toy.z_txt, toy.z_txt[::-1]])
+    expected = used.predict(toy.z_img, toy.z_txt)
+    np.testing.assert_array_equal(used.predict(toy.z_img, twins), expected)
+    np.testing.assert_array_equal(read(used, toy.z_img, twins, "prediction", "decision")[0], expected)
+    alone = [used.predict(image[None], twins)[0] for image in toy.z_img[:100]]
+    np.testing.assert_array_equal(alone, expected[:100])

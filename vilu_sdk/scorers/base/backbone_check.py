@@ -1,11 +1,13 @@
 """Whether embeddings come from the model that a scorer was fitted with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.exceptions import BackboneWarning, warn
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.persistence.encoding import storable
 
@@ -86,6 +88,19 @@ class EmbeddingStatistics:
             f"the images of its fit had a mean cosine of {was:.2f} to their mean direction, and these have "
             f"{is_now:.2f} to it; the texts had {self.texts.cosine:.2f}, and these have "
             f"{words * self.texts.cosine:.2f}. Embed both with the model of the fit, or fit again."
+        )
+
+
+def warn_of_mismatch(scorer: Any, images: Rows, text: Tensor) -> None:
+    """Warn, once for each scorer, of embeddings that another model than that of its fit has made."""
+    seen: EmbeddingStatistics | None = getattr(scorer, "seen_", None)
+    if seen is None or (mismatch := seen.mismatch(images, text)) is None:
+        return
+    mine = object()  # of threads that come here together, one finds its own
+    if vars(scorer).setdefault("_warned", mine) is mine:
+        warn(
+            f"This {type(scorer).__name__} seems to be given embeddings of another model: {mismatch}",
+            BackboneWarning,
         )
 
 

@@ -18,7 +18,6 @@ from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.distributed import check_rows, from_first
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.exceptions import BackboneWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
@@ -26,7 +25,7 @@ from vilu_sdk.inputs.values import positive, require_candidates
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
-from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics
+from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics, warn_of_mismatch
 from vilu_sdk.scorers.base.bound import BoundClassifier
 from vilu_sdk.scorers.base.fit_rows import FitRows
 from vilu_sdk.scorers.base.kept import TRANSIENT, judge_among, predict_among, recall
@@ -274,17 +273,20 @@ class Scorer(Persistent):
         device = compute_device()
         if columns == ["prediction"]:  # which needs no fit
             images = Rows(z_img, "z_img")
-            among = predict_among(self, recall(self, z_txt_set, images.d), device)
+            texts = recall(self, z_txt_set, images.d)
+            among = predict_among(self, texts, device)
         else:
             images, texts = self._check_score(z_img, z_txt_set)
             require_candidates(len(texts), type(self).__name__, self.min_candidates)
-            self._compare(images, texts.text)
+            warn_of_mismatch(self, images, texts.text)
             among = judge_among(self, texts, device)
         width = among.width or len(among.text)
         found = stream(images, width, lambda z: Chunk(z, among).read(columns), device=device)
         said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
         if "decision" in said:
             said["decision"] = said["decision"].astype(np.float64, copy=False)
+        if "prediction" in said and texts.first is not None:  # rounding tells equal candidates apart
+            said["prediction"] = texts.first[said["prediction"]]
         return said
 
     def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Candidates]:
@@ -314,18 +316,6 @@ class Scorer(Persistent):
             self.__dict__.pop(name, None)
         learned = {name: value for name, value in vars(self).items() if name.endswith("_")}
         self.__dict__.update(from_first(lambda: learned))
-
-    def _compare(self, images: Rows, text: Tensor) -> None:
-        """Warn, once for each scorer, of embeddings that another model than that of the fit has made."""
-        seen = getattr(self, "seen_", None)
-        if seen is None or (mismatch := seen.mismatch(images, text)) is None:
-            return
-        mine = object()  # of threads that come here together, one finds its own
-        if self.__dict__.setdefault("_warned", mine) is mine:
-            warn(
-                f"This {type(self).__name__} seems to be given embeddings of another model: {mismatch}",
-                BackboneWarning,
-            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return not self.learns or hasattr(self, "n_features_in_")

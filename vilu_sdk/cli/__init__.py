@@ -11,6 +11,7 @@ from typing import Any
 
 from vilu_sdk import __version__
 from vilu_sdk.cli import _completion, _demo, _evaluate, _fit, _score, _share, _threshold
+from vilu_sdk.cli._outputs import refuse_overwriting
 from vilu_sdk.cli._parser import Parser
 from vilu_sdk.compute.progress import set_progress
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         set_progress(False)
     try:
         with _brief_warnings():
+            refuse_overwriting(arguments)
             code: int = arguments.run(arguments)
             sys.stdout.flush()
         return code

@@ -128,6 +128,8 @@ def run_compare(arguments: Namespace) -> int:
 def run_report(arguments: Namespace) -> int:
     """Write the page and print its path."""
     path = Path(arguments.output).expanduser()
+    if path.suffix != ".html":
+        raise ValueError(f"{path} must end in .html: the report is a page.")
     check_parent(path)
     chosen = choose_scorers(arguments, fitted=True)
     images, texts, known = read_task(arguments)

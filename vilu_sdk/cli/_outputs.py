@@ -14,7 +14,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from vilu_sdk.cli._inputs import split
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
@@ -30,6 +32,26 @@ def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False) 
     kind = Path(output).suffix if output != STDOUT else ".json" if as_json else ".csv"
     with opened(output, text=kind in (".csv", ".json")) as file:
         WRITERS[kind](blocks, file)
+
+
+#: Arguments that name what a command reads.
+SOURCES = ("images", "texts", "labels", "correct", "names", "groups", "test", "checkpoint")
+
+
+def refuse_overwriting(arguments: Namespace) -> None:
+    """Raise where the output of a command is one of the files or folders that it reads, by whatever path."""
+    output = getattr(arguments, "output", None)
+    if output is None or output == STDOUT or not (path := Path(output).expanduser()).exists():
+        return
+    for name in SOURCES:
+        given = getattr(arguments, name, None)
+        for source in (split(value)[0] for value in (given if isinstance(given, list) else [given]) if value):
+            inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
+            if source.exists() and (path.samefile(source) or (inside and path.suffix in SUFFIXES)):
+                raise ValueError(
+                    f"the output {path} is where {name} are read from, {source}; nothing was read or "
+                    "written. Write into another file."
+                )
 
 
 def check_output(output: str, *more: str) -> None:

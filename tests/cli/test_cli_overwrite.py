@@ -1,0 +1,62 @@
+"""No command writes onto what it reads, by whatever path or link."""
+
+import os
+
+import pytest
+
+# What each command reads beside images and texts, in the folder of the digits.
+COMMANDS = {
+    "score": ("--scorer mcm --names names.txt", ["new-images.npy", "texts.npy", "names.txt"]),
+    "score --piece-rows 50": ("--scorer mcm", ["new-images.npy", "texts.npy"]),
+    "evaluate": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
+    "compare": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
+    "report": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
+    "fit": ("--labels new-labels.npy", ["new-images.npy", "texts.npy", "new-labels.npy"]),
+    "threshold": (
+        "--labels new-labels.npy --scorer mcm --risk 0.1 --groups new-labels.npy",
+        ["new-images.npy", "texts.npy", "new-labels.npy"],
+    ),
+}
+PATHS = {
+    "the same name": lambda file: file.name,
+    "another path": lambda file: f"./../{file.parent.name}/{file.name}",
+    "a symbolic link": lambda file: link(file, os.symlink),
+    "a hard link": lambda file: link(file, os.link),
+}
+
+
+def link(file, make):
+    other = file.with_name(f"link-{make.__name__}{file.suffix}")
+    other.unlink(missing_ok=True)
+    make(file, other)
+    return other.name
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_writes_onto_what_it_reads(vilu, digits_folder, command, path):
+    (digits_folder / "names.txt").write_text("".join(f"{name}\n" for name in "abcdefghij"))
+    arguments, sources = COMMANDS[command]
+    for source in sources:
+        file = digits_folder / source
+        before = file.read_bytes()
+        done = vilu(f"{command} new-images.npy texts.npy {arguments} -q -o {PATHS[path](file)}")
+        assert done.code == 2
+        assert "is where" in done.err
+        assert done.out == ""
+        assert file.read_bytes() == before
+
+
+def test_no_command_writes_onto_a_shard(vilu, digits_folder):
+    (digits_folder / "shards").mkdir()
+    shard = digits_folder / "shards" / "z_0.npy"
+    shard.write_bytes((digits_folder / "new-images.npy").read_bytes())
+    before = shard.read_bytes()
+    assert vilu("score shards texts.npy --scorer mcm -q -o shards/z_0.npy").code == 2
+    assert shard.read_bytes() == before
+
+
+def test_a_report_is_a_page(vilu, digits_folder):
+    done = vilu("report new-images.npy texts.npy --labels new-labels.npy --scorer mcm -q -o notes.txt")
+    assert done.code == 2
+    assert "must end in .html" in done.err

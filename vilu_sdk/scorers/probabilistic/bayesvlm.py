@@ -193,14 +193,16 @@ class BayesVLMScorer(Scorer):
             return super().fit(z_img, z_txt, labels, correct=correct)
         images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(z_txt, "z_txt")
         check_factors(image_factors, text_factors, images.d, texts.d)
+        image_weights = squared_weights(images, a_img, projection_img, "img")
+        text_weights = squared_weights(texts, a_txt, projection_txt, "txt")
         if image_factors is None or text_factors is None:
             task = check_task(z_img, z_txt, labels, correct)
             image = Encoder(images, activations(a_img, "a_img", images))
             text = Encoder(texts, activations(a_txt, "a_txt", texts))
             with shared_fit(task, self._settings):
                 image_factors, text_factors = self._estimate(image, text, task)
-        self._set_layer("image", image_factors, squared_weights(images, a_img, projection_img, "img"))
-        self._set_layer("text", text_factors, squared_weights(texts, a_txt, projection_txt, "txt"))
+        self._set_layer("image", image_factors, image_weights)
+        self._set_layer("text", text_factors, text_weights)
         self.n_features_in_ = images.d
         return self
 
@@ -279,8 +281,7 @@ class BayesVLMScorer(Scorer):
         decision = self.decision_function(z_img, z_txt_set, a_img=a_img, a_txt_set=a_txt_set)
         return self._uncertainty(decision)
 
-    # The verbs above add arguments and change nothing else.
-    _read = Scorer._read
+    _read = Scorer._read  # to which the verbs above only add arguments
 
     def _learn(self, task: Task) -> None:
         image, text = Encoder(task.images, task.images), Encoder(task.texts, task.texts)

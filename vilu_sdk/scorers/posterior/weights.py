@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -54,7 +55,9 @@ class Outcomes:
 def minimise(loss: Loss, start: ArrayLike, bounds: Bounds) -> tuple[NDArray[np.float64], float]:
     """Return where a loss, which comes with its gradient, is least within bounds, and that loss."""
     options = {"ftol": TOLERANCE, "gtol": 0.0}
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    # Threads for a handful of weights would wake up against those that torch computes the loss with.
+    with threadpool_limits(1, "blas"):
+        found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return found.x, float(found.fun)
 
 

@@ -8,6 +8,7 @@ files the errors of the operating system. Beside these::
     UserWarning
     └── ViLUWarning                everything the package warns of
         ├── BackboneWarning        embeddings look like those of another model than that of the fit
+        ├── LogitScaleWarning      a logit scale looks like its logarithm or its inverse
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
         ├── FitRowsWarning         a scorer is judged by images of its own fit
         ├── SampleWeightWarning    weights of images are used in a part of the work only
@@ -34,6 +35,7 @@ from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 __all__ = [
     "BackboneWarning",
     "FitRowsWarning",
+    "LogitScaleWarning",
     "NothingLearnedWarning",
     "ProcessDiedError",
     "PromiseWarning",
@@ -68,6 +70,10 @@ class ViLUWarning(UserWarning):
 
 class BackboneWarning(ViLUWarning):
     """Embeddings look like those of another model than that of the fit."""
+
+
+class LogitScaleWarning(ViLUWarning):
+    """A logit scale looks like its logarithm or its inverse."""
 
 
 class NothingLearnedWarning(ViLUWarning):

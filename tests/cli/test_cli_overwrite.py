@@ -1,6 +1,7 @@
 """No command writes onto what it reads, by whatever path or link."""
 
 import os
+import shutil
 
 import pytest
 
@@ -32,13 +33,20 @@ def link(file, make):
     return other.name
 
 
+@pytest.fixture
+def folder(digits_folder, tmp_path, monkeypatch):
+    """A copy of the files, which a test may spoil."""
+    copy = shutil.copytree(digits_folder, tmp_path / "digits")
+    monkeypatch.chdir(copy)
+    return copy
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_writes_onto_what_it_reads(vilu, digits_folder, command, path):
-    (digits_folder / "names.txt").write_text("".join(f"{name}\n" for name in "abcdefghij"))
+def test_no_command_writes_onto_what_it_reads(vilu, folder, command, path):
     arguments, sources = COMMANDS[command]
     for source in sources:
-        file = digits_folder / source
+        file = folder / source
         before = file.read_bytes()
         done = vilu(f"{command} new-images.npy texts.npy {arguments} -q -o {PATHS[path](file)}")
         assert done.code == 2
@@ -47,16 +55,16 @@ def test_no_command_writes_onto_what_it_reads(vilu, digits_folder, command, path
         assert file.read_bytes() == before
 
 
-def test_no_command_writes_onto_a_shard(vilu, digits_folder):
-    (digits_folder / "shards").mkdir()
-    shard = digits_folder / "shards" / "z_0.npy"
-    shard.write_bytes((digits_folder / "new-images.npy").read_bytes())
+def test_no_command_writes_onto_a_shard(vilu, folder):
+    (folder / "shards").mkdir()
+    shard = folder / "shards" / "z_0.npy"
+    shard.write_bytes((folder / "new-images.npy").read_bytes())
     before = shard.read_bytes()
     assert vilu("score shards texts.npy --scorer mcm -q -o shards/z_0.npy").code == 2
     assert shard.read_bytes() == before
 
 
-def test_a_report_is_a_page(vilu, digits_folder):
+def test_a_report_is_a_page(vilu, folder):
     done = vilu("report new-images.npy texts.npy --labels new-labels.npy --scorer mcm -q -o notes.txt")
     assert done.code == 2
     assert "must end in .html" in done.err

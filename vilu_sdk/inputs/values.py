@@ -1,11 +1,17 @@
 """Labels, feedback, weights and numbers in: one value for each image, or one alone."""
 
+import math
 import numbers
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from vilu_sdk.exceptions import LogitScaleWarning, warn
+
+# Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
+LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
 
 
 def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor:
@@ -59,14 +65,26 @@ def require_candidates(k: int, method: str, minimum: int = 2) -> None:
 
 def positive(value: Any, name: str) -> float:
     """Return a finite number above 0."""
-    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
-        value = value.item()  # a model's learnt logit scale often comes as a 0-d tensor
+    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
+        value = value.item()  # a model's learnt logit scale often comes as a tensor
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     number = float(value)
     if not 0 < number < float("inf"):
         raise ValueError(f"{name} must be finite and above 0, got {number}.")
     return number
+
+
+def check_logit_scale(value: Any) -> float:
+    """Return a logit scale, with a warning where it looks like its logarithm or its inverse."""
+    scale = positive(value, "logit_scale")
+    for looks_like, (low, high), remedy in (
+        ("the logarithm that models store", LOGARITHMS, "pass .exp() of it"),
+        ("a temperature, the inverse of the scale", TEMPERATURES, "pass 1 / temperature"),
+    ):
+        if low < scale < high:
+            warn(f"logit_scale={scale:g} looks like {looks_like}: {remedy}.", LogitScaleWarning)
+    return scale
 
 
 def _vector(values: Any, n: int, name: str) -> np.ndarray:

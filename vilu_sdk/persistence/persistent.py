@@ -22,6 +22,14 @@ class Persistent(BaseEstimator):
         super().__init_subclass__(**kwargs)
         storable(cls)
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters as scikit-learn does, but tensors outside any graph: they can be copied."""
+        params: dict[str, Any] = super().get_params(deep)
+        return {
+            name: value.detach() if isinstance(value, Tensor) and value.requires_grad else value
+            for name, value in params.items()
+        }
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, card: Card | None = None) -> None:
         """Save parameters and everything learned into a folder.
 

@@ -16,7 +16,7 @@ from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import positive
+from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
@@ -156,7 +156,7 @@ class CalibratedScorer(Scorer):
         return said
 
     def _template(self) -> Any:
-        scale = positive(self.logit_scale, "logit_scale")
+        scale = check_logit_scale(self.logit_scale)
         if self.scorer is not None:
             require_scorer(self.scorer)
         own = getattr(self.scorer, "logit_scale", scale)

@@ -12,7 +12,7 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import positive
+from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.metrics.calibration import expected_calibration_error
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.weighted import WeightedScorer
@@ -80,7 +80,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         if self.objective == "ece" and task.weights is not None:
             raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
-        self.temperature_ = searches[self.objective](task, labels, positive(self.logit_scale, "logit_scale"))
+        self.temperature_ = searches[self.objective](task, labels, check_logit_scale(self.logit_scale))
 
     def _among(self, text: Tensor) -> Among:
         return Among.zero_shot(text, self.softmax_scale)

@@ -14,7 +14,7 @@ from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import positive, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
@@ -131,7 +131,7 @@ class ViLUEstimator(Scorer):
         ValueError
             As in `fit`; and for the published recipe without labels, or `balanced` with labels.
         """
-        scale = positive(self.logit_scale, "logit_scale")
+        scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         text = Candidates(z_txt_set, images.d).text
@@ -234,7 +234,7 @@ class ViLUEstimator(Scorer):
         )
 
     def _learn(self, task: Task) -> None:
-        scale, generator = positive(self.logit_scale, "logit_scale"), seeded(self.random_state)
+        scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)
         if self.recipe == "auto":
             require_candidates(len(task.texts), "ViLUEstimator")
             self.model_ = learn_auto(task, scale, generator)

@@ -21,7 +21,7 @@ from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
-from vilu_sdk.inputs.values import positive, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
@@ -233,7 +233,7 @@ class Scorer(Persistent):
     @property
     def softmax_scale(self) -> float:
         """What cosines are multiplied by for zero-shot class probabilities."""
-        return positive(self.logit_scale, "logit_scale")
+        return check_logit_scale(self.logit_scale)
 
     def _fit(self, task: Task, checkpoint: str | os.PathLike[str] | None) -> Self:
         """Learn from a checked task; the checkpoint is for as long as that takes."""

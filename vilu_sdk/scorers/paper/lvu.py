@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.random import seeded, seeded_init
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import positive
+from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.paper.confidence import Target, sgd_settings, train_confidence
@@ -112,7 +112,7 @@ class LVUScorer(Scorer):
         self.loss_curve_ = train_confidence(
             self.head_,
             task,
-            positive(self.logit_scale, "logit_scale"),
+            check_logit_scale(self.logit_scale),
             sgd_settings(self),
             generator,
             target=self.target,

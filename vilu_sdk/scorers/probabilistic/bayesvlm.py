@@ -14,7 +14,7 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import positive, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.probabilistic.exact_inputs import (
@@ -298,7 +298,7 @@ class BayesVLMScorer(Scorer):
     def _estimate(self, image: Encoder, text: Encoder, task: Task) -> list[KroneckerFactors]:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}.")
-        scale = positive(self.logit_scale, "logit_scale")
+        scale = check_logit_scale(self.logit_scale)
         return estimate_factors(image, text, task, scale, self.batch_size, seeded(self.random_state))
 
     def _set_layer(self, side: str, factors: KroneckerFactors, squared_weights: float | None) -> None:
@@ -311,7 +311,7 @@ class BayesVLMScorer(Scorer):
 
     def _posterior(self, text: Tensor, text_a: Tensor) -> Callable[[Tensor, Tensor], Posterior]:
         """Return the function from image embeddings and activations to the expected softmax."""
-        scale = positive(self.logit_scale, "logit_scale")
+        scale = check_logit_scale(self.logit_scale)
         image_layer, texts = self._layer("image"), self._layer("text").embed(text, text_a)
 
         def posterior(z: Tensor, a: Tensor) -> Posterior:

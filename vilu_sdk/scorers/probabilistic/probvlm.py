@@ -12,7 +12,7 @@ from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import positive
+from vilu_sdk.inputs.values import check_logit_scale, positive
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.probabilistic.pairs import known_pairs
@@ -207,7 +207,7 @@ class ProbVLMScorer(Scorer):
 
     @property
     def _image_scale(self) -> float:
-        logit_scale = positive(self.logit_scale, "logit_scale")
+        logit_scale = check_logit_scale(self.logit_scale)
         return logit_scale if self.image_scale is None else positive(self.image_scale, "image_scale")
 
     def _check_parameters(self) -> None:

@@ -33,6 +33,7 @@ def test_temperature_recovers_the_scale_that_made_the_labels(objective):
     assert 1 / scorer.temperature_ == pytest.approx(0.6, abs=0.03)
 
 
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.LogitScaleWarning")  # of some scales that are drawn
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0.5, 50))
 def test_temperature_never_worsens_the_likelihood_it_was_fitted_on(seed, scale):

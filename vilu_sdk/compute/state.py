@@ -1,22 +1,48 @@
 """Torch's global state belongs to the caller: it changes no number here, and is left as it was found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # Types in which embeddings and networks keep what they know.
 EXACT = (torch.float32, torch.float64)
 DEVICES = ("cpu", "cuda")
 
 
-@contextmanager
-def plain_torch() -> Iterator[None]:
-    """Compute as in a fresh process, whatever the caller is in the middle of.
+def plain_torch(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function compute as in a fresh process, whatever its caller is in the middle of.
 
     Autocast, `no_grad` and inference mode, and a default device count for nothing inside, nor does a default
     dtype of half precision. One of float64 stays: it says that everything is to be computed in it.
     """
+
+    @wraps(function)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> T:
+        if _is_plain():
+            return function(*args, **kwargs)
+        with _made_plain():
+            return function(*args, **kwargs)
+
+    return plain
+
+
+def _is_plain() -> bool:
+    return (
+        torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and not any(map(torch.is_autocast_enabled, DEVICES))
+        and torch.get_default_device().type == "cpu"
+        and torch.get_default_dtype() in EXACT
+    )
+
+
+@contextmanager
+def _made_plain() -> Iterator[None]:
     with ExitStack() as restored:
         if torch.is_inference_mode_enabled():
             restored.enter_context(torch.inference_mode(False))

@@ -51,7 +51,7 @@ class Answers:
     seconds: float
 
 
-@plain_torch()
+@plain_torch
 def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
     """Check everything that is to be scored, before any time is spent on it."""
     task = check_task(z_img, z_txt, labels)
@@ -73,7 +73,7 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
     return Problem(task.images.source, text, None if task.labels is None else task.labels.numpy(), batches)
 
 
-@plain_torch()
+@plain_torch
 def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     warn_of_fit_rows(scorer, problem.images, "these figures are better than those of new images")

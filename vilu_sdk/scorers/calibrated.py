@@ -144,7 +144,7 @@ class CalibratedScorer(Scorer):
         is_probability = getattr(scorer, "is_probability", False)
         self.calibration_ = calibrate(decision, wrong, self.method, is_probability)
 
-    @plain_torch()
+    @plain_torch
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
         if columns == ["prediction"]:
             return super()._said(z_img, z_txt_set, columns)

@@ -93,7 +93,7 @@ class ViLUEstimator(Scorer):
         """Fewest candidates with which the score has a meaning."""
         return self.model_.min_candidates
 
-    @plain_torch()
+    @plain_torch
     def adapt(
         self,
         z_img: ArrayLike,
@@ -149,7 +149,7 @@ class ViLUEstimator(Scorer):
             self._remember(images, texts, known)
         return self
 
-    @plain_torch()
+    @plain_torch
     def explain(
         self,
         z_img: ArrayLike,

@@ -32,7 +32,7 @@ class ThresholdPredictor(Persistent):
     per_class: bool
     simultaneous: bool
 
-    @plain_torch()
+    @plain_torch
     def fit(
         self,
         z_img: ArrayLike,
@@ -128,7 +128,7 @@ class ThresholdPredictor(Persistent):
         (accepted,) = self._read(z_img, z_txt_set, "accepted", groups=groups)
         return accepted
 
-    @plain_torch()
+    @plain_torch
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
         check_is_fitted(self)

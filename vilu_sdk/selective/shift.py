@@ -145,7 +145,7 @@ class ShiftMonitor(Persistent):
         self.max_images = max_images
         self.random_state = random_state
 
-    @plain_torch()
+    @plain_torch
     def fit(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> Self:
         """Remember the calibration set.
 
@@ -183,7 +183,7 @@ class ShiftMonitor(Persistent):
         self.n_features_in_ = images.d
         return self
 
-    @plain_torch()
+    @plain_torch
     def check(self, z_img: ArrayLike) -> ShiftReport:
         """Compare images with the calibration set.
 

@@ -85,7 +85,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.scorer = scorer
         self.z_txt_set = z_txt_set
 
-    @plain_torch()
+    @plain_torch
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a clone of the scorer.
 
@@ -163,7 +163,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         images = self._check(X)
         return self.scorer_.decision_function(images, self.z_txt_set_)
 
-    @plain_torch()
+    @plain_torch
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return class scores, as scikit-learn's classifiers do.
 

@@ -51,7 +51,7 @@ class Scorer(Persistent):
     #: Whether it has a posterior over the candidates, and so `predict_proba`.
     has_posterior: ClassVar[bool] = False
 
-    @plain_torch()
+    @plain_torch
     def fit(
         self,
         z_img: ArrayLike,
@@ -267,7 +267,7 @@ class Scorer(Persistent):
             said["uncertainty"] = self._uncertainty(said["decision"])
         return tuple(said[field] for field in fields)
 
-    @plain_torch()
+    @plain_torch
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
         """Return some of `COLUMNS` by name."""
         device = compute_device()

@@ -15,7 +15,7 @@ from vilu_sdk.scorers.base.scorer import Scorer
 class WeightedScorer(Scorer):
     """Base of scorers whose `fit` takes sample weights; scikit-learn tells them by that parameter."""
 
-    @plain_torch()
+    @plain_torch
     def fit(
         self,
         z_img: ArrayLike,

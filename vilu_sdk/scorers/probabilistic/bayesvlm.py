@@ -134,7 +134,7 @@ class BayesVLMScorer(Scorer):
         self.batch_size = batch_size
         self.random_state = random_state
 
-    @plain_torch()
+    @plain_torch
     def fit(
         self,
         z_img: ArrayLike,
@@ -206,7 +206,7 @@ class BayesVLMScorer(Scorer):
         self.n_features_in_ = images.d
         return self
 
-    @plain_torch()
+    @plain_torch
     def decision_function(
         self,
         z_img: ArrayLike,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.evaluation.problem import ask, check_problem
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
@@ -16,6 +17,7 @@ from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 
+@plain_torch
 def evaluate(
     scorer: FailureScorer,
     z_img: ArrayLike,
@@ -81,6 +83,7 @@ def evaluate(
     return metrics_of(answers)
 
 
+@plain_torch
 def compare(
     scorers: Mapping[str, FailureScorer],
     z_img: ArrayLike,

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_correct, check_labels
 
@@ -69,11 +70,19 @@ class Task:
         texts = self.texts.load(rows) if self.is_caption else self.texts
         return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights)
 
+    def sample(self, size: int) -> "Batch":
+        """Read up to `size` rows, from all over the task where that costs no more than reading the first."""
+        n = len(self.images)
+        if self.on_disk:
+            return self.batch(slice(0, size))
+        return self.batch(torch.linspace(0, n - 1, min(n, size)).long())
+
     def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return where predictions (n,), rows of the candidates, are wrong."""
         if self.correct is not None:
             return (~self.correct).numpy()
         labels = np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
+        warn_of_order(prediction, labels)
         wrong: NDArray[np.bool_] = prediction != labels
         if self.is_caption:
             for rows in self.images.slices():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from vilu_sdk.cli._outputs import opened
-from vilu_sdk.cli._parser import command, option, switch
+from vilu_sdk.cli._parser import SEED, command, option, switch
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
@@ -50,7 +50,7 @@ TITLES = {
     "demo",
     "compare all scorers on real handwritten digits, in less than a minute",
     "vilu demo --data digits",
-    option("--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
+    option("--random-state", type=SEED, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
     switch("--quiet", help="print the table only"),
     option(
         "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"

@@ -1,5 +1,6 @@
 """How the command ends: its exit codes, which error ends with which, and what is said then."""
 
+import errno
 import os
 import signal
 import sys
@@ -98,7 +99,7 @@ def message_of(error: BaseException, arguments: Namespace) -> str:
         text = f"{type(error).__name__}: {text} (--debug shows where)"
     elif isinstance(error, OSError) and error.errno is not None:
         place = error.filename if error.filename is not None else "standard output"
-        text = f"{place}: {(error.strerror or text).lower()}; make that possible, or name another place."
+        text = f"{place}: {(error.strerror or text).lower()}; {_remedy(error)}."
     if len(text) > BEGINNING + END + 3:
         text = f"{text[:BEGINNING]} … {text[-END:]}"
     return text
@@ -116,6 +117,14 @@ def give_up_output() -> None:
     except (OSError, ValueError):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "make room or name another place, and give the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "get permission to it, or name another place"
+    return "check it, or name another place"
 
 
 def _how_to_go_on(arguments: Namespace) -> str:

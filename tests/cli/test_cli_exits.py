@@ -144,6 +144,30 @@ def test_a_missing_extra_is_5(output, vilu, tmp_path, monkeypatch):
     assert 'pip install "vilu-sdk[data]"' in done.err
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (2, f"evaluate {LABELLED} --scorer mcm -q --batch-size 20"),
+        (2, f"evaluate {DATA} --labels '' --scorer mcm -q"),
+        (2, f"score {DATA} --scorer mcm -o nowhere/s.csv"),
+        (2, f"threshold {LABELLED} --scorer mcm -q --costs 1 10"),
+        (2, "demo --data names.txt"),
+        (2, "completion tcsh"),
+        (2, "fit images.npy texts.npy --labels labels.npy -o x --checkpoint names.txt"),
+        (3, f"score {DATA} --scorer nothing-like-it"),
+        (3, "convert nowhere.ckpt -o x"),
+        (3, "convert names.txt -o x"),
+        (3, "push nowhere owner/name"),
+        (3, "info nothing-like-it"),
+    ],
+)
+def test_the_other_ways_to_be_wrong(code, line, vilu, digits_folder):
+    before = sorted(digits_folder.iterdir())
+    done = vilu(line)
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
+    assert sorted(digits_folder.iterdir()) == before
+
+
 def test_no_threshold_is_1(vilu):
     assert vilu(f"threshold {LABELLED} --scorer my-scorer --risk 0.0001").code == 1
 

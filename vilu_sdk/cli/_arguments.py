@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from vilu_sdk.cli._parser import COUNT, SCALE, SEED, Argument, one_of, option, switch
+from vilu_sdk.cli._parser import SCALE, SEED, Argument, one_of, option, switch, within
 from vilu_sdk.cli._scorers import CLASSES, DEFAULT
 
 EMBEDDINGS = ".npy, .npz, .safetensors or .parquet, or a folder of such shards; PATH::NAME names an array"
@@ -27,7 +27,7 @@ _LABELS = option("--labels", metavar="FILE", help=f"row of TEXTS of each image, 
 _CORRECT = option("--correct", metavar="FILE", help="whether each prediction was right, likewise")
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
 _SIZE = "with captions: how many are the candidates at once"
-_BATCHES = option("--batch-size", type=COUNT, metavar="N", help=_SIZE)
+_BATCHES = option("--batch-size", type=within(int, 2), metavar="N", help=_SIZE)
 #: Labels or feedback.
 FEEDBACK = (one_of(_LABELS, _CORRECT, _CAPTIONS), NAMES)
 #: Data with labels.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import opened
 from vilu_sdk.cli._parser import SEED, command, option, switch
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
@@ -73,6 +74,8 @@ def run(arguments: Namespace) -> int:
 
 def write_data(folder: Path, random_state: int) -> int:
     """Write the digits as files of embeddings and labels, and print commands to try on them."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; the data is written into a folder.")
     data = load_digits_vlm(random_state)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, NDArray[Any]] = {

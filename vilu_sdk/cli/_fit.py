@@ -37,6 +37,8 @@ def run(arguments: Namespace) -> int:
     """Fit and save; of several processes only the first prints and writes."""
     with process_group():
         folder = check_folder(arguments.output, arguments.overwrite)
+        if arguments.checkpoint is not None and Path(arguments.checkpoint).expanduser().is_file():
+            raise UsageError(f"{arguments.checkpoint} is a file; a checkpoint is a folder.")
         arguments.scorer = arguments.scorer or [DEFAULT]
         if len(arguments.scorer) > 1:
             raise UsageError("--scorer was given several times; fit takes one.")

@@ -42,6 +42,8 @@ class Vector(NamedTuple):
 def split(spec: str) -> tuple[Path, str | None]:
     """Return the file and the name behind ``::``, if there is one."""
     path, _, name = spec.partition(SEPARATOR)
+    if not path:
+        raise UsageError(f"a file was to be named, got {spec!r}.")
     return Path(path).expanduser(), name or None
 
 
@@ -60,6 +62,8 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
 
 def read_task(arguments: Namespace) -> tuple[Shards, Shards, dict[str, NDArray[Any] | None]]:
     """Open images and texts, and read labels or feedback as arguments of `fit`."""
+    if arguments.labels is not None and getattr(arguments, "batch_size", None) is not None:
+        raise UsageError("--batch-size goes with captions; with --labels, leave it out.")
     images, texts = open_both(arguments.images, arguments.texts)
     if arguments.labels is not None:
         names = read_names(arguments, len(texts))

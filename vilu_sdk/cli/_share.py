@@ -43,6 +43,8 @@ from vilu_sdk.scorers.official import convert_official_checkpoint
 def run_convert(arguments: Namespace) -> int:
     """Convert, save and print the scorer."""
     folder = check_folder(arguments.output, arguments.overwrite)
+    if not Path(arguments.checkpoint).expanduser().is_file():
+        raise FileNotFoundError(f"there is no file {arguments.checkpoint}; pass a checkpoint of the authors.")
     options = given(arguments, "logit_scale", "d", "n_iter_freeze", "keep_frozen", "target")
     scorer = convert_official_checkpoint(arguments.checkpoint, **options)
     scorer.save_pretrained(folder, card=card_of(arguments, scorer))

@@ -194,6 +194,30 @@ def test_values_in_shards_are_named_by_both_rows(option, value, message, task, t
     assert message in done.err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--labels", 7, "shards must lie in [0, 5), the rows of z_txt, but row 43 (row 3 of y_2.npy) is 7;"),
+        ("--correct", 2, "or 0 and 1, got 2 in row 43 (row 3 of y_2.npy);"),
+        ("--labels", "dog", "shards has text in y_2.npy and int64 in y_0.npy"),
+        ("--names", "dog", "shards has text in y_2.npy and int64 in y_0.npy"),
+    ],
+)
+def test_numbers_in_shards_are_named_by_both_rows(option, value, message, task, tmp_path, capsys):
+    (tmp_path / "shards").mkdir()
+    for number in range(3):
+        values = [1] * 20
+        if number == 2:
+            values = [str(one) for one in values] if isinstance(value, str) else values
+            values[3] = value
+        np.save(f"shards/y_{number}.npy", np.array(values))
+    known = f"{option} shards" + (" --labels labels.npy" if option == "--names" else "")
+    line = LABELLED["threshold"].format(images="images.npy", texts="texts.npy", known=known)
+    done = Run(line, capsys)
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert message in done.err
+
+
 @pytest.mark.parametrize("command", [*LABELLED, *SCORING])
 def test_every_command_names_a_damaged_file(command, task, tmp_path, capsys):
     line = {**LABELLED, **SCORING}[command]

@@ -89,7 +89,8 @@ def read_labels(spec: str, n: int, k: int, names: Names | None) -> NDArray[np.in
         rows = _without_names(found)
     check_count(found, n, "IMAGES")
     try:
-        return check_labels(rows, n, k, name=spec).numpy()
+        with _placed(found):
+            return check_labels(rows, n, k, name=spec).numpy()
     except ValueError as error:
         if names is not None and not found.is_text:
             error.add_note("Integers are row numbers; names stand in a text file or column.")
@@ -108,7 +109,8 @@ def read_correct(spec: str, n: int) -> NDArray[np.bool_]:
                 raise BadRowError(what, row, f"; expected one of {', '.join(TRUTH)}.", found.at(row))
         values = np.array([TRUTH[word] for word in words], dtype=bool)
     check_count(found, n, "IMAGES")
-    return check_correct(values, n, name=spec).numpy()
+    with _placed(found):
+        return check_correct(values, n, name=spec).numpy()
 
 
 def read_groups(spec: str, n: int) -> NDArray[Any]:
@@ -147,6 +149,12 @@ def read_values(spec: str) -> Vector:
             row = starts[-1] + error.args[1]
             raise error.moved(starts[-1], place(row, paths, starts)) from None
         starts.append(starts[-1] + len(parts[-1]))
+    is_text = [part.dtype.kind in "OSU" for part in parts]
+    if any(is_text) and not all(is_text):
+        text, other = (paths[is_text.index(kind)].name for kind in (True, False))
+        raise ValueError(
+            f"{spec} has text in {text} and {parts[is_text.index(False)].dtype} in {other}; save one."
+        )
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
     found = Vector(values, spec, paths, starts)
     if values.dtype.kind in "OSU":
@@ -161,6 +169,15 @@ def check_count(found: Vector, n: int, of: str) -> None:
         hint = " Its first line was taken for a header: write one, or name the file .txt." if headed else ""
         has = f"{found.spec} has {len(found.values)} values"
         raise ValueError(f"{has} but {of} has {n} rows; pass one for each.{hint}")
+
+
+@contextmanager
+def _placed(found: Vector) -> Iterator[None]:
+    """Let an error of a value name its row as `Vector.at` does."""
+    try:
+        yield
+    except BadRowError as error:
+        raise error.moved(0, found.at(error.args[1])) from None
 
 
 def _text(found: Vector, row: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.exceptions import LogitScaleWarning, warn
+from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
@@ -25,23 +26,21 @@ def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor
         row = outside[0]
         is_from_one = array.min() == 1 and array.max() == k
         remedy = "check that labels and z_txt use the same class order."
-        raise ValueError(
-            f"{name} must lie in [0, {k}), the rows of z_txt, but {name}[{row}] is {array[row]}; "
-            + ("labels seem to start at 1: subtract 1." if is_from_one else remedy)
-        )
+        before = f"{name} must lie in [0, {k}), the rows of z_txt, but"
+        after = f" is {array[row]}; {'labels seem to start at 1: subtract 1.' if is_from_one else remedy}"
+        raise BadRowError(before, int(row), after, f"{name}[{row}]")
     return torch.from_numpy(array.astype(np.int64))
 
 
 def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
     """Return right/wrong feedback as a bool tensor of shape (n,)."""
     array = _vector(correct, n, name)
-    other = np.flatnonzero(~np.isin(array, (0, 1)) & (array.dtype.kind in "iu"))
-    if array.dtype.kind not in "biu" or len(other):
-        got = f"{array[other[0]]} in row {other[0]}" if len(other) else f"dtype {array.dtype}"
-        raise ValueError(
-            f"{name} must be booleans (True where the prediction was right) or 0 and 1, got {got}; class "
-            "labels go into `labels`."
-        )
+    wants = f"{name} must be booleans (True where the prediction was right) or 0 and 1, got"
+    remedy = "; class labels go into `labels`."
+    if array.dtype.kind not in "biu":
+        raise ValueError(f"{wants} dtype {array.dtype}{remedy}")
+    if len(other := np.flatnonzero(~np.isin(array, (0, 1)))):
+        raise BadRowError(f"{wants} {array[other[0]]} in", int(other[0]), remedy)
     return torch.from_numpy(array.astype(bool))
 
 

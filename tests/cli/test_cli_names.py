@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 import unicodedata
 
 import numpy as np
@@ -90,6 +93,19 @@ def test_scores_have_the_names_as_they_are_written(names, task, capsys):
         with open("scores.json") as file:
             assert [row["name"] for row in json.load(file)] == expected
         assert pq.read_table("scores.parquet").column("name").to_pylist() == expected
+
+
+def test_no_name_is_lost_in_a_pipe_whatever_its_encoding(task):
+    write("names.csv", ODD, range(5))
+    line = [
+        sys.executable,
+        "-m",
+        "vilu_sdk",
+        *f"score images.npy texts.npy {QUICK} --names names.csv".split(),
+    ]
+    done = subprocess.run(line, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    names = [row["name"] for row in csv.DictReader(done.stdout.decode("utf-8").splitlines())]
+    assert names == [ODD[k] for k in MCMScorer(logit_scale=9).predict(*task[:2])]
 
 
 @pytest.mark.parametrize("command", [*LABELLED, "score"])

@@ -38,8 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, by default with the arguments of the process, and return its exit code."""
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal without arrows in its encoding still gets the table.
-        sys.stdout.reconfigure(errors="replace")
+        if sys.stdout.isatty():
+            # A terminal without arrows in its encoding still gets the table.
+            sys.stdout.reconfigure(errors="replace")
+        else:  # as in files, so that no name is lost
+            sys.stdout.reconfigure(encoding="utf-8")
     if getattr(arguments, "quiet", False):
         set_progress(False)
     try:

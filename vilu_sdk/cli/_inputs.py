@@ -151,10 +151,9 @@ def read_values(spec: str) -> Vector:
         starts.append(starts[-1] + len(parts[-1]))
     is_text = [part.dtype.kind in "OSU" for part in parts]
     if any(is_text) and not all(is_text):
-        text, other = (paths[is_text.index(kind)].name for kind in (True, False))
-        raise ValueError(
-            f"{spec} has text in {text} and {parts[is_text.index(False)].dtype} in {other}; save one."
-        )
+        text, other = is_text.index(True), is_text.index(False)
+        kinds = f"text in {paths[text].name} and {parts[other].dtype} in {paths[other].name}"
+        raise ValueError(f"{spec} has {kinds}; save one kind.")
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
     found = Vector(values, spec, paths, starts)
     if values.dtype.kind in "OSU":

@@ -235,4 +235,4 @@ def _given_round(train: tuple[Any, Any, Any], test: Sequence[Any], batch_size: i
     try:
         return Round(fit_on, check_problem(z_img, z_txt, labels, batch_size))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"test: {error}") from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"test: {error}") from error

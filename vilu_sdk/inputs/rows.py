@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 
@@ -41,13 +42,13 @@ class Rows:
                 f"{name} must be two-dimensional (rows, d), got shape {tuple(source.shape)}.{hint}"
             )
         if source.shape[0] == 0:
-            raise ValueError(f"{name} has no rows; pass at least one embedding.")
+            raise ValueError(f"{name}{_file(source)} has no rows; pass at least one embedding.")
         if source.shape[1] == 0:
             raise ValueError(f"{name} has rows of width 0; pass embeddings with at least one coordinate.")
         if d is not None and source.shape[1] != d:
             raise ValueError(
-                f"{name} has rows of width {source.shape[1]}, expected {d}: images and texts must be "
-                "embedded by the same model, and by the one the scorer was fitted with."
+                f"{name}{_file(source)} has rows of width {source.shape[1]}, expected {d}: images and "
+                "texts must be embedded by the same model, and by the one the scorer was fitted with."
             )
         self.source = source
         self.name = name
@@ -140,13 +141,16 @@ class Rows:
         bad = infinite if bool(infinite.any()) else norms < SMALLEST_NORM
         row = int(np.arange(len(self))[index][bad.numpy()][0])
         if infinite.any():
-            raise ValueError(
-                f"{self.name} has a NaN, infinite or overflowing value in row {row}; "
-                "remove the row or embed it again."
-            )
-        raise ValueError(
-            f"{self.name} is all zero in row {row}, which has no direction; remove the row or embed it again."
-        )
+            what, which = "has a NaN, infinite or overflowing value", ""
+        else:
+            what, which = "is all zero", ", which has no direction"
+        where = self.source.place(row) if isinstance(self.source, Shards) else None
+        raise BadRowError(f"{self.name} {what} in", row, f"{which}; remove the row or embed it again.", where)
+
+
+def _file(source: Any) -> str:
+    """Name the file or folder of embeddings on disk, for an error."""
+    return f" ({source.path})" if isinstance(source, Shards) else ""
 
 
 def _check_real(source: Tensor | np.ndarray, name: str) -> None:

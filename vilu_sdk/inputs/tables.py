@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.places import BadRowError, shown
+
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
@@ -146,11 +148,13 @@ def _check_widths(widths: NDArray[Any], column: Any, value: Callable[[int], Any]
         return
     row = int(wrong[0])
     if widths[row] >= 0:
-        raise ValueError(
-            f"the column {column!r} has an embedding of width {widths[row]} in row {row} but of width "
-            f"{widths[0]} in row 0; remove the row or embed it again."
+        raise BadRowError(
+            f"the column {column!r} has an embedding of width {widths[row]} in",
+            row,
+            f" but of width {widths[0]} in row 0; remove the row or embed it again.",
         )
-    raise ValueError(
-        f"the column {column!r} has {value(row)!r} in row {row} where an embedding belongs; remove the row, "
-        "embed it again, or name another column."
+    raise BadRowError(
+        f"the column {column!r} has {shown(value(row))} in",
+        row,
+        " where an embedding belongs; remove the row, embed it again, or name another column.",
     )

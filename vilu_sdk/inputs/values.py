@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.exceptions import LogitScaleWarning, warn
+from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
@@ -18,25 +19,28 @@ def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor
     """Return labels as an int64 tensor of shape (n,) with values in [0, k)."""
     array = _vector(labels, n, name)
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers (row numbers of z_txt), got dtype {array.dtype}.")
+        cast = ", such as array.astype(int)" if array.dtype.kind == "f" else ""
+        raise ValueError(f"{name} must be integers{cast}, row numbers of z_txt, got dtype {array.dtype}.")
     outside = np.flatnonzero((array < 0) | (array >= k))
     if len(outside):
         row = outside[0]
-        raise ValueError(
-            f"{name} must lie in [0, {k}), the rows of z_txt, but {name}[{row}] is {array[row]}; "
-            "check that labels and z_txt use the same class order."
-        )
+        is_from_one = array.min() == 1 and array.max() == k
+        remedy = "check that labels and z_txt use the same class order."
+        before = f"{name} must lie in [0, {k}), the rows of z_txt, but"
+        after = f" is {array[row]}; {'labels seem to start at 1: subtract 1.' if is_from_one else remedy}"
+        raise BadRowError(before, int(row), after, f"{name}[{row}]")
     return torch.from_numpy(array.astype(np.int64))
 
 
-def check_correct(correct: Any, n: int) -> Tensor:
+def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
     """Return right/wrong feedback as a bool tensor of shape (n,)."""
-    array = _vector(correct, n, "correct")
-    if array.dtype.kind != "b" and not (array.dtype.kind in "iu" and np.isin(array, (0, 1)).all()):
-        raise ValueError(
-            "correct must be booleans (True where the prediction was right) or 0 and 1, got dtype "
-            f"{array.dtype}; class labels go into `labels`."
-        )
+    array = _vector(correct, n, name)
+    wants = f"{name} must be booleans (True where the prediction was right) or 0 and 1, got"
+    remedy = "; class labels go into `labels`."
+    if array.dtype.kind not in "biu":
+        raise ValueError(f"{wants} dtype {array.dtype}{remedy}")
+    if len(other := np.flatnonzero(~np.isin(array, (0, 1)))):
+        raise BadRowError(f"{wants} {array[other[0]]} in", int(other[0]), remedy)
     return torch.from_numpy(array.astype(bool))
 
 

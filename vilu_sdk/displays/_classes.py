@@ -1,5 +1,6 @@
 """Checks of classes and their names."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,17 @@ def check_names(names: Sequence[str] | None, k: int) -> list[str]:
         raise ValueError(
             f"class_names has {len(names)} entries but there are {k} classes; pass one for each."
         )
-    return [str(name) for name in names]
+    return told_apart(names)
+
+
+def told_apart(names: Sequence[Any]) -> list[str]:
+    """Return names as text; a class without one gets its number, and so do those whose names are equal."""
+    texts = [str(name) for name in names]
+    times = Counter(texts)
+    return [
+        f"class {index}" if not text.strip() else text if times[text] == 1 else f"{index}: {text}"
+        for index, text in enumerate(texts)
+    ]
 
 
 def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
@@ -37,7 +48,7 @@ def name_classes(names: Sequence[str] | None, **classes: NDArray[np.int64]) -> l
     for name, index in classes.items():
         if index.max() >= len(names):
             raise ValueError(f"{name} holds class {index.max()}, but class_names has {len(names)} entries.")
-    return [str(name) for name in names]
+    return told_apart(names)
 
 
 def how_many(top: Any, n: int) -> int:

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
+from support.all_scorers import EXAMPLES
 from vilu_sdk import MCMScorer, TemperatureScaledMCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import evaluate, failure_metrics
 from vilu_sdk.inputs.containers import plain, to_numpy, vector
@@ -130,6 +132,19 @@ UNREADABLE = {
     "output": (OrderedDict(image_embeds=Z_IMG), TypeError, r"pass \w+\['image_embeds'\]"),
     "output object": (SimpleNamespace(pooler_output=Z_IMG), TypeError, r"pass \w+\.pooler_output"),
     "batch": ({"pixel_values": Z_IMG}, TypeError, "embed it first"),
+    "values of a dict": ({0: Z_IMG[0]}.values(), TypeError, "list"),
+    "pictures": (
+        [SimpleNamespace(__array_interface__=1), Z_IMG],
+        (TypeError, ValueError),
+        "row 0|SimpleName",
+    ),
+    "no rows": ([], ValueError, "no rows"),
+    "column beside others": (
+        pd.DataFrame({"id": range(N), "e": list(Z_IMG)}),
+        TypeError,
+        "one column of emb",
+    ),
+    "masked row": ([np.ma.masked_all(D), *Z_IMG], ValueError, r"z_\w+ is masked in row 0;"),
     "none": (None, TypeError, "real numbers, got NoneType"),
     "number": (3.0, ValueError, "two-dimensional"),
     "csr": (sparse.csr_matrix(Z_IMG), TypeError, r"\.toarray\(\)"),
@@ -179,6 +194,11 @@ def test_swapped_arguments_are_told():
         check_task(Z_IMG, LABELS, Z_TXT)
     with pytest.raises(ValueError, match="labels go third"):
         ViLUEstimator().fit(Z_IMG, LABELS.tolist(), torch.from_numpy(Z_TXT))
+
+
+def test_swapped_images_and_candidates_are_told():
+    with pytest.raises(ValueError, match=rf"labels has {N} entries but z_img has {K} rows.*swapped\?"):
+        check_task(Z_TXT, Z_IMG, LABELS)
 
 
 def containers(values):
@@ -300,6 +320,28 @@ def test_what_is_no_vector_is_named_with_a_remedy(argument):
     for given in ("labels.csv", {"a": values}, iter(values), set(values.tolist()), sparse.eye(3), object()):
         with pytest.raises((TypeError, ValueError), match=name):
             read(given)
+
+
+@pytest.mark.parametrize("scorer", EXAMPLES)
+def test_every_scorer_learns_the_same_out_of_every_container(scorer):
+    plainly = clone(scorer).fit(Z_IMG, Z_TXT, LABELS)
+    expected = plainly.decision_function(Z_IMG, Z_TXT)
+    for images, texts, labels in (
+        (pd.Series(list(torch.from_numpy(Z_IMG))), pd.DataFrame(Z_TXT).astype("Float32"), pl.Series(LABELS)),
+        (pa.array(Z_IMG.tolist()), list(torch.tensor(Z_TXT, requires_grad=True)), pd.array(LABELS)),
+    ):
+        fitted = clone(scorer).fit(images, texts, labels)
+        np.testing.assert_array_equal(fitted.decision_function(images, texts), expected)
+        np.testing.assert_array_equal(fitted.predict(images, texts), plainly.predict(Z_IMG, Z_TXT))
+        if hasattr(scorer, "adapt") and getattr(scorer, "recipe", "auto") == "auto":
+            moved = fitted.adapt(images, texts, labels).decision_function(images, texts)
+            adapted = plainly.adapt(Z_IMG, Z_TXT, LABELS)
+            np.testing.assert_array_equal(moved, adapted.decision_function(Z_IMG, Z_TXT))
+    for given in (masked_rows(), torch.from_numpy(Z_IMG).to_sparse(), {"a": Z_IMG}, ["a cat"]):
+        with pytest.raises((TypeError, ValueError), match="z_img"):
+            clone(scorer).fit(given, Z_TXT, LABELS)
+        with pytest.raises((TypeError, ValueError), match="z_img"):
+            plainly.decision_function(given, Z_TXT)
 
 
 def test_labels_of_another_kind_are_told_what_to_become():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.metrics.vectors import as_vector
 
 
@@ -33,12 +34,16 @@ def told_apart(names: Sequence[Any]) -> list[str]:
 
 def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
     """Return a vector of non-negative integers."""
-    vector = as_vector(values, name)
-    if len(vector) != n:
-        raise ValueError(f"{name} has {len(vector)} entries but uncertainty has {n}; pass one for each row.")
-    if (vector != np.floor(vector)).any() or (vector < 0).any():
-        raise ValueError(f"{name} must be class numbers, integers from 0 on.")
-    return vector.astype(np.int64)
+    found = vector(values, name)
+    if len(found) != n:
+        raise ValueError(f"{name} has {len(found)} entries but uncertainty has {n}; pass one for each row.")
+    numbers = as_vector(found, name) if found.dtype.kind in "iuf" else np.array([-1])
+    if (numbers != np.floor(numbers)).any() or (numbers < 0).any():
+        raise ValueError(
+            f"{name} must be class numbers, integers from 0 on, got {what_it_holds(found)}; names go into "
+            "class_names."
+        )
+    return numbers.astype(np.int64)
 
 
 def name_classes(names: Sequence[str] | None, **classes: NDArray[np.int64]) -> list[str]:

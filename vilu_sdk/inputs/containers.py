@@ -4,7 +4,7 @@ Only here do they differ. What has no plain meaning is refused with the way to a
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,15 @@ def to_numpy(values: Any, name: str) -> NDArray[Any]:
     return found
 
 
-def vector(values: Any, name: str, n: int | None = None) -> NDArray[Any]:
-    """Return a vector, of n entries if that is given, of numbers, booleans, strings or other objects."""
+def vector(values: Any, name: str, n: int | None = None, k: int | None = None) -> NDArray[Any]:
+    """Return a vector of numbers, booleans, strings or other objects.
+
+    There are n images and k candidates, where that is known: then it has n entries.
+    """
+    if isinstance(values, str | bytes | os.PathLike):
+        raise TypeError(
+            f"{name} must hold one value for each row, got {str(values)[:60]!r}; read files first."
+        )
     try:
         array = to_numpy(values, name)
     except ValueError as error:
@@ -59,14 +66,20 @@ def vector(values: Any, name: str, n: int | None = None) -> NDArray[Any]:
             raise ValueError(f"{name} is not a vector: {error}") from error
         raise
     if array.ndim != 1:
-        is_line = array.size and array.size == max(array.shape, default=0)
-        remedy = f" A single column or row can be flattened with numpy.ravel({name})." if is_line else ""
+        remedy = ""
+        if array.size and array.size == max(array.shape, default=0):
+            remedy = f" A single column or row can be flattened with numpy.ravel({name})."
+        elif array.shape == (n, k):
+            remedy = f" Of one column for each class, pass {name}.argmax(axis=1)."
         raise ValueError(
             f"{name} must be one-dimensional, one value for each row, got an array of shape "
             f"{array.shape}.{remedy}"
         )
     if n is not None and len(array) != n:
-        raise ValueError(f"{name} has {len(array)} entries but z_img has {n} rows; pass one for each image.")
+        swapped = f" Are z_img and z_txt swapped? z_txt has {k} rows." if len(array) == k else ""
+        raise ValueError(
+            f"{name} has {len(array)} entries but z_img has {n} rows; pass one for each image.{swapped}"
+        )
     return array
 
 
@@ -157,10 +170,9 @@ def _open(values: Any, name: str) -> NDArray[Any]:
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         if is_list and any(map(is_row, values)):
             return stack(values, name)
-        raise TypeError(
-            f"{name} must hold real numbers in an array, but {type(values).__name__} does not become one "
-            f"({error}); pass a numpy array."
-        ) from error
+        kind = type(values).__name__
+        what = f"a {kind} of {type(values[0]).__name__}" if is_list else f"{kind} ({error})"
+        raise TypeError(f"{name} must hold real numbers, but numpy makes no array of {what}.") from error
     if array.ndim == 0 and array.dtype.kind == "O":
         raise TypeError(f"{name} must be an array that holds real numbers, got {type(values).__name__}.")
     if (
@@ -177,6 +189,8 @@ def _entry(value: Any, row: int, name: str) -> Any:
     """Return an entry of a list as numpy reads it, where it would read it wrongly, slowly or not at all."""
     if value is np.ma.masked:
         return None
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise ValueError(f"{name} is masked in row {row}; leave out masked rows.")
     if isinstance(value, Tensor | np.ma.MaskedArray):
         return to_numpy(value, f"row {row} of {name}")
     return value.as_py() if hasattr(value, "as_py") else value  # a scalar of pyarrow
@@ -190,7 +204,7 @@ def _refuse_others(values: Any, name: str) -> None:
             f"{name} must hold real numbers, got the {kind} {str(values)[:60]!r}; open files of embeddings "
             "with vilu_sdk.inputs.open_embeddings, and embed texts."
         )
-    if isinstance(values, Iterator | Set):
+    if isinstance(values, Iterator | Set | ValuesView):
         raise TypeError(f"{name} is a {kind}, which has no rows; pass a list or an array.")
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError(f"{name} is a sparse matrix; pass {name}.toarray().")

@@ -33,13 +33,13 @@ class Rows:
         if not isinstance(source, Shards):
             source = plain(source, name)
         _check_real(source, name)
+        if source.ndim and source.shape[0] == 0:
+            raise ValueError(f"{name} has no rows; pass at least one embedding.")
         if source.ndim != 2:
             shape = tuple(source.shape)
             raise ValueError(
                 f"{name} must be two-dimensional (rows, d), got shape {shape}.{_hint(shape, name)}"
             )
-        if source.shape[0] == 0:
-            raise ValueError(f"{name} has no rows; pass at least one embedding.")
         if source.shape[1] == 0:
             raise ValueError(f"{name} has rows of width 0; pass embeddings with at least one coordinate.")
         if d is not None and source.shape[1] != d:
@@ -158,7 +158,11 @@ def _check_real(source: Any, name: str) -> None:
         if kind in "US" and kind:
             remedy = " Embed texts first." if source.ndim < 2 else " Convert digits to numbers first."
         else:
-            remedy = " Pass the columns of numbers alone." if kind == "O" and source.ndim == 2 else ""
+            remedy = (
+                " Pass its columns of numbers, or its one column of embeddings, alone."
+                if kind == "O" and source.ndim == 2
+                else ""
+            )
         raise TypeError(f"{name} must hold real numbers, got {what_it_holds(source)}.{remedy}")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.exceptions import LogitScaleWarning, warn
-from vilu_sdk.inputs.containers import refuse_missing, to_numpy, vector, what_it_holds
+from vilu_sdk.inputs.containers import refuse_missing, vector, what_it_holds
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
@@ -18,13 +18,7 @@ LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
 
 def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor:
     """Return labels as an int64 tensor of shape (n,) with values in [0, k)."""
-    array = to_numpy(labels, name)
-    if array.shape == (n, k) and k > 1:
-        raise ValueError(
-            f"{name} must be one-dimensional, got shape {array.shape}: one column for each class. Pass "
-            f"{name}.argmax(axis=1)."
-        )
-    array = vector(array, name, n)
+    array = vector(labels, name, n, k)
     refuse_missing(array, name)
     if array.dtype.kind not in "iu":
         remedy = {

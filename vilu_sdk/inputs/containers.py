@@ -145,18 +145,21 @@ def check_widths(widths: NDArray[Any], name: str, value: Callable[[int], Any]) -
 
 def _dense(tensor: Tensor, name: str) -> Tensor:
     """Return a tensor's values without its graph, or say what they have to be made of first."""
-    for is_so, what, remedy in (
-        (tensor.is_nested, "a nested tensor", f"torch.stack({name}.unbind())"),
-        (tensor.layout is not torch.strided, "a sparse tensor", f"{name}.to_dense()"),
-        (tensor.is_quantized, "a quantized tensor", f"{name}.dequantize()"),
-        (tensor.is_meta, "a tensor on the meta device, which has no values", "one of a loaded model"),
-    ):
-        if is_so:
-            raise TypeError(f"{name} is {what}; pass {remedy}.")
+    is_other = (tensor.is_nested, tensor.layout is not torch.strided, tensor.is_quantized, tensor.is_meta)
+    if any(is_other):
+        what, remedy = (
+            ("a nested tensor", f"torch.stack({name}.unbind())"),
+            ("a sparse tensor", f"{name}.to_dense()"),
+            ("a quantized tensor", f"{name}.dequantize()"),
+            ("a tensor on the meta device, which has no values", "one of a loaded model"),
+        )[is_other.index(True)]
+        raise TypeError(f"{name} is {what}; pass {remedy}.")
     tensor = tensor.detach()
     if type(tensor) is not Tensor:
         tensor = tensor.as_subclass(Tensor)
-    return tensor.resolve_conj().resolve_neg()
+    if tensor.is_conj() or tensor.is_neg():  # views that numpy does not know
+        tensor = tensor.resolve_conj().resolve_neg()
+    return tensor
 
 
 def _open(values: Any, name: str) -> NDArray[Any]:

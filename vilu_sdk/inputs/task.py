@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.containers import dimensions
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_correct, check_labels
@@ -130,7 +131,14 @@ def _is_nearer(z: Tensor, text: Tensor, own: Tensor) -> Tensor:
 def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
     """Check the arguments of `fit` together."""
     images = Rows(z_img, "z_img")
-    texts = Rows(z_txt, "z_txt", d=images.d)
+    try:
+        texts = Rows(z_txt, "z_txt", d=images.d)
+    except (ValueError, TypeError):
+        if dimensions(z_txt) == 1 and dimensions(labels) == 2:
+            raise ValueError(
+                "z_txt has one dimension and labels two: labels go third, as in fit(z_img, z_txt, labels)."
+            ) from None
+        raise
     if labels is not None and correct is not None:
         raise ValueError("labels and correct were both given; labels say more, so pass labels alone.")
     is_caption = labels is None and correct is None

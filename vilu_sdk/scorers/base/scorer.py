@@ -70,7 +70,8 @@ class Scorer(Persistent):
         Parameters
         ----------
         z_img : array-like of shape (N, d)
-            Image embeddings; numpy (memory-mapped too), torch or nested lists. Rows are normalised.
+            Image embeddings; numpy (memory-mapped too), torch, lists, frames or columns of arrays. Rows are
+            normalised.
         z_txt : array-like of shape (K, d)
             Embeddings of the candidate texts.
         labels : array-like of shape (N,), optional

@@ -294,8 +294,8 @@ def test_an_impossible_target_is_said_and_abstained_on(mcm, calibration, digits)
 def test_coverage_is_an_order_statistic(mcm, calibration):
     report = CoveragePredictor(mcm, 0.8).fit(*calibration).report_
     m, n = report.accepted, report.n
-    # P(the mass below the (m + 1)-th of n values is at least 0.8), which one row less would miss.
-    assert binom.cdf(m, n, 0.8) >= 0.95 > binom.cdf(m - 1, n, 0.8)
+    # P(the mass up to the m-th of n values is at least 0.8), which one row less would miss.
+    assert binom.cdf(m - 1, n, 0.8) >= 0.95 > binom.cdf(m - 2, n, 0.8)
     assert report.risk_bound == risk_upper_bound(report.errors, m, 0.95)
     assert CoveragePredictor(mcm, 0.9999).fit(*calibration).report_.threshold == math.inf
 

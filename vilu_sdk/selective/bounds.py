@@ -105,7 +105,8 @@ def labels_needed(ranking: Ranking, target: float, delta: float) -> int | None:
 
 def uniform_slack(n: int, delta: float) -> float:
     """By how much a distribution function of n values is too small anywhere, at most (Massart)."""
-    return math.sqrt(math.log(1 / delta) / (2 * n))
+    # The inequality is proved for a delta of at most one half.
+    return math.sqrt(math.log(1 / min(delta, 0.5)) / (2 * n))
 
 
 def coverage_bound(m: int, n: int, delta: float) -> float:

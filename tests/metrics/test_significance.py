@@ -537,6 +537,10 @@ def test_compare_on_five_rows(n_wrong):
         table = compare(scorers, z, z, labels, fit=False, reference="MCM")
     assert len(record) == (n_wrong != 1)
     assert all(math.isnan(row["auc_low"]) for row in table.to_dicts())
+    assert all(
+        0 <= row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in table.to_dicts()
+    )
+    assert f"MCM, entropy: no intervals and tests, since {n_wrong} of 5 predictions are wrong" in str(table)
     assert "nan" not in str(table) + table.to_markdown() + table.to_html()
 
 

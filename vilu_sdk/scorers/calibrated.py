@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
+from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_first
 from vilu_sdk.compute.random import check_random_state
@@ -19,8 +20,9 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
+from vilu_sdk.scorers.base.contract import VERBS, FailureScorer, read, require_scorer
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.softmax import MCMScorer
 
@@ -146,14 +148,22 @@ class CalibratedScorer(Scorer):
 
     @plain_torch
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
-        if columns == ["prediction"]:
+        judged = {column: column.replace("answer_", "").replace("answer", "prediction") for column in columns}
+        if set(judged.values()) == {"prediction"} and getattr(self.scorer, "predicts", "") != "posterior":
             return super()._said(z_img, z_txt_set, columns)
         images, texts = self._check_score(z_img, z_txt_set)
         warn_of_mismatch(self, images, texts.text)
-        said = dict(zip(columns, read(self.scorer_, z_img, z_txt_set, *columns), strict=True))
-        if "decision" in said:
-            said["decision"] = self.calibration_(said["decision"])
-        return said
+        # The calibrated prediction is the one that the scorer judges.
+        asked = [column for column in dict.fromkeys(judged.values()) if hasattr(self.scorer_, VERBS[column])]
+        found = dict(zip(asked, read(self.scorer_, z_img, z_txt_set, *asked), strict=True))
+        if "decision" in found:
+            found["decision"] = self.calibration_(found["decision"])
+        if "novelty" in columns and "novelty" not in found:
+            found |= super()._said(z_img, z_txt_set, ["novelty"])
+        return {column: found[name] for column, name in judged.items()}
+
+    def _among(self, text: Tensor) -> Among:
+        return Among(text)  # of which only predictions and cosines are read
 
     def _template(self) -> Any:
         scale = check_logit_scale(self.logit_scale)

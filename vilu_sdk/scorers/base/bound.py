@@ -54,8 +54,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Predictions and class probabilities are the zero-shot ones for every scorer; what differs from scorer
-    to scorer is `predict_uncertainty`, which `score` judges.
+    Predictions and class probabilities are the zero-shot ones for every scorer, and what differs from
+    scorer to scorer is `predict_uncertainty`, which `score` judges. Of an estimator with
+    ``predicts="posterior"`` they are those of its posterior.
 
     Without texts, images are compared with class means by their cosines, so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
@@ -139,7 +140,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the zero-shot predictions, (N,) of `classes_`; the same for every scorer."""
+        """Return the predictions, (N,) of `classes_`; zero-shot and the same for every scorer by default."""
         images = self._check(X)
         return np.asarray(self.classes_[self.scorer_.predict(images, self.z_txt_set_)])
 
@@ -176,10 +177,14 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (N, K), or (N,) for two classes
-            Zero-shot logits; for two classes that of the second minus that of the first. Uncertainty is
-            `rank_uncertainty`.
+            Zero-shot logits, or logarithms of the posterior's probabilities; for two classes that of the
+            second minus that of the first. Uncertainty is `rank_uncertainty`.
         """
-        images = Rows(self._check(X), "X")
+        X = self._check(X)
+        if self._has_answers:
+            logarithms = np.asarray(self.scorer_.predict_log_proba(X, self.z_txt_set_))
+            return logarithms[:, 1] - logarithms[:, 0] if logarithms.shape[1] == 2 else logarithms
+        images = Rows(X, "X")
         # In float64, so that an image's value does not depend on the rows around it.
         text = Candidates(self.z_txt_set_, images.d).text.double()
         (cosines,) = stream(images, len(text), lambda z: [z.double() @ text.T])
@@ -187,7 +192,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the zero-shot class probabilities.
+        """Return the class probabilities.
 
         Parameters
         ----------
@@ -197,10 +202,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (N, K)
-            Softmax of the cosines at the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
+            The posterior of an estimator with ``predicts="posterior"``, else the softmax of the cosines at
+            the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
             learned. One minus the largest is the uncertainty of MCM, with and without temperature; what
             other scorers say is in `predict_uncertainty` alone.
         """
+        if self._has_answers:
+            return np.asarray(self.scorer_.predict_proba(self._check(X), self.z_txt_set_))
         logits = self.decision_function(X)
         if logits.ndim == 1:
             return np.stack([expit(-logits), expit(logits)], axis=1)
@@ -245,6 +253,12 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         if self.z_txt_set is not None:
             check_labels(y, len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != column_or_1d(y))
+
+    @property
+    def _has_answers(self) -> bool:
+        """Whether classes are those of a posterior."""
+        check_is_fitted(self)
+        return self.scorer_.predicts == "posterior"
 
     def _usable(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the weights as an argument of the scorer's fit, if it has it."""

@@ -10,7 +10,16 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers.base.fit_rows import FitRows
 
 #: The verb that returns each field.
-VERBS = {"prediction": "predict", "decision": "decision_function", "uncertainty": "predict_uncertainty"}
+VERBS = {
+    "prediction": "predict",
+    "decision": "decision_function",
+    "uncertainty": "predict_uncertainty",
+    "probabilities": "predict_proba",
+    "log_probabilities": "predict_log_proba",
+    "novelty": "novelty",
+}
+#: What every scorer can be asked for.
+NEEDED = ("prediction", "decision", "uncertainty")
 
 
 @runtime_checkable
@@ -35,7 +44,9 @@ def require_scorer(value: Any, name: str = "scorer") -> None:
     if isinstance(value, type):
         raise TypeError(f"{name} must be a scorer, got the class {value.__name__}; pass {value.__name__}().")
     if not isinstance(value, FailureScorer):
-        lacking = ", ".join(verb for verb in ("fit", *VERBS.values()) if not hasattr(value, verb))
+        lacking = ", ".join(
+            verb for verb in ("fit", *(VERBS[field] for field in NEEDED)) if not hasattr(value, verb)
+        )
         raise TypeError(f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}.")
 
 

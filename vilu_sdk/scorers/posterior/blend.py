@@ -10,7 +10,7 @@ from torch import Tensor
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.scorers.posterior.parts import Part
 from vilu_sdk.scorers.posterior.training_data import TrainingData
-from vilu_sdk.scorers.posterior.weights import fit_platt, fit_weights
+from vilu_sdk.scorers.posterior.weights import fit_platt, fit_sharpness, fit_weights
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
@@ -81,6 +81,8 @@ class Blend:
         self.weights = {"base": 1.0}
         # Slope and offset of the log-odds under the blend, and under the base alone.
         self.platt = self.base_platt = (1.0, 0.0)
+        # What makes the softmax under the blend calibrated.
+        self.sharpness = 1.0
         if data.shortage:
             return
         self._scores = {"base": data.base[self.rows]}
@@ -91,7 +93,10 @@ class Blend:
         for source in sources:
             self.try_source(source)
         self.weights = self._cautious(self.weights, self._start - self._loss)
-        self.platt = self._calibrate(self.left_out(self.rows))
+        left_out = self.left_out(self.rows)
+        self.platt = self._calibrate(left_out)
+        if data.correct is None:  # else the classes are guesses
+            self.sharpness = fit_sharpness(left_out, data.labels[self.rows])
         self.base_platt = self._calibrate(self._scores["base"])
 
     def left_out(self, rows: Tensor) -> Tensor:

@@ -61,6 +61,8 @@ class ClassModel(LogLinearModel):
     # Slope and offset that calibrate the log-odds among known, and among new candidates.
     platt: tuple[float, float] = (1.0, 0.0)
     base_platt: tuple[float, float] = (1.0, 0.0)
+    # What makes the softmax among known candidates calibrated.
+    known_sharpness: float = 1.0
     # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
 
@@ -106,6 +108,12 @@ class ClassModel(LogLinearModel):
         if bool((self.match(text) >= 0).all()):
             return self.platt
         return self.base_platt if self.base is None else self.base.calibration(text)
+
+    def sharpness(self, text: Tensor) -> float:
+        """See `LogLinearModel`."""
+        if bool((self.match(text) >= 0).all()):
+            return self.known_sharpness
+        return 1.0 if self.base is None else self.base.sharpness(text)
 
 
 def learn_classes(
@@ -186,6 +194,7 @@ def class_model(blend: Blend, logit_scale: float, text: Tensor, base: LogLinearM
         open_weights,
         blend.platt,
         blend.base_platt,
+        blend.sharpness,
     )
 
 

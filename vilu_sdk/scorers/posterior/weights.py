@@ -16,6 +16,8 @@ LEAST_BASE = 0.1
 # Precision of the priors of Platt's slope and offset, and bounds of the slope: above 0, so that calibration
 # never changes a ranking.
 PLATT_PRECISION, PLATT_SLOPES = 10.0, (0.05, 5.0)
+# The same of the sharpness of a posterior.
+SHARPNESS_PRECISION, SHARPNESS = 30.0, (0.2, 5.0)
 # Change of the mean loss at which the optimiser stops.
 TOLERANCE = 1e-7
 
@@ -100,3 +102,10 @@ def fit_platt(log_odds: Tensor, wrong: Tensor) -> tuple[float, float]:
     outcomes = [Outcomes(margins[:, :, None], None, ~wrong)]
     (slope, offset), _ = fit_weights(outcomes, [PLATT_PRECISION] * 2, bounds=[PLATT_SLOPES, (None, None)])
     return float(slope), float(offset)
+
+
+def fit_sharpness(logits: Tensor, column: Tensor) -> float:
+    """Inverse temperature at which logits (n, K) make columns (n,) likeliest, near 1 for few images."""
+    outcomes = [Outcomes.of([logits.double()], column)]
+    (sharpness,), _ = fit_weights(outcomes, [SHARPNESS_PRECISION], bounds=[SHARPNESS])
+    return float(sharpness)

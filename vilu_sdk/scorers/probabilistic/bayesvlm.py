@@ -293,7 +293,7 @@ class BayesVLMScorer(Scorer):
             raise ValueError("mode='exact' needs a_img and a_txt_set; pass them to decision_function.")
         posterior = self._posterior(text, text)
         # The largest column of the expected softmax, which need not be the prediction.
-        return Among(text, lambda z: posterior(z, z), lambda chunk: chunk.posterior.log_odds())
+        return Among(text, lambda z: posterior(z, z), lambda chunk: chunk.posterior.log_odds(), answers=True)
 
     def _estimate(self, image: Encoder, text: Encoder, task: Task) -> list[KroneckerFactors]:
         if self.batch_size < 2:

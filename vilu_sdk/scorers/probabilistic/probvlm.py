@@ -203,7 +203,7 @@ class ProbVLMScorer(Scorer):
 
         if self.readout == "visual_aleatoric":
             return Among(text, decision=variance)
-        return Among(text, posterior)
+        return Among(text, posterior, answers=True)
 
     @property
     def _image_scale(self) -> float:

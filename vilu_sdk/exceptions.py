@@ -11,6 +11,7 @@ files the errors of the operating system. Beside these::
         ├── LogitScaleWarning      a logit scale looks like its logarithm or its inverse
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
         ├── FitRowsWarning         a scorer is judged by images of its own fit
+        ├── RepeatedImagesWarning  a fit holds near copies of images, and was not told which
         ├── SampleWeightWarning    weights of images are used in a part of the work only
         ├── PromiseWarning         what a threshold promises does not hold for these images or candidates
         ├── UndefinedScoreWarning  a metric has no value on these rows; an UndefinedMetricWarning too
@@ -39,6 +40,7 @@ __all__ = [
     "NothingLearnedWarning",
     "ProcessDiedError",
     "PromiseWarning",
+    "RepeatedImagesWarning",
     "SampleWeightWarning",
     "ScorerFailedWarning",
     "UndefinedScoreWarning",
@@ -82,6 +84,10 @@ class NothingLearnedWarning(ViLUWarning):
 
 class FitRowsWarning(ViLUWarning):
     """A scorer is judged by images of its own fit, of which it is surer than of new ones."""
+
+
+class RepeatedImagesWarning(ViLUWarning):
+    """A fit holds near copies of images as if they were independent ones."""
 
 
 class SampleWeightWarning(ViLUWarning):

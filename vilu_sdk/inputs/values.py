@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.exceptions import LogitScaleWarning, warn
@@ -52,6 +53,24 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
     if not array.any():
         raise ValueError(f"{name} is zero for every image; give at least one a weight.")
     return torch.from_numpy(array)
+
+
+def check_groups(groups: Any, n: int) -> NDArray[Any]:
+    """Return groups as an array of shape (n,) of integers or strings."""
+    keys = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
+    if keys.dtype == object and all(isinstance(key, str) for key in keys.ravel()):
+        keys = keys.astype(str)  # as pandas gives them
+    if keys.shape != (n,) or keys.dtype.kind not in "iuU":
+        raise ValueError(
+            f"groups must hold one integer or string for each of the {n} images, got shape {keys.shape} "
+            f"and dtype {keys.dtype}."
+        )
+    return keys
+
+
+def check_units(groups: Any, n: int) -> Tensor:
+    """Return what each of n rows comes from as an int64 tensor of numbers from 0 on."""
+    return torch.from_numpy(np.unique(check_groups(groups, n), return_inverse=True)[1].astype(np.int64))
 
 
 def require_candidates(k: int, method: str, minimum: int = 2) -> None:

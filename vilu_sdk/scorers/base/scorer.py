@@ -59,6 +59,7 @@ class Scorer(Persistent):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Learn from embeddings and what is known about them.
@@ -76,6 +77,10 @@ class Scorer(Persistent):
             this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
+        groups : array-like of shape (N,), optional
+            What each row comes from, as integers or strings: one for all views of an image, frames of a video
+            or captions of an image. What a fit leaves out or holds out to choose by, it leaves out with its
+            whole group. Without groups, rows count as independent unless they are exact copies.
         checkpoint : path-like, optional
             A folder of its own, in which a fit by gradient descent keeps its state every half minute. Killed
             and called again with the same arguments, the fit goes on from there, to the same weights as if
@@ -94,7 +99,7 @@ class Scorer(Persistent):
         TypeError
             If an array does not hold real numbers.
         """
-        return self._fit(check_task(z_img, z_txt, labels, correct), checkpoint)
+        return self._fit(check_task(z_img, z_txt, labels, correct, groups), checkpoint)
 
     def decision_function(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.

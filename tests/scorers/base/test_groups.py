@@ -1,0 +1,183 @@
+"""Which rows are independent: exact copies, groups that are given, near copies that nobody mentioned."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+
+from vilu_sdk import ViLUEstimator
+from vilu_sdk.exceptions import RepeatedImagesWarning
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.base.groups import (
+    MOST_OF_GROUP,
+    copies,
+    correlation_in_groups,
+    distinct_rows,
+    draw_groups,
+    group_weights,
+    near_copies,
+    number,
+)
+
+
+def unit(z):
+    return torch.nn.functional.normalize(torch.as_tensor(z, dtype=torch.float32), dim=1)
+
+
+def noisy(z, noise, rng):
+    """Add noise of so many times the images' spread."""
+    spread = np.sqrt(np.square(z - z.mean(axis=0)).sum(axis=1).mean())
+    return z + noise * spread * rng.normal(size=z.shape) / z.shape[1] ** 0.5
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [2, 16, 300])
+def test_copies_are_found_wherever_they_stand_and_however_long_they_are(d, dtype):
+    rng = np.random.default_rng(0)
+    source = rng.integers(40, size=500)
+    z = rng.normal(size=(40, d))[source] * rng.uniform(0.1, 10, size=(500, 1))
+    found = copies(Rows(z.astype(dtype), "z_img"))
+    assert torch.equal(number(found), number(torch.tensor(source)))
+
+
+def test_images_that_differ_are_no_copies():
+    z = np.random.default_rng(0).normal(size=(2000, 8))
+    assert len(torch.unique(copies(Rows(z, "z_img")))) == 2000
+    assert len(torch.unique(copies(Rows(np.concatenate([z, z + 1e-3]), "z_img")))) == 4000
+
+
+def test_what_was_said_already_is_said_once():
+    z = np.eye(4)[[0, 1, 0, 0, 2, 1]]
+    rows, groups = distinct_rows(check_task(z, np.eye(4), [0, 1, 0, 1, 2, 1]))
+    assert rows.tolist() == [0, 1, 3, 4]
+    assert groups.tolist() == [0, 1, 0, 2]  # one image with two labels
+    rows, groups = distinct_rows(check_task(z, np.eye(4), [0, 1, 0, 1, 2, 1], groups=list("aabbcc")))
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5]
+    assert groups.tolist() == [0, 0, 1, 1, 2, 2]
+    captions = np.random.default_rng(0).normal(size=(6, 4))
+    rows, groups = distinct_rows(check_task(z, captions))
+    assert groups.tolist() == [0, 1, 0, 0, 2, 1]
+
+
+def test_long_groups_are_read_at_even_steps():
+    z = np.random.default_rng(0).normal(size=(1100, 3))
+    groups = np.repeat([0, 1], [1000, 100])
+    rows, kept = distinct_rows(check_task(z, np.eye(3), np.zeros(1100, int), groups=groups))
+    assert torch.bincount(kept).tolist() == [MOST_OF_GROUP, 100]
+    assert np.diff(rows[:MOST_OF_GROUP]).max() <= 4
+
+
+@pytest.mark.parametrize("most", [1, 10, 37])
+def test_groups_are_drawn_whole(most):
+    groups = torch.tensor(np.random.default_rng(0).integers(12, size=60))
+    rows = draw_groups(number(groups), most, torch.Generator().manual_seed(0))
+    drawn = torch.unique(groups[rows])
+    assert torch.equal(rows, torch.nonzero(torch.isin(groups, drawn))[:, 0])
+    assert len(rows) <= most or len(drawn) == 1
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 1.0])
+def test_a_group_weighs_what_its_rows_say_beside_each_other(correlation):
+    rng = np.random.default_rng(0)
+    groups, classes = torch.arange(100).repeat_interleave(4), torch.arange(100).repeat_interleave(4) % 5
+    shared = rng.normal(size=(100, 30))[groups]
+    own = rng.normal(size=(400, 30))
+    x = torch.tensor(correlation**0.5 * shared + (1 - correlation) ** 0.5 * own + 5 * np.eye(5, 30)[classes])
+    found = correlation_in_groups(x, classes, groups)
+    assert found == pytest.approx(correlation, abs=0.04)
+    total = group_weights(groups, correlation).sum()
+    assert float(total) == pytest.approx(100 * 4 / (1 + 3 * correlation))
+    assert correlation_in_groups(x[:16], classes[:16], groups[:16]) == 1.0  # no class has two groups
+
+
+# --- near copies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [30, 100, 400])
+@pytest.mark.parametrize("d", [2, 5, 40])
+@pytest.mark.parametrize("k", [3, 60])
+def test_near_copies_are_told_from_different_images(n, d, k):
+    rng = np.random.default_rng(n)
+    labels = rng.integers(k, size=n)
+    for spread in (0.5, 2.0):
+        z = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(n, d))
+        assert near_copies(unit(z), torch.tensor(labels)) < 0.3
+    if d == 40:
+        for noise, views in ((0.02, 2), (0.2, 4)):
+            near = noisy(z.repeat(views, axis=0), noise, rng)
+            assert near_copies(unit(near), torch.tensor(labels.repeat(views))) > 0.7
+
+
+# --- the default recipe ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Images and labels of twelve classes in many dimensions, where memory looks like knowledge."""
+    rng = np.random.default_rng(0)
+    z_txt = rng.normal(size=(12, 48))
+    labels = rng.integers(12, size=900)
+    centres = z_txt + rng.normal(size=(12, 48))
+    return centres[labels] + 2.5 * rng.normal(size=(900, 48)), z_txt, labels
+
+
+def nll(est, crowd):
+    z_img, z_txt, labels = (crowd[0][200:], crowd[1], crowd[2][200:])
+    wrong = est.predict(z_img, z_txt) != labels
+    return log_loss(wrong, est.predict_uncertainty(z_img, z_txt))
+
+
+def fit(crowd, rows, *, noise=0.0, correct=False, **known):
+    z_img, z_txt, labels = crowd
+    z = noisy(z_img[rows], noise, np.random.default_rng(1))
+    est = ViLUEstimator(logit_scale=20, random_state=0)
+    if correct:
+        return est.fit(z, z_txt, correct=est.predict(z_img[rows], z_txt) == labels[rows], **known)
+    return est.fit(z, z_txt, labels[rows], **known)
+
+
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("times", [2, 5])
+def test_exact_copies_change_nothing(crowd, times, correct):
+    rows = np.arange(200)
+    once, often = (fit(crowd, some, correct=correct) for some in (rows, rows.repeat(times)))
+    np.testing.assert_array_equal(*(x.decision_function(crowd[0], crowd[1]) for x in (once, often)))
+
+
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("noise", [0.1, 0.4])
+def test_groups_keep_near_copies_from_passing_for_new_images(crowd, noise, correct):
+    rows = np.arange(200).repeat(5)
+    once = nll(fit(crowd, np.arange(200), noise=noise, correct=correct), crowd)
+    with pytest.warns(RepeatedImagesWarning, match="pass groups="):
+        blind = nll(fit(crowd, rows, noise=noise, correct=correct), crowd)
+    told = nll(fit(crowd, rows, noise=noise, correct=correct, groups=rows), crowd)
+    assert told < once + 0.01
+    assert told < blind - 0.1 or correct  # which says little, and so is trusted little
+
+
+def test_groups_of_one_row_are_no_groups(crowd):
+    names = [f"image {i}" for i in range(200)]
+    plain, told = fit(crowd, np.arange(200)), fit(crowd, np.arange(200), groups=names)
+    np.testing.assert_array_equal(*(x.decision_function(crowd[0], crowd[1]) for x in (plain, told)))
+
+
+def test_groups_are_counted_and_checked(crowd):
+    with pytest.warns(UserWarning, match="9 different images"):
+        fit(crowd, np.arange(9).repeat(30))
+    for groups in (np.arange(7), np.full(200, 0.5), np.zeros((200, 1), int)):
+        with pytest.raises(ValueError, match="groups must hold one integer or string for each of the 200"):
+            fit(crowd, np.arange(200), groups=groups)
+
+
+@pytest.mark.parametrize("n", [50, 300])
+def test_different_images_raise_no_alarm(digits, n):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RepeatedImagesWarning)
+        ViLUEstimator(random_state=0).fit(digits.z_img_fit[:n], digits.z_txt, digits.labels_fit[:n])

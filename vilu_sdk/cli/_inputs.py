@@ -95,6 +95,11 @@ def read_names(spec: str | None, k: int) -> list[str] | None:
     return names
 
 
+def read_groups(arguments: Namespace) -> NDArray[Any] | None:
+    """Read what each image comes from, where that is given."""
+    return None if arguments.groups is None else read_vector(arguments.groups)
+
+
 def read_vector(spec: str) -> NDArray[Any]:
     """Read one value for each row: an array, a column, or the lines of a text file.
 

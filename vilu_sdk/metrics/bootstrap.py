@@ -7,6 +7,7 @@ once, and each resample costs a few passes over the rows, for many resamples at 
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.slices import cut
@@ -18,15 +19,31 @@ CALIBRATION = ("ece", "brier")
 BLOCK_ELEMENTS = 1 << 16
 
 
-def draw_weights(failure: BoolVector, n_resamples: int, rng: np.random.Generator) -> Matrix:
-    """Draw failures among failures and correct rows among correct ones; (N, n_resamples) counts."""
-    weights = np.empty((len(failure), n_resamples))
-    for stratum in (np.flatnonzero(failure), np.flatnonzero(~failure)):
+def draw_weights(
+    failure: BoolVector,
+    n_resamples: int,
+    rng: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
+) -> Matrix:
+    """Draw failures among failures and correct rows among correct ones; (N, n_resamples) counts.
+
+    Of groups (N,), numbered, those with a failure are drawn among such, and the others among the others.
+    """
+    wrong = failure if groups is None else np.bincount(groups, failure) > 0
+    weights = np.empty((len(wrong), n_resamples))
+    for stratum in (np.flatnonzero(wrong), np.flatnonzero(~wrong)):
         size = len(stratum)
         drawn = rng.integers(size, size=(n_resamples, size)) if size else np.empty((n_resamples, 0), int)
         drawn += size * np.arange(n_resamples)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * n_resamples)
         weights[stratum] = counts.reshape(n_resamples, size).T
+    if groups is None:
+        return weights
+    weights = weights[groups]
+    # Where every group has a failure, a resample can be without a correct row.
+    lacking = weights[~failure].sum(axis=0) == 0
+    if lacking.any():
+        weights[:, lacking] = draw_weights(failure, int(lacking.sum()), rng, groups)
     return weights
 
 
@@ -97,7 +114,7 @@ class Gaps:
 
     def metrics(self, weights: Matrix) -> Matrix:
         """Return the metrics of `CALIBRATION`, (2, R), of weights (N, R)."""
-        sums = self.sums @ weights / len(weights)
+        sums = self.sums @ weights / weights.sum(axis=0)
         return np.stack([np.abs(sums[:-1]).sum(axis=0), sums[-1]])
 
 
@@ -107,17 +124,19 @@ def bootstrap(
     probabilities: Mapping[int, FloatVector],
     n_resamples: int,
     rng: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, Matrix]:
     """Return metrics (S, R) of resamples of scores (S, N); NaN where a scorer has no probabilities.
 
     All scorers see the same resamples, so that their differences are paired.
+    Rows of groups (N,), numbered, are drawn together.
     """
     ranking = [SortedRows(uncertainty, failure) for uncertainty in scores]
     calibration = {i: Gaps(probability, failure) for i, probability in probabilities.items()}
     names = (*RANKING, *CALIBRATION)
     values = np.full((len(names), len(scores), n_resamples), np.nan)
     for columns in track(cut(n_resamples, max(1, BLOCK_ELEMENTS // len(failure))), "resampling"):
-        weights = draw_weights(failure, columns.stop - columns.start, rng)
+        weights = draw_weights(failure, columns.stop - columns.start, rng, groups)
         for i, rows in enumerate(ranking):
             values[: len(RANKING), i, columns] = rows.metrics(weights)
         for i, gaps in calibration.items():

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, stdtr, stdtrit
 from scipy.stats import rankdata
 
@@ -34,12 +34,15 @@ class Estimates(NamedTuple):
     df: float = math.inf
 
 
-def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
+def delong(
+    scores: ArrayLike, failure: ArrayLike, groups: NDArray[np.int64] | None = None
+) -> tuple[FloatVector, Matrix]:
     """Return the AUC (S,) of scores (S, N) of the same rows, and the covariance (S, S) of these AUCs.
 
     DeLong's estimator (Biometrics 44(3), 1988) by midranks, in O(S N log N) (Sun & Xu, IEEE Signal
     Processing Letters 21(11), 2014); ties count half. Both are NaN without a failure or a correct
-    prediction, the covariance also with one. It is zero for an AUC of 0 or 1: unknown.
+    prediction, the covariance also with one. It is zero for an AUC of 0 or 1: unknown. With groups (N,),
+    numbered, what the rows of one add is summed first (Obuchowski, Biometrics 53(2), 1997).
     """
     u, y = np.asarray(scores, dtype=np.float64), np.asarray(failure, dtype=bool)
     wrong, right = u[:, y], u[:, ~y]
@@ -53,6 +56,13 @@ def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
     auc = above.mean(axis=1)
     if min(m, n) == 1:
         return auc, np.full((len(u), len(u)), math.nan)
+    if groups is not None:
+        count = int(groups.max()) + 1
+        shares = np.zeros((len(u), count))
+        for part, at, size in ((above, y, m), (below, ~y, n)):
+            for row, gaps in zip(shares, (part - auc[:, None]) / size, strict=True):
+                row += np.bincount(groups[at], gaps, count)
+        return auc, shares @ shares.T * count / max(count - 1, 1)
     return auc, np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
 
 
@@ -63,15 +73,21 @@ def of_rows(
     probabilities: Mapping[int, FloatVector],
     confidence: float,
     n_bootstrap: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, Estimates]:
-    """Return the estimates of S scorers on the same rows; NaN with fewer than two rows of a class."""
+    """Return the estimates of S scorers on the same rows; NaN with fewer than two rows of a class.
+
+    Rows of groups (N,), numbered, depend on each other.
+    """
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None
     n, n_wrong = len(failure), int(failure.sum())
     unknown = np.full((len(scores), len(scores)), math.nan)
     covariances = dict.fromkeys(DIRECTIONS, unknown)
-    covariances["auc"] = delong(scores, failure)[1]
+    covariances["auc"] = delong(scores, failure, groups)[1]
     if min(n_wrong, n - n_wrong) >= 2:
         # Always the same resamples, so that the same scores always get the same intervals.
-        drawn = bootstrap(scores, failure, probabilities, n_bootstrap, np.random.default_rng(0))
+        drawn = bootstrap(scores, failure, probabilities, n_bootstrap, np.random.default_rng(0), groups)
         covariances |= {name: np.atleast_2d(np.cov(resamples)) for name, resamples in drawn.items()}
     found = {}
     for name, covariance in covariances.items():

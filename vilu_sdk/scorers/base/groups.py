@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_all, own_slices
@@ -54,6 +55,21 @@ def distinct_rows(task: Task) -> tuple[Tensor, Tensor]:
     step = (sizes[groups] / MOST_OF_GROUP).clamp_min(1)
     kept = ((place + 1) / step).floor() > (place / step).floor()
     return torch.from_numpy(rows)[kept], groups[kept]
+
+
+def groups_of(task: Task) -> Tensor:
+    """Return the groups (n,) of all rows of a task, numbered; without any, exact copies are one."""
+    return number(copies(task.images) if task.groups is None else task.groups)
+
+
+def first_rows(groups: Tensor) -> NDArray[np.int64]:
+    """Return the first row of each group (n,), by its number."""
+    return np.asarray(np.unique(groups.numpy(), return_index=True)[1])
+
+
+def rows_of(groups: Tensor, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows, in their order, of some of the groups (n,)."""
+    return np.flatnonzero(np.isin(groups.numpy(), wanted))
 
 
 def number(groups: Tensor) -> Tensor:
@@ -145,9 +161,10 @@ def near_copies(x: Tensor, classes: Tensor) -> float:
     return float(found.any(dim=1).double().mean())
 
 
-def warn_of_near_copies(x: Tensor, classes: Tensor) -> None:
-    """Warn where many unit rows (n, d) have near copies."""
-    share = near_copies(x, classes)
+def warn_of_near_copies(x: Tensor, classes: Tensor, groups: Tensor) -> None:
+    """Warn where many unit rows (n, d) have near copies outside of their groups (n,)."""
+    first = first_rows(groups)
+    share = near_copies(x[first], classes[first])
     if share > SHARE:
         warn(
             f"About {share:.0%} of the images have near copies among the others, such as views of one "

@@ -142,7 +142,7 @@ def learn_blend(
     prediction = cosines.argmax(dim=1)
     classes = prediction if labels is None else labels
     if task.groups is None:
-        warn_of_near_copies(z, classes)
+        warn_of_near_copies(z, classes, groups)
     correlation = correlation_in_groups(x, classes, groups)
     weights = group_weights(groups, correlation)
     if labels is not None:

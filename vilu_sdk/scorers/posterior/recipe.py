@@ -7,6 +7,7 @@ from vilu_sdk.compute.distributed import read
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.base.groups import groups_of
 from vilu_sdk.scorers.posterior.adapt import adapt_classes
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows
@@ -25,9 +26,9 @@ def learn_auto(
         if lack := blend.data.shortage:
             _warn_fallback(f"they hold {lack}", base)
         return class_model(blend, logit_scale, task.text, base)
-    n = len(task.images)
+    n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
-        _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
+        _warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
     return learn_captions(task, logit_scale, generator)
 

@@ -4,8 +4,8 @@
 
 FOLDER holds class sets as .npz files. So many images of the train rows are given in 1, 2, 4 or 10 copies,
 each with noise of its own in units of the spread within classes, and judged on the test rows: the AUC of
-finding failures in percent, the negative log-likelihood in nats and the calibration error, with the groups told and
-without. "warned" is in how many of the fits without groups there was a warning.
+finding failures in percent, the negative log-likelihood in nats and the calibration error, with the groups
+told and not told. "warned" is in how many of the fits without groups there was a warning.
 """
 
 import sys

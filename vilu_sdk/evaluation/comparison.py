@@ -237,7 +237,7 @@ def _given_round(
         names = "(z_img, z_txt)" if train[2] is None else "(z_img, z_txt, labels)"
         raise ValueError(f"test must be a tuple {names} like the first arguments, got {len(test)} entries.")
     problem = check_problem(*train, None, groups)
-    fit_on = *problem[:3], problem.groups if problem.told else None
+    fit_on = *problem[:3], problem.known_groups()
     z_img, z_txt, labels = (*test, None)[:3]
     try:
         return Round(fit_on, check_problem(z_img, z_txt, labels, batch_size))

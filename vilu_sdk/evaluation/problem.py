@@ -36,12 +36,15 @@ class Problem(NamedTuple):
             return [(self.images, self.text, self.labels)]
         return [(self.images[batch], self.text[batch], None) for batch in self.batches]
 
-    def take(self, index: NDArray[np.int64]) -> tuple[Any, ...]:
-        """Return images, candidates, labels and groups of some of the rows."""
-        groups = self.groups[index] if self.told else None
+    def take(self, index: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.int64] | None]:
+        """Return images, candidates and labels of some of the rows."""
         if self.labels is None:
-            return self.images[index], self.text[index], None, groups
-        return self.images[index], self.text, self.labels[index], groups
+            return self.images[index], self.text[index], None
+        return self.images[index], self.text, self.labels[index]
+
+    def known_groups(self, index: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64] | None:
+        """Return the groups of some of the rows, by default all, if they were given."""
+        return self.groups.numpy()[index] if self.told else None
 
 
 @dataclass(frozen=True)

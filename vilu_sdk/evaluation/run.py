@@ -88,8 +88,8 @@ def random_rounds(
     """Yield random splits, stratified by class where every class can be on both sides."""
     for _ in range(n_rounds):
         train, held_out = _split(problem, test_size, rng)
-        images, text, labels, groups = problem.take(held_out)
-        yield Round(problem.take(train), check_problem(images, text, labels, batch_size, groups))
+        scored = check_problem(*problem.take(held_out), batch_size, problem.known_groups(held_out))
+        yield Round((*problem.take(train), problem.known_groups(train)), scored)
 
 
 def _split(problem: Problem, test_size: float, rng: np.random.RandomState) -> list[NDArray[np.int64]]:

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
 
 from vilu_sdk import ViLUEstimator
+from vilu_sdk.evaluation import cross_val_uncertainty
 from vilu_sdk.exceptions import RepeatedImagesWarning
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.base.class_means import leave_own_out
 from vilu_sdk.scorers.base.groups import (
     MOST_OF_GROUP,
     copies,
@@ -181,3 +184,53 @@ def test_different_images_raise_no_alarm(digits, n):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RepeatedImagesWarning)
         ViLUEstimator(random_state=0).fit(digits.z_img_fit[:n], digits.z_txt, digits.labels_fit[:n])
+
+
+# --- captions, folds and class means ---------------------------------------------------------------
+
+
+def test_pairs_given_twice_are_pairs_given_once():
+    rng = np.random.default_rng(0)
+    z_txt = rng.normal(size=(300, 24))
+    z_img = z_txt + 2 * rng.normal(size=(300, 24))
+    once = ViLUEstimator(logit_scale=20, random_state=0).fit(z_img, z_txt)
+    twice = ViLUEstimator(logit_scale=20, random_state=0).fit(np.tile(z_img, (2, 1)), np.tile(z_txt, (2, 1)))
+    assert once.model_.sources
+    np.testing.assert_array_equal(*(x.decision_function(z_img, z_txt) for x in (once, twice)))
+
+
+def test_too_few_images_of_many_captions_are_too_few():
+    rng = np.random.default_rng(0)
+    z_img = rng.normal(size=(100, 24)).repeat(5, axis=0)
+    with pytest.warns(UserWarning, match="100 different pairs are fewer"):
+        ViLUEstimator(random_state=0).fit(z_img, rng.normal(size=(500, 24)))
+
+
+def test_folds_hold_whole_groups(crowd):
+    z_img, z_txt, labels = (crowd[0][:200].repeat(4, axis=0), crowd[1], crowd[2][:200].repeat(4))
+    z_img = noisy(z_img, 0.05, np.random.default_rng(0))
+    groups = np.arange(200).repeat(4)
+    bound = ViLUEstimator(logit_scale=20, random_state=0).bind(z_txt)
+    wrong = bound.fit(z_img, labels, groups=groups).find_failures(z_img, labels)
+    u = cross_val_uncertainty(bound, z_img, labels, groups=groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepeatedImagesWarning)
+        shuffled = StratifiedKFold(5, shuffle=True, random_state=0)
+        blind = cross_val_uncertainty(bound, z_img, labels, cv=shuffled)
+    assert log_loss(wrong, blind) < log_loss(wrong, u)  # siblings in the fit tell the answer
+
+
+def test_class_means_are_those_without_the_group():
+    rng = np.random.default_rng(0)
+    groups, labels = np.arange(40).repeat(3), np.arange(40).repeat(3) % 4
+    z = rng.normal(size=(4, 30))[labels] + noisy(3 * rng.normal(size=(40, 30))[groups], 0.05, rng)
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    means = np.stack([z[labels == c].mean(axis=0) for c in range(4)])
+    turned = leave_own_out(z, labels, means, torch.ones(120).double(), torch.tensor(groups))
+    for row in range(0, 120, 7):
+        rest = z[(labels == labels[row]) & (groups != groups[row])].mean(axis=0)
+        own = means[labels[row]]
+        expected = z[row] @ rest / np.linalg.norm(rest)
+        found = turned[row] @ own / np.linalg.norm(own)
+        plain = z[row] @ own / np.linalg.norm(own)
+        assert abs(found - expected) < 0.3 * abs(plain - expected)

@@ -9,6 +9,7 @@ files the errors of the operating system. Beside these::
     └── ViLUWarning                everything the package warns of
         ├── BackboneWarning        embeddings look like those of another model than that of the fit
         ├── LogitScaleWarning      a logit scale looks like its logarithm or its inverse
+        ├── LabelWarning           labels agree with the predictions no better than by chance
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
         ├── FitRowsWarning         a scorer is judged by images of its own fit
         ├── RepeatedImagesWarning  a fit holds near copies of images, and was not told which
@@ -28,6 +29,8 @@ Examples
 import contextlib
 import sys
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import sklearn
@@ -36,6 +39,7 @@ from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 __all__ = [
     "BackboneWarning",
     "FitRowsWarning",
+    "LabelWarning",
     "LogitScaleWarning",
     "NothingLearnedWarning",
     "ProcessDiedError",
@@ -78,6 +82,10 @@ class LogitScaleWarning(ViLUWarning):
     """A logit scale looks like its logarithm or its inverse."""
 
 
+class LabelWarning(ViLUWarning):
+    """Labels agree with the zero-shot predictions no better than by chance."""
+
+
 class NothingLearnedWarning(ViLUWarning):
     """A fit found nothing, or no more than a bound, to learn from its rows."""
 
@@ -106,8 +114,30 @@ class ScorerFailedWarning(ViLUWarning, FitFailedWarning):
     """A scorer got no values, while the others did."""
 
 
-def warn(message: str, category: type[ViLUWarning]) -> None:
-    """Warn at the line outside the package that led here."""
+# What the call under way has warned of; None outside of one.
+_said: ContextVar[set[str] | None] = ContextVar("said", default=None)
+
+
+@contextlib.contextmanager
+def one_call() -> Iterator[None]:
+    """Say nothing twice inside, however often a call comes across it."""
+    if _said.get() is not None:
+        yield
+        return
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
+def warn(message: str, category: type[ViLUWarning], *, about: str | None = None) -> None:
+    """Warn at the line outside the package that led here, once in a call of `about`, or of the message."""
+    said, key = _said.get(), about or message
+    if said is not None:
+        if key in said:
+            return
+        said.add(key)
     frame, level = sys._getframe(1), 2
     while frame.f_code.co_filename.startswith(INSIDE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1

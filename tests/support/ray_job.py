@@ -83,7 +83,7 @@ def main(root: Path) -> None:
         try:
             score_dataset(root / "bad", MCMScorer(), Z_TXT, output=root / "bad_out")
         except ValueError as error:
-            found["error"] = [type(error).__name__, str(error), *error.__notes__]
+            found["error"] = str(error)
     try:
         score_dataset(rows, scorer, Z_TXT, output=root / "other")
     except ValueError as error:

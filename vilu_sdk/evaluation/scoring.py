@@ -153,9 +153,17 @@ def cross_val_uncertainty(
     if groups is not None and (cv is None or isinstance(cv, Integral)):
         cv = StratifiedGroupKFold(5 if cv is None else int(cv))
     params = {} if groups is None else {"groups": np.asarray(groups)}
-    uncertainty = cross_val_predict(
-        _Uncertainty(estimator), X, y, cv=cv, groups=groups, n_jobs=n_jobs, params=params
-    )
+    try:
+        uncertainty = cross_val_predict(
+            _Uncertainty(estimator), X, y, cv=cv, groups=groups, n_jobs=n_jobs, params=params
+        )
+    except ValueError as error:
+        if "partitions" not in str(error):
+            raise
+        raise ValueError(
+            "cv must make partitions, which hold out each image once; this one leaves some out, or holds "
+            "some out several times, as RepeatedStratifiedKFold does. Call this once for each repetition."
+        ) from error
     return np.asarray(uncertainty, dtype=np.float64)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import Reader, choose
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.places import BadRowError
 
 # Elements of the batches in which parquet is decoded, and bytes of it read at a time.
 BATCH_ELEMENTS = 1 << 20
@@ -97,9 +98,11 @@ class ParquetFile:
         wrong = np.flatnonzero(lengths != self.shape[1])
         if len(wrong):
             has = "none" if lengths[wrong[0]] < 0 else f"one of width {lengths[wrong[0]]}"
-            raise ValueError(
+            raise BadRowError(
                 f"{self.path} should have an embedding of width {self.shape[1]} in each row of the column "
-                f"{self.column!r}, but row {first + wrong[0]} has {has}; remove the row or embed it again."
+                f"{self.column!r}, but",
+                int(first + wrong[0]),
+                f" has {has}; remove the row or embed it again.",
             )
         values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
         return values.reshape(len(column), self.shape[1])
@@ -132,16 +135,16 @@ def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     column = choose(path, "column of single values", column, plain)
     found = file.read([column]).column(0)
     if found.null_count:
-        raise ValueError(f"{path} has no value in row {found.is_null().index(True)} of {column!r}.")
+        row = found.is_null().index(True).as_py()
+        raise BadRowError(f"{path} has no value in", row, f" of {column!r}; write one for each row.")
     values: NDArray[Any] = found.to_numpy()
     return values
 
 
-def _opened(path: Path, **options: Any) -> Any:
-    parquet = require("pyarrow.parquet", "data")
-    import pyarrow as pa
+def parquet_names(path: Path) -> list[str]:
+    """Return the names of the columns."""
+    return list(_opened(path).schema_arrow.names)
 
-    try:
-        return parquet.ParquetFile(path, **options)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error
+
+def _opened(path: Path, **options: Any) -> Any:
+    return require("pyarrow.parquet", "data").ParquetFile(path, **options)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.containers import check_widths, is_row, stack
+
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
@@ -40,7 +42,10 @@ def _split_arrays(
     column = _choose([name for name, values in arrays.items() if _is_nested(values)], column, [*rows], new)
     values = arrays[column]
     rest = {name: values for name, values in rows.items() if name != column}
-    return values if values.ndim == 2 else _stack(values, column), lambda added: {**rest, **added}
+    return values if values.ndim == 2 else stack(values, f"the column {column!r}"), lambda added: {
+        **rest,
+        **added,
+    }
 
 
 def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
@@ -56,7 +61,7 @@ def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[ND
     rest = rows.drop(columns=[column])
     if hasattr(values.dtype, "pyarrow_dtype"):
         return _from_arrow(values.array.__arrow_array__(), column), lambda added: rest.assign(**added)
-    return _stack(values.to_numpy(), column), lambda added: rest.assign(**added)
+    return stack(values.to_numpy(), f"the column {column!r}"), lambda added: rest.assign(**added)
 
 
 def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
@@ -98,12 +103,8 @@ def _is_nested(values: NDArray[Any]) -> bool:
     """Return whether each entry of an array is a row of numbers; an empty object array may be."""
     if values.ndim != 1 or values.dtype != object or not len(values):
         return values.ndim == 2 or values.dtype == object
-    first = next((value for value in values if _is_row(value)), None)
+    first = next((value for value in values if is_row(value)), None)
     return first is not None and np.asarray(first).dtype.kind in "fiu"
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _is_list_of_numbers(kind: Any) -> bool:
@@ -117,15 +118,6 @@ def _is_list_of_numbers(kind: Any) -> bool:
     return bool(is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
 
 
-def _stack(values: NDArray[Any], column: Any) -> NDArray[Any]:
-    """Join rows that are lists or arrays."""
-    widths = np.fromiter((len(value) if _is_row(value) else -1 for value in values), np.int64, len(values))
-    _check_widths(widths, column, lambda row: values[row])
-    if not len(values):
-        return np.empty((0, 1), np.float32)
-    return np.stack([np.asarray(value) for value in values])
-
-
 def _from_arrow(values: Any, column: str) -> NDArray[Any]:
     """Join lists of an array of pyarrow, chunked or not."""
     if hasattr(values, "combine_chunks"):
@@ -134,23 +126,6 @@ def _from_arrow(values: Any, column: str) -> NDArray[Any]:
         raise TypeError(f"the column {column!r} holds {values.type}, expected lists of numbers.")
     values = getattr(values, "storage", values)
     widths = values.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
-    _check_widths(widths, column, lambda row: values[row].as_py())
+    check_widths(widths, f"the column {column!r}", lambda row: values[row].as_py())
     flat: NDArray[Any] = values.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(widths), -1) if len(widths) else np.empty((0, 1), np.float32)
-
-
-def _check_widths(widths: NDArray[Any], column: Any, value: Callable[[int], Any]) -> None:
-    """Raise where a row has no embedding (width -1) or one of another width than the first."""
-    wrong = np.flatnonzero((widths != widths[:1]) | (widths < 0))
-    if not len(wrong):
-        return
-    row = int(wrong[0])
-    if widths[row] >= 0:
-        raise ValueError(
-            f"the column {column!r} has an embedding of width {widths[row]} in row {row} but of width "
-            f"{widths[0]} in row 0; remove the row or embed it again."
-        )
-    raise ValueError(
-        f"the column {column!r} has {value(row)!r} in row {row} where an embedding belongs; remove the row, "
-        "embed it again, or name another column."
-    )

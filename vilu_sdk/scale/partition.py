@@ -190,13 +190,14 @@ class Job(NamedTuple):
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
         opened = open_embeddings(source, column=column)
-        texts = Rows(z_txt_set, "z_txt_set", normalise=False).read()
+        texts = Rows(z_txt_set, "z_txt_set", d=opened.shape[1], normalise=False).read()
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
-        score_partition({"z_img": opened[:TRIED_ROWS]}, scorer, texts)
+        if not len(opened):
+            raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
+        tried = Rows(opened, "z_img", normalise=False).read(slice(TRIED_ROWS))
+        score_partition({"z_img": tried.numpy()}, scorer, texts)
         folder = Path(output or "").expanduser().absolute()
         parts = plan(opened, folder, piece_rows)
-        if not parts:
-            raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
         if output is None:
             return cls(parts, parts, texts)
         work = {

@@ -19,7 +19,7 @@ from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.containers import refuse_missing, to_numpy
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.values import check_labels, check_weights
+from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 
 if TYPE_CHECKING:
@@ -88,7 +88,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.z_txt_set = z_txt_set
 
     @plain_torch
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit a clone of the scorer.
 
         Parameters
@@ -100,6 +106,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             least two classes if there are no texts.
         sample_weight : array-like of shape (N,), optional
             Weights of the images, at least 0, in the class means and for scorers whose `fit` takes them.
+        groups : array-like of shape (N,), optional
+            What each image comes from, as in `Scorer.fit`.
 
         Returns
         -------
@@ -120,22 +128,25 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         checked = validate_data(self, _images(X), _labels(y), ensure_all_finite=False)
         images, target = map(np.asarray, checked)
         weights = torch.ones(len(images), dtype=torch.float64)
+        units = None if groups is None else check_units(groups, len(images))
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(images))
             # As if they had not been given: a class of such images alone is no class.
             kept = (weights > 0).numpy()
             images, target, weights = images[kept], target[kept], weights[kept]
+            units = None if units is None else units[kept]
         if self.z_txt_set is None:
             check_classification_targets(target)
             self.classes_, labels = np.unique(target, return_inverse=True)
             self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
             if self.scorer.learns:
-                images = leave_own_out(images, labels, self.z_txt_set_, weights)
+                images = leave_own_out(images, labels, self.z_txt_set_, weights, units)
         else:
             self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
             labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
             self.z_txt_set_ = self.z_txt_set
         used = {} if sample_weight is None else self._usable(weights)
+        used |= {} if units is None else {"groups": units}
         self.scorer_ = clone(self.scorer).fit(images, self.z_txt_set_, labels, **used)
         return self
 

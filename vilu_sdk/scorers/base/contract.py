@@ -4,6 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import has_fit_parameter
 
 from vilu_sdk.exceptions import FitRowsWarning, warn
 from vilu_sdk.inputs.rows import Rows
@@ -69,6 +70,11 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
         found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
     return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)
+
+
+def groups_argument(scorer: Any, groups: Any) -> dict[str, Any]:
+    """Return groups (n,) as an argument of a scorer's `fit`, where there are any and it takes them."""
+    return {} if groups is None or not has_fit_parameter(scorer, "groups") else {"groups": groups}
 
 
 def warn_of_fit_rows(scorer: Any, z_img: Any, consequence: str) -> None:

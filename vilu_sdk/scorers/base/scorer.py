@@ -50,6 +50,7 @@ class Scorer(Verbs, Persistent):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Learn from embeddings and what is known about them.
@@ -68,6 +69,10 @@ class Scorer(Verbs, Persistent):
             this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
+        groups : array-like of shape (N,), optional
+            What each row comes from, as integers or strings: one for all views of an image, frames of a video
+            or captions of an image. What a fit leaves out or holds out to choose by, it leaves out with its
+            whole group. Without groups, rows count as independent unless they are exact copies.
         checkpoint : path-like, optional
             A folder of its own, in which a fit by gradient descent keeps its state every half minute. Killed
             and called again with the same arguments, the fit goes on from there, to the same weights as if
@@ -86,7 +91,7 @@ class Scorer(Verbs, Persistent):
         TypeError
             If an array does not hold real numbers.
         """
-        return self._fit(check_task(z_img, z_txt, labels, correct), checkpoint)
+        return self._fit(check_task(z_img, z_txt, labels, correct, groups), checkpoint)
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.

@@ -1,4 +1,4 @@
-"""What every scorer shares: the five verbs, the checks around them, and persistence."""
+"""What every scorer shares: fit, bind, and persistence, beside the verbs it is asked by."""
 
 import os
 from dataclasses import replace

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import Reader, choose
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.stored import Stamp, Stored
 
 # Elements of the batches in which parquet is decoded, and bytes of it read at a time.
 BATCH_ELEMENTS = 1 << 20
@@ -18,19 +19,30 @@ BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class ParquetFile:
+class ParquetFile(Stored):
     """A column of lists, of which one batch is decoded at a time. Holds nothing open."""
 
-    path: Path
     column: str
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    #: Numbers of the first rows of row groups, and where these begin in the file, in bytes.
     starts: tuple[int, ...]
+    offsets: tuple[int, ...]
 
     @property
     def embeddings(self) -> str:
         """Name of the embeddings in the tables."""
         return self.column
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """All of the file: scoring carries over the other columns."""
+        return 0, self.stamp.size
+
+    def ranges(self, rows: range) -> list[tuple[int, int]]:
+        """Where the row groups that hold these rows begin and end, with all their columns."""
+        first, last = np.searchsorted(self.starts, (rows.start, rows.stop - 1), side="right")
+        return [(self.offsets[first - 1], self.offsets[last])]
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into row groups: to read a part of one, all rows before it are decoded."""
@@ -87,8 +99,7 @@ class ParquetFile:
     def _file(self) -> Any:
         # Pre-buffered, as in some versions by default, the whole row group would be in memory.
         file = _opened(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False)
-        if file.metadata.num_rows != self.shape[0]:
-            raise ValueError(f"{self.path} has changed since it was opened; open it again.")
+        self.check()
         return file
 
     def _decode(self, column: Any, first: int) -> NDArray[Any]:
@@ -107,6 +118,7 @@ class ParquetFile:
 
 def parquet_header(path: Path, column: str | None) -> ParquetFile:
     """Find the column of lists of numbers, and read its shape and type."""
+    stamp = Stamp.of(path)
     file = _opened(path)
     import pyarrow as pa
 
@@ -120,9 +132,18 @@ def parquet_header(path: Path, column: str | None) -> ParquetFile:
     width = getattr(kinds[column], "list_size", 0)
     if not width and (first := next(file.iter_batches(1, columns=[column], use_threads=False), None)):
         width = first.column(0).value_lengths()[0].as_py() or 0
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    starts = tuple(int(start) for start in np.cumsum([0, *sizes]))
-    return ParquetFile(path, column, (starts[-1], width), np.dtype(value.to_pandas_dtype()), starts)
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    starts = tuple(int(start) for start in np.cumsum([0, *(group.num_rows for group in groups)]))
+    offsets = (*(_first_byte(group) for group in groups), stamp.size)
+    shape = starts[-1], width
+    return ParquetFile(path, stamp, column, shape, np.dtype(value.to_pandas_dtype()), starts, offsets)
+
+
+def _first_byte(group: Any) -> int:
+    """Return where a row group begins in its file."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    pages = [(column.dictionary_page_offset, column.data_page_offset) for column in columns]
+    return int(min((page for both in pages for page in both if page), default=0))
 
 
 def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:

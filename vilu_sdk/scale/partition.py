@@ -3,18 +3,17 @@
 A job over files that is killed at any moment and started again scores nothing twice and loses nothing.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import safetensors.torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import split
@@ -199,14 +198,8 @@ class Job(NamedTuple):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
         if output is None:
             return cls(parts, parts, texts)
-        work = {
-            "scorer": _fingerprint(scorer),
-            "candidates": checksum(texts),
-            "column": column,
-            "piece_rows": piece_rows,
-            "files": {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in opened.files},
-        }
-        claim(folder, work)
+        work = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
+        claim(folder, parts, identify(opened), identify(texts, whole=True), work)
         sweep(folder, "*")
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
@@ -220,7 +213,8 @@ def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_
     """Write the scores of a piece unless they are there."""
     if not piece.is_done():
         with whole_file(piece.output) as file:
-            write_parquet(scored_tables(piece, scorer, z_txt_set), file)
+            checksum = piece.file.checksum(piece.rows)  # of a file that did not change until all was scored
+            write_parquet(scored_tables(piece, scorer, z_txt_set), file, checksum)
 
 
 def scored_tables(
@@ -230,10 +224,9 @@ def scored_tables(
     return piece.map(lambda rows: score_partition(rows, scorer, z_txt_set, column=piece.file.embeddings))
 
 
-def _fingerprint(scorer: FailureScorer | ThresholdPredictor) -> str:
-    """Return a checksum of the state that would be saved, without the card, and so the same after loading."""
+def _describe(scorer: FailureScorer | ThresholdPredictor) -> dict[str, Any]:
+    """Return settings, and checksums of arrays, that would be saved but a card: the same after loading."""
     tensors: dict[str, Tensor] = {}
     config = encode(scorer, "", tensors)
     config["fitted"].pop("card_", None)
-    text = json.dumps(config, sort_keys=True).encode()
-    return checksum(text + safetensors.torch.save(tensors))
+    return {**config, "arrays": {name: checksum(tensor) for name, tensor in tensors.items()}}

@@ -1,7 +1,7 @@
 """A source known by its content, so that a job that goes on goes on with the same numbers.
 
 An identity is small, JSON, and does not depend on where the source lies. It has the shape and type, of files
-their rows and bytes, hashes of `PROBES` rows spread evenly over the whole source, and a checksum of all of it
+their rows and bytes, hashes of `PROBES` rows spread evenly over the whole source, and checksums of all of it
 where that costs little. Of files it also notes when they were modified, which decides nothing: it tells whose
 content is worth another look.
 """
@@ -34,19 +34,15 @@ def identify(source: Any, *, whole: bool | None = None) -> Identity:
     """Describe an array, a tensor or embeddings on disk (n, ...); `whole` by default up to `WHOLE_BYTES`."""
     stored = _Files(source) if isinstance(source, Shards) else _Array(source)
     n = int(source.shape[0])
-    found = {
+    if whole is None:
+        whole = stored.size <= WHOLE_BYTES
+    return {
         "shape": list(source.shape),
         "dtype": str(source.dtype).removeprefix("torch."),
         "files": stored.files,
         "probes": "".join(_hash(row) for row in stored.rows(probed(n))),
-        "whole": None,
+        "whole": stored.checksums() if whole else None,
     }
-    if stored.size <= WHOLE_BYTES if whole is None else whole:
-        total = hashlib.sha256()
-        for part in stored.content():
-            total.update(part)
-        found["whole"] = total.hexdigest()
-    return found
 
 
 def changes(before: Identity, now: Identity, name: str = "", what: str = "has changed since") -> list[str]:
@@ -118,9 +114,8 @@ class _Files:
                     opened.seek(start + (stop - start) * row // file.shape[0])
                     yield opened.read(max(1, (stop - start) // file.shape[0]))
 
-    def content(self) -> Iterator[bytes]:
-        for file in self.source.files:
-            yield from file.content()
+    def checksums(self) -> list[str]:
+        return [file.checksum(range(file.shape[0])) for file in self.source.files]
 
 
 class _Array:
@@ -138,12 +133,13 @@ class _Array:
         for row in rows.tolist():
             yield _bytes(self.source[row : row + 1])
 
-    def content(self) -> Iterator[bytes]:
-        n = len(self.source)
+    def checksums(self) -> list[str]:
+        n, found = len(self.source), hashlib.sha256()
         for part in cut(n, max(1, BUFFER * n // max(1, self.source.nbytes))):
-            yield _bytes(self.source[part])
+            found.update(_bytes(self.source[part]))
             if self.is_map:
                 release_pages(self.source)
+        return [found.hexdigest()]
 
 
 def _bytes(values: Any) -> bytes:
@@ -171,6 +167,8 @@ def _changed_values(
         if len(bad) <= NAMED:
             said = f"row {bad[0]} differs" if len(bad) == 1 else f"rows {', '.join(map(str, bad))} differ"
         found.append(f"{labels[number]} {what}: {said}")
-    if found or before["whole"] == now["whole"] or None in (before["whole"], now["whole"]):
+    if found or before["whole"] is None or now["whole"] is None:
         return found
-    return [f"{', '.join(labels[:NAMED])} {what}: not in the {len(rows):,} probed rows, but in others"]
+    said = f"not in the {len(rows):,} probed rows, but in others"
+    both = zip(labels, before["whole"], now["whole"], strict=True)
+    return [f"{label} {what}: {said}" for label, one, other in both if one != other]

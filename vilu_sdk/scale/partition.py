@@ -193,13 +193,15 @@ class Job(NamedTuple):
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
         score_partition({"z_img": opened[:TRIED_ROWS]}, scorer, texts)
         folder = Path(output or "").expanduser().absolute()
-        parts = plan(opened, folder, piece_rows)
-        if not parts:
+        if not len(opened):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
         if output is None:
+            parts = plan(opened, folder, piece_rows)
             return cls(parts, parts, texts)
+        known = identify(opened)
+        parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
         work = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
-        claim(folder, parts, identify(opened), identify(texts, whole=True), work)
+        claim(folder, parts, known, identify(texts, whole=True), work)
         sweep(folder, "*")
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
@@ -213,7 +215,8 @@ def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_
     """Write the scores of a piece unless they are there."""
     if not piece.is_done():
         with whole_file(piece.output) as file:
-            checksum = piece.file.checksum(piece.rows)  # of a file that did not change until all was scored
+            # Of a file that is found unchanged when all is scored.
+            checksum = piece.file.checksum(piece.rows) if piece.is_noted else None
             write_parquet(scored_tables(piece, scorer, z_txt_set), file, checksum)
 
 

@@ -37,6 +37,8 @@ class Piece:
     rows: range
     first: int  # number of the first of them among all rows of all files
     output: Path
+    #: Whether the output notes a checksum of the rows, where nobody else does.
+    is_noted: bool = False
 
     def is_done(self) -> bool:
         """Whether the output is there, with as many rows; a damaged one does not count."""
@@ -83,14 +85,16 @@ def write_parquet(tables: Iterable[Any], file: IO[bytes], checksum: str | None =
             writer.write(table)
 
 
-def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
+def plan(source: Shards, folder: Path, piece_rows: int, *, is_noted: bool = False) -> list[Piece]:
     """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file."""
     parts = [
         (file, range(part.start, part.stop), int(start) + part.start)
         for start, file in zip(source.starts, source.files, strict=False)
         for part in file.pieces(piece_rows)
     ]
-    return [Piece(*part, folder / f"part-{number:05d}.parquet") for number, part in enumerate(parts)]
+    return [
+        Piece(*part, folder / f"part-{number:05d}.parquet", is_noted) for number, part in enumerate(parts)
+    ]
 
 
 def claim(

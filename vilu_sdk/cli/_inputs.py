@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs import formats
 from vilu_sdk.inputs.arrays import choose
-from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs, shard_paths
+from vilu_sdk.inputs.formats import kind
+from vilu_sdk.inputs.names import shard_paths
+from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
@@ -108,21 +109,6 @@ def read_vector(spec: str) -> NDArray[Any]:
     return _from_text(values, spec) if values.dtype.kind in "OSU" else values
 
 
-def names_in(path: Path) -> list[str]:
-    """Return the names of the arrays in a file; a ``.npy`` and a folder have none."""
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            return list(archive.files)
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, framework="np") as file:
-            return list(file.keys())
-    if path.suffix == ".parquet" and path.is_file():
-        return list(require("pyarrow.parquet", "data").ParquetFile(path).schema_arrow.names)
-    return []
-
-
 def _open(spec: str, part: str) -> Shards:
     """Open embeddings; of a clip-retrieval folder this part."""
     path, name = split(spec)
@@ -143,15 +129,15 @@ def _say_how_to_name(path: Path) -> Iterator[None]:
 
 
 def _read_part(path: Path, name: str | None) -> NDArray[Any]:
-    if path.suffix not in VECTORS:
+    if kind(path) not in VECTORS:
         raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTORS)}.")
     with _say_how_to_name(path):
-        return VECTORS[path.suffix](path, name)
+        return VECTORS[kind(path)](path, name)
 
 
 def _table(path: Path, name: str | None) -> NDArray[Any]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        reader = csv.DictReader(file, delimiter="\t" if kind(path) == ".tsv" else ",")
         column = choose(path, "column", name, list(reader.fieldnames or []))
         return np.array([row[column] for row in reader], dtype=object)
 

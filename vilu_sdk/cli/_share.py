@@ -6,12 +6,12 @@ from typing import Any
 
 from vilu_sdk.cli._arguments import CARD, EMBEDDINGS, FOLDER, JSON, OVERWRITE, QUIET
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import SEPARATOR, names_in, read_vector, split
+from vilu_sdk.cli._inputs import SEPARATOR, read_vector, split
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, given, option, switch
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
-from vilu_sdk.inputs.formats import SUFFIXES
+from vilu_sdk.inputs.formats import SUFFIXES, kind, names_in
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.persistence.card import backbone_of, describe
 from vilu_sdk.persistence.storage import CONFIG_FILE
@@ -67,7 +67,7 @@ def run_info(arguments: Namespace) -> int:
     set_progress(False)
     path, column = split(arguments.name)
     is_folder = path.is_dir() and not (path / CONFIG_FILE).exists()
-    if path.is_file() or (is_folder and any(item.suffix in SUFFIXES for item in path.iterdir())):
+    if path.is_file() or (is_folder and any(kind(item) in SUFFIXES for item in path.iterdir())):
         names: list[str | None] = [column] if column else [*names_in(path)] or [None]
         arrays = [_array(path, name) for name in names]
         lines = [f"{one['path']}  {' × '.join(map(str, one['shape']))}  {one['dtype']}" for one in arrays]

@@ -127,7 +127,7 @@ class ArrayFile(Stored):
 
 def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
     """Read the header of an array of so many dimensions, and check that the file holds what it says."""
-    file = HEADERS[path.suffix](path, Stamp.of(path), column)
+    file = HEADERS[path.suffix.lower()](path, Stamp.of(path), column)
     dimensions, kinds, numbers = EXPECTED[ndim]
     if len(file.shape) != ndim:
         raise ValueError(f"{path} holds an array of shape {file.shape}, expected {dimensions}.")
@@ -145,10 +145,24 @@ def _npy_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
         return _npy_block(file, path, stamp, None)
 
 
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in a file; none of one without names."""
+    if path.suffix.lower() == ".safetensors":
+        return list(_safetensors_entries(path)[0])
+    if path.suffix.lower() == ".npy":
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return list(_npz_members(archive))
+
+
+def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+
 def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            members = _npz_members(archive)
             column = choose(path, "array", column, list(members))
             info = members[column]
             with archive.open(info) as member:
@@ -175,7 +189,8 @@ def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) ->
     return ArrayFile(path, stamp, column, shape, dtype, file.tell(), "F" if is_fortran else "C")
 
 
-def _safetensors_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
+def _safetensors_entries(path: Path) -> tuple[dict[str, Any], int]:
+    """Return what is said of each tensor, and where the numbers begin."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
@@ -185,11 +200,16 @@ def _safetensors_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFi
     if not isinstance(header, dict):
         raise ValueError(f"{path} is truncated or not a safetensors file; copy or write it again.")
     header.pop("__metadata__", None)
-    column = choose(path, "tensor", column, list(header))
-    entry = header[column]
+    return header, 8 + length
+
+
+def _safetensors_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
+    entries, start = _safetensors_entries(path)
+    column = choose(path, "tensor", column, list(entries))
+    entry = entries[column]
     if entry["dtype"] not in SAFETENSORS:
         raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
-    dtype, offset = np.dtype(SAFETENSORS[entry["dtype"]]), 8 + length + entry["data_offsets"][0]
+    dtype, offset = np.dtype(SAFETENSORS[entry["dtype"]]), start + entry["data_offsets"][0]
     is_bfloat16 = entry["dtype"] == "BF16"
     return ArrayFile(path, stamp, column, tuple(entry["shape"]), dtype, offset, is_bfloat16=is_bfloat16)
 

@@ -146,6 +146,11 @@ def _first_byte(group: Any) -> int:
     return int(min((page for both in pages for page in both if page), default=0))
 
 
+def parquet_names(path: Path) -> list[str]:
+    """Return the names of the columns."""
+    return list(_opened(path).schema_arrow.names)
+
+
 def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     """Read a column of single values, (n,)."""
     file = _opened(path)

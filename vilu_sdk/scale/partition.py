@@ -15,7 +15,7 @@ from torch import Tensor
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
@@ -104,7 +104,7 @@ def score_partition(
 
 
 def score_to_folder(
-    source: str | os.PathLike[str],
+    source: Source,
     output: str | os.PathLike[str],
     scorer: FailureScorer | ThresholdPredictor,
     z_txt_set: ArrayLike,
@@ -116,8 +116,8 @@ def score_to_folder(
 
     Parameters
     ----------
-    source : path-like
-        A file or a folder of shards, as `open_embeddings` takes it.
+    source : path-like or list of path-like
+        A file, a folder of shards or a list of files, as `open_embeddings` takes it.
     output : path-like
         A new folder, or that of an earlier run with the same arguments, by whatever engine. It gets a
         parquet file for each piece of the source, whole or not at all, and a manifest of what they are of.
@@ -178,7 +178,7 @@ class Job(NamedTuple):
     @classmethod
     def prepare(
         cls,
-        source: str | os.PathLike[str],
+        source: Source,
         output: str | os.PathLike[str] | None,
         scorer: FailureScorer | ThresholdPredictor,
         z_txt_set: ArrayLike,

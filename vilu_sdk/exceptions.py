@@ -3,6 +3,8 @@
 Wrong arguments raise `ValueError` and `TypeError`, scorers without a fit scikit-learn's `NotFittedError`, and
 files the errors of the operating system. Beside these::
 
+    ValueError
+    └── RowError                   one row of embeddings cannot be used; it has its number
     RuntimeError
     └── ProcessDiedError           another process of a shared fit has died
     UserWarning
@@ -39,6 +41,7 @@ __all__ = [
     "NothingLearnedWarning",
     "ProcessDiedError",
     "PromiseWarning",
+    "RowError",
     "SampleWeightWarning",
     "ScorerFailedWarning",
     "UndefinedScoreWarning",
@@ -62,6 +65,29 @@ class ProcessDiedError(RuntimeError):
 
     def __str__(self) -> str:
         return f"{super().__str__()} {self.advice}".rstrip()
+
+
+class RowError(ValueError):
+    """A row of embeddings is missing, of another width, not finite or without a direction.
+
+    Attributes
+    ----------
+    row : int
+        Its number in the whole array, table, file or folder of shards.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message, row)
+        self.row = row
+
+    def __str__(self) -> str:
+        return str(self.args[0]).replace("{row}", str(self.row))
+
+    def moved(self, start: int, file: Path, start_in_file: int = 0) -> "RowError":
+        """Return the error as one of a source in whose row `start` begins what it counted from."""
+        found = RowError(self.args[0], self.row + start)
+        found.add_note(f"In {file} it is row {self.row + start_in_file}.")
+        return found
 
 
 class ViLUWarning(UserWarning):

@@ -169,7 +169,12 @@ def spoiled(value):
         ({"a": Z_IMG, "prediction": np.arange(N)}, None, ValueError, "already has a column 'prediction'"),
         (frame().assign(uncertainty=0.0), "z", ValueError, "already has a column 'uncertainty'"),
         (frame(wrap=lambda z: spoiled(None)), None, ValueError, "'z' has None in row 5"),
-        (frame(wrap=lambda z: spoiled([1.0, 2.0])), "z", ValueError, "width 2 in row 5 but of width 6"),
+        (
+            frame(wrap=lambda z: spoiled([1.0, 2.0])),
+            "z",
+            ValueError,
+            "width 2 in row 5 but of width 6 elsewhere",
+        ),
         (frame(), "text", ValueError, "'text' has 'text 0' in row 0 where an embedding belongs"),
         (pa.table({"z": list(spoiled(None))}), None, ValueError, "'z' has None in row 5"),
         (pa.table({"z": list(spoiled([]))}), None, ValueError, "width 0 in row 5"),
@@ -400,9 +405,10 @@ def test_a_bad_row_is_found_and_what_was_scored_stays(tmp_path, monkeypatch, kin
         source = write(tmp_path / "in", kind)
     finally:
         Z_IMG[20] = good
-    with pytest.raises(ValueError, match=r"NaN.* in row 0") as raised:
+    with pytest.raises(ValueError, match=r"NaN.* in row 20;") as raised:
         score_to_folder(source, tmp_path / "out", MCM, Z_TXT, column=column_of(kind), piece_rows=20)
-    assert raised.value.__notes__ == [f"In {source / 'z_10'}.{kind}, in a batch that begins with row 3."]
+    assert raised.value.row == 20
+    assert raised.value.__notes__ == [f"In {source / 'z_10'}.{kind} it is row 3."]
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [MANIFEST, "part-00000.parquet"]
 
 

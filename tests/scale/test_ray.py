@@ -79,9 +79,9 @@ def test_either_engine_goes_on_with_the_folder_of_the_other(job):
 def test_errors_are_as_without_ray(job):
     root, found = job
     kind, message, note = found["error"]
-    assert kind == "ValueError"
+    assert kind == "RowError"
     assert message.startswith("z_img has a NaN, infinite or overflowing value in row 300")
-    assert note == f"In {root / 'bad' / 'z.npy'}, in a batch that begins with row 0."
+    assert note == f"In {root / 'bad' / 'z.npy'} it is row 300."
     assert "write_parquet(output)" in found["refused"]
 
 

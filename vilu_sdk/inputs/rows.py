@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 
@@ -139,14 +140,15 @@ class Rows:
         infinite = ~torch.isfinite(norms)
         bad = infinite if bool(infinite.any()) else norms < SMALLEST_NORM
         row = int(np.arange(len(self))[index][bad.numpy()][0])
-        if infinite.any():
-            raise ValueError(
-                f"{self.name} has a NaN, infinite or overflowing value in row {row}; "
-                "remove the row or embed it again."
-            )
-        raise ValueError(
-            f"{self.name} is all zero in row {row}, which has no direction; remove the row or embed it again."
+        what = (
+            "has a NaN, infinite or overflowing value in row {row}; "
+            if infinite.any()
+            else "is all zero in row {row}, which has no direction; "
         )
+        error = RowError(f"{self.name} {what}remove the row or embed it again.", row)
+        if isinstance(self.source, Shards):
+            self.source.locate(error)
+        raise error
 
 
 def _check_real(source: Tensor | np.ndarray, name: str) -> None:

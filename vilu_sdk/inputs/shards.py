@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.formats import SUFFIXES, File, kind, read_header
 from vilu_sdk.inputs.names import shard_paths
 
@@ -104,6 +105,18 @@ class Shards:
             for block in file.blocks(size)
         ]
 
+    def locate(self, error: RowError) -> None:
+        """Add to the error of a row which file it is in.
+
+        Parameters
+        ----------
+        error : RowError
+            Of a row of all files.
+        """
+        number = int(np.searchsorted(self.starts, error.row, side="right")) - 1
+        within = error.row - int(self.starts[number])
+        error.add_note(f"In {self.files[number].path} it is row {within}.")
+
     def _read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """Read rows in any order, each file's at once and ascending."""
         rows = np.where(rows < 0, rows + len(self), rows)
@@ -116,7 +129,10 @@ class Shards:
         for i in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[i], bounds[i + 1])
             with self._lock:  # a reader of parquet keeps its position
-                values = self._reader(int(i))(ascending[part] - self.starts[i])
+                try:
+                    values = self._reader(int(i))(ascending[part] - self.starts[i])
+                except RowError as error:
+                    raise error.moved(int(self.starts[i]), self.files[i].path) from None
             if len(values) == len(rows) and order[0] == 0 and (np.diff(order) == 1).all():
                 return values
             out[order[part]] = values

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.exceptions import RowError
+from vilu_sdk.inputs.lists import first_embedding, numbers_of, unpack
+
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
@@ -49,7 +52,7 @@ def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[ND
         name
         for name, kind in kinds.items()
         if (getattr(kind, "kind", "") == "O" and _is_nested(rows[name].to_numpy()))
-        or _is_list_of_numbers(getattr(kind, "pyarrow_dtype", None))
+        or numbers_of(getattr(kind, "pyarrow_dtype", None)) is not None
     ]
     column = _choose(nested, column, list(rows.columns), new)
     values = rows[column]
@@ -62,7 +65,7 @@ def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[ND
 def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
     import pyarrow as pa
 
-    nested = [field.name for field in rows.schema if _is_list_of_numbers(field.type)]
+    nested = [field.name for field in rows.schema if numbers_of(field.type) is not None]
     column = _choose(nested, column, rows.schema.names, new)
 
     def rebuild(added: Mapping[str, NDArray[Any]]) -> Any:
@@ -98,59 +101,56 @@ def _is_nested(values: NDArray[Any]) -> bool:
     """Return whether each entry of an array is a row of numbers; an empty object array may be."""
     if values.ndim != 1 or values.dtype != object or not len(values):
         return values.ndim == 2 or values.dtype == object
-    first = next((value for value in values if _is_row(value)), None)
+    first = next((_only(value) for value in values if _is_row(value)), None)
     return first is not None and np.asarray(first).dtype.kind in "fiu"
+
+
+def _only(value: Any) -> Any:
+    """Return the list in a list of one, anything else as it is."""
+    return _only(value[0]) if _is_row(value) and len(value) == 1 and _is_row(value[0]) else value
 
 
 def _is_row(value: Any) -> bool:
     return isinstance(value, list | tuple | np.ndarray)
 
 
-def _is_list_of_numbers(kind: Any) -> bool:
-    """Return whether a type of pyarrow is a list of numbers, or an extension that stores such lists."""
-    if kind is None:
-        return False
-    import pyarrow.types as types
-
-    kind = getattr(kind, "storage_type", kind)
-    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    return bool(is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
-
-
 def _stack(values: NDArray[Any], column: Any) -> NDArray[Any]:
     """Join rows that are lists or arrays."""
-    widths = np.fromiter((len(value) if _is_row(value) else -1 for value in values), np.int64, len(values))
-    _check_widths(widths, column, lambda row: values[row])
-    if not len(values):
+    found = [_only(value) for value in values]
+    widths = np.fromiter((len(value) if _is_row(value) else -1 for value in found), np.int64, len(found))
+    _check_widths(widths, column, lambda row: found[row])
+    if not found:
         return np.empty((0, 1), np.float32)
-    return np.stack([np.asarray(value) for value in values])
+    return np.stack([np.asarray(value) for value in found])
 
 
 def _from_arrow(values: Any, column: str) -> NDArray[Any]:
     """Join lists of an array of pyarrow, chunked or not."""
-    if hasattr(values, "combine_chunks"):
-        values = values.combine_chunks()
-    if not _is_list_of_numbers(values.type):
+    if numbers_of(values.type) is None:
         raise TypeError(f"the column {column!r} holds {values.type}, expected lists of numbers.")
-    values = getattr(values, "storage", values)
-    widths = values.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+    widths, numbers = unpack(values)
     _check_widths(widths, column, lambda row: values[row].as_py())
-    flat: NDArray[Any] = values.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(widths), -1) if len(widths) else np.empty((0, 1), np.float32)
+    if not len(widths):
+        return np.empty((0, 1), np.float32)
+    flat: NDArray[Any] = numbers.to_numpy(zero_copy_only=False)
+    return flat.reshape(len(widths), -1)
 
 
 def _check_widths(widths: NDArray[Any], column: Any, value: Callable[[int], Any]) -> None:
-    """Raise where a row has no embedding (width -1) or one of another width than the first."""
-    wrong = np.flatnonzero((widths != widths[:1]) | (widths < 0))
+    """Raise where a row has no embedding (width -1) or one of another width than the first that has any."""
+    first = first_embedding(widths) or 0
+    wrong = np.flatnonzero((widths != widths[first : first + 1]) | (widths < 0))
     if not len(wrong):
         return
     row = int(wrong[0])
     if widths[row] >= 0:
-        raise ValueError(
-            f"the column {column!r} has an embedding of width {widths[row]} in row {row} but of width "
-            f"{widths[0]} in row 0; remove the row or embed it again."
+        raise RowError(
+            f"the column {column!r} has an embedding of width {widths[row]} in row {{row}} but of width "
+            f"{widths[first]} elsewhere; remove the row or embed it again.",
+            row,
         )
-    raise ValueError(
-        f"the column {column!r} has {value(row)!r} in row {row} where an embedding belongs; remove the row, "
-        "embed it again, or name another column."
+    raise RowError(
+        f"the column {column!r} has {value(row)!r} in row {{row}} where an embedding belongs; remove the "
+        "row, embed it again, or name another column.",
+        row,
     )

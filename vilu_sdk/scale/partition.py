@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
@@ -191,7 +192,12 @@ class Job(NamedTuple):
         opened = open_embeddings(source, column=column)
         texts = Rows(z_txt_set, "z_txt_set", normalise=False).read()
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
-        score_partition({"z_img": opened[:TRIED_ROWS]}, scorer, texts)
+        tried = opened[:TRIED_ROWS]
+        try:
+            score_partition({"z_img": tried}, scorer, texts)
+        except RowError as error:
+            opened.locate(error)
+            raise
         folder = Path(output or "").expanduser().absolute()
         if not len(opened):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")

@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
+from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import File
 from vilu_sdk.inputs.identity import Identity, changes, touched
@@ -62,6 +63,8 @@ class Piece:
                 yield work(rows)
                 done += count_rows(rows)
             self.file.check()
+        except RowError as error:
+            raise error.moved(self.first + done, self.file.path, self.rows.start + done) from None
         except (ValueError, TypeError) as error:
             error.add_note(f"In {self.file.path}, in a batch that begins with row {self.rows.start + done}.")
             raise

@@ -3,14 +3,13 @@
 Wrong arguments raise `ValueError` and `TypeError`, scorers without a fit scikit-learn's `NotFittedError`, and
 files the errors of the operating system. Beside these::
 
-    ValueError
-    └── RowError                   one row of embeddings cannot be used; it has its number
     RuntimeError
     └── ProcessDiedError           another process of a shared fit has died
     UserWarning
     └── ViLUWarning                everything the package warns of
         ├── BackboneWarning        embeddings look like those of another model than that of the fit
         ├── LogitScaleWarning      a logit scale looks like its logarithm or its inverse
+        ├── LabelWarning           labels agree with the predictions no better than by chance
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
         ├── FitRowsWarning         a scorer is judged by images of its own fit
         ├── SampleWeightWarning    weights of images are used in a part of the work only
@@ -29,6 +28,8 @@ Examples
 import contextlib
 import sys
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import sklearn
@@ -37,11 +38,11 @@ from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 __all__ = [
     "BackboneWarning",
     "FitRowsWarning",
+    "LabelWarning",
     "LogitScaleWarning",
     "NothingLearnedWarning",
     "ProcessDiedError",
     "PromiseWarning",
-    "RowError",
     "SampleWeightWarning",
     "ScorerFailedWarning",
     "UndefinedScoreWarning",
@@ -67,29 +68,6 @@ class ProcessDiedError(RuntimeError):
         return f"{super().__str__()} {self.advice}".rstrip()
 
 
-class RowError(ValueError):
-    """A row of embeddings is missing, of another width, not finite or without a direction.
-
-    Attributes
-    ----------
-    row : int
-        Its number in the whole array, table, file or folder of shards.
-    """
-
-    def __init__(self, message: str, row: int) -> None:
-        super().__init__(message, row)
-        self.row = row
-
-    def __str__(self) -> str:
-        return str(self.args[0]).replace("{row}", str(self.row))
-
-    def moved(self, start: int, file: Path, start_in_file: int = 0) -> "RowError":
-        """Return the error as one of a source in whose row `start` begins what it counted from."""
-        found = RowError(self.args[0], self.row + start)
-        found.add_note(f"In {file} it is row {self.row + start_in_file}.")
-        return found
-
-
 class ViLUWarning(UserWarning):
     """Base of all warnings of the package."""
 
@@ -100,6 +78,10 @@ class BackboneWarning(ViLUWarning):
 
 class LogitScaleWarning(ViLUWarning):
     """A logit scale looks like its logarithm or its inverse."""
+
+
+class LabelWarning(ViLUWarning):
+    """Labels agree with the zero-shot predictions no better than by chance."""
 
 
 class NothingLearnedWarning(ViLUWarning):
@@ -126,8 +108,30 @@ class ScorerFailedWarning(ViLUWarning, FitFailedWarning):
     """A scorer got no values, while the others did."""
 
 
-def warn(message: str, category: type[ViLUWarning]) -> None:
-    """Warn at the line outside the package that led here."""
+# What the call under way has warned of; None outside of one.
+_said: ContextVar[set[str] | None] = ContextVar("said", default=None)
+
+
+@contextlib.contextmanager
+def one_call() -> Iterator[None]:
+    """Say nothing twice inside, however often a call comes across it."""
+    if _said.get() is not None:
+        yield
+        return
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
+def warn(message: str, category: type[ViLUWarning], *, about: str | None = None) -> None:
+    """Warn at the line outside the package that led here, once in a call of `about`, or of the message."""
+    said, key = _said.get(), about or message
+    if said is not None:
+        if key in said:
+            return
+        said.add(key)
     frame, level = sys._getframe(1), 2
     while frame.f_code.co_filename.startswith(INSIDE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1

@@ -93,7 +93,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "command"),
         (["dmeo"], "dmeo"),
         (["demo", "--random-state", "x"], "invalid int value: 'x'"),
-        (["demo", "--random-state", "-1"], "Seed must be between 0 and 2"),
+        (["demo", "--random-state", "-1"], "must be at least 0 and at most 4294967295, got -1"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
@@ -116,4 +116,4 @@ def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     monkeypatch.setattr(demo, "chapters", interrupted)
     assert cli.main(["demo"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "vilu: interrupted; give the same command again.\n"

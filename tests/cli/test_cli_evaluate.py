@@ -155,7 +155,7 @@ def test_thresholds_of_groups(vilu, fitted, digits, tmp_path):
     [
         ("", "one of the arguments --risk --coverage --costs is required"),
         ("--risk 0.1 --coverage 0.5", "not allowed with argument"),
-        ("--risk 7", "target_risk must be a number strictly between 0 and 1"),
+        ("--risk 7", "argument --risk: must be above 0 and below 1, got 7"),
         ("--costs 1 10", "error_cost must be above abstention_cost"),
     ],
 )

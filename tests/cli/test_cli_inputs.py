@@ -83,17 +83,17 @@ def test_captions_and_clip_retrieval_folders(vilu, digits, tmp_path):
     [
         ("labels.csv", "a,b\n1,2\n", "It has: a, b. Name it with"),
         ("labels.csv::c", "a,b\n1,2\n", "none is called 'c'. It has: a, b."),
-        ("labels.csv", "a\n1\n\n", "labels has 1 entries"),
+        ("labels.csv", "a\none\n\n", "labels.csv has 1 values but IMAGES has 799 rows"),
         ("labels.txt", "1\n\n2\n", "has no value in row 1"),
         ("labels.txt::x", "1\n", "has lines and no columns"),
-        ("labels.txt", "cat\n", "has 'cat' in row 0, which is not in --names"),
+        ("labels.txt", "cat\n", "has 'cat' in row 0, which is not in names.txt, whose first are 'zero'"),
         ("labels.doc", "1\n", "is of no known kind"),
     ],
 )
 def test_labels_that_cannot_be_read(name, text, message, vilu, tmp_path):
     (tmp_path / name.split("::")[0]).write_text(text)
     done = vilu(f"evaluate {DATA} --labels {tmp_path / name} --names names.txt --scorer my-scorer")
-    assert done.code == 2
+    assert done.code == 3
     assert message in done.err
     assert done.err.count("\n") == 1
 
@@ -101,7 +101,7 @@ def test_labels_that_cannot_be_read(name, text, message, vilu, tmp_path):
 def test_which_array_is_asked_for(vilu, digits, tmp_path):
     np.savez(tmp_path / "two.npz", a=digits.z_img_test, b=digits.z_txt)
     done = vilu(f"score {tmp_path}/two.npz texts.npy --scorer my-scorer")
-    assert done.code == 2
+    assert done.code == 3
     assert f"It has: a, b. Name it with {tmp_path}/two.npz::NAME." in done.err
 
 
@@ -120,4 +120,4 @@ def test_feedback_in_words_or_numbers(vilu, digits, tmp_path):
     np.testing.assert_array_equal(values[0], values[1])
     np.testing.assert_array_equal(values[0], values[2])
     line = f"fit images.npy texts.npy --correct {tmp_path}/wrong.txt -o {tmp_path / 'x'} -q"
-    assert "'perhaps', expected true or false" in vilu(line).err
+    assert "'perhaps' in row 0; expected one of true" in vilu(line).err

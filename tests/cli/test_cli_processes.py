@@ -76,7 +76,7 @@ def test_interrupted_it_ends_quietly_with_130(pieces, folder):
     wait_for_third(pieces, child)
     os.kill(child.pid, signal.SIGINT)
     assert end(child) == 130
-    assert read(said) == ""
+    assert read(said) == "vilu: interrupted; the same command goes on after the pieces that are done.\n"
     assert len(list((folder / "scores").glob("part-*.parquet"))) == 3
 
 
@@ -99,7 +99,7 @@ def test_a_pipe_that_is_not_read_to_its_end_is_no_error(folder, monkeypatch):
 def test_as_a_module_errors_are_one_line_and_debug_shows_where(folder):
     line = [sys.executable, "-m", "vilu_sdk", "score", "images.npy", "no.npy", "--scorer", "mcm", "-q"]
     done = subprocess.run([*line, "--debug"], cwd=folder, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (3, "")
     first, *_, last = done.stderr.splitlines()
     assert first.startswith("Traceback")
     assert last == f"vilu: error: there is neither a file nor a folder {folder / 'no.npy'}."
@@ -117,7 +117,7 @@ def test_unexpected_errors_are_one_line_too(folder, monkeypatch, capsys):
     )
     monkeypatch.setattr("vilu_sdk.cli._score.open_both", fails)
     done = Run(line, capsys)
-    assert (done.code, done.err) == (2, "vilu: error: KeyError: 'x' (--debug shows where)\n")
+    assert (done.code, done.err) == (70, "vilu: error: KeyError: 'x' (--debug shows where)\n")
     assert "Traceback" in Run(f"--debug {line}", capsys).err
 
 

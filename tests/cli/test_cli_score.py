@@ -77,7 +77,7 @@ def test_a_folder_is_gone_on_with_by_whoever_began_it(vilu, tmp_path):
         True,
     ]
     other = vilu(line.replace("my-scorer", "mcm"))
-    assert other.code == 2
+    assert other.code == 3
     assert "belongs to other work: it differs in scorer" in other.err
 
 
@@ -126,25 +126,33 @@ def test_other_columns_of_parquet_are_kept(vilu, digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("usage", "options", "message"),
     [
-        ("--scorer vilu", "ViLUEstimator learns: fit it first with vilu fit"),
-        ("--scorer my-scorer --set recipe=paper", "leave out --set"),
-        ("--scorer my-scorer --logit-scale 3", "leave out --logit-scale"),
-        ("--scorer my-scorer --scorer mcm", "takes one"),
-        ("--scorer my-scorer -o scores.xls", "results are written to .csv, .json, .parquet, .npy or -"),
-        ("--scorer my-scorer -o nowhere/scores.csv", "the folder nowhere does not exist"),
-        ("--scorer my-scorer -o out --names names.txt", "leave out --names"),
-        ("--scorer my-scorer --engine ray", "pass -o"),
-        ("--scorer my-scorer --names new-labels.npy", "--names has 799 names but TEXTS has 10 rows"),
-        ("--scorer my-scorer --piece-rows 0 -o x.csv", "piece_rows must be at least 1"),
-        ("--scorer labels.npy", "is a file"),
+        (True, "--scorer vilu", "ViLUEstimator learns: fit it first with vilu fit"),
+        (True, "--scorer my-scorer --set recipe=paper", "leave out --set"),
+        (True, "--scorer my-scorer --logit-scale 3", "leave out --logit-scale"),
+        (True, "--scorer my-scorer --scorer mcm", "takes one"),
+        (True, "--scorer my-scorer -o scores.xls", "results are written to .csv, .json, .parquet, .npy or -"),
+        (True, "--scorer my-scorer -o nowhere/scores.csv", "the folder nowhere does not exist"),
+        (True, "--scorer my-scorer -o out --names names.txt", "leave out --names"),
+        (True, "--scorer my-scorer --engine ray", "pass -o"),
+        (
+            False,
+            "--scorer my-scorer --names new-labels.npy",
+            "has 799 values but TEXTS has 10 rows",
+        ),
+        (
+            True,
+            "--scorer my-scorer --piece-rows 0 -o x.csv",
+            "--piece-rows: must be at least 1, got 0",
+        ),
+        (False, "--scorer labels.npy", "is a file"),
     ],
 )
-def test_score_says_what_is_wrong(options, message, vilu, digits_folder):
+def test_score_says_what_is_wrong(usage, options, message, vilu, digits_folder):
     before = sorted(digits_folder.iterdir())
     done = vilu(f"score {DATA} -q {options}")
-    assert done.code == 2
+    assert done.code == (2 if usage else 3)
     assert message in done.err
     assert done.err.count("\n") == 1
     assert sorted(digits_folder.iterdir()) == before
@@ -180,7 +188,7 @@ def test_a_file_is_written_whole_or_not_at_all(kind, vilu, tmp_path, monkeypatch
 
     monkeypatch.setattr("vilu_sdk.scale.partition.score_partition", fails)
     done = vilu(line)
-    assert (done.code, done.err) == (2, "vilu: error: the disk has gone\n")
+    assert (done.code, done.err) == (4, "vilu: error: the disk has gone\n")
     assert out.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {out.name, left.name}
     os.utime(left, (0, 0))  # too old for a run that is still at work
@@ -197,7 +205,7 @@ def test_without_pyarrow_all_but_parquet_and_pieces_is_written(vilu, tmp_path, m
         assert vilu(f"{line}.{kind}").code == 0
     for wrong in (f"{line}.parquet", f"{line}.csv --piece-rows 300", line):
         done = vilu(wrong)
-        assert done.code == 2
+        assert done.code == 5
         assert 'pip install "vilu-sdk[data]"' in done.err
 
 
@@ -220,7 +228,7 @@ def test_images_that_were_embedded_again_are_refused(out, vilu, digits, tmp_path
     other[500] += 1
     np.save(tmp_path / "z.npy", other)
     done = vilu(line)
-    assert done.code == 2
+    assert done.code == 3
     assert "z.npy has changed since: row 500 differs; score into another folder, or remove" in done.err
     assert not (tmp_path / "scores.csv").exists()
     np.save(tmp_path / "z.npy", digits.z_img_test)

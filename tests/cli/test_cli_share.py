@@ -38,7 +38,7 @@ def test_info_tells_what_a_file_or_a_scorer_is(vilu, digits, tmp_path):
     save_file({"z": digits.z_txt, "labels": digits.labels_test}, tmp_path / "all.safetensors")
     table = pa.table({"z": list(digits.z_txt), "names": digits.class_names})
     pq.write_table(table, tmp_path / "all.parquet")
-    shapes = {"z": "10 × 32  float32", "labels": "799  int64", "names": "10  <U5"}
+    shapes = {"z": "10 × 32  float32", "labels": "799  int64", "names": "10  text"}
     for kind, names in (("npz", "z labels names"), ("safetensors", "labels z"), ("parquet", "z names")):
         path = tmp_path / f"all.{kind}"
         lines = [f"{path}::{name}  {shapes[name]}" for name in names.split()]
@@ -65,7 +65,7 @@ def test_push_uploads_with_the_stored_token(server: FakeHub, vilu, monkeypatch, 
     assert "Hello" in vilu("info owner/digits --revision v1").out
     monkeypatch.setenv("HF_TOKEN", "hf_bad")
     refused = vilu("push my-scorer owner/other")
-    assert refused.code == 2
+    assert refused.code == 4
     assert refused.err.count("\n") == 1
     assert "there is no folder nowhere" in vilu("push nowhere owner/name").err
 

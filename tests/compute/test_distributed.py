@@ -175,7 +175,7 @@ def test_processes_that_fit_different_things_say_so(found, case, message):
 
 def test_an_error_in_one_process_ends_the_other(found):
     assert re.match(
-        "ValueError: z_img has a NaN, infinite or overflowing value in row 630", found[1]["bad row"]
+        "BadRowError: z_img has a NaN, infinite or overflowing value in row 630", found[1]["bad row"]
     )
     assert re.match("ProcessDiedError: another of the 2 processes of this fit", found[0]["bad row"])
 

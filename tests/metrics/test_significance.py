@@ -15,7 +15,16 @@ from sklearn.metrics import roc_auc_score
 from vilu_sdk import EntropyScorer, MCMScorer, RelUScorer
 from vilu_sdk.evaluation import ComparisonTable, compare, failure_metrics
 from vilu_sdk.metrics.bootstrap import CALIBRATION, RANKING, Gaps, SortedRows, bootstrap, draw_weights
-from vilu_sdk.metrics.significance import DIRECTIONS, delong, holm, of_rows, of_splits, pairwise_tests
+from vilu_sdk.metrics.significance import (
+    DIRECTIONS,
+    OF_GIVEN_FAILURES,
+    delong,
+    holm,
+    of_rows,
+    of_splits,
+    pairwise_tests,
+    same_rows,
+)
 
 PROPERTY = settings(deadline=None, max_examples=40)
 
@@ -32,9 +41,7 @@ def measure(u, failure):
     once = np.ones((len(failure), 1))
     values = dict(zip(RANKING, SortedRows(u, failure).metrics(once)[:, 0], strict=True))
     values |= dict(zip(CALIBRATION, Gaps(u, failure).metrics(once)[:, 0], strict=True))
-    rate = failure.mean()
-    values["auc"] = delong(u[None], failure)[0][0]
-    return values | {"augrc": (1 - values["auc"]) * rate * (1 - rate) + rate**2 / 2}
+    return values | {"auc": delong(u[None], failure)[0][0], "accuracy": 1 - failure.mean()}
 
 
 def estimate(p, failure, *, n_bootstrap=100, confidence=0.95):
@@ -42,6 +49,9 @@ def estimate(p, failure, *, n_bootstrap=100, confidence=0.95):
     metrics = [measure(u, failure) for u in p]
     values = {name: np.array([row[name] for row in metrics]) for name in DIRECTIONS}
     return of_rows(values, p, failure, dict(enumerate(p)), confidence, n_bootstrap)
+
+
+EVERY_NAN = dict.fromkeys(DIRECTIONS, np.array([math.nan]))
 
 
 @st.composite
@@ -75,9 +85,10 @@ def test_delong_is_its_definition(data):
 
 def test_delong_agrees_with_the_bootstrap():
     scores, failure = draw(np.random.default_rng(0), 300, 500, (1.0, 1.3))
-    weights = draw_weights(failure, 1000, np.random.default_rng(1))
+    weights = draw_weights(800, 1000, np.random.default_rng(1))
     wins = scores[:, :300, None] > scores[:, None, 300:]
-    aucs = [((one @ weights[300:]) * weights[:300]).sum(axis=0) / (300 * 500) for one in wins]
+    pairs = weights[:300].sum(axis=0) * weights[300:].sum(axis=0)
+    aucs = [((one @ weights[300:]) * weights[:300]).sum(axis=0) / pairs for one in wins]
     ratio = np.cov(aucs) / delong(scores, failure)[1]
     # The variance of 1,000 draws has a relative error of 4.5 %.
     assert np.abs(ratio - 1).max() < 0.15
@@ -90,9 +101,10 @@ def test_delong_agrees_with_the_bootstrap():
 @given(tied_scores(), st.integers(0, 2**32))
 def test_weights_are_resampled_rows(data, seed):
     scores, failure = data
-    weights = draw_weights(failure, 2, np.random.default_rng(seed))
-    np.testing.assert_array_equal(weights[failure].sum(axis=0), failure.sum())
-    np.testing.assert_array_equal(weights[~failure].sum(axis=0), (~failure).sum())
+    weights = draw_weights(len(failure), 2, np.random.default_rng(seed))
+    np.testing.assert_array_equal(weights.sum(axis=0), len(failure))
+    # As `bootstrap` does.
+    weights = weights[:, (weights[failure].sum(axis=0) > 0) & (weights[~failure].sum(axis=0) > 0)]
     for u in scores:
         ranking = SortedRows(u, failure).metrics(weights)
         calibration = Gaps(u, failure).metrics(weights)
@@ -117,54 +129,88 @@ def test_all_rows_once_are_the_metrics(data):
 def test_resamples_are_shared_between_scorers():
     scores, failure = draw(np.random.default_rng(0))
     p = expit(scores)
-    both = bootstrap(p, failure, {0: p[0]}, 50, np.random.default_rng(3))
-    alone = bootstrap(p[1:], failure, {}, 50, np.random.default_rng(3))
+    failures = np.stack([failure, failure])
+    both = bootstrap(p, failures, {0: p[0]}, 50, np.random.default_rng(3))
+    alone = bootstrap(p[1:], failures[1:], {}, 50, np.random.default_rng(3))
     for name in RANKING:
         np.testing.assert_array_equal(both[name][1:], alone[name])
     assert np.isnan(both["ece"][1]).all()
     assert not np.isnan(both["ece"][0]).any()
-    twins = bootstrap(scores[[0, 0]], failure, {}, 50, np.random.default_rng(3))
+    twins = bootstrap(scores[[0, 0]], failures, {}, 50, np.random.default_rng(3))
     np.testing.assert_array_equal(twins["aurc"][0], twins["aurc"][1])
 
 
 def test_the_spread_of_a_mean_is_known():
     scores, failure = draw(np.random.default_rng(0), 40, 60)
     p = expit(scores[0])
-    drawn = bootstrap(p[None], failure, {0: p}, 4000, np.random.default_rng(0))["brier"][0]
-    wrong, right = (p[failure] - 1) ** 2, p[~failure] ** 2
-    # Failures and correct rows are two samples, each of which keeps its size.
-    exact = math.sqrt(40 * wrong.var() + 60 * right.var()) / 100
+    drawn = bootstrap(p[None], failure[None], {0: p}, 4000, np.random.default_rng(0))["brier"][0]
+    gaps = (p - failure) ** 2
+    exact = gaps.std() / math.sqrt(100)
     assert drawn.std() == pytest.approx(exact, rel=0.05)
-    assert drawn.mean() == pytest.approx((wrong.sum() + right.sum()) / 100, abs=5 * exact / math.sqrt(4000))
+    assert drawn.mean() == pytest.approx(gaps.mean(), abs=5 * exact / math.sqrt(4000))
 
 
 # --- intervals --------------------------------------------------------------------------------
 
 
-def test_intervals_cover():
-    """Of 250 draws, the share of intervals that hold the truth is the confidence, within its noise."""
+@pytest.mark.parametrize(
+    ("n", "rate", "draws"),
+    [
+        (200, 0.4, 150),
+        (200, 0.05, 150),
+        *(pytest.param(*world, 600, marks=pytest.mark.slow) for world in ((200, 0.02), (200, 0.55))),
+        *(pytest.param(*world, 600, marks=pytest.mark.slow) for world in ((500, 0.02), (2000, 0.02))),
+        pytest.param(2000, 0.3, 600, marks=pytest.mark.slow),
+    ],
+)
+def test_intervals_hold_for_a_new_sample(n, rate, draws):
+    """The share of intervals that hold the truth is the confidence at least, within its noise."""
     rng = np.random.default_rng(0)
-    separations = (1.0, 1.6)
-    many, failure = draw(rng, 80_000, 120_000, separations)
-    p = expit(many - 1)
-    found = [measure(u, failure) for u in p]
-    names = ("auc", "fpr95", "aupr_error", "aurc", "augrc", "brier")
-    truth = {name: [metrics[name] for metrics in found] for name in names}
-    hits = {name: [] for name in truth}
-    differences = {name: [] for name in truth}
-    for _ in range(250):
-        scores, failure = draw(rng, 80, 120, separations)
-        found = estimate(expit(scores - 1), failure)
+    separations = (1.0, 2.0)
+    names = ("auc", "fpr95", "aupr_error", "aurc", "augrc", "brier", "accuracy")
+
+    def probabilities(n):
+        wrong = int((rng.random(n) < rate).sum())
+        scores, failure = draw(rng, wrong, n - wrong, separations)
+        return expit(scores - 1), failure
+
+    many, failure = probabilities(200_000)
+    truth = [measure(u, failure) for u in many]
+    hits, differences = ({name: [] for name in names} for _ in range(2))
+    for _ in range(draws):
+        p, failure = probabilities(n)
+        if failure.sum() < 2:
+            continue
+        found = estimate(p, failure, n_bootstrap=200)
         judged = pairwise_tests(found, 0, 0.95)[1]
-        for name, (first, second) in truth.items():
-            low, high = found[name].low, found[name].high
-            hits[name] += [low[0] <= first <= high[0], low[1] <= second <= high[1]]
+        for name in names:
+            ends = np.stack([found[name].low, found[name].high], axis=1)
+            known = [(*end, one[name]) for end, one in zip(ends, truth, strict=True)]
+            hits[name] += [low <= true <= high for low, high, true in known if not math.isnan(low)]
             low, high = judged[f"{name}_difference_low"], judged[f"{name}_difference_high"]
-            differences[name].append(low <= second - first <= high)
-    for name in truth:
-        # Asymptotic intervals on 200 rows: a few points below 0.95 is what they are.
-        assert 0.905 < np.mean(hits[name]) < 0.985, (name, np.mean(hits[name]))
-        assert 0.905 < np.mean(differences[name]) < 0.985, (name, np.mean(differences[name]))
+            differences[name].append(low <= truth[1][name] - truth[0][name] <= high)
+    for name in names:
+        least = stats.binom.ppf(0.001, draws, 0.93) / draws  # few rows may take two points
+        assert np.mean(hits[name]) >= least, (name, np.mean(hits[name]))
+        if rate * n >= 40:
+            assert np.mean(hits[name]) < 0.995 or name in ("fpr95", "accuracy")
+            assert np.mean(differences[name]) >= least, (name, np.mean(differences[name]))
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("n_wrong", [5, 10, 20])
+def test_the_auc_of_few_failures(n_wrong, spread):
+    """DeLong's own interval holds the truth in 60 to 90 of 100 of these."""
+    rng = np.random.default_rng(0)
+    shift = 1.8 * math.hypot(1, spread)
+    truth, held = stats.norm.cdf(1.8), 0
+    failure = np.arange(300) < n_wrong
+    for _ in range(400):
+        scores = np.where(failure, shift + spread * rng.normal(size=300), rng.normal(size=300))[None]
+        found = of_rows(EVERY_NAN | {"auc": delong(scores, failure)[0]}, scores, failure, {}, 0.95, 2)["auc"]
+        held += found.low[0] <= truth <= found.high[0]
+        assert 0 < found.low[0] < found.high[0] <= 1
+    assert held >= stats.binom.ppf(0.001, 400, 0.93)
 
 
 def test_p_values_are_uniform_under_no_difference():
@@ -214,10 +260,11 @@ def test_identical_scorers_do_not_differ():
     assert rows[2]["brier_p"] < 1
 
 
-def test_augrc_is_decided_as_the_auc():
+def test_augrc_is_decided_about_as_the_auc():
     scores, failure = draw(np.random.default_rng(0), separations=(1.0, 1.4, 2.0))
-    for row in pairwise_tests(estimate(expit(scores), failure), 0, 0.95)[1:]:
-        assert row["augrc_p"] == pytest.approx(row["auc_p"])
+    for row in pairwise_tests(estimate(expit(scores), failure, n_bootstrap=2000), 0, 0.95)[1:]:
+        z, expected = (stats.norm.isf(row[f"{name}_p"] / 2) for name in ("augrc", "auc"))
+        assert z == pytest.approx(expected, rel=0.1)
         assert row["augrc_low"] < row["augrc_high"]
 
 
@@ -248,8 +295,83 @@ def test_few_rows_give_nan_or_sense_and_no_warnings(n_wrong):
     if n_wrong in (0, 1, 4, 5):
         assert all(math.isnan(row["auc_low"]) for row in rows)
     else:
-        # A perfect ranking of five rows says nothing of how sure it is.
-        assert math.isnan(rows[3]["auc_low"])
+        # A perfect ranking of five rows says little.
+        assert 0 < rows[3]["auc_low"] < 0.5 < rows[3]["auc_high"]
+
+
+# --- failures of their own ---------------------------------------------------------------------
+
+
+def test_scorers_that_fail_on_other_rows_are_compared_where_that_means_something():
+    rng = np.random.default_rng(0)
+    scores, failure = draw(rng, separations=(1.0, 1.0, 1.0))
+    other = failure.copy()
+    other[rng.choice(60, 20, replace=False)] = False  # a third of the failures mended
+    failures = np.stack([failure, failure, other])
+    metrics = [measure(u, wrong) for u, wrong in zip(expit(scores), failures, strict=True)]
+    values = {name: np.array([row[name] for row in metrics]) for name in DIRECTIONS}
+    found = of_rows(values, scores, failures, dict(enumerate(expit(scores))), 0.95, 200)
+    rows = pairwise_tests(found, 0, 0.95)
+    for name in DIRECTIONS:
+        assert not math.isnan(rows[1][f"{name}_p"])
+        assert math.isnan(rows[2][f"{name}_p"]) == (name in OF_GIVEN_FAILURES)
+        assert math.isnan(rows[2][f"{name}_difference_low"]) == (name in OF_GIVEN_FAILURES)
+        assert math.isnan(rows[2][f"{name}_low"]) == (name == "ece")
+    assert rows[2]["accuracy_difference"] == pytest.approx(20 / 150)
+    assert rows[2]["accuracy_p"] < 1e-4
+    # McNemar's test, of which it is the large-sample form.
+    assert rows[2]["accuracy_p"] == pytest.approx(2 * stats.norm.sf(math.sqrt(20)), abs=1e-4)
+    assert rows[1]["accuracy_p"] == 1
+    # The same numbers as in a table without the third.
+    alone = of_rows({n: v[:2] for n, v in values.items()}, scores[:2], failure, {}, 0.95, 200)
+    assert found["auc"].error[0, 1] == alone["auc"].error[0, 1]
+    splits = {name: value + 0.01 * rng.normal(size=(5, 3)) for name, value in values.items()}
+    for name, one in of_splits(splits, 0.5, 0.95, same_rows(failures)).items():
+        assert math.isnan(one.error[0, 2]) == (name in OF_GIVEN_FAILURES)
+        assert not np.isnan(one.error[0, 1])
+
+
+def test_equal_accuracies_are_told_apart_no_more_often_than_they_may():
+    rng = np.random.default_rng(0)
+    told = {"accuracy": 0, "aurc": 0, "brier": 0}
+    for _ in range(200):
+        hard = rng.random(200)
+        failures = rng.random((2, 200)) < 0.5 * hard
+        p = np.clip(0.5 * hard + 0.05 * rng.normal(size=(2, 200)), 0, 1)
+        metrics = [measure(u, wrong) for u, wrong in zip(p, failures, strict=True)]
+        values = {name: np.array([row[name] for row in metrics]) for name in DIRECTIONS}
+        row = pairwise_tests(of_rows(values, p, failures, dict(enumerate(p)), 0.95, 200), 0, 0.95)[1]
+        for name in told:
+            told[name] += row[f"{name}_p"] < 0.05
+    assert max(told.values()) <= stats.binom.ppf(0.999, 200, 0.05)
+    assert min(told.values()) > 0
+
+
+class Otherwise(MCMScorer):
+    """Predicts the second candidate for every tenth image."""
+
+    def predict(self, z_img, z_txt_set):
+        predicted = super().predict(z_img, z_txt_set).copy()
+        predicted[::10] = 1
+        return predicted
+
+
+@pytest.mark.parametrize("settings_", [{"fit": False}, {"n_splits": 3, "random_state": 0}])
+def test_the_table_says_who_predicts_otherwise(toy, settings_):
+    scorers = {"MCM": MCMScorer(logit_scale=5.0), "own": Otherwise(logit_scale=5.0)}
+    scorers["entropy"] = EntropyScorer(logit_scale=5.0)
+    table = compare(scorers, toy.z_img, toy.z_txt, toy.labels, reference="MCM", **settings_)
+    first, own, entropy = table.to_dicts()
+    assert first["note"] == entropy["note"] == ""
+    assert "own: predicts otherwise than MCM on" in str(table)
+    assert "accuracy" in table.to_markdown()
+    for name in OF_GIVEN_FAILURES:
+        assert math.isnan(own[f"{name}_p"])
+        assert not math.isnan(entropy[f"{name}_p"])
+    assert own["accuracy_difference"] == pytest.approx(own["accuracy"] - first["accuracy"])
+    assert 0 <= own["aurc_p"] <= 1
+    assert (table.failures["own"] != table.failure).any()
+    assert table.failures["own"].mean() == pytest.approx(1 - own["accuracy"], abs=0.1)
 
 
 # --- several tests ----------------------------------------------------------------------------
@@ -415,6 +537,10 @@ def test_compare_on_five_rows(n_wrong):
         table = compare(scorers, z, z, labels, fit=False, reference="MCM")
     assert len(record) == (n_wrong != 1)
     assert all(math.isnan(row["auc_low"]) for row in table.to_dicts())
+    assert all(
+        0 <= row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] for row in table.to_dicts()
+    )
+    assert f"MCM, entropy: no intervals and tests, since {n_wrong} of 5 predictions are wrong" in str(table)
     assert "nan" not in str(table) + table.to_markdown() + table.to_html()
 
 

@@ -140,7 +140,7 @@ def test_info_prints_the_card(tmp_path, capsys):
 def test_info_says_in_one_line_what_is_wrong(tmp_path, capsys):
     (tmp_path / storage.CONFIG_FILE).write_text("{}")
     for name, message in [("nothing-like-it", "Nothing is called"), (str(tmp_path), "no format_version")]:
-        assert cli.main(["info", name]) == 2
+        assert cli.main(["info", name]) == 3
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("vilu: error: ")

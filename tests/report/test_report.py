@@ -165,6 +165,7 @@ def test_thresholds_do_what_their_names_say() -> None:
             assert each.risk <= each.bound
 
 
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.LabelWarning")
 def test_all_right_and_all_wrong(task: SimpleNamespace, tmp_path: Path) -> None:
     z_img, z_txt, _ = task.test
     mcm = MCMScorer(logit_scale=5)

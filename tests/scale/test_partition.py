@@ -405,10 +405,10 @@ def test_a_bad_row_is_found_and_what_was_scored_stays(tmp_path, monkeypatch, kin
         source = write(tmp_path / "in", kind)
     finally:
         Z_IMG[20] = good
-    with pytest.raises(ValueError, match=r"NaN.* in row 20;") as raised:
+    where = rf"NaN.* in row 20 \(row 3 of the file\) of {source / 'z_10'}\.{kind};"
+    with pytest.raises(ValueError, match=where) as raised:
         score_to_folder(source, tmp_path / "out", MCM, Z_TXT, column=column_of(kind), piece_rows=20)
     assert raised.value.row == 20
-    assert raised.value.__notes__ == [f"In {source / 'z_10'}.{kind} it is row 3."]
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [MANIFEST, "part-00000.parquet"]
 
 

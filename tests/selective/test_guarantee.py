@@ -9,7 +9,7 @@ from scipy.stats import binom
 from vilu_sdk import MCMScorer
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
-from vilu_sdk.selective.bounds import fixed_sequence, sgr, smallest_risk
+from vilu_sdk.selective.bounds import coverage_bound, fixed_sequence, sgr, smallest_risk
 
 DRAWS = 500
 DELTA = 0.05
@@ -139,6 +139,28 @@ def test_coverage_and_its_risk(images):
         risky += wrong[accepted].mean() > report.risk_bound
     assert missed <= binom.ppf(0.999, 100, 0.1)
     assert risky <= binom.ppf(0.999, 100, 0.1)
+
+
+@pytest.mark.parametrize("n", [50, 200, 600])
+@pytest.mark.parametrize(("below", "block"), [(0.79, 0.1), (0.795, 0.2), (0.3, 0.5), (0.6, 0.1), (0.0, 0.0)])
+def test_coverage_where_values_are_equal(n, below, block):
+    """A block of equal values that begins right below the target must not be left out."""
+    rng = np.random.default_rng(0)
+    predictor = CoveragePredictor(MCMScorer(), 0.8, 1 - DELTA)
+    missed = low = 0
+    for _ in range(DRAWS):
+        u = rng.random(n)
+        u[(u > below) & (u < below + block)] = below + block / 2
+        ranking = rank(u, rng.random(n) < u)
+        coverages = []
+        for m in (predictor._report(ranking, DELTA).accepted, fixed_sequence(ranking, 0.45, DELTA)):
+            t = min(max(ranking.threshold(m), 0.0), 1.0)
+            inside = below < t < below + block
+            coverages.append(below + block * (t >= below + block / 2) if inside else t)
+        missed += coverages[0] < 0.8 - 1e-9
+        low += coverages[1] < coverage_bound(m, n, DELTA) - 1e-9
+    assert missed <= MOST_BROKEN
+    assert low <= MOST_BROKEN
 
 
 def test_cost_and_its_risk(images):

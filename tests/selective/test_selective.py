@@ -164,14 +164,53 @@ def test_what_could_be_promised_is_a_bound_at_a_share_fixed_in_advance():
     assert least == pytest.approx(risk_upper_bound(ranking.cumulative_errors[m], m, 1 - 0.05 / 4))
 
 
-def test_the_labels_needed_are_about_enough():
-    decision, wrong = draw(120, seed=2)
-    needed = labels_needed(rank(decision, wrong), 0.03, 0.05)
-    repeat = math.ceil(needed / 120) + 1
-    more = rank(np.repeat(decision, repeat), np.repeat(wrong, repeat))
-    assert fixed_sequence(rank(decision, wrong), 0.03, 0.05) == 0
-    assert fixed_sequence(more, 0.03, 0.05) > 0
-    assert labels_needed(rank(decision, np.ones(120)), 0.03, 0.05) is None
+WORLDS = {
+    "certain are right": lambda u: np.where(u < 0.25, 0.0, 0.4),
+    "rises": lambda u: 0.2 * u**2,
+    "tied": lambda u: np.where(u < 0.3, 0.01, 0.3),
+    "too few are right": lambda u: np.where(u < 0.07, 0.0, 0.5),
+    "all too risky": lambda u: np.full_like(u, 0.2),
+}
+
+
+@pytest.mark.parametrize("method", ["fixed_sequence", "sgr"])
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_labels_needed_are_enough_or_none_are(world, method):
+    """As many labels as are advised certify the target as often as is said; where none can, none are."""
+    rng = np.random.default_rng(0)
+
+    def draw_rows(n):
+        u = rng.random(n)
+        wrong = rng.random(n) < WORLDS[world](u)
+        return rank(np.floor(u * 4) if world == "tied" else u, wrong)
+
+    def certified(ranking):
+        return (
+            fixed_sequence(ranking, 0.05, 0.05) if method == "fixed_sequence" else sgr(ranking, 0.05, 0.05)[0]
+        )
+
+    done, advised, failed = [], 0, 0
+    for _ in range(40):
+        seen = draw_rows(200)
+        if certified(seen):
+            continue
+        number = labels_needed(seen, 0.05, 0.05, method)
+        failed += number is None
+        if number is not None and number < 10**4:
+            advised += 1
+            assert number > 200
+            done += [certified(draw_rows(number)) > 0 for _ in range(3)]
+    if world == "all too risky" or (world == "too few are right" and method == "fixed_sequence"):
+        assert advised <= 0.1 * failed
+    else:
+        assert advised > 0 or world == "too few are right"
+        assert sum(done) >= binom.ppf(0.001, len(done), 0.7)
+
+
+def test_none_are_enough_where_all_are_wrong_or_few_were_seen():
+    for n in (1, 2, 5, 12):
+        assert labels_needed(rank(np.arange(n), np.ones(n)), 0.03, 0.05) is None
+        assert labels_needed(rank(np.arange(n), np.zeros(n)), 0.001, 0.05) is None
 
 
 # --- predictors ------------------------------------------------------------------------------------
@@ -287,15 +326,15 @@ def test_an_impossible_target_is_said_and_abstained_on(mcm, calibration, digits)
     assert math.isnan(report.risk_bound)
     assert math.isnan(report.observed_risk)
     assert 0.001 < report.smallest_risk < 0.05
-    assert report.labels_needed > len(calibration[0])
+    assert report.labels_needed is None  # 80 rows that are right do not say that 99.9 % are
     assert "No threshold can promise it" in str(report)
 
 
 def test_coverage_is_an_order_statistic(mcm, calibration):
     report = CoveragePredictor(mcm, 0.8).fit(*calibration).report_
     m, n = report.accepted, report.n
-    # P(the mass below the (m + 1)-th of n values is at least 0.8), which one row less would miss.
-    assert binom.cdf(m, n, 0.8) >= 0.95 > binom.cdf(m - 1, n, 0.8)
+    # P(the mass up to the m-th of n values is at least 0.8), which one row less would miss.
+    assert binom.cdf(m - 1, n, 0.8) >= 0.95 > binom.cdf(m - 2, n, 0.8)
     assert report.risk_bound == risk_upper_bound(report.errors, m, 0.95)
     assert CoveragePredictor(mcm, 0.9999).fit(*calibration).report_.threshold == math.inf
 

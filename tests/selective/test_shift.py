@@ -6,6 +6,7 @@ from scipy.stats import binom, energy_distance
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from support.all_scorers import EXAMPLES
 from support.paths import EMBEDDINGS
 from vilu_sdk import MCMScorer, TemperatureScaledMCMScorer
 from vilu_sdk.selective import ShiftMonitor
@@ -45,6 +46,58 @@ def test_p_values_of_the_embeddings_are_uniform_where_nothing_moved(unmoved):
     for level in (0.2, 0.5, 0.8):
         low, high = binom.interval(0.999, 200, level)
         assert low <= (p <= level).sum() <= high
+
+
+def draw_stream(rng, texts, n, frame, share):
+    """Images of which a share is one and the same frame."""
+    images = texts[rng.integers(len(texts), size=n)] + 3.0 * rng.normal(size=(n, texts.shape[1]))
+    images[rng.random(n) < share] = frame
+    return images.astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("draws", [pytest.param(500, marks=pytest.mark.slow), 40])
+def test_a_frame_that_repeats_raises_no_more_alarms(draws, share):
+    rng = np.random.default_rng(2)
+    texts = rng.normal(size=(20, 64)).astype(np.float32)
+    mcm = MCMScorer(logit_scale=20.0)
+    alarms = np.zeros((2, 2), dtype=int)
+    for seed in range(draws):
+        frame = 2 * texts.mean(axis=0) + rng.normal(size=64)
+        images = draw_stream(rng, texts, 160, frame, share)
+        monitor = ShiftMonitor(mcm, 0.1, n_permutations=39, random_state=seed).fit(images[:80], texts)
+        for way in range(2):
+            report = monitor.check(images[80:])
+            alarms[way] += report.scores_moved, report.embeddings_moved
+            alone = [mcm.decision_function(image[None], texts) for image in images[:80]]
+            monitor.decision_ = np.concatenate(alone)  # as a service would have scored them
+    assert (alarms <= binom.ppf(0.999, draws, 0.05)).all()
+
+
+@pytest.mark.parametrize("scorer", EXAMPLES)
+def test_the_same_images_are_as_they_were_with_any_scorer(scorer, toy):
+    texts = 3.0 * np.asarray(toy.z_txt)  # of norms that are not 1
+    used = clone(scorer).fit(toy.z_img[:400], texts, toy.labels[:400])
+    stream = np.array(toy.z_img[400:520])
+    stream[np.random.default_rng(0).random(120) < 0.4] = toy.z_img[520]
+    monitor = ShiftMonitor(used, n_permutations=99, random_state=0).fit(stream, texts)
+    report = monitor.check(np.concatenate([stream[60:], stream[:60]]))
+    assert report.score_distance == pytest.approx(0, abs=1e-9)
+    assert report.more_uncertain == pytest.approx(0.5, abs=1e-9)
+    assert report.embedding_distance == pytest.approx(0, abs=1e-9)
+    pieces = [used.decision_function(part, monitor.candidates_) for part in np.array_split(stream, 40)]
+    monitor.decision_ = np.concatenate(pieces)
+    assert monitor.check(stream).score_distance == pytest.approx(0, abs=1e-9)
+
+
+def test_a_frame_that_becomes_more_frequent_is_seen():
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(20, 64)).astype(np.float32)
+    frame = 2 * texts.mean(axis=0) + rng.normal(size=64)
+    one, other = (draw_stream(rng, texts, 300, frame, share) for share in (0.1, 0.4))
+    report = ShiftMonitor(MCMScorer(logit_scale=20.0), random_state=0).fit(one, texts).check(other)
+    assert report.scores_moved
+    assert report.embeddings_moved
 
 
 @pytest.mark.parametrize("kind", ["classes", "noise", "rotation"])

@@ -198,6 +198,7 @@ def others(toy):
     yield lvu, (toy.z_img, toy.z_txt + 0.1, toy.labels), "z_txt has changed since: .* differ"
 
 
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.LabelWarning")
 @pytest.mark.parametrize("case", range(7))
 def test_the_checkpoint_of_another_fit_is_refused(toy, tmp_path, monkeypatch, every_step, case):
     revive = die_after(monkeypatch, 5)

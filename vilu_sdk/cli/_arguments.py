@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from vilu_sdk.cli._parser import Argument, one_of, option, switch
+from vilu_sdk.cli._parser import SCALE, SEED, Argument, one_of, option, switch, within
 from vilu_sdk.cli._scorers import CLASSES, DEFAULT
 
 EMBEDDINGS = ".npy, .npz, .safetensors or .parquet, or a folder of such shards; PATH::NAME names an array"
@@ -17,12 +17,17 @@ TEXTS = option("texts", metavar="TEXTS", help=_TEXTS)
 _OR_PAIRS = f"{_TEXTS}; none where IMAGES is a folder with img_emb/ and text_emb/"
 DATA = (IMAGES, option("texts", metavar="TEXTS", nargs="?", help=_OR_PAIRS))
 
-NAMES = option("--names", metavar="FILE", help="the name of each row of TEXTS, as for --labels")
+NAMES = option(
+    "--names",
+    metavar="FILE",
+    help="the name of each row of TEXTS, as for --labels. Names are text, each once. With them, labels that "
+    "are text are names as written, and only integers, of .npy or .parquet, are row numbers",
+)
 _LABELS = option("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}")
 _CORRECT = option("--correct", metavar="FILE", help="whether each prediction was right, likewise")
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
 _SIZE = "with captions: how many are the candidates at once"
-_BATCHES = option("--batch-size", type=int, metavar="N", help=_SIZE)
+_BATCHES = option("--batch-size", type=within(int, 2), metavar="N", help=_SIZE)
 #: Labels or feedback.
 FEEDBACK = (one_of(_LABELS, _CORRECT, _CAPTIONS), NAMES)
 #: Data with labels.
@@ -43,7 +48,7 @@ def _scorer(help: str, required: bool = True) -> tuple[Argument, ...]:
         option("--scorer", metavar="NAME", action="append", required=required, help=help),
         option(
             "--logit-scale",
-            type=float,
+            type=SCALE,
             metavar="SCALE",
             help="what the model multiplies cosines by: 100 for CLIP (the default), for other models the "
             "exponential of their learnt logit_scale; a saved scorer has its own",
@@ -55,7 +60,7 @@ def _scorer(help: str, required: bool = True) -> tuple[Argument, ...]:
             help="a parameter of the scorer before it; again for each further one",
         ),
         option(
-            "--random-state", type=int, default=0, metavar="N", help="seed of what is random (default: 0)"
+            "--random-state", type=SEED, default=0, metavar="N", help="seed of what is random (default: 0)"
         ),
     )
 

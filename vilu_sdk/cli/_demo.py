@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import opened
-from vilu_sdk.cli._parser import command, option, switch
+from vilu_sdk.cli._parser import SEED, command, option, switch
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
@@ -50,7 +51,7 @@ TITLES = {
     "demo",
     "compare all scorers on real handwritten digits, in less than a minute",
     "vilu demo --data digits",
-    option("--random-state", type=int, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
+    option("--random-state", type=SEED, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
     switch("--quiet", help="print the table only"),
     option(
         "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"
@@ -73,6 +74,8 @@ def run(arguments: Namespace) -> int:
 
 def write_data(folder: Path, random_state: int) -> int:
     """Write the digits as files of embeddings and labels, and print commands to try on them."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; the data is written into a folder.")
     data = load_digits_vlm(random_state)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, NDArray[Any]] = {

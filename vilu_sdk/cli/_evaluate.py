@@ -4,9 +4,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from vilu_sdk.cli._arguments import JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
+from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import open_both, read_labels, read_names, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
-from vilu_sdk.cli._parser import Argument, command, given, option, switch
+from vilu_sdk.cli._parser import COUNT, SHARE, Argument, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.evaluation.table import ComparisonTable
@@ -59,10 +60,10 @@ def run_evaluate(arguments: Namespace) -> int:
         metavar="FILE",
         help="images to compare on and their labels (of captions: their texts)",
     ),
-    option("--test-size", type=float, metavar="SHARE", help="share to compare on (default: 0.5)"),
-    option("--n-splits", type=int, metavar="N", help="repeat on so many random splits (default: 1)"),
+    option("--test-size", type=SHARE, metavar="SHARE", help="share to compare on (default: 0.5)"),
+    option("--n-splits", type=COUNT, metavar="N", help="repeat on so many random splits (default: 1)"),
     REFERENCE,
-    option("--confidence", type=float, default=0.95, help="of intervals and tests (default: 0.95)"),
+    option("--confidence", type=SHARE, default=0.95, help="of intervals and tests (default: 0.95)"),
     switch("--intervals", help="in Markdown and HTML: an interval for each value"),
     switch("--markdown", help="print Markdown"),
     _output(".csv, .json, .parquet, .md or .html"),
@@ -75,7 +76,8 @@ def run_evaluate(arguments: Namespace) -> int:
 def run_compare(arguments: Namespace) -> int:
     """Print or write the table."""
     if Path(arguments.output).suffix in (".md", ".html"):
-        check_parent(Path(arguments.output).expanduser())
+        with usage():
+            check_parent(Path(arguments.output).expanduser())
     else:
         check_output(arguments.output)
     chosen = choose_scorers(arguments)
@@ -85,15 +87,15 @@ def run_compare(arguments: Namespace) -> int:
     if arguments.test is not None:
         test_images, *rest = arguments.test
         if len(rest) != 1:
-            raise ValueError("--test takes two files: images and their labels (of captions: their texts).")
+            raise UsageError("--test takes two files: images and their labels (of captions: their texts).")
         options["test"] = open_both(test_images, rest[0] if labels is None else arguments.texts)
         if labels is not None:
-            names = read_names(arguments.names, len(texts))
-            options["test"] += (read_labels(rest[0], names),)
+            n, k = map(len, options["test"])
+            options["test"] += (read_labels(rest[0], n, k, read_names(arguments, k)),)
     fit = bool(options) or any(one.scorer.learns and not one.saved for one in chosen)
     saved = [one.label for one in chosen if one.saved]
     if fit and saved:
-        raise ValueError(
+        raise UsageError(
             f"{saved[0]} is saved and would be fitted anew. Saved scorers are compared as they are, beside "
             "scorers that learn nothing and without --test, --test-size and --n-splits: save the others too, "
             "with vilu fit."
@@ -129,17 +131,19 @@ def run_report(arguments: Namespace) -> int:
     """Write the page and print its path."""
     path = Path(arguments.output).expanduser()
     if path.suffix != ".html":
-        raise ValueError(f"{path} must end in .html: the report is a page.")
-    check_parent(path)
+        raise UsageError(f"{path} must end in .html: the report is a page.")
+    with usage():
+        check_parent(path)
     chosen = choose_scorers(arguments, fitted=True)
     images, texts, known = read_task(arguments)
+    names = read_names(arguments, len(texts))
     written = report(
         {one.label: one.scorer for one in chosen},
         images,
         texts,
         known["labels"],
         path,
-        class_names=read_names(arguments.names, len(texts)),
+        class_names=None if names is None else names.written,
         selective=[one.predictor for one in chosen if one.predictor is not None] or None,
         **given(arguments, "title", "focus", "reference", "batch_size", "top"),
     )

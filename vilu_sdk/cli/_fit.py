@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, JSON, OVERWRITE, QUIET, TO_FIT
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import read_task
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, option
@@ -36,12 +37,14 @@ def run(arguments: Namespace) -> int:
     """Fit and save; of several processes only the first prints and writes."""
     with process_group():
         folder = check_folder(arguments.output, arguments.overwrite)
+        if arguments.checkpoint is not None and Path(arguments.checkpoint).expanduser().is_file():
+            raise UsageError(f"{arguments.checkpoint} is a file; a checkpoint is a folder.")
         arguments.scorer = arguments.scorer or [DEFAULT]
         if len(arguments.scorer) > 1:
-            raise ValueError("--scorer was given several times; fit takes one.")
+            raise UsageError("--scorer was given several times; fit takes one.")
         chosen = choose_scorers(arguments)[0]
         if chosen.saved:
-            raise ValueError(
+            raise UsageError(
                 f"{chosen.label} is a saved scorer; fit takes a scorer by name, such as {DEFAULT}."
             )
         images, texts, known = read_task(arguments)
@@ -65,11 +68,11 @@ def check_folder(output: str, overwrite: bool) -> Path:
     """Return a folder that a scorer may be saved into."""
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; a scorer is saved into a folder.")
+        raise UsageError(f"{folder} is a file; a scorer is saved into a folder.")
     if overwrite or not folder.exists() or not any(folder.iterdir()):
         return folder
     if (folder / CONFIG_FILE).exists() and "__class__" in read_folder(folder)[0]:
         return folder
-    raise FileExistsError(
+    raise UsageError(
         f"{folder} holds something else than a saved scorer; name another folder, or pass --overwrite."
     )

@@ -1,29 +1,51 @@
 """Embeddings, labels, feedback and names, from the files that a command line names."""
 
-import csv
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs import formats
-from vilu_sdk.inputs.arrays import choose
-from vilu_sdk.inputs.formats import kind
-from vilu_sdk.inputs.names import shard_paths
+from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, read_vector
+from vilu_sdk.inputs.names import Names, plain, row_numbers
+from vilu_sdk.inputs.places import BadRowError, place, shown
+from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
+from vilu_sdk.inputs.stored import kind
+from vilu_sdk.inputs.values import check_correct, check_labels
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
+class Vector(NamedTuple):
+    """One value for each row: numbers, booleans or texts, and the files that they were read from."""
+
+    values: NDArray[Any]
+    spec: str
+    paths: list[Path]
+    starts: list[int]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are texts, which are no numbers whatever they look like."""
+        return self.values.dtype.kind == "O"
+
+    def at(self, row: int) -> str:
+        """Name a row among all and, of a folder, in its file."""
+        return place(row, self.paths, self.starts)
+
+
 def split(spec: str) -> tuple[Path, str | None]:
     """Return the file and the name behind ``::``, if there is one."""
     path, _, name = spec.partition(SEPARATOR)
+    if not path:
+        raise UsageError(f"a file was to be named, got {spec!r}.")
     return Path(path).expanduser(), name or None
 
 
@@ -33,7 +55,7 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
         return _open(images, "img_emb"), _open(texts, "text_emb")
     path, name = split(images)
     if not (path / "img_emb").is_dir():
-        raise ValueError(
+        raise UsageError(
             "TEXTS is missing; it may be left out only where IMAGES is a folder with img_emb/ and text_emb/, "
             f"and {path} is not."
         )
@@ -42,71 +64,143 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
 
 def read_task(arguments: Namespace) -> tuple[Shards, Shards, dict[str, NDArray[Any] | None]]:
     """Open images and texts, and read labels or feedback as arguments of `fit`."""
+    if arguments.labels is not None and getattr(arguments, "batch_size", None) is not None:
+        raise UsageError("--batch-size goes with captions; with --labels, leave it out.")
     images, texts = open_both(arguments.images, arguments.texts)
     if arguments.labels is not None:
-        names = read_names(arguments.names, len(texts))
-        return images, texts, {"labels": read_labels(arguments.labels, names)}
+        names = read_names(arguments, len(texts))
+        return images, texts, {"labels": read_labels(arguments.labels, len(images), len(texts), names)}
     if getattr(arguments, "correct", None) is not None:
-        return images, texts, {"correct": read_correct(arguments.correct)}
+        return images, texts, {"correct": read_correct(arguments.correct, len(images))}
     if not arguments.captions and arguments.texts is not None:
         flags = (
             "--labels, --correct or --captions" if hasattr(arguments, "correct") else "--labels or --captions"
         )
-        raise ValueError(f"labels of the images are missing: pass {flags} (see --help).")
+        raise UsageError(f"labels of the images are missing: pass {flags} (see --help).")
     return images, texts, {"labels": None}
 
 
-def read_labels(spec: str, names: list[str] | None) -> NDArray[np.int64]:
-    """Read row numbers of the texts, or names that are looked up among `names`."""
-    values = read_vector(spec)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    if values.dtype.kind != "U":
-        raise ValueError(f"{spec} has {values.dtype}, expected row numbers of TEXTS or names.")
-    if names is None:
-        raise ValueError(
-            f"{spec} has names such as {str(values[0])!r}; pass --names, a file with the name of each row of "
-            "TEXTS, or row numbers."
-        )
-    numbers = {name: row for row, name in enumerate(names)}
-    for row, value in enumerate(values):
-        if value not in numbers:
-            raise ValueError(f"{spec} has {str(value)!r} in row {row}, which is not in --names.")
-    return np.array([numbers[value] for value in values], dtype=np.int64)
+def read_labels(spec: str, n: int, k: int, names: Names | None) -> NDArray[np.int64]:
+    """Read the row of each image's text: integers as they are, text as names or, without any, as numbers."""
+    found = read_values(spec)
+    if not found.is_text:
+        rows = found.values
+    elif names is not None:
+        rows = names.rows(found.values, spec, found.at)
+    else:
+        rows = _without_names(found)
+    check_count(found, n, "IMAGES")
+    try:
+        with _placed(found):
+            return check_labels(rows, n, k, name=spec).numpy()
+    except ValueError as error:
+        if names is not None and not found.is_text:
+            error.add_note("Integers are row numbers; names stand in a text file or column.")
+        raise
 
 
-def read_correct(spec: str) -> NDArray[Any]:
+def read_correct(spec: str, n: int) -> NDArray[np.bool_]:
     """Read whether each prediction was right: booleans, 0 and 1, or words."""
-    values = read_vector(spec)
-    if values.dtype.kind != "U":
-        return values  # `fit` checks numbers and booleans
-    for value in values:
-        if value.lower() not in TRUTH:
-            raise ValueError(f"{spec} has {str(value)!r}, expected true or false.")
-    return np.array([TRUTH[value.lower()] for value in values])
+    found = read_values(spec)
+    values = found.values
+    if found.is_text:
+        words = [value.lower() for value in values]
+        for row, word in enumerate(words):
+            if word not in TRUTH:
+                what = f"{spec} has {shown(values[row])} in"
+                raise BadRowError(what, row, f"; expected one of {', '.join(TRUTH)}.", found.at(row))
+        values = np.array([TRUTH[word] for word in words], dtype=bool)
+    check_count(found, n, "IMAGES")
+    with _placed(found):
+        return check_correct(values, n, name=spec).numpy()
 
 
-def read_names(spec: str | None, k: int) -> list[str] | None:
-    """Read the name of each of k texts."""
-    if spec is None:
+def read_groups(spec: str, n: int) -> NDArray[Any]:
+    """Read the group of each image: integers, or texts as they are written."""
+    found = read_values(spec)
+    check_count(found, n, "IMAGES")
+    values = found.values
+    if values.dtype.kind not in "iuO":
+        raise ValueError(f"{spec} has {values.dtype}; save groups as integers or texts.")
+    return np.array([plain(value) for value in values]) if values.dtype.kind == "O" else values
+
+
+def read_names(arguments: Namespace, k: int) -> Names | None:
+    """Read the name of each of k texts, if --names was given; numbers are names as they are printed."""
+    if arguments.names is None:
         return None
-    names = [str(value) for value in read_vector(spec)]
-    if len(names) != k:
-        raise ValueError(f"--names has {len(names)} names but TEXTS has {k} rows; pass one for each.")
-    return names
+    found = read_values(arguments.names)
+    check_count(found, k, "TEXTS")
+    return Names(found.values, arguments.names)
 
 
-def read_vector(spec: str) -> NDArray[Any]:
+def read_values(spec: str) -> Vector:
     """Read one value for each row: an array, a column, or the lines of a text file.
 
-    Numbers and booleans keep their type; text becomes integers if every value is one.
+    Numbers and booleans keep their type; text stays text.
     """
     path, name = split(spec)
     if not path.exists():
         raise FileNotFoundError(f"there is neither a file nor a folder {path}.")
-    parts = [_read_part(part, name) for part in (shard_paths(path) if path.is_dir() else [path])]
+    paths = shard_paths(path) if path.is_dir() else [path]
+    parts, starts = [], [0]
+    for part in paths:
+        try:
+            parts.append(_read_part(part, name))
+        except BadRowError as error:
+            row = starts[-1] + error.row
+            raise error.moved(starts[-1], place(row, paths, starts)) from None
+        starts.append(starts[-1] + len(parts[-1]))
+    is_text = [part.dtype.kind in "OSU" for part in parts]
+    if any(is_text) and not all(is_text):
+        text, other = is_text.index(True), is_text.index(False)
+        kinds = f"text in {paths[text].name} and {parts[other].dtype} in {paths[other].name}"
+        raise ValueError(f"{spec} has {kinds}; save one kind.")
     values = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return _from_text(values, spec) if values.dtype.kind in "OSU" else values
+    found = Vector(values, spec, paths, starts)
+    if values.dtype.kind in "OSU":
+        found = found._replace(values=np.array([_text(found, row) for row in range(len(values))], object))
+    return found
+
+
+def check_count(found: Vector, n: int, of: str) -> None:
+    """Raise unless there is a value for each of `n` rows of `of`."""
+    if len(found.values) != n:
+        headed = kind(found.paths[0]) in (".csv", ".tsv") and len(found.values) == n - 1
+        hint = " Its first line was taken for a header: write one, or name the file .txt." if headed else ""
+        has = f"{found.spec} has {len(found.values)} values"
+        raise ValueError(f"{has} but {of} has {n} rows; pass one for each.{hint}")
+
+
+@contextmanager
+def _placed(found: Vector) -> Iterator[None]:
+    """Let an error of a value name its row as `Vector.at` does."""
+    try:
+        yield
+    except BadRowError as error:
+        raise error.moved(0, found.at(error.row)) from None
+
+
+def _text(found: Vector, row: int) -> str:
+    """Return a value as text, or raise where there is none."""
+    value = found.values[row]
+    try:
+        text = value.decode() if isinstance(value, bytes) else "" if value is None else str(value).strip()
+    except UnicodeDecodeError:
+        what = f"{found.spec} has {shown(value)} in"
+        raise BadRowError(what, row, "; save it as text in UTF-8.", found.at(row)) from None
+    if not text:
+        raise BadRowError(f"{found.spec} has no value in", row, "; write one for each row.", found.at(row))
+    return text
+
+
+def _without_names(found: Vector) -> NDArray[np.int64]:
+    """Return texts as row numbers, or say how to pass names."""
+    try:
+        return row_numbers(found.values, found.spec, found.at)
+    except BadRowError as error:
+        error.add_note("For names, pass --names, a file with the name of each row of TEXTS.")
+        raise
 
 
 def _open(spec: str, part: str) -> Shards:
@@ -129,41 +223,7 @@ def _say_how_to_name(path: Path) -> Iterator[None]:
 
 
 def _read_part(path: Path, name: str | None) -> NDArray[Any]:
-    if kind(path) not in VECTORS:
-        raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTORS)}.")
+    if kind(path) not in VECTOR_SUFFIXES:
+        raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTOR_SUFFIXES)}.")
     with _say_how_to_name(path):
-        return VECTORS[kind(path)](path, name)
-
-
-def _table(path: Path, name: str | None) -> NDArray[Any]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t" if kind(path) == ".tsv" else ",")
-        column = choose(path, "column", name, list(reader.fieldnames or []))
-        return np.array([row[column] for row in reader], dtype=object)
-
-
-def _lines(path: Path, name: str | None) -> NDArray[Any]:
-    if name is not None:
-        raise ValueError(f"{path} has lines and no columns; leave out {SEPARATOR}{name} or name it .csv.")
-    return np.array(path.read_text(encoding="utf-8-sig").splitlines(), dtype=object)
-
-
-#: Readers of vectors, by suffix.
-VECTORS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
-    **dict.fromkeys(formats.SUFFIXES, formats.read_vector),
-    ".csv": _table,
-    ".tsv": _table,
-    ".txt": _lines,
-}
-
-
-def _from_text(values: NDArray[Any], spec: str) -> NDArray[Any]:
-    """Return integers where every value is one, else strings; none may be missing."""
-    for row, value in enumerate(values):
-        if value is None or value in ("", b""):
-            raise ValueError(f"{spec} has no value in row {row}.")
-    texts = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
-    try:
-        return texts.astype(np.int64)
-    except ValueError:
-        return texts
+        return read_vector(path, name)

@@ -14,9 +14,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import split
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.formats import SUFFIXES, kind
+from vilu_sdk.inputs.formats import SUFFIXES
+from vilu_sdk.inputs.stored import kind
 from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
@@ -48,7 +50,7 @@ def refuse_overwriting(arguments: Namespace) -> None:
         for source in (split(value)[0] for value in (given if isinstance(given, list) else [given]) if value):
             inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
             if source.exists() and (path.samefile(source) or (inside and kind(path) in SUFFIXES)):
-                raise ValueError(
+                raise UsageError(
                     f"the output {path} is where {name} are read from, {source}; nothing was read or "
                     "written. Write into another file."
                 )
@@ -59,8 +61,9 @@ def check_output(output: str, *more: str) -> None:
     path = Path(output).expanduser()
     known = [".csv", ".json", ".parquet", *more]
     if output != STDOUT and path.suffix not in known:
-        raise ValueError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
-    check_parent(path)
+        raise UsageError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
+    with usage():
+        check_parent(path)
     if path.suffix == ".parquet":
         require("pyarrow.parquet", "data")
 

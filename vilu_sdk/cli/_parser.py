@@ -1,6 +1,7 @@
 """What a command is: a function, what the help says of it, and its arguments."""
 
 import argparse
+import math
 from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
@@ -32,7 +33,7 @@ def command(
             help=summary,
             description=about or f"{summary[0].upper()}{summary[1:]}.",
             epilog=f"example:\n  {example}",
-            formatter_class=_Formatter,
+            formatter_class=Formatter,
         )
         parser.set_defaults(run=run, example=example)
         for argument in (debug, *arguments):
@@ -51,6 +52,28 @@ def switch(*flags: str, **how: Any) -> Argument:
     return option(*flags, action="store_true", **how)
 
 
+def within(
+    kind: type[Any], low: float, high: float = math.inf, *, bounds: bool = True
+) -> Callable[[str], Any]:
+    """Return the type of an option with numbers between `low` and `high`, with or without these two."""
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high or (not bounds and value in (low, high)):
+            most = "" if high == math.inf else f" and {'at most' if bounds else 'below'} {high}"
+            least = f"{'at least' if bounds else 'above'} {low}"
+            raise argparse.ArgumentTypeError(f"must be {least}{most}, got {text}")
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
+#: Types of options.
+COUNT, SHARE, SCALE = within(int, 1), within(float, 0, 1, bounds=False), within(float, 0, bounds=False)
+SEED = within(int, 0, 2**32 - 1)
+
+
 def one_of(*arguments: Argument, required: bool = False) -> Argument:
     """Return arguments of which a command line has one at most."""
 
@@ -67,8 +90,8 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
-class _Formatter(argparse.HelpFormatter):
-    """A formatter that does not wrap examples, so that they can be copied."""
+class Formatter(argparse.HelpFormatter):
+    """A formatter that leaves examples and tables as they are, so that they can be copied."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if text.startswith("example:") else super()._fill_text(text, width, indent)
+        return text if "\n" in text else super()._fill_text(text, width, indent)

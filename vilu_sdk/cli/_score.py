@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, SCORER, TEXTS
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import open_both, read_names, split
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, say, write_table
-from vilu_sdk.cli._parser import command, option, switch
+from vilu_sdk.cli._parser import COUNT, command, option, switch
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
+from vilu_sdk.inputs.names import Names
+from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import plan
@@ -46,7 +47,7 @@ NAME = "name"
     ),
     option(
         "--piece-rows",
-        type=int,
+        type=COUNT,
         default=PIECE_ROWS,
         metavar="N",
         help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
@@ -62,17 +63,19 @@ def run(arguments: Namespace) -> int:
     path = Path(output).expanduser()
     to_folder = output != STDOUT and (not path.suffix or path.is_dir())
     if output == STDOUT and arguments.engine != "local":
-        raise ValueError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
+        raise UsageError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
     if output != STDOUT and not to_folder:
         check_output(output, ".npy")
+    elif to_folder and path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file, and no .csv, .json, .parquet or .npy; name another.")
     chosen = choose_one(arguments)
     images, texts = open_both(arguments.images, arguments.texts)
     if not len(images):
         raise ValueError(f"{images.path} has no rows; there is nothing to score.")
-    names = read_names(arguments.names, len(texts))
+    names = read_names(arguments, len(texts))
     if to_folder:
         if names is not None:
-            raise ValueError(
+            raise UsageError(
                 "names go into a file or to standard output, not into a folder; leave out --names."
             )
         parts = _score_pieces(arguments, chosen, images, texts, path)
@@ -80,7 +83,8 @@ def run(arguments: Namespace) -> int:
         return 0
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
-        blocks = _score_blocks(images, np.asarray(texts), chosen)
+        candidates = Rows(texts, "z_txt_set", d=images.shape[1], normalise=False).read()
+        blocks = _score_blocks(images, candidates, chosen)
         write_table(_with_names(blocks, names), output, as_json=arguments.json)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
@@ -106,13 +110,13 @@ def _score_pieces(
     return score_to_folder(images.path, folder, chosen.judge, texts, **how).files
 
 
-def _score_blocks(images: Shards, texts: NDArray[Any], chosen: Chosen) -> Iterator[Block]:
+def _score_blocks(images: Shards, texts: Tensor, chosen: Chosen) -> Iterator[Block]:
     """Yield the scores of all rows, some at a time, in the order of the files."""
     for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
         yield from scored_tables(piece, chosen.judge, texts)
 
 
-def _with_names(blocks: Iterable[Block], names: list[str] | None) -> Iterator[Block]:
+def _with_names(blocks: Iterable[Block], names: Names | None) -> Iterator[Block]:
     """Add the name of each prediction."""
     for block in blocks:
         if names is not None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator
 
 import vilu_sdk
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import say
 from vilu_sdk.cli._parser import given
 from vilu_sdk.compute.distributed import rank
@@ -62,7 +63,7 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
     loaded = {n: _load(*specs[n], settings[n]) for n, cls in enumerate(classes) if cls is None}
     scale = arguments.logit_scale
     if scale is not None and len(loaded) == len(specs):
-        raise ValueError("a saved scorer has its own logit scale; leave out --logit-scale, or fit anew.")
+        raise UsageError("a saved scorer has its own logit scale; leave out --logit-scale, or fit anew.")
     if scale is None and loaded:
         scale = getattr(next(iter(loaded.values())).scorer, "logit_scale", None)
     chosen, unscaled = [], []
@@ -71,7 +72,7 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
             chosen.append(loaded[number])
             continue
         if fitted and cls.learns:
-            raise ValueError(
+            raise UsageError(
                 f"{cls.__name__} learns: fit it first with vilu fit, and pass the folder that it wrote as "
                 "--scorer."
             )
@@ -81,7 +82,10 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
     labels = [one.label for one in chosen]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
-        raise ValueError(f"two scorers are called {twice!r}; name them as in --scorer 'first={twice}'.")
+        raise UsageError(f"two scorers are called {twice!r}; name them as in --scorer 'first={twice}'.")
+    for option in ("reference", "focus"):
+        if (name := getattr(arguments, option, None)) is not None and name not in labels:
+            raise UsageError(f"--{option} must be one of {labels}, got {name!r}.")
     if unscaled and rank() == 0:
         say(
             arguments,
@@ -94,7 +98,7 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
 def choose_one(arguments: Namespace) -> Chosen:
     """Like `choose_scorers`, for commands that take one scorer, ready to score."""
     if len(arguments.scorer) != 1:
-        raise ValueError(f"--scorer was given {len(arguments.scorer)} times; this command takes one.")
+        raise UsageError(f"--scorer was given {len(arguments.scorer)} times; this command takes one.")
     return choose_scorers(arguments, fitted=True)[0]
 
 
@@ -138,7 +142,7 @@ def card_of(arguments: Namespace, scorer: Scorer) -> Card | None:
 
 def _load(label: str | None, name: str, settings: list[str]) -> Chosen:
     if settings:
-        raise ValueError(f"{name} is a saved scorer with settings of its own; leave out --set, or fit anew.")
+        raise UsageError(f"{name} is a saved scorer with settings of its own; leave out --set, or fit anew.")
     try:
         scorer, predictor = load(name)
     except FileNotFoundError as error:
@@ -161,12 +165,12 @@ def _split_label(spec: str) -> tuple[str | None, str]:
 def _set(scorer: Scorer, name: str, text: str) -> str:
     """Set one parameter and return its full name."""
     if not name or not text:
-        raise ValueError(f"--set takes NAME=VALUE, got {name or text!r}.")
+        raise UsageError(f"--set takes NAME=VALUE, got {name or text!r}.")
     value = _value(text)
     full = _full_name(scorer, name)
     before = scorer.get_params()[full]
     if not _fits(value, before):
-        raise ValueError(
+        raise UsageError(
             f"--set {name} of {type(scorer).__name__} takes something like {before!r}, got {text!r}."
         )
     scorer.set_params(**{full: value})
@@ -187,7 +191,7 @@ def _full_name(scorer: Scorer, name: str) -> str:
         return str(found[0])
     close = difflib.get_close_matches(name, own, 1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    raise ValueError(
+    raise UsageError(
         f"--set: {type(scorer).__name__} has no parameter {name!r}.{hint} It has: {', '.join(own)}."
     )
 

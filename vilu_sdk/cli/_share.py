@@ -6,13 +6,15 @@ from typing import Any
 
 from vilu_sdk.cli._arguments import CARD, EMBEDDINGS, FOLDER, JSON, OVERWRITE, QUIET
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import SEPARATOR, read_vector, split
+from vilu_sdk.cli._inputs import SEPARATOR, read_values, split
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, given, option, switch
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
-from vilu_sdk.inputs.formats import SUFFIXES, kind, names_in
+from vilu_sdk.inputs.formats import SUFFIXES, names_in
 from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.inputs.stored import kind
+from vilu_sdk.inputs.text import SUFFIXES as TEXTS
 from vilu_sdk.persistence.card import backbone_of, describe
 from vilu_sdk.persistence.storage import CONFIG_FILE
 from vilu_sdk.scorers.official import convert_official_checkpoint
@@ -42,6 +44,8 @@ from vilu_sdk.scorers.official import convert_official_checkpoint
 def run_convert(arguments: Namespace) -> int:
     """Convert, save and print the scorer."""
     folder = check_folder(arguments.output, arguments.overwrite)
+    if not Path(arguments.checkpoint).expanduser().is_file():
+        raise FileNotFoundError(f"there is no file {arguments.checkpoint}; pass a checkpoint of the authors.")
     options = given(arguments, "logit_scale", "d", "n_iter_freeze", "keep_frozen", "target")
     scorer = convert_official_checkpoint(arguments.checkpoint, **options)
     scorer.save_pretrained(folder, card=card_of(arguments, scorer))
@@ -89,13 +93,14 @@ def _array(path: Path, name: str | None) -> dict[str, Any]:
     spec = str(path) if name is None else f"{path}{SEPARATOR}{name}"
     found: Any
     try:
-        found = open_embeddings(path, column=name)
+        found = open_embeddings(path, column=name) if kind(path) not in TEXTS else read_values(spec).values
     except ValueError as error:
         try:
-            found = read_vector(spec)
+            found = read_values(spec).values
         except ValueError:
             raise error from None
-    return {"path": spec, "shape": list(found.shape), "dtype": str(found.dtype)}
+    dtype = "text" if found.dtype == object else str(found.dtype)
+    return {"path": spec, "shape": list(found.shape), "dtype": dtype}
 
 
 @command(

@@ -4,10 +4,11 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from vilu_sdk.cli._arguments import DATA, FEEDBACK, JSON, OVERWRITE, QUIET, SCORER, VALUES
+from vilu_sdk.cli._exits import NO, usage
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import read_task, read_vector
+from vilu_sdk.cli._inputs import read_groups, read_task
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import command, given, one_of, option, switch
+from vilu_sdk.cli._parser import SHARE, command, given, one_of, option, switch
 from vilu_sdk.cli._scorers import choose_one
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -20,14 +21,14 @@ from vilu_sdk.selective._base import ThresholdPredictor
     *DATA,
     *FEEDBACK,
     one_of(
-        option("--risk", type=float, metavar="SHARE", help="highest error rate among accepted predictions"),
-        option("--coverage", type=float, metavar="SHARE", help="least share of accepted predictions"),
+        option("--risk", type=SHARE, metavar="SHARE", help="highest error rate among accepted predictions"),
+        option("--coverage", type=SHARE, metavar="SHARE", help="least share of accepted predictions"),
         option(
             "--costs", type=float, nargs=2, metavar=("ERROR", "ABSTENTION"), help="what each of the two costs"
         ),
         required=True,
     ),
-    option("--confidence", type=float, default=0.95, help="of the promise (default: 0.95)"),
+    option("--confidence", type=SHARE, default=0.95, help="of the promise (default: 0.95)"),
     option(
         "--method",
         choices=("fixed_sequence", "sgr"),
@@ -53,7 +54,6 @@ def run(arguments: Namespace) -> int:
     """Print what was found and what is promised; 1 if no threshold can promise it."""
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)
     chosen = choose_one(arguments)
-    images, texts, known = read_task(arguments)
     common = given(arguments, "confidence", "per_class", "simultaneous")
     predictor: ThresholdPredictor
     if arguments.risk is not None:
@@ -62,10 +62,13 @@ def run(arguments: Namespace) -> int:
         predictor = CoveragePredictor(chosen.scorer, arguments.coverage, **common)
     else:
         predictor = CostPredictor(chosen.scorer, *arguments.costs, **common)
-    groups = None if arguments.groups is None else read_vector(arguments.groups)
+    with usage():
+        predictor._check()
+    images, texts, known = read_task(arguments)
+    groups = None if arguments.groups is None else read_groups(arguments.groups, len(images))
     predictor.fit(images, texts, groups=groups, **known)
     report = predictor.report_
     if folder is not None:
         predictor.save_pretrained(folder)
     print(plain_json(asdict(report)) if arguments.json else report)
-    return 0 if report.accepted else 1
+    return 0 if report.accepted else NO

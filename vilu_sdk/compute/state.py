@@ -1,4 +1,7 @@
-"""Torch's global state belongs to the caller: it changes no number here, and is left as it was found."""
+"""The door of every verb: torch's global state changes no number inside, and nothing is warned of twice.
+
+What torch was set to belongs to the caller, and is left as it was found.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,6 +9,8 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
+
+from vilu_sdk.exceptions import one_call
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,10 +28,11 @@ def plain_torch(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def plain(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _is_plain():
-            return function(*args, **kwargs)
-        with _made_plain():
-            return function(*args, **kwargs)
+        with one_call():
+            if _is_plain():
+                return function(*args, **kwargs)
+            with _made_plain():
+                return function(*args, **kwargs)
 
     return plain
 

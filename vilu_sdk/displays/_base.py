@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike
 
-from vilu_sdk.displays._style import HEIGHT, axes_for, legend_above, shorten
+from vilu_sdk.displays._style import HEIGHT, axes_for, entry, legend_above, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.scorers.base.contract import FailureScorer
 
@@ -47,8 +47,10 @@ class Display:
             `matplotlib.axes.Axes.errorbar`). Of bars, `top`: how many rows to show, None for all. By default
             15 classes or 12 confusions.
         """
+        name = name or self.name
+        name = name if name and name.strip() else None
         ax = axes_for(ax, self._height(**options))
-        legend_above(ax, self._draw(ax, name or self.name, **options))
+        legend_above(ax, self._draw(ax, name, **options))
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -120,4 +122,4 @@ class ScoreDisplay(Display):
 
 def label_with(name: str | None, metric: str) -> str:
     """Return a legend entry: the name with what was measured."""
-    return metric if name is None else f"{shorten(name, 18)} ({metric})"
+    return entry(f"{shorten(name, 18)} ({metric})") if name else metric

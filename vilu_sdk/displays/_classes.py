@@ -1,11 +1,13 @@
 """Checks of classes and their names."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.metrics.vectors import as_vector
 
 
@@ -17,17 +19,31 @@ def check_names(names: Sequence[str] | None, k: int) -> list[str]:
         raise ValueError(
             f"class_names has {len(names)} entries but there are {k} classes; pass one for each."
         )
-    return [str(name) for name in names]
+    return told_apart(names)
+
+
+def told_apart(names: Sequence[Any]) -> list[str]:
+    """Return names as text; a class without one gets its number, and so do those whose names are equal."""
+    texts = [str(name) for name in names]
+    times = Counter(texts)
+    return [
+        f"class {index}" if not text.strip() else text if times[text] == 1 else f"{index}: {text}"
+        for index, text in enumerate(texts)
+    ]
 
 
 def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
     """Return a vector of non-negative integers."""
-    vector = as_vector(values, name)
-    if len(vector) != n:
-        raise ValueError(f"{name} has {len(vector)} entries but uncertainty has {n}; pass one for each row.")
-    if (vector != np.floor(vector)).any() or (vector < 0).any():
-        raise ValueError(f"{name} must be class numbers, integers from 0 on.")
-    return vector.astype(np.int64)
+    found = vector(values, name)
+    if len(found) != n:
+        raise ValueError(f"{name} has {len(found)} entries but uncertainty has {n}; pass one for each row.")
+    numbers = as_vector(found, name) if found.dtype.kind in "iuf" else np.array([-1])
+    if (numbers != np.floor(numbers)).any() or (numbers < 0).any():
+        raise ValueError(
+            f"{name} must be class numbers, integers from 0 on, got {what_it_holds(found)}; names go into "
+            "class_names."
+        )
+    return numbers.astype(np.int64)
 
 
 def name_classes(names: Sequence[str] | None, **classes: NDArray[np.int64]) -> list[str]:
@@ -37,7 +53,7 @@ def name_classes(names: Sequence[str] | None, **classes: NDArray[np.int64]) -> l
     for name, index in classes.items():
         if index.max() >= len(names):
             raise ValueError(f"{name} holds class {index.max()}, but class_names has {len(names)} entries.")
-    return [str(name) for name in names]
+    return told_apart(names)
 
 
 def how_many(top: Any, n: int) -> int:

@@ -21,6 +21,8 @@ WIDTH, HEIGHT, SQUARE_HEIGHT, FONT = 3.3, 2.4, 2.6, 8
 LEGEND_LINE = FONT * 1.5 / 72
 # Length of a line in a legend, in font sizes.
 HANDLE = 2.6
+# Before a label that begins with "_", which matplotlib leaves out of legends; it is never drawn.
+SHOWN = "\N{ZERO WIDTH SPACE}"
 # Height without the legend of each figure from `prepare`; no other figure is made higher for a legend.
 _heights: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
@@ -73,6 +75,11 @@ def frame_rates(ax: Any, xlabel: str, ylabel: str) -> None:
     percent(ax.xaxis, ax.yaxis)
 
 
+def entry(label: str) -> str:
+    """Return a label that stands in the legend, whatever it begins with."""
+    return SHOWN + label if label.startswith("_") else label
+
+
 def legend_above(ax: Any, title: str | None = None) -> None:
     """Put the legend above the axes, where it hides no data."""
     handles, labels = ax.get_legend_handles_labels()
@@ -83,7 +90,7 @@ def legend_above(ax: Any, title: str | None = None) -> None:
     columns = max(1, min(len(labels), int(72 * ax.figure.get_figwidth() // width)))
     legend = ax.legend(
         handles,
-        labels,
+        [label.removeprefix(SHOWN) for label in labels],
         # To the right, so that it can be as wide as the figure without leaving it.
         loc="lower right",
         bbox_to_anchor=(1, 1),
@@ -138,5 +145,6 @@ def height_of_bars(n: int) -> float:
 
 
 def shorten(name: str, longest: int = 24) -> str:
-    """Cut a long name, with a mark that it was cut."""
+    """Cut a long name, with a mark that it was cut, and put it on one line."""
+    name = " ".join(name.split())
     return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"

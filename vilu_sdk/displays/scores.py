@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import RIGHT, SQUARE_HEIGHT, WRONG, frame_rates, next_look, percent
+from vilu_sdk.displays._style import RIGHT, SQUARE_HEIGHT, WRONG, frame_rates, next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
@@ -87,7 +87,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
             As in `failure_metrics`, or if `bins` is not a positive integer.
         """
         u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
-        edges = np.histogram_bin_edges(u, check_count(bins, "bins"), (0, 1) if probability else None)
+        edges = np.histogram_bin_edges(u, check_count(bins, "bins"), (0, 1) if probability else _span(u))
 
         def share(values: FloatVector) -> FloatVector:
             return np.histogram(values, edges)[0] / max(1, len(values))
@@ -122,7 +122,14 @@ class ScoreDistributionDisplay(ScoreDisplay):
         ax.set_ylim(bottom=0)
         percent(ax.yaxis, *([ax.xaxis] if self.xlabel == PROBABILITY else []))
         # Inside the figure and above the legend, which has the place of a title.
-        return name
+        return shorten(name, 36) if name else None
+
+
+def _span(u: FloatVector) -> tuple[float, float]:
+    """Return what the bins cover: all values, and some room around values that are equal but for rounding."""
+    low, high = float(u.min()), float(u.max())
+    room = 0.5 * max(1.0, 1e-6 * abs(low))
+    return (low, high) if high - low > max(1e-300, 1e-9 * abs(low)) else (low - room, high + room)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.displays._base import Display
-from vilu_sdk.displays._style import next_look, percent, shorten
+from vilu_sdk.displays._style import entry, next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Problem, ask, check_problem
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
 from vilu_sdk.metrics.failure import ranking_metrics
@@ -34,6 +34,11 @@ class SweepDisplay(Display):
                 f"auc must have a row for each of the sizes and a column for each draw, got shape "
                 f"{self.auc.shape} for sizes of shape {self.sizes.shape}."
             )
+        if not np.isfinite(self.auc).any():
+            raise ValueError(
+                "There is no AUC to draw: wherever something was scored, all predictions are right or all "
+                "are wrong."
+            )
         self.name = name
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
@@ -43,7 +48,12 @@ class SweepDisplay(Display):
         known = np.isfinite(self.auc).any(axis=1)
         sizes, auc = self.sizes[known], self.auc[known]
         mean, spread = np.nanmean(auc, axis=1), np.nanstd(auc, axis=1)
-        style = {**look._asdict(), "markersize": 4, "linewidth": 1.3, "label": shorten(name or "")} | line
+        style = {
+            **look._asdict(),
+            "markersize": 4,
+            "linewidth": 1.3,
+            "label": entry(shorten(name or "")),
+        } | line
         if np.ptp(mean) == 0:
             style["marker"] = "none"
         (self.line_,) = ax.plot(sizes, mean, **style)
@@ -145,7 +155,7 @@ class LearningCurveDisplay(SweepDisplay):
         problem = check_problem(z_img, z_txt, labels, None)
         images, text, classes = (*test, None)[:3]
         held = check_problem(images, text, classes, None)
-        sizes, orders = _draw_orders(len(problem.images), sizes, n_draws, random_state)
+        sizes, orders = _draw_orders(len(problem.images), cls.xlabel, sizes, n_draws, random_state)
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
             # Sorted, because files are read in order and the order of the rows does not matter.
@@ -215,7 +225,7 @@ class CandidatesDisplay(SweepDisplay):
         """
         problem = check_problem(z_img, z_txt, labels, None)
         k = len(problem.text)
-        sizes, orders = _draw_orders(k, sizes, n_draws, random_state)
+        sizes, orders = _draw_orders(k, cls.xlabel, sizes, n_draws, random_state)
 
         def draw(size: int, order: NDArray[np.int64]) -> float:
             if problem.labels is None:
@@ -242,10 +252,12 @@ def auc_of(scorer: FailureScorer, problem: Problem) -> float:
 
 
 def _draw_orders(
-    n: int, sizes: Any, n_draws: Any, random_state: RandomState
+    n: int, what: str, sizes: Any, n_draws: Any, random_state: RandomState
 ) -> tuple[list[int], list[NDArray[np.int64]]]:
     """Return the sizes, distinct and increasing, and for each draw a random order of all n."""
     random = check_random_state(random_state)
+    if n < 2:
+        raise ValueError(f"A curve over the number of {what} needs at least 2, got {n}.")
     doubling = [max(2, n >> shift) for shift in (4, 3, 2, 1, 0)]
     wanted = np.unique(doubling if sizes is None else np.asarray(sizes))
     if wanted.dtype.kind not in "iu" or not len(wanted) or wanted[0] < 2 or wanted[-1] > n:

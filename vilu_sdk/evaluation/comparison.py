@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.random import check_random_state
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.evaluation.problem import ask, check_problem
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
@@ -16,6 +17,7 @@ from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 
+@plain_torch
 def evaluate(
     scorer: FailureScorer,
     z_img: ArrayLike,
@@ -81,6 +83,7 @@ def evaluate(
     return metrics_of(answers)
 
 
+@plain_torch
 def compare(
     scorers: Mapping[str, FailureScorer],
     z_img: ArrayLike,
@@ -133,13 +136,15 @@ def compare(
     confidence : float or None, default=0.95
         Of intervals and tests; None leaves both out.
     n_bootstrap : int, default=400
-        Resamples that the standard errors of all but AUC and AUGRC are computed from.
+        Resamples that the standard errors of all but the AUC and the accuracy are computed from.
 
     Returns
     -------
     ComparisonTable
         Prints in a terminal and in a notebook; `to_markdown`, `to_html` and `to_dicts` give the rows away.
-        All rows share the same failures. Seconds are wall-clock, of `fit` and of one pass over the rows.
+        Each scorer is judged on its own predictions. Where these are not those of the first, a note says
+        so, and AUC, FPR95 and AUPR-error, which are about given failures, are not tested between the two;
+        the other metrics are, row by row. Seconds are wall-clock, of `fit` and of one pass over the rows.
 
     Raises
     ------
@@ -156,11 +161,13 @@ def compare(
 
     Notes
     -----
-    On one split, standard errors come from DeLong (AUC, AUGRC) and from a bootstrap that resamples failures
-    and correct predictions apart, so they hold the accuracy fixed. On several, from the variance between
-    splits with the correction of Nadeau and Bengio. Differences are paired, since all scorers see the same
-    rows. P-values are corrected by Holm's rule: against the reference for all scorers but it, against the
-    best value of a column for all pairs, since the data choose the best.
+    Intervals are for new samples of as many rows, of the same population: the error rate varies too. On one
+    split, standard errors come from DeLong (AUC) and from a bootstrap of the rows, and intervals allow for
+    how few failures there are; that of the accuracy is Clopper and Pearson's. Fewer than two failures or two
+    correct rows give no others, but NaN. On several splits, standard errors come from the variance between
+    splits with the correction of Nadeau and Bengio, an approximation. Differences are paired, since all
+    scorers see the same rows. P-values are corrected by Holm's rule: against the reference for all scorers
+    but it, against the best value of a column for all pairs, since the data choose the best.
 
     References
     ----------
@@ -232,4 +239,4 @@ def _given_round(train: tuple[Any, Any, Any], test: Sequence[Any], batch_size: i
     try:
         return Round(fit_on, check_problem(z_img, z_txt, labels, batch_size))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"test: {error}") from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"test: {error}") from error

@@ -146,7 +146,15 @@ def cross_val_uncertainty(
     >>> cross_val_uncertainty(TemperatureScaledMCMScorer().bind(z_txt), X, y).shape
     (200,)
     """
-    uncertainty = cross_val_predict(_Uncertainty(estimator), X, y, cv=cv, groups=groups, n_jobs=n_jobs)
+    try:
+        uncertainty = cross_val_predict(_Uncertainty(estimator), X, y, cv=cv, groups=groups, n_jobs=n_jobs)
+    except ValueError as error:
+        if "partitions" not in str(error):
+            raise
+        raise ValueError(
+            "cv must make partitions, which hold out each image once; this one leaves some out, or holds "
+            "some out several times, as RepeatedStratifiedKFold does. Call this once for each repetition."
+        ) from error
     return np.asarray(uncertainty, dtype=np.float64)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.evaluation.problem import Answers
 from vilu_sdk.evaluation.run import Outcome, Results
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics import significance
@@ -25,18 +26,21 @@ def summarise(
     first = {name: one.first for name, one in done.items() if one.first is not None}
     scores = {name: answers.decision for name, answers in first.items()}
     probabilities = {name: answers.uncertainty for name, answers in first.items() if answers.is_probability}
-    failure = results.first.failure if results.first else None
+    failures = {name: answers.failure for name, answers in first.items()}
+    predictions = {name: answers.predicted for name, answers in first.items()}
     values = {metric: _values(metric, done) for metric in METRICS}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)
     rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
-    if confidence is not None and failure is not None:
+    if confidence is not None and failures:
+        every_failure = np.stack(list(failures.values()))
         if n_splits > 1:
-            estimates = significance.of_splits(values, results.test_share, confidence)
+            shared = significance.same_rows(every_failure)
+            estimates = significance.of_splits(values, results.test_share, confidence, shared)
         else:
             estimates = significance.of_rows(
                 {metric: table[0] for metric, table in values.items()},
                 np.stack(list(scores.values())),
-                failure,
+                every_failure,
                 {i: probabilities[name] for i, name in enumerate(done) if name in probabilities},
                 confidence,
                 n_bootstrap,
@@ -47,11 +51,38 @@ def summarise(
     nothing = dict.fromkeys(rows[0] if rows else METRICS, math.nan)
     by_name = dict(zip(done, rows, strict=True))
     every = [
-        {"scorer": name, **by_name.get(name, nothing), "note": outcome.note}
+        {"scorer": name, **by_name.get(name, nothing), "note": outcome.note or _other_answers(name, first)}
         for name, outcome in results.outcomes.items()
     ]
-    predicted = results.first.predicted if results.first else None
-    return ComparisonTable(every, scores, failure, probabilities, confidence, reference, n_splits, predicted)
+    leader = next(iter(first), "")
+    return ComparisonTable(
+        every,
+        scores,
+        failures.get(leader),
+        probabilities,
+        confidence,
+        reference,
+        n_splits,
+        predictions.get(leader),
+        failures,
+        predictions,
+    )
+
+
+def _other_answers(name: str, first: dict[str, Answers]) -> str:
+    """Say where a scorer is judged on predictions of its own."""
+    leader = next(iter(first))
+    others = int((first[name].predicted != first[leader].predicted).sum())
+    if not others:
+        return ""
+    note = f"predicts otherwise than {leader} on {others} of {len(first[name].predicted)} rows"
+    if (first[name].failure == first[leader].failure).all():
+        return note + ", with the same failures"
+    accuracies = [f"{100 * (1 - first[one].failure.mean()):.1f} %" for one in (name, leader)]
+    return (
+        f"{note}, so its failures are its own (accuracy {' against '.join(accuracies)}): AUC, FPR95 and "
+        "AUPR-error are not tested against scorers of other failures"
+    )
 
 
 def _values(metric: str, done: dict[str, Outcome]) -> NDArray[np.float64]:

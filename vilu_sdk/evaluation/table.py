@@ -66,7 +66,7 @@ class ComparisonTable:
     scores : mapping of str to ndarray of shape (N,)
         What the rows were computed from: the `decision_function` of each scorer that has values.
     failure : ndarray of shape (N,) or None
-        Where the zero-shot prediction is wrong; None if no scorer has values.
+        Where the prediction of the first scorer with values is wrong; None if no scorer has values.
     probabilities : mapping of str to ndarray of shape (N,)
         The `predict_uncertainty` of the scorers for which it is a probability of failure.
     confidence : float or None
@@ -77,7 +77,10 @@ class ComparisonTable:
         Over how many splits the rows are means. `scores`, `failure`, `probabilities` and `predicted` are
         those of the first split.
     predicted : ndarray of shape (N,) or None
-        The zero-shot predictions, rows of the candidates; None if no scorer has values.
+        The predictions of the first scorer with values, rows of the candidates; None if none has.
+    failures, predictions : mapping of str to ndarray of shape (N,)
+        Where the prediction of each scorer is wrong, and which it is, on the first split. The same for all
+        that judge the zero-shot prediction.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -88,6 +91,8 @@ class ComparisonTable:
     reference: str | None = None
     n_splits: int = 1
     predicted: NDArray[np.int64] | None = None
+    failures: Mapping[str, BoolVector] = field(default_factory=dict)
+    predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, ready for `pandas.DataFrame`.
@@ -97,15 +102,17 @@ class ComparisonTable:
         list of dict
             ``scorer``: the name. The metrics of `failure_metrics`, as fractions; ``ece``, ``brier`` and
             ``nll`` are NaN for a scorer whose uncertainty is not a probability. ``fit_seconds`` (NaN if it
-            was not fitted here), ``score_seconds``. ``note``: why a scorer has no values, or "".
-            With a confidence, for each metric of auc, fpr95, aupr_error, aurc, augrc, ece, brier:
+            was not fitted here), ``score_seconds``. ``note``: why a scorer has no values, that it
+            is judged on predictions of its own, or "".
+            With a confidence, for each metric of auc, fpr95, aupr_error, aurc, augrc, ece, brier, accuracy:
             ``auc_low``, ``auc_high``: the interval (NaN for ``ece`` on one split).
             ``auc_p_best``: p-value of the difference to the best value of the table, corrected for all
             pairs; 1 for the best itself.
             With a reference too: ``auc_difference``: this scorer minus the reference.
             ``auc_difference_low``, ``auc_difference_high``: its interval, of this one difference.
             ``auc_p``: its p-value, corrected for all comparisons with the reference. NaN in the row of the
-            reference.
+            reference. Of auc, fpr95 and aupr_error, p-values and intervals of differences are NaN between
+            scorers that fail on other rows.
             With several splits: ``auc_std``, of every metric, between the splits.
         """
         return [dict(row) for row in self.rows]
@@ -200,7 +207,11 @@ class ComparisonTable:
         scored = [row for row in self.rows if not math.isnan(row["n"])]
         if not scored:
             return ""
-        accuracy = f"zero-shot accuracy {100 * scored[0]['accuracy']:.1f} %"
+        rates = list(dict.fromkeys(f"{100 * row['accuracy']:.1f}" for row in scored))
+        if len(rates) == 1:
+            accuracy = f"zero-shot accuracy {rates[0]} %"
+        else:
+            accuracy = f"accuracy {min(rates, key=float)} to {max(rates, key=float)} %"
         if self.n_splits > 1:
             return (
                 f"mean ± standard deviation over {self.n_splits} random splits, {scored[0]['n']} rows scored "
@@ -212,6 +223,7 @@ class ComparisonTable:
         cells = [cell for column in self._columns() for cell in column]
         notes = []
         if self.confidence is not None:
+            notes += self._without_intervals()
             level = f"{100 * self.confidence:g} %"
             if any(cell.best for cell in cells):
                 notes.append(
@@ -221,6 +233,18 @@ class ComparisonTable:
             if any(cell.equal for cell in cells):
                 notes.append(f"{EQUAL}: not distinguishable from {self.reference} at {level} (Holm)")
         return notes + [f"{row['scorer']}: {row['note']}" for row in self.rows if row["note"]]
+
+    def _without_intervals(self) -> list[str]:
+        """Say which scorers have too few rows of a kind."""
+        notes: dict[str, list[str]] = {}
+        for name, failure in self.failures.items() if self.n_splits == 1 else ():
+            wrong = int(failure.sum())
+            if min(wrong, len(failure) - wrong) < 2:
+                notes.setdefault(f"{wrong} of {len(failure)} predictions are wrong", []).append(name)
+        return [
+            f"{', '.join(names)}: no intervals and tests, since {found}; they take two wrong and two right"
+            for found, names in notes.items()
+        ]
 
 
 def column_cells(column: Column, rows: Sequence[dict[str, Any]], alpha: float | None) -> list[Cell]:

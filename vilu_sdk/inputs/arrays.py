@@ -15,21 +15,24 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.places import shown
 from vilu_sdk.inputs.slices import cut
-from vilu_sdk.inputs.stored import Stamp, Stored
+from vilu_sdk.inputs.stored import Stamp, Stored, kind
 
 #: Columns of the tables that arrays are read as.
 ROW, EMBEDDING = "row", "embedding"
+# Names that an error lists.
+LISTED = 20
 # Types of safetensors and their numpy form; bfloat16, which numpy lacks, is read as integers and widened.
 SAFETENSORS = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1"},
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1"},
     **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1"},
 }
-# By the number of dimensions: the shape, the kinds of numpy, and a name for these.
+# By the number of dimensions: the shape, the kinds of numpy, and what is expected, in words.
 EXPECTED = {
-    1: ("one value for each row", "fiubSU", "numbers, booleans or strings"),
-    2: ("two dimensions (rows, d)", "fiu", "real numbers"),
+    1: ("one value for each row (.ravel())", "fiubSU", "numbers, booleans or strings (.astype(str))"),
+    2: ("two dimensions (rows, d)", "fiu", "real numbers (.astype(numpy.float32))"),
 }
 
 # From ascending row numbers to an array that shares no memory.
@@ -127,7 +130,7 @@ class ArrayFile(Stored):
 
 def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
     """Read the header of an array of so many dimensions, and check that the file holds what it says."""
-    file = HEADERS[path.suffix.lower()](path, Stamp.of(path), column)
+    file = HEADERS[kind(path)](path, Stamp.of(path), column)
     dimensions, kinds, numbers = EXPECTED[ndim]
     if len(file.shape) != ndim:
         raise ValueError(f"{path} holds an array of shape {file.shape}, expected {dimensions}.")
@@ -147,9 +150,9 @@ def _npy_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
 
 def array_names(path: Path) -> list[str]:
     """Return the names of the arrays in a file; none of one without names."""
-    if path.suffix.lower() == ".safetensors":
+    if kind(path) == ".safetensors":
         return list(_safetensors_entries(path)[0])
-    if path.suffix.lower() == ".npy":
+    if kind(path) == ".npy":
         return []
     with zipfile.ZipFile(path) as archive:
         return list(_npz_members(archive))
@@ -160,22 +163,19 @@ def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
-    try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            members = _npz_members(archive)
-            column = choose(path, "array", column, list(members))
-            info = members[column]
-            with archive.open(info) as member:
-                found = _npy_block(member, path, stamp, column)
-            # The member's own header has a name and extra fields, whose lengths stand at byte 26.
-            file.seek(info.header_offset + 26)
-            start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
-            if info.compress_type != zipfile.ZIP_STORED:
-                compressed = start, start + info.compress_size
-                return replace(found, member=info.filename, compressed=compressed)
-            return replace(found, offset=start + found.offset)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        members = _npz_members(archive)
+        column = choose(path, "array", column, list(members))
+        info = members[column]
+        with archive.open(info) as member:
+            found = _npy_block(member, path, stamp, column)
+        # The member's own header has a name and extra fields, whose lengths stand at byte 26.
+        file.seek(info.header_offset + 26)
+        start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+        if info.compress_type != zipfile.ZIP_STORED:
+            compressed = start, start + info.compress_size
+            return replace(found, member=info.filename, compressed=compressed)
+        return replace(found, offset=start + found.offset)
 
 
 def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
@@ -225,7 +225,11 @@ def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     """Return the name that was asked for, or the only one there is."""
     if name is None and len(names) == 1:
         return names[0]
-    if name in names:
+    if name is not None and names.count(name) == 1:
         return name
-    asked = "pass column, the name of one" if name is None else f"none is called {name!r}"
-    raise ValueError(f"{path} must have one {what}; {asked}. It has: {', '.join(names) or 'none'}.")
+    twice = len(set(names)) < len(names) and max(names, key=names.count)
+    if twice and name in (None, twice):
+        raise ValueError(f"{path} has {names.count(twice)} of the name {twice!r}; rename all but one {what}.")
+    asked = "pass column, the name of one" if name is None else f"none is called {shown(name)}"
+    has = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    raise ValueError(f"{path} must have one {what}; {asked}. It has: {has or 'none'}.")

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.containers import NUMPY_FLOATS
 from vilu_sdk.inputs.rows import Rows
 
 
@@ -15,8 +16,8 @@ class Candidates:
     """Checked candidates, `text` (K, d) with rows of norm 1, known again by the values that were given."""
 
     def __init__(self, z_txt_set: Any, d: int | None = None, *, name: str = "z_txt_set") -> None:
-        given = _view(z_txt_set)
         self.text: Tensor = Rows(z_txt_set, name, d=d).read()
+        given = _view(z_txt_set)
         self._given = None if given is None else given.copy()
 
     def __len__(self) -> int:
@@ -43,8 +44,11 @@ class Candidates:
 
 
 def _view(values: Any) -> NDArray[Any] | None:
-    """View an array or a tensor as numpy, None where that takes a copy."""
-    if isinstance(values, Tensor):
-        viewable = values.device.type == "cpu" and values.dtype != torch.bfloat16
-        return values.detach().numpy() if viewable else None
-    return values if type(values) is np.ndarray else None
+    """View an array or a tensor of floats as numpy, None where that takes more than a look."""
+    if type(values) is np.ndarray:
+        return values if values.dtype.kind == "f" else None
+    viewable = isinstance(values, Tensor) and values.device.type == "cpu" and values.layout is torch.strided
+    if not viewable or values.dtype not in NUMPY_FLOATS or values.is_nested or values.is_neg():
+        return None
+    view: NDArray[Any] = values.detach().numpy()
+    return view

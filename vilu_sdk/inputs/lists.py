@@ -4,10 +4,14 @@ Beside lists, large lists, lists of fixed size and list views these are tensors 
 lists, dictionaries of lists, and lists that hold one such list each.
 """
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vilu_sdk.inputs.places import BadRowError, shown
 
 
 def numbers_of(kind: Any) -> Any:
@@ -20,6 +24,16 @@ def numbers_of(kind: Any) -> Any:
     if is_list(value):
         return numbers_of(value)
     return value if types.is_floating(value) or types.is_integer(value) else None
+
+
+def is_column(values: Any) -> bool:
+    """Return whether an object is a column of pyarrow whose rows are lists of numbers."""
+    pa = sys.modules.get("pyarrow")
+    return (
+        pa is not None
+        and isinstance(values, pa.Array | pa.ChunkedArray)
+        and numbers_of(values.type) is not None
+    )
 
 
 def is_list(kind: Any) -> bool:
@@ -58,6 +72,39 @@ def first_embedding(lengths: NDArray[np.int64]) -> int | None:
     """Return the first row that has numbers, whose width the others should have, or None."""
     rows = np.flatnonzero(lengths > 0)
     return int(rows[0]) if len(rows) else None
+
+
+def check_widths(widths: NDArray[np.int64], name: str, value: Callable[[int], Any]) -> None:
+    """Raise where a row has no embedding (width -1) or one of another width than the first that has any."""
+    first = first_embedding(widths) or 0
+    wrong = np.flatnonzero((widths != widths[first : first + 1]) | (widths < 0))
+    if not len(wrong):
+        return
+    row = int(wrong[0])
+    if widths[row] >= 0:
+        raise BadRowError(
+            f"{name} has an embedding of width {widths[row]} in",
+            row,
+            f" but of width {widths[first]} elsewhere (rows of different lengths); remove it or embed it "
+            "again.",
+        )
+    raise BadRowError(
+        f"{name} has {shown(value(row))} in",
+        row,
+        " where an embedding belongs; remove the row, embed it again, or name another column.",
+    )
+
+
+def from_arrow(values: Any, name: str) -> NDArray[Any]:
+    """Return the rows (n, d) of a column of pyarrow, chunked or not."""
+    if numbers_of(values.type) is None:
+        raise TypeError(f"{name} holds {values.type}, expected lists of numbers.")
+    widths, numbers = unpack(values)
+    check_widths(widths, name, lambda row: values[row].as_py())
+    if not len(widths):
+        return np.empty((0, 1), np.float32)
+    flat: NDArray[Any] = numbers.to_numpy(zero_copy_only=False)
+    return flat.reshape(len(widths), -1)
 
 
 def _plain(kind: Any) -> Any:

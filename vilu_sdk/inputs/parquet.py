@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.arrays import Reader, choose
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.lists import first_embedding, is_list, numbers_of, unpack
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.stored import Stamp, Stored
 
 # Elements of the batches in which parquet is decoded.
@@ -112,17 +112,18 @@ class ParquetFile(Stored):
         wrong = np.flatnonzero(lengths != self.shape[1])
         if len(wrong):
             has = "none" if lengths[wrong[0]] < 0 else f"one of width {lengths[wrong[0]]}"
-            raise RowError(
+            raise BadRowError(
                 f"{self.path} should have an embedding of width {self.shape[1]} in each row of the column "
-                f"{self.column!r}, but row {{row}} has {has}; remove the row or embed it again.",
+                f"{self.column!r}, but",
                 int(first + wrong[0]),
+                f" has {has}; remove the row or embed it again.",
             )
         if numbers.null_count and self.dtype.kind in "iu":  # numpy has no integer for it
             row = first + numbers.is_null().index(True).as_py() // self.shape[1]
-            raise RowError(
-                f"{self.path} lacks a number of the embedding in row {{row}} of the column {self.column!r}; "
-                "remove the row or embed it again.",
+            raise BadRowError(
+                f"{self.path} lacks a number of the embedding in",
                 row,
+                f" of the column {self.column!r}; remove the row or embed it again.",
             )
         values: NDArray[Any] = numbers.to_numpy(zero_copy_only=False)
         return values.reshape(len(column), self.shape[1])
@@ -173,16 +174,11 @@ def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     column = choose(path, "column of single values", column, plain)
     found = file.read([column]).column(0)
     if found.null_count:
-        raise ValueError(f"{path} has no value in row {found.is_null().index(True)} of {column!r}.")
+        row = found.is_null().index(True).as_py()
+        raise BadRowError(f"{path} has no value in", row, f" of {column!r}; write one for each row.")
     values: NDArray[Any] = found.to_numpy()
     return values
 
 
 def _opened(path: Path, **options: Any) -> Any:
-    parquet = require("pyarrow.parquet", "data")
-    import pyarrow as pa
-
-    try:
-        return parquet.ParquetFile(path, **options)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is damaged or truncated ({error}); copy or write it again.") from error
+    return require("pyarrow.parquet", "data").ParquetFile(path, **options)

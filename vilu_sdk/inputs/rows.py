@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk.exceptions import RowError
+from vilu_sdk.inputs.containers import plain, what_it_holds
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 
@@ -22,33 +23,30 @@ CHUNK_ELEMENTS = 1 << 22
 SMALLEST_NORM = 1e-12
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
+# Of pictures: grey, colour, and colour with transparency.
+CHANNELS = (1, 3, 4)
 
 
 class Rows:
     """A checked matrix (n, d) of embeddings, read chunk by chunk; bad rows raise when they are read."""
 
     def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
-        if not isinstance(source, Tensor | Shards):
-            try:
-                source = np.asanyarray(source)
-            except ValueError as error:
-                raise ValueError(
-                    f"{name} must be a two-dimensional array, but its rows have different lengths."
-                ) from error
+        if not isinstance(source, Shards):
+            source = plain(source, name)
         _check_real(source, name)
+        if source.ndim and source.shape[0] == 0:
+            raise ValueError(f"{name}{_file(source)} has no rows; pass at least one embedding.")
         if source.ndim != 2:
-            hint = f" A single embedding is passed as {name}[None, :]." if source.ndim == 1 else ""
+            shape = tuple(source.shape)
             raise ValueError(
-                f"{name} must be two-dimensional (rows, d), got shape {tuple(source.shape)}.{hint}"
+                f"{name} must be two-dimensional (rows, d), got shape {shape}.{_hint(shape, name)}"
             )
-        if source.shape[0] == 0:
-            raise ValueError(f"{name} has no rows; pass at least one embedding.")
         if source.shape[1] == 0:
             raise ValueError(f"{name} has rows of width 0; pass embeddings with at least one coordinate.")
         if d is not None and source.shape[1] != d:
             raise ValueError(
-                f"{name} has rows of width {source.shape[1]}, expected {d}: images and texts must be "
-                "embedded by the same model, and by the one the scorer was fitted with."
+                f"{name}{_file(source)} has rows of width {source.shape[1]}, expected {d}: images and "
+                "texts must be embedded by the same model, and by the one the scorer was fitted with."
             )
         self.source = source
         self.name = name
@@ -81,8 +79,8 @@ class Rows:
         index = slice(None) if index is None else index
         dtype = torch.get_default_dtype()
         if isinstance(self.source, Tensor):
-            given = self.source.detach()[index]
-            rows = given.to(device="cpu", dtype=dtype)
+            given = self.source[index]
+            rows = given.to(device="cpu", dtype=dtype).contiguous()  # the order of sums is that of memory
             is_view = rows is given
         else:
             index = index.numpy() if isinstance(index, Tensor) else index
@@ -93,10 +91,10 @@ class Rows:
             if is_view:
                 rows = torch.from_numpy(values)
             elif values.dtype == np.float16:  # torch widens it several times as fast as numpy
-                rows = torch.from_numpy(np.array(values)).to(dtype)
+                rows = torch.from_numpy(np.array(values, order="C")).to(dtype)
             else:
                 with np.errstate(over="ignore"):  # an overflow becomes inf, reported with its row below
-                    rows = torch.from_numpy(np.array(values, dtype=target))
+                    rows = torch.from_numpy(np.array(values, dtype=target, order="C"))
             if isinstance(self.source, np.ndarray):
                 release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
@@ -140,25 +138,49 @@ class Rows:
         infinite = ~torch.isfinite(norms)
         bad = infinite if bool(infinite.any()) else norms < SMALLEST_NORM
         row = int(np.arange(len(self))[index][bad.numpy()][0])
-        what = (
-            "has a NaN, infinite or overflowing value in row {row}; "
-            if infinite.any()
-            else "is all zero in row {row}, which has no direction; "
-        )
-        error = RowError(f"{self.name} {what}remove the row or embed it again.", row)
-        if isinstance(self.source, Shards):
-            self.source.locate(error)
-        raise error
+        if infinite.any():
+            what, which = "has a NaN, infinite or overflowing value", ""
+        else:
+            what, which = "is all zero", ", which has no direction"
+        where = self.source.place(row) if isinstance(self.source, Shards) else None
+        raise BadRowError(f"{self.name} {what} in", row, f"{which}; remove the row or embed it again.", where)
 
 
-def _check_real(source: Tensor | np.ndarray, name: str) -> None:
+def _file(source: Any) -> str:
+    """Name the file or folder of embeddings on disk, for an error."""
+    return f" ({source.path})" if isinstance(source, Shards) else ""
+
+
+def _check_real(source: Any, name: str) -> None:
     if isinstance(source, Tensor):
         real = source.dtype != torch.bool and not source.is_complex()
     else:
         # Kind "V" with a name is how ml_dtypes register bfloat16 with numpy.
         real = source.dtype.kind in "fiu" or source.dtype.name == "bfloat16"
     if not real:
-        raise TypeError(f"{name} must hold real numbers, got dtype {source.dtype}.")
+        kind = "" if isinstance(source, Tensor) else source.dtype.kind
+        if kind in "US" and kind:
+            remedy = " Embed texts first." if source.ndim < 2 else " Convert digits to numbers first."
+        else:
+            remedy = (
+                " Pass its columns of numbers, or its one column of embeddings, alone."
+                if kind == "O" and source.ndim == 2
+                else ""
+            )
+        raise TypeError(f"{name} must hold real numbers, got {what_it_holds(source)}.{remedy}")
+
+
+def _hint(shape: tuple[int, ...], name: str) -> str:
+    """Return what an array that is not two-dimensional looks like, and what to do."""
+    if len(shape) == 1:
+        return f" A single embedding is passed as {name}[None, :]."
+    if (len(shape) == 4 and (shape[1] in CHANNELS or shape[3] in CHANNELS)) or (
+        len(shape) == 3 and shape[2] in CHANNELS[1:]
+    ):
+        return " These look like images: embed them first."
+    if len(shape) == 3 and shape[1] == 1:
+        return f" Drop the axis of one with {name}[:, 0]."
+    return " Pass one embedding for each row; batches of them are joined with numpy.concatenate."
 
 
 def release_pages(array: np.ndarray) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vilu_sdk.exceptions import RowError
-from vilu_sdk.inputs.formats import SUFFIXES, File, kind, read_header
-from vilu_sdk.inputs.names import shard_paths
+from vilu_sdk.inputs.formats import SUFFIXES, File, read_header, reader
+from vilu_sdk.inputs.places import BadRowError, place
+from vilu_sdk.inputs.shard_names import shard_paths
+from vilu_sdk.inputs.stored import kind
 
 #: What names embeddings on disk: a file, a folder or a list of files.
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -51,7 +52,7 @@ class Shards:
         self.column = column
         self.files = files
         self.starts = np.cumsum([0, *(file.shape[0] for file in files)])
-        self._reader = lru_cache(MAX_OPEN)(lambda number: files[number].open())
+        self._reader = lru_cache(MAX_OPEN)(lambda number: reader(files[number]))
         self._lock = threading.Lock()
         self.shape = (int(self.starts[-1]), files[0].shape[1])
 
@@ -105,17 +106,9 @@ class Shards:
             for block in file.blocks(size)
         ]
 
-    def locate(self, error: RowError) -> None:
-        """Add to the error of a row which file it is in.
-
-        Parameters
-        ----------
-        error : RowError
-            Of a row of all files.
-        """
-        number = int(np.searchsorted(self.starts, error.row, side="right")) - 1
-        within = error.row - int(self.starts[number])
-        error.add_note(f"In {self.files[number].path} it is row {within}.")
+    def place(self, row: int) -> str:
+        """Name a row in words: its number among all rows and, of several files, in its file."""
+        return f"{place(row, [file.path for file in self.files], self.starts.tolist())} of {self.path}"
 
     def _read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """Read rows in any order, each file's at once and ascending."""
@@ -129,14 +122,20 @@ class Shards:
         for i in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[i], bounds[i + 1])
             with self._lock:  # a reader of parquet keeps its position
-                try:
-                    values = self._reader(int(i))(ascending[part] - self.starts[i])
-                except RowError as error:
-                    raise error.moved(int(self.starts[i]), self.files[i].path) from None
+                values = self._values(int(i), ascending[part])
             if len(values) == len(rows) and order[0] == 0 and (np.diff(order) == 1).all():
                 return values
             out[order[part]] = values
         return out
+
+    def _values(self, number: int, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Read rows of a file by their numbers among all rows."""
+        start = int(self.starts[number])
+        try:
+            return self._reader(number)(rows - start)
+        except BadRowError as error:
+            where = place(start + error.row, [file.path for file in self.files], self.starts.tolist())
+            raise error.moved(start, where) from None
 
 
 def open_embeddings(path: Source, *, column: str | None = None) -> Shards:

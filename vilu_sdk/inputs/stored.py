@@ -11,6 +11,11 @@ from typing import NamedTuple, Self
 BUFFER = 1 << 22
 
 
+def kind(path: Path) -> str:
+    """Return the suffix of a file, in small letters, by which it is known how to read it."""
+    return path.suffix.lower()
+
+
 class Stamp(NamedTuple):
     """By what a file is known while a job reads it: any write to it changes the last of these."""
 

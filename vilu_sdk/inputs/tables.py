@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.exceptions import RowError
-from vilu_sdk.inputs.lists import first_embedding, numbers_of, unpack
+from vilu_sdk.inputs.containers import is_row, stack
+from vilu_sdk.inputs.lists import from_arrow, numbers_of
 
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
@@ -58,7 +58,7 @@ def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[ND
     values = rows[column]
     rest = rows.drop(columns=[column])
     if hasattr(values.dtype, "pyarrow_dtype"):
-        return _from_arrow(values.array.__arrow_array__(), column), lambda added: rest.assign(**added)
+        return from_arrow(values.array.__arrow_array__(), _named(column)), lambda added: rest.assign(**added)
     return _stack(values.to_numpy(), column), lambda added: rest.assign(**added)
 
 
@@ -76,7 +76,7 @@ def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDA
             schema = schema.append(pa.field(name, columns[-1].type))
         return type(rows).from_arrays(columns, schema=schema)
 
-    return _from_arrow(rows.column(column), column), rebuild
+    return from_arrow(rows.column(column), _named(column)), rebuild
 
 
 def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequence[str]) -> Any:
@@ -101,56 +101,20 @@ def _is_nested(values: NDArray[Any]) -> bool:
     """Return whether each entry of an array is a row of numbers; an empty object array may be."""
     if values.ndim != 1 or values.dtype != object or not len(values):
         return values.ndim == 2 or values.dtype == object
-    first = next((_only(value) for value in values if _is_row(value)), None)
+    first = next((_only(value) for value in values if is_row(value)), None)
     return first is not None and np.asarray(first).dtype.kind in "fiu"
 
 
 def _only(value: Any) -> Any:
     """Return the list in a list of one, anything else as it is."""
-    return _only(value[0]) if _is_row(value) and len(value) == 1 and _is_row(value[0]) else value
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
+    while is_row(value) and len(value) == 1 and is_row(first := next(iter(value))):
+        value = first
+    return value
 
 
 def _stack(values: NDArray[Any], column: Any) -> NDArray[Any]:
-    """Join rows that are lists or arrays."""
-    found = [_only(value) for value in values]
-    widths = np.fromiter((len(value) if _is_row(value) else -1 for value in found), np.int64, len(found))
-    _check_widths(widths, column, lambda row: found[row])
-    if not found:
-        return np.empty((0, 1), np.float32)
-    return np.stack([np.asarray(value) for value in found])
+    return stack([_only(value) for value in values], _named(column))
 
 
-def _from_arrow(values: Any, column: str) -> NDArray[Any]:
-    """Join lists of an array of pyarrow, chunked or not."""
-    if numbers_of(values.type) is None:
-        raise TypeError(f"the column {column!r} holds {values.type}, expected lists of numbers.")
-    widths, numbers = unpack(values)
-    _check_widths(widths, column, lambda row: values[row].as_py())
-    if not len(widths):
-        return np.empty((0, 1), np.float32)
-    flat: NDArray[Any] = numbers.to_numpy(zero_copy_only=False)
-    return flat.reshape(len(widths), -1)
-
-
-def _check_widths(widths: NDArray[Any], column: Any, value: Callable[[int], Any]) -> None:
-    """Raise where a row has no embedding (width -1) or one of another width than the first that has any."""
-    first = first_embedding(widths) or 0
-    wrong = np.flatnonzero((widths != widths[first : first + 1]) | (widths < 0))
-    if not len(wrong):
-        return
-    row = int(wrong[0])
-    if widths[row] >= 0:
-        raise RowError(
-            f"the column {column!r} has an embedding of width {widths[row]} in row {{row}} but of width "
-            f"{widths[first]} elsewhere; remove the row or embed it again.",
-            row,
-        )
-    raise RowError(
-        f"the column {column!r} has {value(row)!r} in row {{row}} where an embedding belongs; remove the "
-        "row, embed it again, or name another column.",
-        row,
-    )
+def _named(column: Any) -> str:
+    return f"the column {column!r}"

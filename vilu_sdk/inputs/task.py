@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.containers import dimensions
+from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_correct, check_labels
 
@@ -69,11 +71,19 @@ class Task:
         texts = self.texts.load(rows) if self.is_caption else self.texts
         return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights)
 
+    def sample(self, size: int) -> "Batch":
+        """Read up to `size` rows, from all over the task where that costs no more than reading the first."""
+        n = len(self.images)
+        if self.on_disk:
+            return self.batch(slice(0, size))
+        return self.batch(torch.linspace(0, n - 1, min(n, size)).long())
+
     def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return where predictions (n,), rows of the candidates, are wrong."""
         if self.correct is not None:
             return (~self.correct).numpy()
         labels = np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
+        warn_of_order(prediction, labels)
         wrong: NDArray[np.bool_] = prediction != labels
         if self.is_caption:
             for rows in self.images.slices():
@@ -121,7 +131,14 @@ def _is_nearer(z: Tensor, text: Tensor, own: Tensor) -> Tensor:
 def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
     """Check the arguments of `fit` together."""
     images = Rows(z_img, "z_img")
-    texts = Rows(z_txt, "z_txt", d=images.d)
+    try:
+        texts = Rows(z_txt, "z_txt", d=images.d)
+    except (ValueError, TypeError):
+        if dimensions(z_txt) == 1 and dimensions(labels) == 2:
+            raise ValueError(
+                "z_txt has one dimension and labels two: labels go third, as in fit(z_img, z_txt, labels)."
+            ) from None
+        raise
     if labels is not None and correct is not None:
         raise ValueError("labels and correct were both given; labels say more, so pass labels alone.")
     is_caption = labels is None and correct is None

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.exceptions import LogitScaleWarning, warn
+from vilu_sdk.inputs.containers import refuse_missing, vector, what_it_holds
+from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
@@ -16,35 +19,48 @@ LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
 
 def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor:
     """Return labels as an int64 tensor of shape (n,) with values in [0, k)."""
-    array = _vector(labels, n, name)
+    array = vector(labels, name, n, k)
+    refuse_missing(array, name)
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers (row numbers of z_txt), got dtype {array.dtype}.")
+        remedy = {
+            "b": "whether predictions were right goes into correct=",
+            "f": "convert them if all are whole, as with .astype(int) or .long()",
+            "U": "names are looked up first, such as [names.index(label) for label in labels]",
+        }.get(array.dtype.kind)
+        raise ValueError(
+            f"{name} must be integers (row numbers of z_txt), got {what_it_holds(array)}"
+            f"{f'; {remedy}' if remedy else ''}."
+        )
     outside = np.flatnonzero((array < 0) | (array >= k))
     if len(outside):
         row = outside[0]
-        raise ValueError(
-            f"{name} must lie in [0, {k}), the rows of z_txt, but {name}[{row}] is {array[row]}; "
-            "check that labels and z_txt use the same class order."
-        )
+        starts_at_1 = array.min() == 1 and array.max() == k
+        remedy = "check that labels and z_txt use the same class order."
+        before = f"{name} must lie in [0, {k}), the rows of z_txt, but"
+        after = f" is {array[row]}; {'labels seem to start at 1: subtract 1.' if starts_at_1 else remedy}"
+        raise BadRowError(before, int(row), after, f"{name}[{row}]")
     return torch.from_numpy(array.astype(np.int64))
 
 
-def check_correct(correct: Any, n: int) -> Tensor:
+def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
     """Return right/wrong feedback as a bool tensor of shape (n,)."""
-    array = _vector(correct, n, "correct")
-    if array.dtype.kind != "b" and not (array.dtype.kind in "iu" and np.isin(array, (0, 1)).all()):
-        raise ValueError(
-            "correct must be booleans (True where the prediction was right) or 0 and 1, got dtype "
-            f"{array.dtype}; class labels go into `labels`."
-        )
+    array = vector(correct, name, n)
+    refuse_missing(array, name)
+    wants = f"{name} must be booleans (True where the prediction was right) or 0 and 1, got"
+    if array.dtype.kind not in "biu":
+        held = what_it_holds(array)
+        raise ValueError(f"{wants} {held}; floats are converted first, and class labels go into `labels`.")
+    if len(other := np.flatnonzero(~np.isin(array, (0, 1)))):
+        row = int(other[0])
+        raise BadRowError(f"{wants} {array[row]} in", row, "; class labels go into `labels`.")
     return torch.from_numpy(array.astype(bool))
 
 
 def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tensor:
     """Return sample weights as a float64 tensor of shape (n,)."""
-    array = _vector(weights, n, name)
+    array = vector(weights, name, n)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+        raise TypeError(f"{name} must hold real numbers, got {what_it_holds(array)}.")
     array = array.astype(np.float64)
     bad = np.flatnonzero(~((array >= 0) & np.isfinite(array)))
     if len(bad):
@@ -52,6 +68,20 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
     if not array.any():
         raise ValueError(f"{name} is zero for every image; give at least one a weight.")
     return torch.from_numpy(array)
+
+
+def check_groups(groups: Any, n: int) -> NDArray[Any]:
+    """Return groups (n,) as numbers, booleans or strings; objects of another type are known by their text."""
+    array = vector(groups, "groups")
+    refuse_missing(array, "groups")
+    if len(array) != n or array.dtype.names or len({type(value) for value in array}) > 1:
+        raise ValueError(
+            f"groups must hold one integer or string for each of the {n} images, got {len(array)} of "
+            f"{what_it_holds(array)}."
+        )
+    if array.dtype.kind in "biufU":
+        return array
+    return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in array])
 
 
 def require_candidates(k: int, method: str, minimum: int = 2) -> None:
@@ -85,12 +115,3 @@ def check_logit_scale(value: Any) -> float:
         if low < scale < high:
             warn(f"logit_scale={scale:g} looks like {looks_like}: {remedy}.", LogitScaleWarning)
     return scale
-
-
-def _vector(values: Any, n: int, name: str) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got an array of shape {array.shape}.")
-    if len(array) != n:
-        raise ValueError(f"{name} has {len(array)} entries but z_img has {n} rows; pass one for each image.")
-    return array

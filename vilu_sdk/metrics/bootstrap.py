@@ -1,33 +1,30 @@
 """Metrics of bootstrap resamples, as weights on rows that are sorted once.
 
 A resample that draws row i w_i times has the metrics of the rows weighted by w. So a scorer is sorted
-once, and each resample costs a few passes over the rows, for many resamples at a time.
+once, and each resample costs a few passes over the rows, for many resamples at a time. Rows are drawn from
+all rows, as another sample would be: the error rate varies too.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, Matrix
 
-RANKING = ("fpr95", "aupr_error", "aurc")
+RANKING = ("fpr95", "aupr_error", "aurc", "augrc")
 CALIBRATION = ("ece", "brier")
 # Elements of a block of rows × resamples: 512 KB, so that a few stay in the caches.
 BLOCK_ELEMENTS = 1 << 16
 
 
-def draw_weights(failure: BoolVector, n_resamples: int, rng: np.random.Generator) -> Matrix:
-    """Draw failures among failures and correct rows among correct ones; (N, n_resamples) counts."""
-    weights = np.empty((len(failure), n_resamples))
-    for stratum in (np.flatnonzero(failure), np.flatnonzero(~failure)):
-        size = len(stratum)
-        drawn = rng.integers(size, size=(n_resamples, size)) if size else np.empty((n_resamples, 0), int)
-        drawn += size * np.arange(n_resamples)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * n_resamples)
-        weights[stratum] = counts.reshape(n_resamples, size).T
-    return weights
+def draw_weights(n: int, n_resamples: int, rng: np.random.Generator) -> Matrix:
+    """Draw n of n rows, with replacement; (n, n_resamples) counts."""
+    drawn = rng.integers(n, size=(n_resamples, n)) + n * np.arange(n_resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=n * n_resamples)
+    return counts.reshape(n_resamples, n).T.astype(np.float64)
 
 
 class SortedRows:
@@ -41,7 +38,7 @@ class SortedRows:
         self.starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
 
     def metrics(self, weights: Matrix) -> Matrix:
-        """Return the metrics of `RANKING`, (3, R), of weights (N, R) with both classes in each column."""
+        """Return the metrics of `RANKING`, (4, R), of weights (N, R) with both classes in each column."""
         rows = weights[self.order]
         errors = rows * self.failure[:, None]
         if len(self.starts) < len(self.order):
@@ -52,6 +49,7 @@ class SortedRows:
                 _fpr95(accepted - accepted_errors, accepted_errors),
                 _aupr_error(rows, errors, accepted, accepted_errors),
                 _aurc(rows, errors, accepted, accepted_errors),
+                _augrc(rows, errors, accepted, accepted_errors),
             ]
         )
 
@@ -83,6 +81,12 @@ def _aurc(rows: Matrix, errors: Matrix, accepted: Matrix, accepted_errors: Matri
     return np.asarray((total + errors[first, np.arange(rows.shape[1])]) / (2 * accepted[-1]))
 
 
+def _augrc(rows: Matrix, errors: Matrix, accepted: Matrix, accepted_errors: Matrix) -> FloatVector:
+    """Trapezoid rule from no rows and no errors on."""
+    middle = accepted_errors - errors / 2
+    return np.asarray(np.einsum("tr,tr->r", rows, middle) / np.square(accepted[-1]))
+
+
 class Gaps:
     """How far probabilities are from the outcomes; the metrics of `CALIBRATION` are linear or nearly so."""
 
@@ -103,23 +107,29 @@ class Gaps:
 
 def bootstrap(
     scores: Matrix,
-    failure: BoolVector,
+    failures: NDArray[np.bool_],
     probabilities: Mapping[int, FloatVector],
     n_resamples: int,
     rng: np.random.Generator,
 ) -> dict[str, Matrix]:
-    """Return metrics (S, R) of resamples of scores (S, N); NaN where a scorer has no probabilities.
+    """Return metrics (S, R) of resamples of scores and failures (S, N); NaN without probabilities.
 
-    All scorers see the same resamples, so that their differences are paired.
+    All scorers see the same resamples, so that their differences are paired. Resamples in which a scorer has
+    no failure or no correct row are left out, so R can be less than was asked for.
     """
-    ranking = [SortedRows(uncertainty, failure) for uncertainty in scores]
-    calibration = {i: Gaps(probability, failure) for i, probability in probabilities.items()}
-    names = (*RANKING, *CALIBRATION)
-    values = np.full((len(names), len(scores), n_resamples), np.nan)
-    for columns in track(cut(n_resamples, max(1, BLOCK_ELEMENTS // len(failure))), "resampling"):
-        weights = draw_weights(failure, columns.stop - columns.start, rng)
+    ranking = [SortedRows(u, failure) for u, failure in zip(scores, failures, strict=True)]
+    calibration = {i: Gaps(probability, failures[i]) for i, probability in probabilities.items()}
+    names, n = (*RANKING, *CALIBRATION), scores.shape[1]
+    kinds = np.unique(failures, axis=0).astype(np.float64)
+    blocks = []
+    for columns in track(cut(n_resamples, max(1, BLOCK_ELEMENTS // n)), "resampling"):
+        weights = draw_weights(n, columns.stop - columns.start, rng)
+        wrong = kinds @ weights
+        weights = weights[:, ((wrong > 0) & (wrong < n)).all(axis=0)]
+        block = np.full((len(names), len(scores), weights.shape[1]), np.nan)
         for i, rows in enumerate(ranking):
-            values[: len(RANKING), i, columns] = rows.metrics(weights)
+            block[: len(RANKING), i] = rows.metrics(weights)
         for i, gaps in calibration.items():
-            values[len(RANKING) :, i, columns] = gaps.metrics(weights)
-    return dict(zip(names, values, strict=True))
+            block[len(RANKING) :, i] = gaps.metrics(weights)
+        blocks.append(block)
+    return dict(zip(names, np.concatenate(blocks, axis=2), strict=True))

@@ -115,7 +115,7 @@ def failure_metrics(
     ----------
     uncertainty : array-like of shape (N,)
         Scores, higher = more likely wrong. Any finite values; only their order matters, unless
-        `probability` is True. numpy, torch or a list.
+        `probability` is True. numpy, torch, a list or a column of a table.
     failure : array-like of shape (N,)
         Boolean or 0/1; 1 where the prediction is wrong.
     probability : bool, default=False

@@ -1,9 +1,9 @@
 """How sure a comparison is: intervals, paired differences, and what cannot be told apart.
 
-Every quantity is an estimate with a standard error: from the structural components of DeLong for the AUC
-(and the AUGRC, which at a given accuracy is a linear function of it), from the bootstrap for the other
-metrics, and from the corrected variance of Nadeau and Bengio over several splits. One rule makes intervals
-of them, and one rule tests.
+Every quantity is an estimate with a standard error: from the structural components of DeLong for the AUC,
+from the bootstrap for the other metrics, and from the corrected variance of Nadeau and Bengio over several
+splits. One rule tests. Few failures make standard errors themselves uncertain, and intervals of values allow
+for that.
 """
 
 import math
@@ -11,15 +11,30 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, stdtr, stdtrit
 from scipy.stats import rankdata
 
+from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.bootstrap import bootstrap
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector, Matrix
+from vilu_sdk.metrics.vectors import FloatVector, IntVector, Matrix
 
 # The metrics with tests, and whether higher is better.
-DIRECTIONS = {"auc": 1, "fpr95": -1, "aupr_error": 1, "aurc": -1, "augrc": -1, "ece": -1, "brier": -1}
+DIRECTIONS = {
+    "auc": 1,
+    "fpr95": -1,
+    "aupr_error": 1,
+    "aurc": -1,
+    "augrc": -1,
+    "ece": -1,
+    "brier": -1,
+    "accuracy": 1,
+}
+# Those that say how well given failures are found: nothing to compare where scorers fail on other rows.
+OF_GIVEN_FAILURES = ("auc", "fpr95", "aupr_error")
+# How many rows of the rarer class the variance of an AUC under a model of the scores counts for, beside the
+# one that was seen. By simulation (`benchmarks/coverage.py`): 8 and 16 hold, 2 and 4 are too few.
+MODEL_ROWS = 8
 # Equal rankings differ by rounding, in the value and in the standard error.
 ROUNDING = 1e-9
 
@@ -59,36 +74,67 @@ def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
 def of_rows(
     values: Mapping[str, FloatVector],
     scores: Matrix,
-    failure: BoolVector,
+    failures: NDArray[np.bool_],
     probabilities: Mapping[int, FloatVector],
     confidence: float,
     n_bootstrap: int,
 ) -> dict[str, Estimates]:
-    """Return the estimates of S scorers on the same rows; NaN with fewer than two rows of a class."""
-    n, n_wrong = len(failure), int(failure.sum())
-    unknown = np.full((len(scores), len(scores)), math.nan)
-    covariances = dict.fromkeys(DIRECTIONS, unknown)
-    covariances["auc"] = delong(scores, failure)[1]
-    if min(n_wrong, n - n_wrong) >= 2:
+    """Return the estimates of S scorers on the same rows, of failures (S, N) or, if they share them, (N,).
+
+    Those of a scorer with fewer than two failures or two correct rows are NaN, but its accuracy.
+    """
+    failures = np.broadcast_to(failures, scores.shape)
+    n, wrong = scores.shape[1], failures.sum(axis=1)
+    shared = same_rows(failures)
+    rarer = np.minimum(wrong, n - wrong)
+    known = np.flatnonzero(rarer >= 2)
+    covariances = {name: np.full(shared.shape, math.nan) for name in DIRECTIONS}
+    covariances["accuracy"] = np.atleast_2d(np.cov(failures)) / n
+    for i in np.flatnonzero(shared.argmax(axis=1) == np.arange(len(shared))):  # the first of each kind
+        kind = np.flatnonzero(shared[i])
+        covariances["auc"][np.ix_(kind, kind)] = delong(scores[kind], failures[i])[1]
+    if len(known):
+        known_probabilities = {
+            at: probabilities[i] for at, i in enumerate(known.tolist()) if i in probabilities
+        }
         # Always the same resamples, so that the same scores always get the same intervals.
-        drawn = bootstrap(scores, failure, probabilities, n_bootstrap, np.random.default_rng(0))
-        covariances |= {name: np.atleast_2d(np.cov(resamples)) for name, resamples in drawn.items()}
+        rng = np.random.default_rng(0)
+        drawn = bootstrap(scores[known], failures[known], known_probabilities, n_bootstrap, rng)
+        for name, resamples in drawn.items():
+            if resamples.shape[1] >= 2:
+                covariances[name][np.ix_(known, known)] = np.cov(resamples)
     found = {}
     for name, covariance in covariances.items():
-        low, high = _logit_interval(values[name], np.sqrt(np.diag(covariance)), confidence)
-        found[name] = Estimates(values[name], low, high, _errors_of_differences(covariance))
+        error = np.sqrt(np.diag(covariance))
+        low, high = _logit_interval(values[name], error, confidence, np.maximum(rarer - 1, 1))
+        differences = _errors_of_differences(covariance, shared if name in OF_GIVEN_FAILURES else None)
+        found[name] = Estimates(values[name], low, high, differences)
+    variances = np.diag(covariances["auc"])
+    low, high = _auc_interval(values["auc"], variances, rarer, n - rarer, confidence)
+    found["auc"] = found["auc"]._replace(low=low, high=high)
     # Noise pushes an ECE up and resampling pushes it up again, so an interval around it would mislead.
-    found["ece"] = found["ece"]._replace(low=np.diag(unknown), high=np.diag(unknown))
-    auc, rate = found["auc"], n_wrong / n
-    scale, base = rate * (1 - rate), rate**2 / 2
-    found["augrc"] = Estimates(
-        values["augrc"], (1 - auc.high) * scale + base, (1 - auc.low) * scale + base, auc.error * scale
-    )
+    unknown = np.full(len(scores), math.nan)
+    found["ece"] = found["ece"]._replace(low=unknown, high=unknown)
+    low, high = rate_interval(n - wrong, np.full(len(wrong), n), confidence)
+    found["accuracy"] = found["accuracy"]._replace(low=low, high=high)
     return found
 
 
-def of_splits(values: Mapping[str, Matrix], test_share: float, confidence: float) -> dict[str, Estimates]:
+def same_rows(failures: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which scorers fail on the same rows, (S, S), from their failures (S, N)."""
+    kind = np.unique(failures, axis=0, return_inverse=True)[1].ravel()
+    return np.asarray(kind[:, None] == kind)
+
+
+def of_splits(
+    values: Mapping[str, Matrix],
+    test_share: float,
+    confidence: float,
+    shared: NDArray[np.bool_] | None = None,
+) -> dict[str, Estimates]:
     """Return the estimates of S scorers from their values (J, S) on J random splits.
+
+    `shared` (S, S) says which of them fail on the same rows, all if it is None.
 
     `test_share` is test rows over training rows: splits overlap, and the variance of their mean is
     (1 / J + test_share) times the variance between them (Nadeau & Bengio, "Inference for the
@@ -102,7 +148,8 @@ def of_splits(values: Mapping[str, Matrix], test_share: float, confidence: float
         covariance = np.atleast_2d(np.cov(values[name].T)) * factor
         half = stdtrit(df, (1 + confidence) / 2) * np.sqrt(np.diag(covariance))
         low, high = np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
-        found[name] = Estimates(mean, low, high, _errors_of_differences(covariance), df)
+        differences = _errors_of_differences(covariance, shared if name in OF_GIVEN_FAILURES else None)
+        found[name] = Estimates(mean, low, high, differences, df)
     return found
 
 
@@ -137,18 +184,42 @@ def holm(p: Sequence[float] | FloatVector) -> FloatVector:
 
 
 def _logit_interval(
-    value: FloatVector, error: FloatVector, confidence: float
+    value: FloatVector, error: FloatVector, confidence: float, df: IntVector
 ) -> tuple[FloatVector, FloatVector]:
     """Interval on the logit scale, inside (0, 1); NaN where the value is 0 or 1 or the error is unknown."""
     inside = np.where((value > 0) & (value < 1) & (error > ROUNDING), value, math.nan)
-    half = stdtrit(math.inf, (1 + confidence) / 2) * error / (inside * (1 - inside))
+    half = stdtrit(df, (1 + confidence) / 2) * error / (inside * (1 - inside))
     return expit(logit(inside) - half), expit(logit(inside) + half)
 
 
-def _errors_of_differences(covariance: Matrix) -> Matrix:
-    """Standard errors (S, S) of the differences between estimates of this covariance."""
+def _auc_interval(
+    auc: FloatVector, variance: FloatVector, rarer: IntVector, others: IntVector, confidence: float
+) -> tuple[FloatVector, FloatVector]:
+    """Wilson's interval of an AUC, at as many independent rows as have its variance; NaN below two failures.
+
+    With few failures, DeLong's variance is often far too small, and 0 for an AUC of 1. So the variance under
+    exponential scores is mixed in, which depends on the AUC alone, that of one failure more, half of it
+    found (Hanley & McNeil, Radiology 143(1), 1982, as in Newcombe, Statistics in Medicine 25(4), 2006).
+    """
+    rarer = np.where(rarer >= 2, rarer, np.nan)
+    drawn_in = (auc * rarer + 0.5) / (rarer + 1)
+    spread = (1 - drawn_in) / (2 - drawn_in) + drawn_in / (1 + drawn_in)
+    model = drawn_in * (1 - drawn_in) * (1 + ((rarer + others) / 2 - 1) * spread) / (rarer * others)
+    df = rarer - 1 + MODEL_ROWS
+    variance = ((rarer - 1) * variance + MODEL_ROWS * model) / df
+    centre = np.where((auc > 0) & (auc < 1), auc, drawn_in)
+    z = stdtrit(df, (1 + confidence) / 2)
+    share = z**2 * variance / (centre * (1 - centre))  # z² over the number of rows
+    middle = (centre + share / 2) / (1 + share)
+    half = np.sqrt(share * centre * (1 - centre) + share**2 / 4) / (1 + share)
+    return np.minimum(middle - half, auc), np.maximum(middle + half, auc)
+
+
+def _errors_of_differences(covariance: Matrix, comparable: NDArray[np.bool_] | None = None) -> Matrix:
+    """Standard errors (S, S) of differences between estimates of this covariance; NaN if not comparable."""
     variances = np.diag(covariance)
-    return np.sqrt(np.maximum(variances[:, None] + variances - covariance - covariance.T, 0))
+    errors = np.sqrt(np.maximum(variances[:, None] + variances - covariance - covariance.T, 0))
+    return errors if comparable is None else np.where(comparable, errors, math.nan)
 
 
 def _p_values(difference: FloatVector, error: FloatVector, df: float) -> FloatVector:

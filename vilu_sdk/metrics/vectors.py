@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from vilu_sdk.inputs.containers import vector, what_it_holds
 
 FloatVector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -21,35 +22,23 @@ def check_count(value: Any, name: str) -> int:
 
 def as_vector(values: Any, name: str) -> FloatVector:
     """Return `values` as a finite float64 vector with at least one entry."""
-    if isinstance(values, torch.Tensor):
-        # bfloat16 has no numpy counterpart, so widen before leaving torch.
-        values = values.detach().cpu()
-        values = (values if values.is_complex() else values.double()).numpy()
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a vector of numbers: {error}") from error
+    array = vector(values, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(
-            f"{name} must hold real numbers, got dtype {array.dtype}. "
+            f"{name} must hold real numbers, got {what_it_holds(array)}. "
             f"Convert it first, for example with numpy.asarray({name}, dtype=float)."
-        )
-    if array.ndim != 1:
-        raise ValueError(
-            f"{name} must be one-dimensional, one value per row, got shape {array.shape}. "
-            f"A single column can be flattened with {name}.ravel()."
         )
     if array.size == 0:
         raise ValueError(f"{name} is empty: a metric needs at least one row.")
-    vector = array.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(vector))
+    found = array.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         raise ValueError(
             f"{name} has {bad.size} value(s) that are not finite, the first in row {bad[0]} "
-            f"({vector[bad[0]]}). Find out why the score failed there, or drop those rows from "
+            f"({found[bad[0]]}). Find out why the score failed there, or drop those rows from "
             "both vectors."
         )
-    return vector
+    return found
 
 
 def check_scores(uncertainty: Any, failure: Any) -> tuple[FloatVector, BoolVector]:

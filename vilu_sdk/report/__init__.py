@@ -8,6 +8,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.persistence.storage import check_parent, whole_file
@@ -19,6 +20,7 @@ from vilu_sdk.selective._base import ThresholdPredictor
 __all__ = ["report"]
 
 
+@plain_torch
 def report(
     scorers: FailureScorer | Mapping[str, FailureScorer],
     z_img: ArrayLike,

@@ -25,7 +25,7 @@ def comparison(subject: Subject) -> str:
 
 def pictures(subject: Subject) -> str:
     """Return the pictures of ranking and calibration."""
-    scores, failure, names = subject.table.scores, subject.failure, subject.curves
+    scores, failures, names = subject.table.scores, subject.table.failures, subject.curves
     shown = words.NOT_ALL * (len(names) < len(scores))
     promises = dict(reversed([pair for pair in subject.selective if pair[1].accepted and not pair[1].groups]))
     parts: list[str] = []
@@ -34,32 +34,33 @@ def pictures(subject: Subject) -> str:
         parts.append(picture(f"p{len(parts)}", title, caption, draw))
 
     def roc(ax: Any) -> None:
-        for name in names:
-            displays.ROCDisplay.from_scores(scores[name], failure, name=name, ax=ax)
+        for name in both_kinds:
+            displays.ROCDisplay.from_scores(scores[name], failures[name], name=name, ax=ax)
 
     def risk(ax: Any) -> None:
         for name in names:
             promise = promises.get(name)
             limit = {"threshold": promise.threshold, "bound": promise.risk_bound} if promise else {}
-            displays.RiskCoverageDisplay.from_scores(scores[name], failure, name=name, ax=ax, **limit)
+            displays.RiskCoverageDisplay.from_scores(scores[name], failures[name], name=name, ax=ax, **limit)
 
     def reliability(ax: Any) -> None:
         for name in likely:
             displays.ReliabilityDisplay.from_scores(
-                subject.table.probabilities[name], failure, name=name, ax=ax
+                subject.table.probabilities[name], failures[name], name=name, ax=ax
             )
 
     def distribution(name: str) -> Callable[[Any], Any]:
         p = subject.table.probabilities.get(name)
         if p is not None:
             return lambda ax: displays.ScoreDistributionDisplay.from_scores(
-                p, failure, probability=True, ax=ax
+                p, failures[name], probability=True, ax=ax
             )
         return lambda ax: displays.ScoreDistributionDisplay.from_scores(
-            scores[name], failure, xlabel="log uncertainty (nats)", ax=ax
+            scores[name], failures[name], xlabel="log uncertainty (nats)", ax=ax
         )
 
-    if failure.any() and not failure.all():
+    both_kinds = [name for name in names if failures[name].any() and not failures[name].all()]
+    if both_kinds:
         add("ROC", words.ROC + shown, roc)
     add("Risk and coverage", words.RISK + words.STAR * bool(promises) + shown, risk)
     for name in names[:2]:

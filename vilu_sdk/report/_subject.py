@@ -74,7 +74,7 @@ def gather(
     candidates = check_names(class_names, k)
     promises = _named(selective, scorers)
     table = compare(scorers, z_img, z_txt, labels, fit=False, batch_size=batch_size, reference=reference)
-    if table.failure is None or table.predicted is None:
+    if not table.scores:
         raise ValueError("No scorer could score these rows: " + "; ".join(map(str, table.to_dicts())))
     auc = {row["scorer"]: -math.inf if math.isnan(row["auc"]) else row["auc"] for row in table.rows}
     ranked = sorted(table.scores, key=lambda name: auc[name], reverse=True)
@@ -88,8 +88,8 @@ def gather(
         scorers=scorers,
         table=table,
         problem=problem,
-        failure=table.failure,
-        predicted=table.predicted,
+        failure=table.failures[focus],
+        predicted=table.predictions[focus],
         labels=problem.labels,
         candidates=candidates,
         focus=focus,

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.progress import track
-from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
@@ -190,17 +189,13 @@ class Job(NamedTuple):
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
         opened = open_embeddings(source, column=column)
-        texts = Rows(z_txt_set, "z_txt_set", normalise=False).read()
+        texts = Rows(z_txt_set, "z_txt_set", d=opened.shape[1], normalise=False).read()
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
-        tried = opened[:TRIED_ROWS]
-        try:
-            score_partition({"z_img": tried}, scorer, texts)
-        except RowError as error:
-            opened.locate(error)
-            raise
-        folder = Path(output or "").expanduser().absolute()
         if not len(opened):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
+        tried = Rows(opened, "z_img", normalise=False).read(slice(TRIED_ROWS))
+        score_partition({"z_img": tried.numpy()}, scorer, texts)
+        folder = Path(output or "").expanduser().absolute()
         if output is None:
             parts = plan(opened, folder, piece_rows)
             return cls(parts, parts, texts)

@@ -12,10 +12,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-from vilu_sdk.exceptions import RowError
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.formats import File
+from vilu_sdk.inputs.formats import File, tables
 from vilu_sdk.inputs.identity import Identity, changes, touched
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
@@ -59,12 +59,18 @@ class Piece:
         size = max(1, CHUNK_ELEMENTS // max(1, self.file.shape[1]))
         done = 0
         try:
-            for rows in self.file.tables(self.rows, size, self.first):
+            for rows in tables(self.file, self.rows, size, self.first):
                 yield work(rows)
                 done += count_rows(rows)
             self.file.check()
-        except RowError as error:
-            raise error.moved(self.first + done, self.file.path, self.rows.start + done) from None
+        except BadRowError as error:
+            if error.args[3] is not None:  # it is not of this batch, and says so
+                raise
+            row = self.rows.start + done + error.row
+            before = self.first - self.rows.start  # rows of the files before this one
+            inside = f" (row {row} of the file)" if before else ""
+            where = f"row {before + row}{inside} of {self.file.path}"
+            raise error.moved(self.first + done, where) from None
         except (ValueError, TypeError) as error:
             error.add_note(f"In {self.file.path}, in a batch that begins with row {self.rows.start + done}.")
             raise

@@ -139,6 +139,8 @@ class ViLUEstimator(Scorer):
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
         warn_of_mismatch(self, images, text)
+        if task is not None:
+            self._warn_of_order(task)
         texts = Rows(text, "z_txt_set", normalise=False)
         with shared_fit(task or Task(images, texts, None, None), self._settings):
             self.model_ = self._adapted(images, text, task, scale, generator, balanced)

@@ -12,6 +12,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
@@ -59,7 +60,8 @@ class ThresholdPredictor(Persistent):
         correct : array-like of shape (n,), optional
             Whether each prediction, or the decision that follows from it, was right, as booleans.
         groups : array-like of shape (n,), optional
-            Integers or strings; each group gets a threshold of its own.
+            Integers, strings or booleans, as a list, array, or column of a table; each group gets a
+            threshold of its own.
 
         Returns
         -------
@@ -249,14 +251,3 @@ def fraction(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1:
         raise ValueError(f"{name} must be a number strictly between 0 and 1, got {value!r}.")
     return float(value)
-
-
-def check_groups(groups: Any, n: int) -> NDArray[Any]:
-    """Return groups as an array of shape (n,) of integers or strings."""
-    keys = np.asarray(groups)
-    if keys.shape != (n,) or keys.dtype.kind not in "iuU":
-        raise ValueError(
-            f"groups must hold one integer or string for each of the {n} images, got shape {keys.shape} "
-            f"and dtype {keys.dtype}."
-        )
-    return keys

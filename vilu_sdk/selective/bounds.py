@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, bdtrik, betainc, betaincinv
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.ranking import Ranking
+from vilu_sdk.metrics.vectors import FloatVector
 
 # Shares of the rows, most certain first, whose risk is bounded when the target is out of reach.
 FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -14,6 +15,12 @@ FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 START_SHARE = 0.1
 # Beyond so many labels "about how many" is no advice.
 MOST_LABELS = 10**7
+# How likely the labels that are advised are to be enough, and how finely they are searched for.
+LIKELY = 0.7
+LABEL_STEPS = 120
+# Of an error rate that is known from few rows, and of the rank of a share, in standard deviations.
+QUANTILES = (np.arange(40) + 0.5) / 40
+RANK_ERRORS = np.array([-1.3, -0.5, 0.0, 0.5, 1.3])
 
 
 def rows_needed(errors: int, target: float, delta: float) -> int:
@@ -87,25 +94,68 @@ def smallest_risk(ranking: Ranking, delta: float) -> tuple[float, float]:
     return min(bounds)
 
 
-def labels_needed(ranking: Ranking, target: float, delta: float) -> int | None:
-    """Extrapolate how many calibration rows would certify the target; None if no number would.
+def first_tests(n: int, target: float, delta: float, method: str) -> list[tuple[int, float]]:
+    """Return the tests, as rows and levels, of which one must reject for a method to accept anything."""
+    if method == "fixed_sequence":
+        return [(sequence_start(n, target, delta), delta)]
+    rounds = max(1, math.ceil(math.log2(n)))
+    return [(math.ceil(n / 2**k), delta / rounds) for k in range(1, rounds)]
 
-    At each of `FALLBACK_SHARES`, the error rate that was seen is taken to stay what it is.
+
+def labels_needed(
+    ranking: Ranking, target: float, delta: float, method: str = "fixed_sequence"
+) -> int | None:
+    """Return how many calibration rows would certify the target with probability `LIKELY`.
+
+    Whether n rows certify it depends on the method's first tests, each of a share of them. The error rate of
+    that share is known from the m rows, e of them wrong, that were seen there: as Beta(e + 1/2, m - e + 1/2),
+    Jeffreys's posterior. None if no number is that likely to do, or if even more rows would not.
     """
-    m = np.unique(np.geomspace(1, MOST_LABELS, 3000).astype(np.int64))
-    needed = []
-    for share in FALLBACK_SHARES:
-        seen = math.ceil(share * len(ranking))
-        rate = ranking.cumulative_errors[seen] / seen
-        enough = np.flatnonzero(bdtr(np.ceil(rate * m), m, target) <= delta)
-        if rate < target and len(enough):
-            needed.append(math.ceil(m[enough[0]] / share))
-    return min(needed, default=None)
+    seen = len(ranking)
+    start = max(1, round(START_SHARE * seen))
+    if method == "fixed_sequence" and ranking.cumulative_errors[start] >= target * start:
+        return None  # many rows would be tested at this share
+    rows = np.arange(1, seen + 1)
+    wrong = ranking.cumulative_errors[rows]
+    # How likely the error rate of each share is below the target, more than which no number of rows can do.
+    below = betainc(wrong + 0.5, rows - wrong + 0.5, target)
+    if below.max() < LIKELY:
+        return None
+    for n in np.unique(np.geomspace(seen + 1, MOST_LABELS, LABEL_STEPS).astype(np.int64)).tolist():
+        tests = first_tests(n, target, delta, method)
+        if max(_rejection(ranking, below, m, m / n, target, level) for m, level in tests) >= LIKELY:
+            return int(n)
+    return None
+
+
+def _rejection(
+    ranking: Ranking, below: FloatVector, rows: int, share: float, target: float, level: float
+) -> float:
+    """Return the probability that a test of so many rows, the most certain share, rejects; 0 if too small."""
+    if share > 1 or bdtr(0, rows, target) > level:
+        return 0.0
+    n = len(ranking)
+    # The share of all images that is tested ends at one of these rows of those that were seen.
+    ends = share * n + math.sqrt(n * share * (1 - share)) * RANK_ERRORS
+    ends = np.clip(ends.round(), 1, n).astype(np.int64)
+    if below[ends - 1].mean() + level < LIKELY:
+        return 0.0
+    errors = int(bdtrik(level, rows, target))  # the most that the test allows
+    errors -= bool(bdtr(errors, rows, target) > level)
+    found = []
+    for end in ends.tolist():
+        # Ties are accepted together, so the tests up to the end of one must reject too.
+        seen = np.unique([end, ranking.uncut(end, +1)])
+        wrong = ranking.cumulative_errors[seen]
+        rates = betaincinv((wrong + 0.5)[:, None], (seen - wrong + 0.5)[:, None], QUANTILES)
+        found.append(float(bdtr(errors, rows, rates).mean(axis=1).min()))
+    return float(np.mean(found))
 
 
 def uniform_slack(n: int, delta: float) -> float:
     """By how much a distribution function of n values is too small anywhere, at most (Massart)."""
-    return math.sqrt(math.log(1 / delta) / (2 * n))
+    # The inequality is proved for a delta of at most one half.
+    return math.sqrt(math.log(1 / min(delta, 0.5)) / (2 * n))
 
 
 def coverage_bound(m: int, n: int, delta: float) -> float:

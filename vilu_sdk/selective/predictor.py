@@ -125,5 +125,5 @@ class SelectivePredictor(ThresholdPredictor):
             coverage_bound=coverage_bound(m, len(ranking), delta),
             smallest_risk=least,
             smallest_risk_coverage=least_share,
-            labels_needed=None if m else labels_needed(ranking, target, delta),
+            labels_needed=None if m else labels_needed(ranking, target, delta, self.method),
         )

@@ -43,8 +43,8 @@ class SelectionReport:
         The smallest error rate that can be promised on these data and the share of the most certain
         rows it is promised for; NaN where no risk was asked for.
     labels_needed : int or None
-        Where the target was missed: about how many calibration rows would reach it, if the error
-        rates seen at 1/16, 1/8, 1/4 and 1/2 of the rows stay what they are; None if no number would.
+        Where the target was missed: how many calibration rows would reach it with a probability of 70 %,
+        by what is known of the error rates of the most certain rows; None if no number is that likely to.
     group : int, str or None
         Whose report it is.
     groups : tuple of SelectionReport
@@ -118,8 +118,8 @@ class SelectionReport:
 
     def _labels(self) -> str:
         if self.labels_needed is None:
-            return "no number will do while even the most certain predictions err more often than that"
-        return f"about {self.labels_needed} or more, if error rates stay what they are"
+            return "no number is likely to do: the most certain rows err too often, or too few were seen"
+        return f"about {self.labels_needed}, which would do with a probability of 70 %"
 
     def _group_lines(self) -> list[str]:
         header = ("group", "rows", "accepted", "errors", "threshold")

@@ -1,4 +1,8 @@
-"""A monitor that says when images have moved away from the calibration set."""
+"""A monitor that says when images have moved away from the calibration set.
+
+Rounding moves values that are equal, those of a frame that repeats, and a block of them would look like a
+shift. So both tests take for equal what rounding could have moved apart.
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +17,17 @@ from torch import Tensor
 
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer, warn_of_fit_rows
 from vilu_sdk.selective._base import fraction
+from vilu_sdk.selective.alone import NEAR
+
+# Decision values of a stream that is one frame differ by rounding alone, which comes from larger logits.
+CONSTANT = 1e-5
+# Equal embeddings of norm 1 that were divided by their norm in one call and not in another.
+SAME_IMAGE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class ShiftReport:
     score_p_value, embedding_p_value : float
         Of the two tests; each alarms at alpha / 2 or less.
     score_distance : float
-        Largest difference of the two distribution functions of the scores, in [0, 1].
+        Largest difference of the two distribution functions of the scores, in [0, 1], that no rounding
+        of the scores can make.
     more_uncertain : float
         Probability that a checked image is more uncertain than one of the calibration set; 0.5 where
         nothing changed, above it where errors are likely to have become more.
@@ -87,7 +97,8 @@ class ShiftMonitor(Persistent):
     """Compares images with a calibration set, without labels.
 
     Two tests, each at half of `alpha`: Kolmogorov and Smirnov's on the decision values, and the energy
-    distance of the embeddings, whose p-value comes from permutations and is exact.
+    distance of the embeddings, whose p-value comes from permutations and is exact. Ties do not harm: where
+    one frame is a part of the stream, before and after, no more false alarms are raised.
 
     Parameters
     ----------
@@ -108,6 +119,8 @@ class ShiftMonitor(Persistent):
     The tests see distributions, not errors. A shift need not do harm: other class frequencies can leave
     the error rate as it is. And a shift that neither the embeddings nor the scores show, such as other
     labels for the same images, is not seen.
+
+    Images count as drawn independently of each other. The frames of one burst are not: pass one of them.
 
     References
     ----------
@@ -177,9 +190,10 @@ class ShiftMonitor(Persistent):
             raise ValueError(f"max_images must be at least 2, got {self.max_images}.")
         images = Rows(z_img, "z_img")
         warn_of_fit_rows(self.scorer, z_img, "new images will look as if they had moved")
-        self.decision_ = self.scorer.decision_function(z_img, z_txt_set)
+        # As they came, since some scorers use the norms; and the same in every check.
+        self.candidates_ = Rows(z_txt_set, "z_txt_set", normalise=False).read().clone()
+        self.decision_ = self.scorer.decision_function(z_img, self.candidates_)
         self.images_ = self._draw(images)
-        self.candidates_ = Candidates(z_txt_set).text
         self.n_features_in_ = images.d
         return self
 
@@ -208,17 +222,16 @@ class ShiftMonitor(Persistent):
         check_is_fitted(self)
         images = Rows(z_img, "z_img", d=self.n_features_in_)
         decision = self.scorer.decision_function(z_img, self.candidates_)
-        scores = ks_2samp(decision, self.decision_)
-        wins = mannwhitneyu(decision, self.decision_).statistic / (len(decision) * len(self.decision_))
+        score_distance, more_uncertain, score_p_value = compare_scores(decision, self.decision_)
         distance, p_value = self._energy_test(self._draw(images))
         return ShiftReport(
             n=len(images),
             n_reference=len(self.decision_),
             alpha=self.alpha,
-            score_p_value=float(scores.pvalue),
+            score_p_value=score_p_value,
             embedding_p_value=p_value,
-            score_distance=float(scores.statistic),
-            more_uncertain=float(wins),
+            score_distance=score_distance,
+            more_uncertain=more_uncertain,
             embedding_distance=distance,
         )
 
@@ -233,13 +246,34 @@ class ShiftMonitor(Persistent):
         """Return the energy coefficient and its p-value under permutations of all rows."""
         n, m = len(images), len(self.images_)
         both = torch.cat([images, self.images_])
-        distances = torch.cdist(both, both)
-        side = torch.cat([torch.full((n,), 1 / n), torch.full((m,), -1 / m)])
+        # In float32, the distance of equal rows would be a root of rounding errors.
+        distances = torch.cdist(both.double(), both.double())
+        distances[distances < SAME_IMAGE] = 0.0
+        side = torch.cat([torch.full((n,), 1 / n), torch.full((m,), -1 / m)]).double()
         rng = check_random_state(self.random_state)
         shuffles = rng.random_sample((self.n_permutations, n + m)).argsort(axis=1)
         weights = torch.cat([side[None], side[torch.from_numpy(shuffles)]])
         # With weights 1/n and -1/m, the quadratic form is 2 E|X - Y| - E|X - X'| - E|Y - Y'|, negated.
-        energy: FloatVector = -((weights @ distances) * weights).sum(dim=1).double().numpy()
+        energy: FloatVector = -((weights @ distances) * weights).sum(dim=1).numpy()
         between = 2 * float(distances[:n, n:].mean())
-        p_value = float((energy >= energy[0]).mean())
+        # Permutations that exchange equal images change nothing but the rounding.
+        p_value = float((energy >= energy[0] - 1e-9 * between).mean())
         return (max(0.0, float(energy[0])) / between if between else 0.0), p_value
+
+
+def compare_scores(decision: FloatVector, reference: FloatVector) -> tuple[float, float, float]:
+    """Return the distance, the probability of being higher, and the p-value, of values (n,) and (m,).
+
+    Values are moved by what rounding could have moved them, towards those they are compared with.
+    """
+    both = np.concatenate([decision, reference])
+    rounding = max(NEAR * float(both.std()), CONSTANT * max(1.0, float(np.abs(both).max())))
+    found = []
+    for moved, side in ((decision + rounding, "greater"), (decision - rounding, "less")):
+        test = ks_2samp(moved, reference, alternative=side, method="asymp")
+        found.append((float(test.statistic), moved, test.statistic_location))
+    distance, moved, at = max(found, key=lambda one: one[0])
+    # Cut there, the samples are as far apart, and scipy knows the exact p-value of two-sided distances.
+    p_value = ks_2samp((moved <= at).astype(int), (reference <= at).astype(int)).pvalue
+    wins = [mannwhitneyu(moved, reference).statistic for _, moved, _ in found]
+    return distance, float(np.mean(wins) / (len(decision) * len(reference))), float(p_value)

@@ -73,8 +73,9 @@ class CoveragePredictor(ThresholdPredictor):
 
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         n = len(ranking)
-        # The mass below the (m + 1)-th of n values is at least the target unless more than m fall below it.
-        m = ranking.uncut(int(binom.ppf(1 - delta, n, self.target_coverage)), +1)
+        # The mass up to the m-th of n values, itself included, is at least the target unless m of them fall
+        # below the target's quantile. Right below the next one, a tie there would be left out.
+        m = ranking.uncut(min(n, int(binom.ppf(1 - delta, n, self.target_coverage)) + 1), +1)
         errors = int(ranking.cumulative_errors[m])
         return SelectionReport(
             goal=f"At least {100 * self.target_coverage:g} % accepted",

@@ -18,6 +18,9 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers import Card
 from vilu_sdk.scorers.base.backbone_check import SAMPLE, EmbeddingStatistics, MeanDirection
 
+# Labels mean nothing here.
+pytestmark = pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.LabelWarning")
+
 MESSAGE = "seems to be given embeddings of another model"
 
 

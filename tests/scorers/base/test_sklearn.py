@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
@@ -18,6 +19,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
     KFold,
+    RepeatedStratifiedKFold,
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
@@ -135,11 +137,46 @@ def test_uncertainties_out_of_fold(toy):
     framed = cross_val_uncertainty(pipeline, frame, toy.labels, cv=folds)
     np.testing.assert_allclose(framed, out, rtol=1e-5)
     assert not hasattr(pipeline[-1], "scorer_")
-    with pytest.raises(ValueError, match="partitions"):
-        cross_val_uncertainty(pipeline, toy.z_img, toy.labels, cv=folds[:2])
+    for cv in (folds[:2], RepeatedStratifiedKFold(n_splits=2, n_repeats=2)):
+        with pytest.raises(ValueError, match="cv must make partitions, which hold out each image once"):
+            cross_val_uncertainty(pipeline, toy.z_img, toy.labels, cv=cv)
 
 
 # --- searches, folds, calibration ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("texts", [True, False])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: pd.Series(y, dtype="Int64"),
+        lambda y: pd.Series(y, dtype="int64[pyarrow]"),
+        lambda y: pd.Series(y).astype("category"),
+        lambda y: y.astype(object),
+        lambda y: y.tolist(),
+        torch.from_numpy,
+        pl.Series,
+    ],
+)
+def test_labels_of_any_container_give_the_same_folds(texts, wrap, toy):
+    bound = TemperatureScaledMCMScorer().bind(toy.z_txt if texts else None)
+    cv = KFold(3, shuffle=True, random_state=0)  # scikit-learn stratifies no labels that are objects
+    expected = cross_val_score(bound, toy.z_img, toy.labels, cv=cv)
+    found = cross_val_score(bound, toy.z_img, wrap(toy.labels), cv=cv, error_score="raise")
+    np.testing.assert_array_equal(found, expected)
+    fitted = clone(bound).fit(toy.z_img, wrap(toy.labels))
+    assert (
+        fitted.find_failures(toy.z_img, wrap(toy.labels)).sum()
+        == fitted.find_failures(toy.z_img, toy.labels).sum()
+    )
+    assert fitted.classes_.tolist() == list(range(6))
+
+
+def test_a_fold_without_a_class_has_columns_for_all(toy):
+    bound, last = MCMScorer().bind(toy.z_txt), toy.labels == 5
+    folds = [(np.flatnonzero(~last), np.flatnonzero(last)), (np.flatnonzero(last), np.flatnonzero(~last))]
+    found = cross_val_predict(bound, toy.z_img, toy.labels, cv=folds, method="predict_proba")
+    np.testing.assert_allclose(found, bound.predict_proba(toy.z_img), rtol=1e-6)
 
 
 def test_halving_search_in_two_processes_gives_what_one_does(toy):

@@ -264,6 +264,7 @@ def test_chunks_do_not_change_the_logits(toy, fitted, elements, monkeypatch):
 # -- the scorer -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.LabelWarning")
 def test_captions(toy):
     scorer = ProbVLMScorer(**SMALL, readout="cross_modal").fit(toy.z_img, toy.z_img[::-1].copy())
     u = scorer.predict_uncertainty(toy.z_img[:30], toy.z_img[-30:])

@@ -17,6 +17,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.containers import refuse_missing, to_numpy
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_labels, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
@@ -115,7 +116,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         UserWarning
             If weights enter the class means alone, because the scorer learns but takes none.
         """
-        checked = validate_data(self, _to_numpy(X), _to_numpy(y), ensure_all_finite=False)
+        checked = validate_data(self, _images(X), _labels(y), ensure_all_finite=False)
         images, target = map(np.asarray, checked)
         weights = torch.ones(len(images), dtype=torch.float64)
         if sample_weight is not None:
@@ -240,7 +241,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     def find_failures(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
         """Return where the prediction is wrong, (N,); labels y (N,) as in `fit`, or of unknown classes."""
         predicted = self.predict(X)
-        y = _to_numpy(y)
+        y = _labels(y)
         if self.z_txt_set is not None:
             check_labels(y, len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != column_or_1d(y))
@@ -261,7 +262,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _check(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
-        X = _to_numpy(X)
+        X = _images(X)
         if self.scorer_ is self.scorer:  # bound after its fit, which no column names were part of
             X = np.asarray(X)
         return np.asarray(validate_data(self, X, reset=False, ensure_all_finite=False))
@@ -279,9 +280,18 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _to_numpy(values: Any) -> Any:
-    """Give scikit-learn's checks an array where torch has one that numpy cannot read."""
-    if not isinstance(values, Tensor):
-        return values
-    values = values.detach().cpu()
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+def _images(X: Any) -> Any:
+    """Return images as scikit-learn reads them: an array, or a frame, whose column names it compares."""
+    if len(getattr(X, "columns", ())) < 2:
+        return to_numpy(X, "X")
+    Rows(X, "X")  # what is wrong with a frame is said in the same words
+    return X
+
+
+def _labels(y: Any) -> Any:
+    """Return labels of any kind as an array; scikit-learn says what is wrong with None."""
+    if y is None:
+        return None
+    array = to_numpy(y, "y")
+    refuse_missing(array, "y")
+    return array

@@ -15,10 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vilu_sdk.compute.device import compute_device
-from vilu_sdk.compute.distributed import check_rows, from_first
+from vilu_sdk.compute.distributed import check_rows, from_first, leads, world_size
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
+from vilu_sdk.compute.tiles import nearest
 from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
@@ -68,7 +70,8 @@ class Scorer(Persistent):
         Parameters
         ----------
         z_img : array-like of shape (N, d)
-            Image embeddings; numpy (memory-mapped too), torch or nested lists. Rows are normalised.
+            Image embeddings; numpy (memory-mapped too), torch, lists, frames or columns of arrays. Rows are
+            normalised.
         z_txt : array-like of shape (K, d)
             Embeddings of the candidate texts.
         labels : array-like of shape (N,), optional
@@ -239,6 +242,8 @@ class Scorer(Persistent):
         """Learn from a checked task; the checkpoint is for as long as that takes."""
         if checkpoint is not None:
             task = replace(task, checkpoint=Checkpoint(Path(checkpoint), self._settings()))
+        if self.learns:
+            self._warn_of_order(task)
         with shared_fit(task, self._settings):
             self._learn(task)
             self.n_features_in_ = task.images.d
@@ -246,6 +251,15 @@ class Scorer(Persistent):
         if task.checkpoint is not None:
             forget(task.checkpoint)
         return self
+
+    def _warn_of_order(self, task: Task) -> None:
+        """Warn where labels, or captions, seem to be in another order than the candidates, or the images."""
+        # Processes that share a fit of files read no more than their part of them.
+        alone = world_size() == 1 or (leads() and not task.on_disk)
+        if task.correct is None and alone:
+            batch = task.sample(LOOKED_AT)
+            assert batch.labels is not None
+            warn_of_order(nearest(batch.z, batch.text).numpy(), batch.labels.numpy())
 
     def _settings(self) -> dict[str, Any]:
         """Return as JSON what tells the fits of one scorer from those of another."""

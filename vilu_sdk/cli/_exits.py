@@ -1,0 +1,135 @@
+"""How the command ends: its exit codes, which error ends with which, and what is said then."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from vilu_sdk.exceptions import ProcessDiedError
+
+DONE, NO, USAGE, DATA, MACHINE, EXTRA = range(6)
+# As sysexits.h has it, and those of a process that these signals end.
+FAULT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 70, 130, 141, 143
+#: What each exit code means.
+MEANINGS = {
+    DONE: "done",
+    NO: "the answer is no: threshold found none that keeps the promise",
+    USAGE: "usage: arguments that are wrong, or do not go together",
+    DATA: "input: files missing, damaged or changed, a folder of other work, or values that do not fit",
+    MACHINE: "machine: disk, permission, memory or network",
+    EXTRA: "an extra of vilu-sdk is not installed",
+    FAULT: "a fault of vilu itself (--debug shows where)",
+    INTERRUPTED: "interrupted (SIGINT)",
+    BROKEN_PIPE: "whoever read the output has stopped",
+    TERMINATED: "terminated (SIGTERM)",
+}
+#: Characters of an error that are shown: its beginning, and its end, which says what to do.
+BEGINNING, END = 700, 200
+
+
+class UsageError(ValueError):
+    """Arguments that do not go together."""
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Turn the error of a check of arguments, before any file is read, into one of usage."""
+    try:
+        yield
+    except Exception as error:
+        if code_of(error) != DATA:
+            raise
+        raise UsageError(text_of(error)) from error
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise `Terminated` where the process is asked to end, unless someone else listens for that."""
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def code_of(error: BaseException) -> int:
+    """Return the exit code of an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, Terminated):
+        return TERMINATED
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    if isinstance(error, UsageError | NotImplementedError):
+        return USAGE
+    if isinstance(error, ImportError):
+        return EXTRA
+    # What a user has named and is not there is input; these have no number from the operating system.
+    missing = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
+    if isinstance(error, ValueError | TypeError) or (isinstance(error, missing) and error.errno is None):
+        return DATA
+    return MACHINE if isinstance(error, OSError | MemoryError | ProcessDiedError) else FAULT
+
+
+def message_of(error: BaseException, arguments: Namespace) -> str:
+    """Return what is said of an error, in one line of a sensible length."""
+    code = code_of(error)
+    if code in (INTERRUPTED, TERMINATED):
+        return f"{MEANINGS[code].partition(' ')[0]}; {_how_to_go_on(arguments)}."
+    text = text_of(error)
+    if code == FAULT or not text:
+        text = f"{type(error).__name__}: {text} (--debug shows where)"
+    elif isinstance(error, OSError) and error.errno is not None:
+        place = error.filename if error.filename is not None else "standard output"
+        text = f"{place}: {(error.strerror or text).lower()}; {_remedy(error)}."
+    if len(text) > BEGINNING + END + 3:
+        text = f"{text[:BEGINNING]} … {text[-END:]}"
+    return text
+
+
+def text_of(error: BaseException) -> str:
+    """Return an error and its notes in one line."""
+    return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
+
+
+def give_up_output() -> None:
+    """Send the rest of the output nowhere, or the flush when the interpreter ends would fail too."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "make room or name another place, and give the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "get permission to it, or name another place"
+    return "check it, or name another place"
+
+
+def _how_to_go_on(arguments: Namespace) -> str:
+    if getattr(arguments, "checkpoint", None) is not None:
+        return "the same command goes on from its checkpoint"
+    if hasattr(arguments, "piece_rows") and arguments.output != "-":
+        return "the same command goes on after the pieces that are done"
+    return "give the same command again"

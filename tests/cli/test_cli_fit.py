@@ -152,3 +152,27 @@ def test_the_card_is_filled_in(vilu, tmp_path):
     out = vilu(f"info {tmp_path / 's'}").out
     for part in ("a/b", "digits", "No X-rays.", "mit"):
         assert part in out
+
+
+def test_a_checkpoint_of_other_labels_is_refused(vilu, digits, tmp_path, monkeypatch):
+    np.save(tmp_path / "labels.npy", digits.labels_fit)
+    line = f"fit images.npy texts.npy --labels {tmp_path}/labels.npy --logit-scale {SCALE} --scorer lvu"
+    line += f" --set epochs=2 -q -o {tmp_path}/lvu --checkpoint {tmp_path}/state"
+    write = storage.write_folder
+
+    def interrupted(*given, **options):
+        write(*given, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vilu_sdk.training.resume.EVERY_SECONDS", 0.0)
+        patch.setattr(storage, "write_folder", interrupted)
+        assert vilu(line).code == 130
+    labels = digits.labels_fit.copy()
+    labels[3] = (labels[3] + 1) % 10
+    np.save(tmp_path / "labels.npy", labels)
+    done = vilu(line)
+    assert done.code == 3
+    assert "belongs to another fit: labels has changed since: row 3 differs" in done.err
+    np.save(tmp_path / "labels.npy", digits.labels_fit)
+    assert vilu(line).code == 0

@@ -207,3 +207,29 @@ def test_without_pyarrow_all_but_parquet_and_pieces_is_written(vilu, tmp_path, m
         done = vilu(wrong)
         assert done.code == 5
         assert 'pip install "vilu-sdk[data]"' in done.err
+
+
+@pytest.mark.parametrize("out", ["scores", "scores.csv"])
+def test_images_that_were_embedded_again_are_refused(out, vilu, digits, tmp_path, monkeypatch):
+    """Also under the same name, of the same size, and where the run before was killed."""
+    np.save(tmp_path / "z.npy", digits.z_img_test)
+    line = f"score {tmp_path}/z.npy texts.npy --scorer my-scorer -q --piece-rows 300 -o {tmp_path}/{out}"
+    score_piece = partition.score_piece
+
+    def once(piece, *rest):
+        if piece.first:
+            raise KeyboardInterrupt
+        score_piece(piece, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partition, "score_piece", once)
+        assert vilu(line).code == 130
+    other = digits.z_img_test.copy()
+    other[500] += 1
+    np.save(tmp_path / "z.npy", other)
+    done = vilu(line)
+    assert done.code == 3
+    assert "z.npy has changed since: row 500 differs; score into another folder, or remove" in done.err
+    assert not (tmp_path / "scores.csv").exists()
+    np.save(tmp_path / "z.npy", digits.z_img_test)
+    assert vilu(line).code == 0

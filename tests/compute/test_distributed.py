@@ -163,7 +163,7 @@ def test_other_verbs_need_no_other_process(found, root):
     [
         (
             "other data",
-            "ValueError: rank 1 .* differs in the values of z_img. Pass the same settings and the",
+            "ValueError: rank 1 .* z_img is not the same: row 7 differs. Pass the same settings and the",
         ),
         ("other settings", r"ValueError: rank 1 .* differs in scorer.params.lam \(0.1 there, 0.2 here\)"),
     ],

@@ -89,6 +89,14 @@ def test_a_place_is_a_row_of_the_source_and_of_its_file(tmp_path):
     assert open_embeddings(paths[0]).place(2) == f"row 2 of {paths[0]}"
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    paths = [tmp_path / folder / "z.npy" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        np.save(path, np.eye(2))
+    assert open_embeddings(paths).place(2) == f"row 2 (row 0 of b/z.npy) of {tmp_path}"
+
+
 @pytest.mark.parametrize("error", [EOFError(), KeyError("x"), OSError("no number"), RuntimeError("y" * 5000)])
 def test_errors_of_libraries_get_the_file_and_a_remedy(error, tmp_path):
     with pytest.raises(ValueError, match=r"damaged .*; copy or write it again") as raised, reading(tmp_path):

@@ -27,7 +27,7 @@ def test_lines_and_columns_hold_the_same(tmp_path, encoding, end):
     padded = [f" {name}\t" if end == "\n" else name for name in NAMES]
     lines = written(tmp_path / "n.txt", [*padded, "", "  ", ""], encoding, end)
     assert read_vector(lines, None).tolist() == NAMES
-    for kind, mark in (("csv", ","), ("csv", ";"), ("csv", "\t"), ("tsv", "\t")):
+    for kind, mark in (("csv", ","), ("csv", ";"), ("csv", "\t"), ("tsv", "\t"), ("CSV", ";"), ("TSV", "\t")):
         rows = [f"{row}{mark}{name}" for row, name in enumerate(NAMES)]
         table = written(tmp_path / f"n.{kind}", [f"id{mark} label ", *rows, "", ""], encoding, end)
         assert read_vector(table, "label").tolist() == NAMES
@@ -35,8 +35,8 @@ def test_lines_and_columns_hold_the_same(tmp_path, encoding, end):
 
 
 def test_big_endian_is_read_too(tmp_path):
-    (tmp_path / "n.txt").write_bytes(codecs.BOM_UTF16_BE + "\n".join(NAMES).encode("utf-16-be"))
-    assert read_vector(tmp_path / "n.txt", None).tolist() == NAMES
+    (tmp_path / "n.TXT").write_bytes(codecs.BOM_UTF16_BE + "\n".join(NAMES).encode("utf-16-be"))
+    assert read_vector(tmp_path / "n.TXT", None).tolist() == NAMES
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -168,7 +169,12 @@ def spoiled(value):
         ({"a": Z_IMG, "prediction": np.arange(N)}, None, ValueError, "already has a column 'prediction'"),
         (frame().assign(uncertainty=0.0), "z", ValueError, "already has a column 'uncertainty'"),
         (frame(wrap=lambda z: spoiled(None)), None, ValueError, "'z' has None in row 5"),
-        (frame(wrap=lambda z: spoiled([1.0, 2.0])), "z", ValueError, "width 2 in row 5 but of width 6"),
+        (
+            frame(wrap=lambda z: spoiled([1.0, 2.0])),
+            "z",
+            ValueError,
+            "width 2 in row 5 but of width 6 elsewhere",
+        ),
         (frame(), "text", ValueError, "'text' has 'text 0' in row 0 where an embedding belongs"),
         (pa.table({"z": list(spoiled(None))}), None, ValueError, "'z' has None in row 5"),
         (pa.table({"z": list(spoiled([]))}), None, ValueError, "width 0 in row 5"),
@@ -343,12 +349,12 @@ def test_other_work_is_refused(tmp_path, toy):
     before = state(tmp_path / "out")
     longer = write(tmp_path / "longer", "npy", (0, 17, 17, 31, N))
     for changes, name in (
-        ({"scorer": MCMScorer(logit_scale=3.0)}, "scorer"),
-        ({"z_txt_set": Z_TXT[::-1]}, "candidates"),
-        ({"piece_rows": 21}, r"piece_rows \(20 there, 21 here\)"),
-        ({"source": longer}, r"files.z_10.npy \(\[284, 13\] there, \[296, 14\] here\)"),
+        ({"scorer": MCMScorer(logit_scale=3.0)}, r"it differs in scorer.params.logit_scale \(2.0 there, 3.0"),
+        ({"z_txt_set": Z_TXT[[0, 2, 1, 3]]}, "z_txt_set has changed since: rows 1, 2 differ"),
+        ({"piece_rows": 21}, r"it differs in piece_rows \(20 there, 21 here\)"),
+        ({"source": longer}, "z_10.npy has 14 rows here, 13 there"),
     ):
-        with pytest.raises(ValueError, match=f"output=.* belongs to other work: it differs in {name}"):
+        with pytest.raises(ValueError, match=f"output=.* belongs to other work: {name}"):
             score_to_folder(output=tmp_path / "out", **{**arguments, **changes})
     assert state(tmp_path / "out") == before
 
@@ -357,10 +363,16 @@ def test_foreign_folders_and_manifests_are_refused(tmp_path):
     source = write(tmp_path / "in", "npy")
     with pytest.raises(ValueError, match=r"holds 'z_10.npy' and no _manifest"):
         score_to_folder(source, source, MCM, Z_TXT)
-    for text in ("", "[]", "{}", '{"manifest_version": 2}'):
+    for text, message in (
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ("{}", "is damaged"),
+        ('{"manifest_version": 1, "vilu_sdk_version": "0.0.3"}', r"vilu-sdk 0\.0\.3 wrote it in format 1"),
+        ('{"manifest_version": 99}', "wrote it in format 99, and this one knows format 2"),
+    ):
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / MANIFEST).write_text(text)
-        with pytest.raises(ValueError, match="is not a manifest that this version"):
+        with pytest.raises(ValueError, match=message):
             score_to_folder(source, tmp_path / "out", MCM, Z_TXT)
 
 
@@ -394,19 +406,43 @@ def test_a_bad_row_is_found_and_what_was_scored_stays(tmp_path, monkeypatch, kin
     finally:
         Z_IMG[20] = good
     where = rf"NaN.* in row 20 \(row 3 of the file\) of {source / 'z_10'}\.{kind};"
-    with pytest.raises(ValueError, match=where):
+    with pytest.raises(ValueError, match=where) as raised:
         score_to_folder(source, tmp_path / "out", MCM, Z_TXT, column=column_of(kind), piece_rows=20)
+    assert raised.value.row == 20
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [MANIFEST, "part-00000.parquet"]
 
 
 def test_a_file_that_changes_under_the_job_is_noticed(tmp_path):
     for kind in ("npy", "parquet"):
         source = write(tmp_path / kind, kind)
-        part = plan(open_embeddings(source, column=column_of(kind)), tmp_path, 1000)[0]
-        os.replace(source / f"z_10.{kind}", part.file.path)
-        with pytest.raises(ValueError, match="has changed since the pieces were planned"):
+        part = plan(open_embeddings(source, column=column_of(kind)), tmp_path, 1000)[1]
+        os.replace(source / f"z_8.{kind}", part.file.path)
+        with pytest.raises(ValueError, match=f"z_10.{kind} has changed since it was opened"):
             score_piece(part, MCM, Z_TXT)
         assert not part.output.exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_a_file_replaced_while_it_is_scored_gives_no_scores(tmp_path, monkeypatch, kind):
+    """Also by one of the same size and time of modification."""
+    monkeypatch.setattr(pieces, "CHUNK_ELEMENTS", 3 * D)
+    source = write(tmp_path / "in", kind)
+    path, other = source / f"z_8.{kind}", tmp_path / "other"
+    shutil.copy2(path, other)
+    scored = []
+
+    class Slow(MCMScorer):
+        def predict(self, z_img, z_txt_set):
+            if len(scored) == 2:
+                os.replace(other, path)
+            scored.append(len(z_img))
+            return super().predict(z_img, z_txt_set)
+
+    part = plan(open_embeddings(source, column=column_of(kind)), tmp_path, 1000)[0]
+    with pytest.raises(ValueError, match=f"z_8.{kind} has changed since it was opened; start again"):
+        score_piece(part, Slow(), Z_TXT)
+    assert len(scored) > 2
+    assert not part.output.exists()
 
 
 def test_what_killed_writers_left_is_removed_once_it_is_old(tmp_path):

@@ -85,6 +85,13 @@ def test_errors_are_as_without_ray(job):
     assert "write_parquet(output)" in found["refused"]
 
 
+def test_other_files_are_refused_and_the_same_content_goes_on(job):
+    _, found = job
+    assert "img_emb_2.npy has changed since: not in the 1,024 probed rows" in found["changed"]
+    assert "img_emb_5.npy has changed since it was opened" in found["changed under"]
+    assert found["as it was"] == 24_000
+
+
 @pytest.mark.parametrize(("kind", "others"), [("tensors", []), ("lists", ["number", "text"])])
 def test_a_dataset_keeps_its_other_columns(job, kind, others):
     seen = job[1][kind]

@@ -158,7 +158,8 @@ def fit(root: Path) -> None:
         found["saved"] = outcome(paper, args)
         found["adapted"] = outcome(paper.adapt(args[0][:99], args[1], args[2][:99]), args)
         found["moved"] = outcome(ViLUEstimator(random_state=0).adapt(*args[:2]), args)
-        moved = args[0] + np.float32(rank())
+        moved = args[0].copy()
+        moved[7] += rank()
         found["other data"] = raised(lambda: paper.fit(moved, *args[1:]))
         found["other settings"] = raised(lambda: RelUScorer(lam=0.1 * (1 + rank())).fit(*args))
         found["on its own"] = MCMScorer().predict(*args[:2]) if rank() else None

@@ -45,6 +45,20 @@ class Deadly(MCMScorer):
         return uncertainty
 
 
+class Rewriting(MCMScorer):
+    """Writes a file again once it has read rows of it, with the same bytes."""
+
+    def __init__(self, *, logit_scale: float = 100.0, path: str = "") -> None:
+        super().__init__(logit_scale=logit_scale)
+        self.path = path
+
+    def predict_uncertainty(self, z_img, z_txt_set):
+        path = Path(self.path) / "img_emb_5.npy"
+        if len(z_img) > 256 and (np.asarray(z_img)[0] == Z_IMG[20_000]).all():
+            path.write_bytes(path.read_bytes())
+        return super().predict_uncertainty(z_img, z_txt_set)
+
+
 class Threaded(MCMScorer):
     """Gives the number of its threads for an uncertainty."""
 
@@ -70,7 +84,8 @@ def main(root: Path) -> None:
     # A worker dies in the middle of a piece; then others go on with what is there, and the other way round.
     rows = score_dataset(source, scorer, Z_TXT, output=root / "out", piece_rows=PIECE_ROWS, concurrency=2)
     found = {"columns": rows.schema().names, "after": state(root / "out")}
-    job = {"scorer": scorer, "z_txt_set": Z_TXT, "piece_rows": PIECE_ROWS}
+    texts = {"z_txt_set": Z_TXT, "piece_rows": PIECE_ROWS}
+    job = {"scorer": scorer, **texts}
     found["found by the loop"] = score_to_folder(source, root / "out", **job).found
     (root / "out" / "part-00004.parquet").unlink()
     score_dataset(source, output=root / "out", **job)
@@ -84,6 +99,22 @@ def main(root: Path) -> None:
             score_dataset(root / "bad", MCMScorer(), Z_TXT, output=root / "bad_out")
         except ValueError as error:
             found["error"] = str(error)
+    # Files that are others than at the beginning: between two runs, and under the actors.
+    with contextlib.redirect_stderr(io.StringIO()):
+        then = (source / "img_emb_2.npy").read_bytes()
+        other = Z_IMG[8_000:12_000].copy()
+        other[1234] += 1
+        np.save(source / "img_emb_2.npy", other)
+        for name, options in (
+            ("changed", {"output": root / "out"} | job),
+            ("changed under", {"output": root / "under", "scorer": Rewriting(path=str(source)), **texts}),
+        ):
+            try:
+                score_dataset(source, **options)
+            except ValueError as error:
+                found[name] = str(error)
+        (source / "img_emb_2.npy").write_bytes(then)
+        found["as it was"] = len(score_dataset(source, output=root / "out", **job).take_all())
     try:
         score_dataset(rows, scorer, Z_TXT, output=root / "other")
     except ValueError as error:

@@ -184,10 +184,18 @@ def others(toy):
     )
     yield LVUScorer(epochs=3, batch_size=16, hidden=(8,), random_state=1), args, "params.random_state"
     yield SCORERS["ViLU"], args, "'LVUScorer' there, 'ViLUEstimator' here"
-    yield lvu, (toy.z_img[:600], toy.z_txt, toy.labels[:600]), "data.z_img"
-    yield lvu, (toy.z_img, toy.z_txt, np.roll(toy.labels, 1)), "data.labels"
-    yield lvu, (toy.z_img[::-1].copy(), toy.z_txt, toy.labels), "the values of z_img"
-    yield lvu, (toy.z_img, toy.z_txt + 0.1, toy.labels), "the values of z_txt"
+    yield lvu, (toy.z_img[:600], toy.z_txt, toy.labels[:600]), "z_img has 600 rows here, 640 there"
+    yield (
+        lvu,
+        (toy.z_img, toy.z_txt, np.roll(toy.labels, 1)),
+        "labels has changed since: .* of 640 probed rows differ",
+    )
+    yield (
+        lvu,
+        (toy.z_img[::-1].copy(), toy.z_txt, toy.labels),
+        "z_img has changed since: 640 of 640 probed rows differ",
+    )
+    yield lvu, (toy.z_img, toy.z_txt + 0.1, toy.labels), "z_txt has changed since: .* differ"
 
 
 @pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.LabelWarning")
@@ -199,7 +207,7 @@ def test_the_checkpoint_of_another_fit_is_refused(toy, tmp_path, monkeypatch, ev
     revive()
     scorer, args, message = list(others(toy))[case]
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match=rf"belongs to another fit: it differs in .*{message}"):
+    with pytest.raises(ValueError, match=rf"belongs to another fit: .*{message}"):
         scorer.fit(*args, checkpoint=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -20,7 +20,7 @@ MEANINGS = {
     DONE: "done",
     NO: "the answer is no: threshold found none that keeps the promise",
     USAGE: "usage: arguments that are wrong, or do not go together",
-    DATA: "input: a missing or damaged file, or values that do not fit",
+    DATA: "input: files missing, damaged or changed, a folder of other work, or values that do not fit",
     MACHINE: "machine: disk, permission, memory or network",
     EXTRA: "an extra of vilu-sdk is not installed",
     FAULT: "a fault of vilu itself (--debug shows where)",

@@ -13,7 +13,9 @@ from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
-from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs, shard_paths
+from vilu_sdk.inputs.shard_names import shard_paths
+from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
+from vilu_sdk.inputs.stored import kind
 from vilu_sdk.inputs.values import check_correct, check_labels
 
 # Separates a file from the array, tensor or column in it.
@@ -148,7 +150,7 @@ def read_values(spec: str) -> Vector:
         try:
             parts.append(_read_part(part, name))
         except BadRowError as error:
-            row = starts[-1] + error.args[1]
+            row = starts[-1] + error.row
             raise error.moved(starts[-1], place(row, paths, starts)) from None
         starts.append(starts[-1] + len(parts[-1]))
     is_text = [part.dtype.kind in "OSU" for part in parts]
@@ -166,7 +168,7 @@ def read_values(spec: str) -> Vector:
 def check_count(found: Vector, n: int, of: str) -> None:
     """Raise unless there is a value for each of `n` rows of `of`."""
     if len(found.values) != n:
-        headed = found.paths[0].suffix in (".csv", ".tsv") and len(found.values) == n - 1
+        headed = kind(found.paths[0]) in (".csv", ".tsv") and len(found.values) == n - 1
         hint = " Its first line was taken for a header: write one, or name the file .txt." if headed else ""
         has = f"{found.spec} has {len(found.values)} values"
         raise ValueError(f"{has} but {of} has {n} rows; pass one for each.{hint}")
@@ -178,7 +180,7 @@ def _placed(found: Vector) -> Iterator[None]:
     try:
         yield
     except BadRowError as error:
-        raise error.moved(0, found.at(error.args[1])) from None
+        raise error.moved(0, found.at(error.row)) from None
 
 
 def _text(found: Vector, row: int) -> str:
@@ -223,7 +225,7 @@ def _say_how_to_name(path: Path) -> Iterator[None]:
 
 
 def _read_part(path: Path, name: str | None) -> NDArray[Any]:
-    if path.suffix not in VECTOR_SUFFIXES:
+    if kind(path) not in VECTOR_SUFFIXES:
         raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTOR_SUFFIXES)}.")
     with _say_how_to_name(path):
         return read_vector(path, name)

@@ -18,6 +18,7 @@ from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import split
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
+from vilu_sdk.inputs.stored import kind
 from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
@@ -48,7 +49,7 @@ def refuse_overwriting(arguments: Namespace) -> None:
         given = getattr(arguments, name, None)
         for source in (split(value)[0] for value in (given if isinstance(given, list) else [given]) if value):
             inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
-            if source.exists() and (path.samefile(source) or (inside and path.suffix in SUFFIXES)):
+            if source.exists() and (path.samefile(source) or (inside and kind(path) in SUFFIXES)):
                 raise UsageError(
                     f"the output {path} is where {name} are read from, {source}; nothing was read or "
                     "written. Write into another file."

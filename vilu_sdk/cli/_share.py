@@ -13,6 +13,7 @@ from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.inputs.formats import SUFFIXES, names_in
 from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.inputs.stored import kind
 from vilu_sdk.inputs.text import SUFFIXES as TEXTS
 from vilu_sdk.persistence.card import backbone_of, describe
 from vilu_sdk.persistence.storage import CONFIG_FILE
@@ -70,9 +71,8 @@ def run_info(arguments: Namespace) -> int:
     set_progress(False)
     path, column = split(arguments.name)
     is_folder = path.is_dir() and not (path / CONFIG_FILE).exists()
-    if path.is_file() or (is_folder and any(item.suffix in SUFFIXES for item in path.iterdir())):
-        inside = names_in(path) if path.is_file() and path.suffix in SUFFIXES else []
-        names: list[str | None] = [column] if column else [*inside] or [None]
+    if path.is_file() or (is_folder and any(kind(item) in SUFFIXES for item in path.iterdir())):
+        names: list[str | None] = [column] if column else [*names_in(path)] or [None]
         arrays = [_array(path, name) for name in names]
         lines = [f"{one['path']}  {' × '.join(map(str, one['shape']))}  {one['dtype']}" for one in arrays]
         print(plain_json(arrays) if arguments.json else "\n".join(lines))
@@ -93,14 +93,14 @@ def _array(path: Path, name: str | None) -> dict[str, Any]:
     spec = str(path) if name is None else f"{path}{SEPARATOR}{name}"
     found: Any
     try:
-        found = open_embeddings(path, column=name) if path.suffix not in TEXTS else read_values(spec).values
+        found = open_embeddings(path, column=name) if kind(path) not in TEXTS else read_values(spec).values
     except ValueError as error:
         try:
             found = read_values(spec).values
         except ValueError:
             raise error from None
-    kind = "text" if found.dtype == object else str(found.dtype)
-    return {"path": spec, "shape": list(found.shape), "dtype": kind}
+    dtype = "text" if found.dtype == object else str(found.dtype)
+    return {"path": spec, "shape": list(found.shape), "dtype": dtype}
 
 
 @command(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.places import shown
 from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.stored import Stamp, Stored, kind
 
 #: Columns of the tables that arrays are read as.
 ROW, EMBEDDING = "row", "embedding"
@@ -39,17 +40,18 @@ Reader = Callable[[NDArray[np.intp]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class ArrayFile:
+class ArrayFile(Stored):
     """A block of numbers in a file, or in a compressed member of an archive. Holds nothing open."""
 
-    path: Path
     column: str | None
     shape: tuple[int, ...]
     stored: np.dtype[Any]
     offset: int
     order: Any = "C"
     is_bfloat16: bool = False
+    #: Of a compressed member its name, and where its bytes begin and end.
     member: str | None = None
+    compressed: tuple[int, int] = (0, 0)
     #: Name of the embeddings in the tables.
     embeddings: ClassVar[str] = EMBEDDING
 
@@ -57,6 +59,22 @@ class ArrayFile:
     def dtype(self) -> np.dtype[Any]:
         """Type of the rows that are read."""
         return np.dtype(np.float32) if self.is_bfloat16 else self.stored
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where in the file the numbers begin and end, in bytes."""
+        if self.member is not None:
+            return self.compressed
+        return self.offset, self.offset + self.stored.itemsize * math.prod(self.shape)
+
+    def ranges(self, rows: range) -> list[tuple[int, int]]:
+        """Where some rows are: in one place, column by column, or in all of a compressed member."""
+        n, d = self.shape
+        if self.member is not None or len(rows) == n:
+            return [self.span]
+        step = self.stored.itemsize * (d if self.order == "C" else 1)
+        starts = [self.offset] if self.order == "C" else range(*self.span, step * n)
+        return [(start + step * rows.start, start + step * rows.stop) for start in starts]
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into blocks of `size`, each of which is read without those before it."""
@@ -77,6 +95,7 @@ class ArrayFile:
         """Return the function from ascending row numbers to rows."""
         with self._file() as file:
             self.check_size(file.seek(0, 2))
+            self.check()
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         array = np.ndarray(self.shape, self.stored, mapped, self.offset, order=self.order)
 
@@ -111,7 +130,7 @@ class ArrayFile:
 
 def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
     """Read the header of an array of so many dimensions, and check that the file holds what it says."""
-    file = HEADERS[path.suffix](path, column)
+    file = HEADERS[kind(path)](path, Stamp.of(path), column)
     dimensions, kinds, numbers = EXPECTED[ndim]
     if len(file.shape) != ndim:
         raise ValueError(f"{path} holds an array of shape {file.shape}, expected {dimensions}.")
@@ -122,29 +141,44 @@ def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
     return file
 
 
-def _npy_header(path: Path, column: str | None) -> ArrayFile:
+def _npy_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     if column is not None:
         raise ValueError(f"{path} holds one array without a name; leave out column={column!r}.")
     with path.open("rb") as file:
-        return _npy_block(file, path, None)
+        return _npy_block(file, path, stamp, None)
 
 
-def _npz_header(path: Path, column: str | None) -> ArrayFile:
+def array_names(path: Path) -> list[str]:
+    """Return the names of the arrays in a file; none of one without names."""
+    if kind(path) == ".safetensors":
+        return list(_safetensors_entries(path)[0])
+    if kind(path) == ".npy":
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return list(_npz_members(archive))
+
+
+def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+
+
+def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        members = _npz_members(archive)
         column = choose(path, "array", column, list(members))
         info = members[column]
         with archive.open(info) as member:
-            found = _npy_block(member, path, column)
-        if info.compress_type != zipfile.ZIP_STORED:
-            return replace(found, member=info.filename)
+            found = _npy_block(member, path, stamp, column)
         # The member's own header has a name and extra fields, whose lengths stand at byte 26.
         file.seek(info.header_offset + 26)
         start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+        if info.compress_type != zipfile.ZIP_STORED:
+            compressed = start, start + info.compress_size
+            return replace(found, member=info.filename, compressed=compressed)
         return replace(found, offset=start + found.offset)
 
 
-def _npy_block(file: IO[bytes], path: Path, column: str | None) -> ArrayFile:
+def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     """Read a header of numpy, after which the numbers follow in the same file or member."""
     try:
         first = np.lib.format.read_magic(file) == (1, 0)
@@ -152,22 +186,11 @@ def _npy_block(file: IO[bytes], path: Path, column: str | None) -> ArrayFile:
         shape, is_fortran, dtype = read(file)
     except ValueError as error:
         raise ValueError(f"{path} is damaged or not in numpy's format ({error}); write it again.") from error
-    return ArrayFile(path, column, shape, dtype, file.tell(), "F" if is_fortran else "C")
-
-
-def _safetensors_header(path: Path, column: str | None) -> ArrayFile:
-    header, length = _safetensors_entries(path)
-    column = choose(path, "tensor", column, list(header))
-    entry = header[column]
-    if entry["dtype"] not in SAFETENSORS:
-        raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
-    dtype, offset = np.dtype(SAFETENSORS[entry["dtype"]]), 8 + length + entry["data_offsets"][0]
-    is_bfloat16 = entry["dtype"] == "BF16"
-    return ArrayFile(path, column, tuple(entry["shape"]), dtype, offset, is_bfloat16=is_bfloat16)
+    return ArrayFile(path, stamp, column, shape, dtype, file.tell(), "F" if is_fortran else "C")
 
 
 def _safetensors_entries(path: Path) -> tuple[dict[str, Any], int]:
-    """Return what the header says of each tensor, and the length of the header."""
+    """Return what is said of each tensor, and where the numbers begin."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
@@ -177,18 +200,21 @@ def _safetensors_entries(path: Path) -> tuple[dict[str, Any], int]:
     if not isinstance(header, dict):
         raise ValueError(f"{path} is truncated or not a safetensors file; copy or write it again.")
     header.pop("__metadata__", None)
-    return header, length
+    return header, 8 + length
 
 
-def array_names(path: Path) -> list[str]:
-    """Return the names of the arrays in a file; a ``.npy`` has none."""
-    if path.suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    return [*_safetensors_entries(path)[0]] if path.suffix == ".safetensors" else []
+def _safetensors_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
+    entries, start = _safetensors_entries(path)
+    column = choose(path, "tensor", column, list(entries))
+    entry = entries[column]
+    if entry["dtype"] not in SAFETENSORS:
+        raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
+    dtype, offset = np.dtype(SAFETENSORS[entry["dtype"]]), start + entry["data_offsets"][0]
+    is_bfloat16 = entry["dtype"] == "BF16"
+    return ArrayFile(path, stamp, column, tuple(entry["shape"]), dtype, offset, is_bfloat16=is_bfloat16)
 
 
-HEADERS: dict[str, Callable[[Path, str | None], ArrayFile]] = {
+HEADERS: dict[str, Callable[[Path, Stamp, str | None], ArrayFile]] = {
     ".npy": _npy_header,
     ".npz": _npz_header,
     ".safetensors": _safetensors_header,

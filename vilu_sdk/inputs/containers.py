@@ -4,7 +4,7 @@ Only here do they differ. What has no plain meaning is refused with the way to a
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
+from collections.abc import Iterator, Mapping, Set, ValuesView
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilu_sdk.inputs.places import BadRowError, shown
+from vilu_sdk.inputs.lists import check_widths, from_arrow, is_column
 
 # What outputs of `transformers` call embeddings, and what its processors return for a model to embed.
 EMBEDDINGS = ("image_embeds", "text_embeds", "pooler_output", "last_hidden_state")
@@ -128,25 +128,6 @@ def stack(values: Any, name: str) -> NDArray[Any]:
     return np.stack(rows) if rows else np.empty((0, 1), np.float32)  # type: ignore[arg-type]
 
 
-def check_widths(widths: NDArray[Any], name: str, value: Callable[[int], Any]) -> None:
-    """Raise where a row has no embedding (width -1) or one of another width than the first."""
-    wrong = np.flatnonzero((widths != widths[:1]) | (widths < 0))
-    if not len(wrong):
-        return
-    row = int(wrong[0])
-    if widths[row] >= 0:
-        raise BadRowError(
-            f"{name} has an embedding of width {widths[row]} in",
-            row,
-            f" but of width {widths[0]} in row 0 (rows of different lengths); remove it or embed it again.",
-        )
-    raise BadRowError(
-        f"{name} has {shown(value(row))} in",
-        row,
-        " where an embedding belongs; remove the row, embed it again, or name another column.",
-    )
-
-
 def _dense(tensor: Tensor, name: str) -> Tensor:
     """Return a tensor's values without its graph, or say what they have to be made of first."""
     is_other = (tensor.is_nested, tensor.layout is not torch.strided, tensor.is_quantized, tensor.is_meta)
@@ -168,6 +149,8 @@ def _dense(tensor: Tensor, name: str) -> Tensor:
 
 def _open(values: Any, name: str) -> NDArray[Any]:
     """Read what is no array and no tensor as an array, perhaps of objects."""
+    if is_column(values):
+        return from_arrow(values, name)
     _refuse_others(values, name)
     is_list = isinstance(values, list | tuple)
     if is_list:

@@ -11,6 +11,7 @@ from vilu_sdk.inputs import text
 from vilu_sdk.inputs.arrays import HEADERS, ArrayFile, Reader, array_header, array_names
 from vilu_sdk.inputs.parquet import ParquetFile, parquet_header, parquet_names, parquet_vector
 from vilu_sdk.inputs.places import reading
+from vilu_sdk.inputs.stored import kind
 
 #: What every kind of file has: `path`, `column`, `shape`, `dtype`, `embeddings` (their name in the tables),
 #: `blocks` and `pieces` to cut its rows, `open` to read rows, and `tables` to read them with their columns.
@@ -24,24 +25,26 @@ VECTOR_SUFFIXES = (*SUFFIXES, *text.SUFFIXES)
 def read_header(path: Path, column: str | None) -> File:
     """Return the file of embeddings at a path, or raise where it is damaged or holds no (n, d) array."""
     with reading(path):
-        return array_header(path, column, 2) if path.suffix in HEADERS else parquet_header(path, column)
+        return array_header(path, column, 2) if kind(path) in HEADERS else parquet_header(path, column)
 
 
 def read_vector(path: Path, column: str | None) -> NDArray[Any]:
     """Read one number, boolean or text for each row, (n,), from an array, a column or lines of a file."""
     with reading(path):
-        if path.suffix in text.SUFFIXES:
+        if kind(path) in text.SUFFIXES:
             return text.text_vector(path, column)
-        if path.suffix not in HEADERS:
+        if kind(path) not in HEADERS:
             return parquet_vector(path, column)
         file = array_header(path, column, 1)
         return file.open()(np.arange(file.shape[0]))
 
 
 def names_in(path: Path) -> list[str]:
-    """Return the names of the arrays or columns in a file; a ``.npy`` and a text have none."""
+    """Return the names of the arrays or columns in a file; a ``.npy``, a text and a folder have none."""
+    if kind(path) not in SUFFIXES or path.is_dir():
+        return []
     with reading(path):
-        return array_names(path) if path.suffix in HEADERS else parquet_names(path)
+        return array_names(path) if kind(path) in HEADERS else parquet_names(path)
 
 
 def reader(file: File) -> Reader:

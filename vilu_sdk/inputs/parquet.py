@@ -11,27 +11,43 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import Reader, choose
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.lists import first_embedding, is_list, numbers_of, unpack
 from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.stored import Stamp, Stored
 
-# Elements of the batches in which parquet is decoded, and bytes of it read at a time.
+# Elements of the batches in which parquet is decoded.
 BATCH_ELEMENTS = 1 << 20
-BUFFER_BYTES = 1 << 20
+# How it is read: pre-buffered, as in some versions by default, the whole row group would be in memory.
+IN_PARTS = {"buffer_size": 1 << 20, "pre_buffer": False}
+# Rows that are looked at together for the first that has an embedding.
+FIRST_ROWS = 16
 
 
 @dataclass(frozen=True)
-class ParquetFile:
+class ParquetFile(Stored):
     """A column of lists, of which one batch is decoded at a time. Holds nothing open."""
 
-    path: Path
     column: str
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    #: Numbers of the first rows of row groups, and where these begin in the file, in bytes.
     starts: tuple[int, ...]
+    offsets: tuple[int, ...]
 
     @property
     def embeddings(self) -> str:
         """Name of the embeddings in the tables."""
         return self.column
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """All of the file: scoring carries over the other columns."""
+        return 0, self.stamp.size
+
+    def ranges(self, rows: range) -> list[tuple[int, int]]:
+        """Where the row groups that hold these rows begin and end, with all their columns."""
+        first, last = np.searchsorted(self.starts, (rows.start, rows.stop - 1), side="right")
+        return [(self.offsets[first - 1], self.offsets[last])]
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into row groups: to read a part of one, all rows before it are decoded."""
@@ -86,15 +102,13 @@ class ParquetFile:
         return read
 
     def _file(self) -> Any:
-        # Pre-buffered, as in some versions by default, the whole row group would be in memory.
-        file = _opened(self.path, buffer_size=BUFFER_BYTES, pre_buffer=False)
-        if file.metadata.num_rows != self.shape[0]:
-            raise ValueError(f"{self.path} has changed since it was opened; open it again.")
+        file = _opened(self.path, **IN_PARTS)
+        self.check()
         return file
 
     def _decode(self, column: Any, first: int) -> NDArray[Any]:
         """Return the lists of a batch as rows, or raise if one is missing or ragged."""
-        lengths = column.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
+        lengths, numbers = unpack(column)
         wrong = np.flatnonzero(lengths != self.shape[1])
         if len(wrong):
             has = "none" if lengths[wrong[0]] < 0 else f"one of width {lengths[wrong[0]]}"
@@ -104,28 +118,53 @@ class ParquetFile:
                 int(first + wrong[0]),
                 f" has {has}; remove the row or embed it again.",
             )
-        values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+        if numbers.null_count and self.dtype.kind in "iu":  # numpy has no integer for it
+            row = first + numbers.is_null().index(True).as_py() // self.shape[1]
+            raise BadRowError(
+                f"{self.path} lacks a number of the embedding in",
+                row,
+                f" of the column {self.column!r}; remove the row or embed it again.",
+            )
+        values: NDArray[Any] = numbers.to_numpy(zero_copy_only=False)
         return values.reshape(len(column), self.shape[1])
 
 
 def parquet_header(path: Path, column: str | None) -> ParquetFile:
     """Find the column of lists of numbers, and read its shape and type."""
-    file = _opened(path)
-    import pyarrow as pa
-
+    stamp = Stamp.of(path)
+    file = _opened(path, **IN_PARTS)
     kinds = {field.name: field.type for field in file.schema_arrow}
-    # A dictionary type has a value_type and no fields: it holds categories, not lists.
-    lists = [name for name, kind in kinds.items() if kind.num_fields and hasattr(kind, "value_type")]
+    numeric = [name for name, kind in kinds.items() if numbers_of(kind) is not None]
+    lists = numeric or [name for name, kind in kinds.items() if is_list(kind)]
     column = choose(path, "column of lists", column, lists)
-    value = kinds[column].value_type
-    if not (pa.types.is_floating(value) or pa.types.is_integer(value)):
-        raise ValueError(f"{path} has {value} in the column {column!r}, expected lists of numbers.")
-    width = getattr(kinds[column], "list_size", 0)
-    if not width and (first := next(file.iter_batches(1, columns=[column], use_threads=False), None)):
-        width = first.column(0).value_lengths()[0].as_py() or 0
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    starts = tuple(int(start) for start in np.cumsum([0, *sizes]))
-    return ParquetFile(path, column, (starts[-1], width), np.dtype(value.to_pandas_dtype()), starts)
+    value = numbers_of(kinds[column])
+    if value is None:
+        raise ValueError(f"{path} has {kinds[column]} in the column {column!r}, expected lists of numbers.")
+    width = 0
+    for batch in file.iter_batches(FIRST_ROWS, columns=[column], use_threads=False):
+        lengths, _ = unpack(batch.column(0))
+        if (row := first_embedding(lengths)) is not None:
+            width = int(lengths[row])
+            break
+    if not width and file.metadata.num_rows:
+        raise ValueError(f"{path} has no embedding in any row of the column {column!r}; embed again.")
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    starts = tuple(int(start) for start in np.cumsum([0, *(group.num_rows for group in groups)]))
+    offsets = (*(_first_byte(group) for group in groups), stamp.size)
+    shape = starts[-1], width
+    return ParquetFile(path, stamp, column, shape, np.dtype(value.to_pandas_dtype()), starts, offsets)
+
+
+def _first_byte(group: Any) -> int:
+    """Return where a row group begins in its file."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    pages = [(column.dictionary_page_offset, column.data_page_offset) for column in columns]
+    return int(min((page for both in pages for page in both if page), default=0))
+
+
+def parquet_names(path: Path) -> list[str]:
+    """Return the names of the columns."""
+    return list(_opened(path).schema_arrow.names)
 
 
 def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
@@ -139,11 +178,6 @@ def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
         raise BadRowError(f"{path} has no value in", row, f" of {column!r}; write one for each row.")
     values: NDArray[Any] = found.to_numpy()
     return values
-
-
-def parquet_names(path: Path) -> list[str]:
-    """Return the names of the columns."""
-    return list(_opened(path).schema_arrow.names)
 
 
 def _opened(path: Path, **options: Any) -> Any:

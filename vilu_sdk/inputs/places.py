@@ -1,5 +1,6 @@
 """Where in files something is wrong, in words: the file, the row, and the row of the whole source."""
 
+import os
 import reprlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ class BadRowError(ValueError):
 
     def __init__(self, before: str, row: int, after: str, where: str | None = None) -> None:
         super().__init__(before, row, after, where)
+        self.row = row
 
     def __str__(self) -> str:
         before, row, after, where = self.args
@@ -30,6 +32,8 @@ class BadRowError(ValueError):
 def place(row: int, paths: Sequence[Path], starts: Sequence[int]) -> str:
     """Name a row of files that begin with the rows `starts`, also by its number in its file.
 
+    A file goes by its path inside the folder around all of them.
+
     Examples
     --------
     >>> place(103, [Path("z_0.npy"), Path("z_1.npy")], [0, 100])
@@ -37,8 +41,9 @@ def place(row: int, paths: Sequence[Path], starts: Sequence[int]) -> str:
     """
     if len(paths) == 1:
         return f"row {row}"
+    folder = os.path.commonpath([path.parent for path in paths])
     number = bisect_right(list(starts[: len(paths)]), row) - 1
-    return f"row {row} (row {row - starts[number]} of {paths[number].name})"
+    return f"row {row} (row {row - starts[number]} of {os.path.relpath(paths[number], folder)})"
 
 
 def shown(value: Any) -> str:

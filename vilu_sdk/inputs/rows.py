@@ -96,7 +96,7 @@ class Rows:
                 with np.errstate(over="ignore"):  # an overflow becomes inf, reported with its row below
                     rows = torch.from_numpy(np.array(values, dtype=target, order="C"))
             if isinstance(self.source, np.ndarray):
-                _release_pages(self.source)
+                release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
         if not bool(((norms >= SMALLEST_NORM) & (norms < torch.inf)).all()):
             self._refuse(index, norms)
@@ -116,7 +116,7 @@ class Rows:
     def on_disk(self) -> bool:
         """Whether the rows are read from files, in which consecutive ones come at a fraction of the cost."""
         return isinstance(self.source, Shards) or (
-            isinstance(self.source, np.ndarray) and _memory_map(self.source)[0] is not None
+            isinstance(self.source, np.ndarray) and memory_map(self.source)[0] is not None
         )
 
     def blocks(self, size: int) -> list[slice]:
@@ -183,15 +183,15 @@ def _hint(shape: tuple[int, ...], name: str) -> str:
     return " Pass one embedding for each row; batches of them are joined with numpy.concatenate."
 
 
-def _release_pages(array: np.ndarray) -> None:
+def release_pages(array: np.ndarray) -> None:
     """Give back the pages a memory map has read, so that a scan of it does not stay resident."""
-    pages, mode = _memory_map(array)
+    pages, mode = memory_map(array)
     # A copy-on-write map ("c") keeps the caller's changes in those very pages.
     if pages is not None and mode in ("r", "r+", "w+") and hasattr(pages, "madvise"):
         pages.madvise(mmap.MADV_DONTNEED)
 
 
-def _memory_map(array: np.ndarray) -> tuple[mmap.mmap | None, str | None]:
+def memory_map(array: np.ndarray) -> tuple[mmap.mmap | None, str | None]:
     """Return the map that an array is a view of, and its mode."""
     mode = None
     base: Any = array

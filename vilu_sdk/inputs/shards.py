@@ -1,8 +1,8 @@
 """Embeddings on disk, in one file or in a folder of shards, as one array that is read on indexing."""
 
 import os
-import re
 import threading
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from vilu_sdk.inputs.formats import SUFFIXES, File, read_header, reader
 from vilu_sdk.inputs.places import BadRowError, place
+from vilu_sdk.inputs.shard_names import shard_paths
+from vilu_sdk.inputs.stored import kind
 
+#: What names embeddings on disk: a file, a folder or a list of files.
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # Files that are open at once.
 MAX_OPEN = 16
 
@@ -27,6 +31,7 @@ class Shards:
     Attributes
     ----------
     path : pathlib.Path
+        The file or the folder; of a list of files, the folder around all of them.
     shape : tuple of int
     dtype : numpy.dtype
         bfloat16, which numpy has not, is read as float32.
@@ -40,8 +45,9 @@ class Shards:
 
     ndim = 2
 
-    def __init__(self, path: Path, column: str | None, files: list[File]) -> None:
-        self.path = path
+    def __init__(self, given: Path | list[Path], column: str | None, files: list[File]) -> None:
+        self.path = given if isinstance(given, Path) else Path(os.path.commonpath([x.parent for x in given]))
+        self._given = given
         self.dtype = files[0].dtype
         self.column = column
         self.files = files
@@ -79,7 +85,7 @@ class Shards:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(open_embeddings, column=self.column), (self.path,)
+        return partial(open_embeddings, column=self.column), (self._given,)
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into blocks of about `size` that are fast to read one by one.
@@ -128,18 +134,19 @@ class Shards:
         try:
             return self._reader(number)(rows - start)
         except BadRowError as error:
-            where = place(start + error.args[1], [file.path for file in self.files], self.starts.tolist())
+            where = place(start + error.row, [file.path for file in self.files], self.starts.tolist())
             raise error.moved(start, where) from None
 
 
-def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) -> Shards:
+def open_embeddings(path: Source, *, column: str | None = None) -> Shards:
     """Open embeddings on disk without loading them.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or list of path-like
         A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file, or a folder of shards of one of these
-        kinds, taken in the order of their numbers: ``img_emb_2.npy`` before ``img_emb_10.npy``.
+        kinds, taken in the order of their numbers: ``img_emb_2.npy`` before ``img_emb_10.npy``. Hashes and
+        UUIDs in names are no numbers. Or a list of files, taken in its order.
     column : str, optional
         Name of the array of a ``.npz``, of the tensor of a ``.safetensors``, or of the column of lists of a
         ``.parquet`` file. Not needed where there is only one.
@@ -156,7 +163,8 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
         If the path does not exist or the folder has no shards.
     ValueError
         If a file is of another kind, damaged, truncated or not two-dimensional, if shards differ in width
-        or type, or if their numbering has holes; the message names the file.
+        or type, or if names do not say one order: numbering with holes, which dates and times may have, the
+        same number twice, several series. The message names the file.
     ImportError
         If a parquet file is read and pyarrow, the extra ``data``, is not installed.
 
@@ -174,13 +182,19 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
     ...     z_img.shape, MCMScorer().predict(z_img, z_txt)
     ((3, 2), array([0, 1, 0]))
     """
-    path = Path(path).expanduser().absolute()
-    paths = shard_paths(path) if path.is_dir() else [path]
+    given: Path | list[Path]
+    if isinstance(path, str | os.PathLike):
+        given = Path(path).expanduser().absolute()
+        paths = shard_paths(given) if given.is_dir() else [given]
+    else:
+        given = paths = [Path(file).expanduser().absolute() for file in path]
+        if not paths:
+            raise ValueError("the list of files is empty; pass at least one.")
     files = []
     for shard in paths:
         if not shard.exists():
             raise FileNotFoundError(f"there is neither a file nor a folder {shard}.")
-        if shard.suffix not in SUFFIXES:
+        if kind(shard) not in SUFFIXES or shard.is_dir():
             raise ValueError(f"{shard} is of no known kind; embeddings are read from {', '.join(SUFFIXES)}.")
         files.append(read_header(shard, column))
     d, dtype = files[0].shape[1], files[0].dtype
@@ -191,7 +205,7 @@ def open_embeddings(path: str | os.PathLike[str], *, column: str | None = None) 
                     f"{file.path} has rows of {name} {value} but {files[0].path.name} has {expected}; shards "
                     "of one array come from one model, in one type."
                 )
-    return Shards(path, column, files)
+    return Shards(given, column, files)
 
 
 def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tuple[Shards, Shards]:
@@ -234,30 +248,3 @@ def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tu
                 "must belong to row i of the other."
             )
     return images, texts
-
-
-def shard_paths(folder: Path) -> list[Path]:
-    """Return the shards of a folder in the order of their numbers, none missing."""
-    paths = [path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
-    if not paths:
-        parts = [name for name in ("img_emb", "text_emb") if (folder / name).is_dir()]
-        hint = f" It has the folder {' and '.join(parts)}: open those, or both with open_pairs."
-        raise FileNotFoundError(f"{folder} has no shards ({', '.join(SUFFIXES)}).{hint if parts else ''}")
-    series = {re.sub(r"\d+", "*", path.name) for path in paths}
-    if len(series) > 1:
-        raise ValueError(
-            f"{folder} has files of several series ({', '.join(sorted(series)[:3])}); put each "
-            "in its own folder."
-        )
-    numbers = {path: [int(number) for number in re.findall(r"\d+", path.name)] for path in paths}
-    paths.sort(key=lambda path: (numbers[path], path.name))
-    varying = [column for column in zip(*numbers.values(), strict=True) if len(set(column)) > 1]
-    if len(varying) == 1:
-        present = sorted(varying[0])
-        missing = sorted(set(range(present[0], present[-1] + 1)) - set(present))
-        if missing:
-            raise ValueError(
-                f"{folder} has shards {present[0]} to {present[-1]}, but not {missing[0]}; copy what "
-                "is missing or number the shards without holes."
-            )
-    return paths

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs.containers import check_widths, is_row, stack
+from vilu_sdk.inputs.containers import is_row, stack
+from vilu_sdk.inputs.lists import from_arrow, numbers_of
 
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
@@ -42,10 +43,7 @@ def _split_arrays(
     column = _choose([name for name, values in arrays.items() if _is_nested(values)], column, [*rows], new)
     values = arrays[column]
     rest = {name: values for name, values in rows.items() if name != column}
-    return values if values.ndim == 2 else stack(values, f"the column {column!r}"), lambda added: {
-        **rest,
-        **added,
-    }
+    return values if values.ndim == 2 else _stack(values, column), lambda added: {**rest, **added}
 
 
 def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
@@ -54,20 +52,20 @@ def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[ND
         name
         for name, kind in kinds.items()
         if (getattr(kind, "kind", "") == "O" and _is_nested(rows[name].to_numpy()))
-        or _is_list_of_numbers(getattr(kind, "pyarrow_dtype", None))
+        or numbers_of(getattr(kind, "pyarrow_dtype", None)) is not None
     ]
     column = _choose(nested, column, list(rows.columns), new)
     values = rows[column]
     rest = rows.drop(columns=[column])
     if hasattr(values.dtype, "pyarrow_dtype"):
-        return _from_arrow(values.array.__arrow_array__(), column), lambda added: rest.assign(**added)
-    return stack(values.to_numpy(), f"the column {column!r}"), lambda added: rest.assign(**added)
+        return from_arrow(values.array.__arrow_array__(), _named(column)), lambda added: rest.assign(**added)
+    return _stack(values.to_numpy(), column), lambda added: rest.assign(**added)
 
 
 def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
     import pyarrow as pa
 
-    nested = [field.name for field in rows.schema if _is_list_of_numbers(field.type)]
+    nested = [field.name for field in rows.schema if numbers_of(field.type) is not None]
     column = _choose(nested, column, rows.schema.names, new)
 
     def rebuild(added: Mapping[str, NDArray[Any]]) -> Any:
@@ -78,7 +76,7 @@ def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDA
             schema = schema.append(pa.field(name, columns[-1].type))
         return type(rows).from_arrays(columns, schema=schema)
 
-    return _from_arrow(rows.column(column), column), rebuild
+    return from_arrow(rows.column(column), _named(column)), rebuild
 
 
 def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequence[str]) -> Any:
@@ -103,29 +101,20 @@ def _is_nested(values: NDArray[Any]) -> bool:
     """Return whether each entry of an array is a row of numbers; an empty object array may be."""
     if values.ndim != 1 or values.dtype != object or not len(values):
         return values.ndim == 2 or values.dtype == object
-    first = next((value for value in values if is_row(value)), None)
+    first = next((_only(value) for value in values if is_row(value)), None)
     return first is not None and np.asarray(first).dtype.kind in "fiu"
 
 
-def _is_list_of_numbers(kind: Any) -> bool:
-    """Return whether a type of pyarrow is a list of numbers, or an extension that stores such lists."""
-    if kind is None:
-        return False
-    import pyarrow.types as types
-
-    kind = getattr(kind, "storage_type", kind)
-    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    return bool(is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
+def _only(value: Any) -> Any:
+    """Return the list in a list of one, anything else as it is."""
+    while is_row(value) and len(value) == 1 and is_row(first := next(iter(value))):
+        value = first
+    return value
 
 
-def _from_arrow(values: Any, column: str) -> NDArray[Any]:
-    """Join lists of an array of pyarrow, chunked or not."""
-    if hasattr(values, "combine_chunks"):
-        values = values.combine_chunks()
-    if not _is_list_of_numbers(values.type):
-        raise TypeError(f"the column {column!r} holds {values.type}, expected lists of numbers.")
-    values = getattr(values, "storage", values)
-    widths = values.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
-    check_widths(widths, f"the column {column!r}", lambda row: values[row].as_py())
-    flat: NDArray[Any] = values.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(widths), -1) if len(widths) else np.empty((0, 1), np.float32)
+def _stack(values: NDArray[Any], column: Any) -> NDArray[Any]:
+    return stack([_only(value) for value in values], _named(column))
+
+
+def _named(column: Any) -> str:
+    return f"the column {column!r}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import choose
 from vilu_sdk.inputs.names import plain
+from vilu_sdk.inputs.stored import kind
 
 #: The marks with which other encodings than UTF-8 begin; the longer ones first.
 MARKS = {
@@ -23,7 +24,7 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 def text_vector(path: Path, column: str | None) -> NDArray[Any]:
     """Read one text for each row, (n,), without the blanks around it; empty lines at the end are none."""
     text = decoded(path)
-    found = _lines(path, text, column) if path.suffix == ".txt" else _column(path, text, column)
+    found = _lines(path, text, column) if kind(path) == ".txt" else _column(path, text, column)
     while found and not found[-1]:
         found.pop()
     if "" in found:
@@ -55,9 +56,9 @@ def _lines(path: Path, text: str, column: str | None) -> list[str]:
 
 
 def _column(path: Path, text: str, column: str | None) -> list[str]:
-    delimiter = "\t" if path.suffix == ".tsv" else ","
+    delimiter = "\t" if kind(path) == ".tsv" else ","
     table = _table(path, text, delimiter)
-    if path.suffix == ".csv" and len(table[0]) == 1:  # spreadsheets of many countries write semicolons
+    if kind(path) == ".csv" and len(table[0]) == 1:  # spreadsheets of many countries write semicolons
         other = next((mark for mark in ";\t" if mark in table[0][0]), None)
         table = _table(path, text, other) if other else table
     header, *rows = table

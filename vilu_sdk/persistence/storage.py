@@ -27,6 +27,8 @@ FILES = (CONFIG_FILE, TENSORS_FILE, README_FILE)
 FORMAT_VERSION = 1
 #: Age at which a temporary file can no longer belong to a save under way.
 LEFTOVER_SECONDS = 3600
+# Characters of two values that are told.
+MOST_SHOWN = 100
 #: Last line of a generated README; one without it is the user's and stays.
 GENERATED = "<!-- Written by vilu-sdk at each save; without this line it is left as it is. -->"
 
@@ -122,14 +124,17 @@ def checksum(values: bytes | Tensor) -> str:
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """Return the places where two JSON values differ, with both values."""
+    """Return the places where two JSON values differ, with both values where they are short."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         return [
             difference
             for key in sorted(before.keys() | now.keys())
             for difference in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
         ]
-    return [] if before == now else [f"{where} ({before!r} there, {now!r} here)"]
+    if before == now:
+        return []
+    both = f" ({before!r} there, {now!r} here)"
+    return [where + both * (len(both) < MOST_SHOWN)]
 
 
 def _check_version(number: Any, writer: Any, folder: Path) -> None:

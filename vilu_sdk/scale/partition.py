@@ -3,20 +3,19 @@
 A job over files that is killed at any moment and started again scores nothing twice and loses nothing.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import safetensors.torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.shards import open_embeddings
+from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
@@ -105,7 +104,7 @@ def score_partition(
 
 
 def score_to_folder(
-    source: str | os.PathLike[str],
+    source: Source,
     output: str | os.PathLike[str],
     scorer: FailureScorer | ThresholdPredictor,
     z_txt_set: ArrayLike,
@@ -117,8 +116,8 @@ def score_to_folder(
 
     Parameters
     ----------
-    source : path-like
-        A file or a folder of shards, as `open_embeddings` takes it.
+    source : path-like or list of path-like
+        A file, a folder of shards or a list of files, as `open_embeddings` takes it.
     output : path-like
         A new folder, or that of an earlier run with the same arguments, by whatever engine. It gets a
         parquet file for each piece of the source, whole or not at all, and a manifest of what they are of.
@@ -179,7 +178,7 @@ class Job(NamedTuple):
     @classmethod
     def prepare(
         cls,
-        source: str | os.PathLike[str],
+        source: Source,
         output: str | os.PathLike[str] | None,
         scorer: FailureScorer | ThresholdPredictor,
         z_txt_set: ArrayLike,
@@ -197,17 +196,13 @@ class Job(NamedTuple):
         tried = Rows(opened, "z_img", normalise=False).read(slice(TRIED_ROWS))
         score_partition({"z_img": tried.numpy()}, scorer, texts)
         folder = Path(output or "").expanduser().absolute()
-        parts = plan(opened, folder, piece_rows)
         if output is None:
+            parts = plan(opened, folder, piece_rows)
             return cls(parts, parts, texts)
-        work = {
-            "scorer": _fingerprint(scorer),
-            "candidates": checksum(texts),
-            "column": column,
-            "piece_rows": piece_rows,
-            "files": {file.path.name: [file.path.stat().st_size, file.shape[0]] for file in opened.files},
-        }
-        claim(folder, work)
+        known = identify(opened)
+        parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
+        work = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
+        claim(folder, parts, known, identify(texts, whole=True), work)
         sweep(folder, "*")
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
@@ -221,7 +216,9 @@ def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_
     """Write the scores of a piece unless they are there."""
     if not piece.is_done():
         with whole_file(piece.output) as file:
-            write_parquet(scored_tables(piece, scorer, z_txt_set), file)
+            # Of a file that is found unchanged when all is scored.
+            checksum = piece.file.checksum(piece.rows) if piece.is_noted else None
+            write_parquet(scored_tables(piece, scorer, z_txt_set), file, checksum)
 
 
 def scored_tables(
@@ -231,10 +228,9 @@ def scored_tables(
     return piece.map(lambda rows: score_partition(rows, scorer, z_txt_set, column=piece.file.embeddings))
 
 
-def _fingerprint(scorer: FailureScorer | ThresholdPredictor) -> str:
-    """Return a checksum of the state that would be saved, without the card, and so the same after loading."""
+def _describe(scorer: FailureScorer | ThresholdPredictor) -> dict[str, Any]:
+    """Return settings, and checksums of arrays, that would be saved but a card: the same after loading."""
     tensors: dict[str, Tensor] = {}
     config = encode(scorer, "", tensors)
     config["fitted"].pop("card_", None)
-    text = json.dumps(config, sort_keys=True).encode()
-    return checksum(text + safetensors.torch.save(tensors))
+    return {**config, "arrays": {name: checksum(tensor) for name, tensor in tensors.items()}}

@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.formats import File, read_header, tables
+from vilu_sdk.inputs.formats import File, tables
+from vilu_sdk.inputs.identity import Identity, changes, touched
 from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
@@ -22,7 +23,11 @@ from vilu_sdk.persistence.storage import differences, whole_file
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
 MANIFEST = "_manifest.json"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+#: Name, in the metadata of a parquet file of scores, of the checksum of the rows that were scored.
+SCORED = b"vilu_sdk.scored"
+# Differences that are told.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Piece:
     rows: range
     first: int  # number of the first of them among all rows of all files
     output: Path
+    #: Whether the output notes a checksum of the rows, where nobody else does.
+    is_noted: bool = False
 
     def is_done(self) -> bool:
         """Whether the output is there, with as many rows; a damaged one does not count."""
@@ -42,20 +49,24 @@ class Piece:
         except (FileNotFoundError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
             return False
 
+    def is_of_these_rows(self) -> bool:
+        """Whether the output, which is there, is of the rows as they are now."""
+        metadata = require("pyarrow.parquet", "data").read_metadata(self.output).metadata or {}
+        return metadata.get(SCORED) == self.file.checksum(self.rows).encode()
+
     def map(self, work: Callable[[Any], Any]) -> Iterator[Any]:
         """Yield `work` of each small table of the rows (`File.tables`), with a note on where an error is."""
-        if read_header(self.file.path, self.file.column) != self.file:
-            raise ValueError(f"{self.file.path} has changed since the pieces were planned; start again.")
         size = max(1, CHUNK_ELEMENTS // max(1, self.file.shape[1]))
         done = 0
         try:
             for rows in tables(self.file, self.rows, size, self.first):
                 yield work(rows)
                 done += count_rows(rows)
+            self.file.check()
         except BadRowError as error:
             if error.args[3] is not None:  # it is not of this batch, and says so
                 raise
-            row = self.rows.start + done + error.args[1]
+            row = self.rows.start + done + error.row
             before = self.first - self.rows.start  # rows of the files before this one
             inside = f" (row {row} of the file)" if before else ""
             where = f"row {before + row}{inside} of {self.file.path}"
@@ -65,33 +76,43 @@ class Piece:
             raise
 
 
-def write_parquet(tables: Iterable[Any], file: IO[bytes]) -> None:
-    """Write dicts of columns or record batches, all of the same columns, holding one at a time."""
+def write_parquet(tables: Iterable[Any], file: IO[bytes], checksum: str | None = None) -> None:
+    """Write dicts of columns or record batches, all of the same columns, holding one at a time.
+
+    The checksum, if there is one, is that of the rows that were scored.
+    """
     parquet = require("pyarrow.parquet", "data")
     import pyarrow as pa
 
     tables = (pa.table(table) if isinstance(table, dict) else table for table in tables)
     first = next(tables)
-    with parquet.ParquetWriter(file, first.schema) as writer:
+    metadata = {name: value for name, value in (first.schema.metadata or {}).items() if name != SCORED}
+    if checksum is not None:
+        metadata[SCORED] = checksum
+    with parquet.ParquetWriter(file, first.schema.with_metadata(metadata or None)) as writer:
         for table in chain([first], tables):
             writer.write(table)
 
 
-def plan(source: Shards, folder: Path, piece_rows: int) -> list[Piece]:
+def plan(source: Shards, folder: Path, piece_rows: int, *, is_noted: bool = False) -> list[Piece]:
     """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file."""
     parts = [
         (file, range(part.start, part.stop), int(start) + part.start)
         for start, file in zip(source.starts, source.files, strict=False)
         for part in file.pieces(piece_rows)
     ]
-    return [Piece(*part, folder / f"part-{number:05d}.parquet") for number, part in enumerate(parts)]
+    return [
+        Piece(*part, folder / f"part-{number:05d}.parquet", is_noted) for number, part in enumerate(parts)
+    ]
 
 
-def claim(folder: Path, work: Mapping[str, Any]) -> None:
+def claim(
+    folder: Path, pieces: list[Piece], source: Identity, texts: Identity, work: Mapping[str, Any]
+) -> None:
     """Mark a folder as that of some work, described in JSON, or raise where it is of other work."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
     if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         strange = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
         if strange:
             raise ValueError(
@@ -100,19 +121,39 @@ def claim(folder: Path, work: Mapping[str, Any]) -> None:
             )
         with whole_file(path) as file:
             header = {"manifest_version": MANIFEST_VERSION, "vilu_sdk_version": version("vilu-sdk")}
-            file.write(json.dumps(header | dict(work), indent=1).encode())
+            file.write(json.dumps({**header, "source": source, "z_txt_set": texts, "work": work}).encode())
         return
+    known = _read_manifest(path)
+    other = changes(known["source"], source) + changes(known["z_txt_set"], texts, "z_txt_set")
+    if not other:
+        again = {source["files"][number][0] for number in touched(known["source"], source)}
+        done = (piece for piece in pieces if piece.file.path.name in again and piece.is_done())
+        changed = (piece for piece in done if not piece.is_of_these_rows())
+        other = [
+            f"{piece.file.path.name} has changed since: in rows {piece.rows.start} to {piece.rows.stop - 1}"
+            for piece in islice(changed, 1)
+        ]
+    other += [f"it differs in {place}" for place in differences(known["work"], work)]
+    if other:
+        raise ValueError(
+            f"output={str(folder)!r} belongs to other work: {'; '.join(other[:SHOWN])}; score into another "
+            "folder, or remove this one."
+        )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Return what a folder is of, or say why this version does not know."""
     try:
         found = json.loads(path.read_bytes())
-        if found.pop("manifest_version") != MANIFEST_VERSION:
-            raise KeyError("another manifest_version")
+        number, writer = found["manifest_version"], found.get("vilu_sdk_version")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{path} is not a manifest that this version of vilu-sdk reads ({error!r}); pass a new folder."
+            f"{path} is damaged or not a manifest of vilu-sdk ({error!r}); score into another folder."
         ) from error
-    found.pop("vilu_sdk_version", None)
-    if different := differences(found, work):
+    if number != MANIFEST_VERSION or not {"source", "z_txt_set", "work"} <= found.keys():
         raise ValueError(
-            f"output={str(folder)!r} belongs to other work: it differs in {'; '.join(different[:5])}. Repeat "
-            "that work, pass another folder or remove this one."
+            f"{path} is not a manifest that this version of vilu-sdk reads: vilu-sdk {writer} wrote it in "
+            f"format {number}, and this one knows format {MANIFEST_VERSION}, which says what the source "
+            "holds. Score into another folder, or finish there with that version."
         )
+    return dict(found)

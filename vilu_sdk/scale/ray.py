@@ -38,9 +38,9 @@ def score_dataset(
 
     Parameters
     ----------
-    data : ray.data.Dataset or path-like
-        Rows with one column of image embeddings; or a file or a folder of shards, as `open_embeddings` takes
-        it, on a disk that all machines see.
+    data : ray.data.Dataset, path-like or list of path-like
+        Rows with one column of image embeddings; or files or a folder of shards, as `open_embeddings` takes
+        them, on a disk that all machines see.
     scorer : scorer or predictor with a threshold
         Fitted, if it learns.
     z_txt_set : array-like of shape (K, d)

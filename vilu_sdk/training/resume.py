@@ -7,22 +7,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_all, from_first, leads, world_size
 from vilu_sdk.exceptions import ProcessDiedError
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.identity import changes, identify
 from vilu_sdk.inputs.task import Checkpoint, Task
 from vilu_sdk.persistence import storage
 from vilu_sdk.persistence.encoding import decode, encode
 
 # Seconds of work that a killed fit may lose.
 EVERY_SECONDS = 30.0
-# Rows by which data are recognised, and how far they may be off on another machine.
-PROBED_ROWS = 16
-TOLERANCE = 1e-4
 
 
 class FitState:
@@ -35,7 +31,8 @@ class FitState:
         if task is None or task.checkpoint is None:
             return
         self._folder = task.checkpoint.folder if leads() else None
-        self._fit = _describe(task, task.checkpoint.settings)
+        # A first look at all data costs little of what an epoch does.
+        self._fit = _describe(task, task.checkpoint.settings, whole=True) if leads() else {}
         self._written = time.monotonic()
         self.state = from_first(self._read)
 
@@ -50,10 +47,15 @@ class FitState:
                 f"checkpoint={str(self._folder)!r} holds a saved scorer and not the state of a fit; pass "
                 "another folder."
             )
-        if different := _different((config["fit"], tensors), self._fit):
+        if "settings" not in config["fit"]:
             raise ValueError(
-                f"checkpoint={str(self._folder)!r} belongs to another fit: it differs in {different}. Repeat "
-                "that fit, pass another folder or remove this one."
+                f"checkpoint={str(self._folder)!r} was kept by an earlier version of vilu-sdk, which did not "
+                "note what the data held; remove it, or finish the fit with that version."
+            )
+        if different := _different(config["fit"], self._fit, "has changed since"):
+            raise ValueError(
+                f"checkpoint={str(self._folder)!r} belongs to another fit: {different}. Repeat that fit, "
+                "pass another folder or remove this one."
             )
         state: dict[str, Any] = decode(config["state"], tensors)
         return state
@@ -69,10 +71,9 @@ class FitState:
         """Write the state if the last one has become old, or `now`."""
         if self._folder is None or not (now or time.monotonic() - self._written >= EVERY_SECONDS):
             return
-        fit, probes = self._fit
-        tensors = dict(probes)
+        tensors: dict[str, Tensor] = {}
         encoded = {name: encode(value, name, tensors) for name, value in {**self._begin, **state()}.items()}
-        storage.write_folder(self._folder, {"fit": fit, "state": encoded}, tensors)
+        storage.write_folder(self._folder, {"fit": self._fit, "state": encoded}, tensors)
         self._written = time.monotonic()
 
 
@@ -82,11 +83,10 @@ def shared_fit(task: Task, settings: Callable[[], dict[str, Any]]) -> Iterator[N
     if world_size() > 1:
         known = from_all(_describe(task, settings()))
         for number, other in enumerate(known):
-            if different := _different(known[0], other):
+            if different := _different(known[0], other, "is not the same"):
                 raise ValueError(
-                    f"rank {number} (here) was given another fit than rank 0 (there): it differs in "
-                    f"{different}. Pass the same settings and the whole data to every process; each reads "
-                    "its own part."
+                    f"rank {number} (here) was given another fit than rank 0 (there): {different}. "
+                    "Pass the same settings and the whole data to every process; each reads its own part."
                 )
     try:
         yield
@@ -118,26 +118,24 @@ def _how_to_go_on(checkpoint: Checkpoint | None) -> str:
     )
 
 
-def _describe(task: Task, settings: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Settings, shapes and checksums by which a fit is recognised, and some rows of its embeddings."""
-    known = {item.name: getattr(task, item.name) for item in fields(task)}
-    data = {
-        "z_img": [len(task.images), task.images.d],
-        "z_txt": [len(task.texts), task.texts.d],
-        "dtype": str(torch.get_default_dtype()),
-    } | {name: storage.checksum(value) for name, value in known.items() if isinstance(value, Tensor)}
-    probes = {"probe.images": _probe(task.images), "probe.texts": _probe(task.texts)}
-    return {**settings, "data": data}, probes
+def _describe(task: Task, settings: Any, *, whole: bool | None = None) -> dict[str, Any]:
+    """Settings, and the identity of all data, by which a fit is recognised."""
+    sources = {"z_img": task.images.source, "z_txt": task.texts.source}
+    vectors = {item.name: getattr(task, item.name) for item in fields(task)}
+    sources |= {name: value for name, value in vectors.items() if isinstance(value, Tensor)}
+    return {
+        "settings": {**settings, "dtype": str(torch.get_default_dtype())},
+        "data": {name: identify(source, whole=whole) for name, source in sources.items()},
+    }
 
 
-def _probe(rows: Rows) -> Tensor:
-    return rows.read(np.unique(np.linspace(0, len(rows) - 1, PROBED_ROWS).astype(int))).float()
-
-
-def _different(before: tuple[Any, dict[str, Tensor]], now: tuple[Any, dict[str, Tensor]]) -> str:
+def _different(before: dict[str, Any], now: dict[str, Any], what: str) -> str:
     """Say in what two fits, described by `_describe`, differ; empty if in nothing."""
-    found = storage.differences(before[0], now[0])
-    for name, argument in (("probe.images", "z_img"), ("probe.texts", "z_txt")):
-        if not found and not torch.allclose(before[1][name], now[1][name], rtol=0, atol=TOLERANCE):
-            found.append(f"the values of {argument}")
+    found = [f"it differs in {place}" for place in storage.differences(before["settings"], now["settings"])]
+    for name in sorted(before["data"].keys() | now["data"].keys()):
+        one, other = before["data"].get(name), now["data"].get(name)
+        if one is None or other is None:
+            found.append(f"{name} was given {'there' if other is None else 'here'} only")
+        else:
+            found += changes(one, other, name, what)
     return "; ".join(found[:5])

@@ -1,0 +1,68 @@
+"""Bytes of a file: whether it is the one that was opened, and what lies where its rows are stored."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+# Bytes that are read at a time.
+BUFFER = 1 << 22
+
+
+def kind(path: Path) -> str:
+    """Return the suffix of a file, in small letters, by which it is known how to read it."""
+    return path.suffix.lower()
+
+
+class Stamp(NamedTuple):
+    """By what a file is known while a job reads it: any write to it changes the last of these."""
+
+    size: int
+    modified: int  # in nanoseconds, as `changed`
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at a file."""
+        found = path.stat()
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@dataclass(frozen=True)
+class Stored(ABC):
+    """A file of rows, with the stamp that it had before its header was read."""
+
+    path: Path
+    stamp: Stamp
+
+    @property
+    @abstractmethod
+    def span(self) -> tuple[int, int]:
+        """Where in the file all that is read of it begins and ends, in bytes."""
+
+    @abstractmethod
+    def ranges(self, rows: range) -> list[tuple[int, int]]:
+        """Where some rows begin and end, or the smallest parts of the file that hold them."""
+
+    def check(self) -> None:
+        """Raise where the file is not the one that was opened."""
+        if Stamp.of(self.path) != self.stamp:
+            raise ValueError(f"{self.path} has changed since it was opened; start again.")
+
+    def content(self, *ranges: tuple[int, int]) -> Iterator[bytes]:
+        """Yield the bytes of these ranges, by default of all rows, some at a time."""
+        with self.path.open("rb") as file:
+            for start, stop in ranges or [self.span]:
+                file.seek(start)
+                while start < stop and (found := file.read(min(BUFFER, stop - start))):
+                    yield found
+                    start += len(found)
+
+    def checksum(self, rows: range) -> str:
+        """Return the SHA-256 of the bytes of some rows."""
+        found = hashlib.sha256()
+        for part in self.content(*self.ranges(rows)):
+            found.update(part)
+        return found.hexdigest()

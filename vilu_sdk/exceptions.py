@@ -12,6 +12,7 @@ files the errors of the operating system. Beside these::
         ├── LabelWarning           labels agree with the predictions no better than by chance
         ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
         ├── FitRowsWarning         a scorer is judged by images of its own fit
+        ├── RepeatedImagesWarning  a fit holds near copies of images, and was not told which
         ├── SampleWeightWarning    weights of images are used in a part of the work only
         ├── PromiseWarning         what a threshold promises does not hold for these images or candidates
         ├── UndefinedScoreWarning  a metric has no value on these rows; an UndefinedMetricWarning too
@@ -43,6 +44,7 @@ __all__ = [
     "NothingLearnedWarning",
     "ProcessDiedError",
     "PromiseWarning",
+    "RepeatedImagesWarning",
     "SampleWeightWarning",
     "ScorerFailedWarning",
     "UndefinedScoreWarning",
@@ -90,6 +92,10 @@ class NothingLearnedWarning(ViLUWarning):
 
 class FitRowsWarning(ViLUWarning):
     """A scorer is judged by images of its own fit, of which it is surer than of new ones."""
+
+
+class RepeatedImagesWarning(ViLUWarning):
+    """A fit holds near copies of images as if they were independent ones."""
 
 
 class SampleWeightWarning(ViLUWarning):

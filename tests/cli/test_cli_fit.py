@@ -20,6 +20,20 @@ def test_fit_gives_the_scorer_that_python_gives(fitted, digits):
     )
 
 
+def test_fit_is_told_the_groups(digits, vilu, tmp_path):
+    groups = np.arange(798) // 3
+    np.savetxt(tmp_path / "groups.txt", groups, fmt="video %d")
+    line = f"fit images.npy texts.npy --labels labels.npy --logit-scale {SCALE} -o {tmp_path / 's'}"
+    assert vilu(f"{line} --groups {tmp_path / 'groups.txt'}").code == 0
+    expected = ViLUEstimator(logit_scale=SCALE, random_state=0)
+    expected.fit(digits.z_img_fit, digits.z_txt, digits.labels_fit, groups=groups)
+    np.testing.assert_allclose(
+        Scorer.from_pretrained(tmp_path / "s").decision_function(digits.z_img_test, digits.z_txt),
+        expected.decision_function(digits.z_img_test, digits.z_txt),
+        rtol=1e-6,
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -46,7 +46,12 @@ def test_info_tells_what_a_file_or_a_scorer_is(vilu, digits, tmp_path):
         assert vilu(f"info {path}::z").out == f"{path}::z  10 × 32  float32\n"
     facts = vilu("info my-scorer --json").json
     assert facts["scorer"] == "ViLUEstimator"
-    assert facts["parameters"] == {"logit_scale": SCALE, "random_state": 0, "recipe": "auto"}
+    assert facts["parameters"] == {
+        "logit_scale": SCALE,
+        "random_state": 0,
+        "recipe": "auto",
+        "predicts": "zero-shot",
+    }
     assert facts["backbone"]["dimension"] == 32
 
 

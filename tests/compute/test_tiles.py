@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from vilu_sdk.compute import tiles
 from vilu_sdk.compute.softmax import SplitSoftmax, first_maximum
-from vilu_sdk.compute.tiles import BITS, Logits, log_odds, nearest
+from vilu_sdk.compute.tiles import BITS, Logits, Peak, nearest
+
+
+def log_odds(z, logits, column=None, *, search=False):
+    found = Peak(z, logits, column, search=search)
+    return found.log_odds if column is None else found.log_odds_of
 
 
 @pytest.fixture(params=[5, 64, 4096])

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -344,3 +345,54 @@ def test_progress_can_be_silenced(capsys):
     finally:
         vilu_sdk.set_progress(True)
     assert capsys.readouterr() == ("", "")
+
+
+# --- groups ----------------------------------------------------------------------------------------
+
+
+class GroupRecorder(MCMScorer):
+    """Remembers what it was fitted on."""
+
+    learns = True
+    fits: ClassVar[list[tuple[np.ndarray, np.ndarray | None]]] = []
+
+    def fit(self, z_img, z_txt, labels=None, *, groups=None):
+        self.fits.append((np.asarray(z_img), groups))
+        return super().fit(z_img, z_txt, labels)
+
+    def _learn(self, task):
+        pass
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_no_group_is_on_both_sides(digits, told):
+    GroupRecorder.fits.clear()
+    rows = np.arange(300).repeat(3) if told else np.arange(900) % 300
+    z_img = digits.z_img_fit[rows] + (0.01 * np.random.default_rng(0).normal(size=(900, 32)) if told else 0)
+    groups = {"groups": rows} if told else {}
+    table = compare(
+        {"it": GroupRecorder()},
+        z_img,
+        digits.z_txt,
+        digits.labels_fit[rows],
+        random_state=0,
+        n_splits=2,
+        **groups,
+    )
+    assert table.to_dicts()[0]["n"] == 450
+    for fitted, given in GroupRecorder.fits:
+        seen = {row.tobytes() for row in fitted}
+        sides = np.array([row.tobytes() in seen for row in z_img])
+        assert len(np.intersect1d(rows[sides], rows[~sides])) == 0
+        assert (given is not None) == told
+
+
+def test_standard_errors_are_those_of_groups(digits):
+    scorers = {"a": MCMScorer(logit_scale=10), "b": EntropyScorer(logit_scale=10)}
+    once = (digits.z_img_test[:300], digits.z_txt, digits.labels_test[:300])
+    often = (once[0].repeat(4, axis=0), once[1], once[2].repeat(4))
+    plain, repeated = (compare(scorers, *data, fit=False, reference="a").to_dicts() for data in (once, often))
+    for row, other in zip(plain, repeated, strict=True):
+        for metric in ("auc", "aurc", "fpr95"):
+            width, same = (each[f"{metric}_high"] - each[f"{metric}_low"] for each in (row, other))
+            assert same == pytest.approx(width, rel=0.3)

@@ -55,8 +55,8 @@ def test_scores_are_those_of_the_head(client, head, digits: DigitsVLM) -> None:
     ("rows", "message"),
     [
         ([[0.1] * 31], "z_img has rows of width 31, expected 32"),
-        ([], "z_img must be two-dimensional"),
-        ([[0.1] * 32, [0.1] * 31], "its rows have different lengths"),
+        ([], "z_img has no rows"),
+        ([[0.1] * 32, [0.1] * 31], "rows of different lengths"),
         ([[0.1] * 32, [0.0] * 32], "z_img is all zero in row 1"),
         ([[1e300] * 32], "z_img has a NaN, infinite or overflowing value in row 0"),
     ],

@@ -28,6 +28,12 @@ _CORRECT = option("--correct", metavar="FILE", help="whether each prediction was
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
 _SIZE = "with captions: how many are the candidates at once"
 _BATCHES = option("--batch-size", type=within(int, 2), metavar="N", help=_SIZE)
+#: What is independent of each other.
+GROUPS = option(
+    "--groups",
+    metavar="FILE",
+    help=f"what each image is a view, frame or copy of: {VALUES}",
+)
 #: Labels or feedback.
 FEEDBACK = (one_of(_LABELS, _CORRECT, _CAPTIONS), NAMES)
 #: Data with labels.

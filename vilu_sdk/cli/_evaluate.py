@@ -3,9 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from vilu_sdk.cli._arguments import JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
+from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
 from vilu_sdk.cli._exits import UsageError, usage
-from vilu_sdk.cli._inputs import open_both, read_labels, read_names, read_task
+from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_names, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
 from vilu_sdk.cli._parser import COUNT, SHARE, Argument, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers
@@ -53,6 +53,7 @@ def run_evaluate(arguments: Namespace) -> int:
     "compare scorers on the same labelled images",
     "vilu compare images.npy texts.npy --labels labels.npy --scorer mcm --scorer ViLU=ViLUEstimator",
     *LABELLED,
+    GROUPS,
     *SCORERS,
     option(
         "--test",
@@ -106,6 +107,7 @@ def run_compare(arguments: Namespace) -> int:
         texts,
         labels,
         fit=fit,
+        groups=read_groups(arguments.groups, len(images)),
         **given(arguments, "batch_size", "random_state", "reference", "confidence"),
         **options,
     )

@@ -5,9 +5,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, JSON, OVERWRITE, QUIET, TO_FIT
+from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, GROUPS, JSON, OVERWRITE, QUIET, TO_FIT
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import read_task
+from vilu_sdk.cli._inputs import read_groups, read_task
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
@@ -22,6 +22,7 @@ from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
     *DATA,
     FOLDER,
     *FEEDBACK,
+    GROUPS,
     *TO_FIT,
     option(
         "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
@@ -48,9 +49,10 @@ def run(arguments: Namespace) -> int:
                 f"{chosen.label} is a saved scorer; fit takes a scorer by name, such as {DEFAULT}."
             )
         images, texts, known = read_task(arguments)
+        groups = read_groups(arguments.groups, len(images))
         scorer: Any = chosen.scorer
         start = time.perf_counter()
-        scorer.fit(images, texts, checkpoint=arguments.checkpoint, **known)
+        scorer.fit(images, texts, groups=groups, checkpoint=arguments.checkpoint, **known)
         seconds = time.perf_counter() - start
         if rank() == 0:
             scorer.save_pretrained(folder, card=card_of(arguments, scorer))

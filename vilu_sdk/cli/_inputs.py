@@ -115,8 +115,10 @@ def read_correct(spec: str, n: int) -> NDArray[np.bool_]:
         return check_correct(values, n, name=spec).numpy()
 
 
-def read_groups(spec: str, n: int) -> NDArray[Any]:
-    """Read the group of each image: integers, or texts as they are written."""
+def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
+    """Read the group of each image, if a file of them is given: integers, or texts as they are written."""
+    if spec is None:
+        return None
     found = read_values(spec)
     check_count(found, n, "IMAGES")
     values = found.values

@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
     with usage():
         predictor._check()
     images, texts, known = read_task(arguments)
-    groups = None if arguments.groups is None else read_groups(arguments.groups, len(images))
+    groups = read_groups(arguments.groups, len(images))
     predictor.fit(images, texts, groups=groups, **known)
     report = predictor.report_
     if folder is not None:

@@ -3,25 +3,35 @@
 from collections.abc import Callable
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from vilu_sdk.compute.softmax import SplitSoftmax
-from vilu_sdk.compute.tiles import BITS, Logits, log_odds, peak_and_log_odds
+from vilu_sdk.compute.tiles import BITS, Logits, Peak
 
 
 class Posterior:
     """Probabilities of at least two candidates of n images, from a function that returns their logits (n, K).
 
     Logits are in nats, and not kept: one array of that size fewer is alive while others are made of them.
+
+    Parameters
+    ----------
+    logits : callable
+    sharpness : float
+        An inverse temperature, which makes probabilities calibrated: the logits times it are their logits.
     """
 
-    def __init__(self, logits: Callable[[], Tensor]) -> None:
+    def __init__(self, logits: Callable[[], Tensor], sharpness: float = 1.0) -> None:
         self._logits = logits
+        self.sharpness = sharpness
+        #: Whether `top` and `sharp_log_odds` will be asked for after `log_odds`, so that one pass finds them.
+        self.searches = False
 
     @cached_property
     def split(self) -> SplitSoftmax:
         """The softmax, split at the largest column of each row."""
-        return SplitSoftmax(self._logits())
+        return SplitSoftmax(self._sharp())
 
     @property
     def top(self) -> Tensor:
@@ -29,34 +39,71 @@ class Posterior:
         return self.split.column
 
     def log_odds(self, column: Tensor | None = None) -> Tensor:
-        """Log-odds (n,) that a column (n,), by default the likeliest, is wrong; exact at any lead."""
-        return self.split.log_odds if column is None else SplitSoftmax(self._logits(), column).log_odds
+        """Log-odds (n,) of the logits that the likeliest is wrong, or a column (n,); exact at any lead."""
+        if column is None and self.sharpness == 1.0:
+            return self.split.log_odds
+        return SplitSoftmax(self._logits(), column).log_odds
+
+    @property
+    def sharp_log_odds(self) -> Tensor:
+        """Log-odds (n,) of the probabilities that the likeliest candidate is wrong."""
+        return self.split.log_odds
+
+    @property
+    def log_sum(self) -> Tensor:
+        """Logarithm (n,) of the sum of the exponentials of the logits."""
+        return torch.logsumexp(self._logits(), dim=1)
 
     @property
     def probabilities(self) -> Tensor:
         """All probabilities, (n, K)."""
         return self.split.probabilities
 
+    @property
+    def log_probabilities(self) -> Tensor:
+        """Their logarithms, (n, K), finite also where a probability is 0 in floating point."""
+        return torch.log_softmax(self._sharp(), dim=1)
+
+    def _sharp(self) -> Tensor:
+        return self._logits() if self.sharpness == 1.0 else self.sharpness * self._logits()
+
 
 class LinearPosterior(Posterior):
     """A posterior whose logits are linear in features `x` (n, d) of the images, and are read tile by tile."""
 
-    def __init__(self, x: Tensor, linear: Logits) -> None:
-        super().__init__(lambda: linear(x) / BITS)
+    def __init__(self, x: Tensor, linear: Logits, sharpness: float = 1.0) -> None:
+        super().__init__(lambda: linear(x) / BITS, sharpness)
         self.x, self.linear = x, linear
-
-    @cached_property
-    def _peak(self) -> tuple[Tensor, Tensor]:
-        """The likeliest candidate and the log-odds that it is wrong, out of one pass."""
-        return peak_and_log_odds(self.x, self.linear)
+        self._peak: Peak | None = None
 
     @property
     def top(self) -> Tensor:
         """See `Posterior`."""
-        return self._peak[0]
+        column = self._read(search=True).column
+        assert column is not None
+        return column
 
     def log_odds(self, column: Tensor | None = None) -> Tensor:
         """See `Posterior`."""
-        if column is None and "_peak" in vars(self):
-            return self._peak[1]
-        return log_odds(self.x, self.linear, column)  # without a search for the likeliest
+        return self._read().log_odds if column is None else self._read(column).log_odds_of
+
+    @property
+    def sharp_log_odds(self) -> Tensor:
+        """See `Posterior`."""
+        return self._read(search=True).sharp_log_odds
+
+    @property
+    def log_sum(self) -> Tensor:
+        """See `Posterior`."""
+        return self._read().log_sum
+
+    def _read(self, column: Tensor | None = None, *, search: bool = False) -> Peak:
+        """Return what was read already, or read it in one pass."""
+        known = self._peak
+        lacks = known is None or (search and known.column is None)
+        if lacks or (column is not None and known is not None and known.of is not column):
+            search = search or self.searches
+            sharpness = self.sharpness if search else 1.0
+            known = self._peak = Peak(self.x, self.linear, column, search=search, sharpness=sharpness)
+        assert known is not None
+        return known

@@ -6,7 +6,7 @@ the candidates.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -77,57 +77,113 @@ def nearest(z: Tensor, text: Tensor) -> Tensor:
     return column
 
 
-def log_odds(z: Tensor, logits: Logits, column: Tensor | None = None) -> Tensor:
-    """Log-odds (n,) in nats that a column (n,), by default the largest of each row of z (n, d), is wrong."""
-    return _odds_of_top(z, logits)[1] if column is None else _odds_of_column(z, logits, column)
+class Peak:
+    """What one pass over the candidates finds of the logits of rows z (n, d).
+
+    Parameters
+    ----------
+    z : Tensor of shape (n, d)
+    logits : Logits
+    of : Tensor of shape (n,), optional
+        A column of each row whose odds are wanted too.
+    search : bool
+        Whether to find out which column is the largest.
+    sharpness : float
+        Multiplies the logits for `sharp_log_odds`.
+
+    Attributes
+    ----------
+    column : Tensor of shape (n,) or None
+        The first column of the largest logit, after a search.
+    """
+
+    def __init__(
+        self, z: Tensor, logits: Logits, of: Tensor | None = None, *, search: bool, sharpness: float = 1.0
+    ) -> None:
+        self._z, self._logits, self.of, self._sharpness = z, logits, of, sharpness
+        plain = self._plain = _Sum(z)
+        sharp = self._sharp = plain if sharpness == 1.0 else _Sum(z)
+        self.column = torch.zeros_like(plain.top, dtype=torch.int64) if search else None
+        self._value = plain.top
+        for tile, block in logits.blocks(z):
+            if self.column is None:
+                top = block.amax(dim=1)
+            else:
+                top, at = first_maximum(block)
+                self.column = torch.where(top > plain.top, tile.start + at, self.column)
+            if of is not None:
+                inside = (of >= tile.start) & (of < tile.stop)
+                at = (of - tile.start).clamp(0, block.shape[1] - 1)[:, None]
+                self._value = torch.where(inside, block.gather(1, at)[:, 0], self._value)
+            if sharp is not plain:
+                sharp.add(sharpness * block, sharpness * top, tile)
+            plain.add(block, top, tile)
+
+    @property
+    def log_odds(self) -> Tensor:
+        """Log-odds (n,) in nats that the largest logit is wrong."""
+        return self._plain.log_odds(lambda rows: SplitSoftmax(self._exact(rows)).log_odds)
+
+    @property
+    def sharp_log_odds(self) -> Tensor:
+        """The same of the logits times `sharpness`."""
+        return self._sharp.log_odds(lambda rows: SplitSoftmax(self._sharpness * self._exact(rows)).log_odds)
+
+    @property
+    def log_odds_of(self) -> Tensor:
+        """Log-odds (n,) in nats that the column `of` is wrong."""
+        assert self.of is not None
+        of = self.of
+
+        def exact(rows: Tensor) -> Tensor:
+            return SplitSoftmax(self._exact(rows), of[rows]).log_odds
+
+        return self._plain.log_odds(exact, self._value)
+
+    @property
+    def log_sum(self) -> Tensor:
+        """Logarithm (n,) in nats of the sum of the exponentials."""
+        return self._plain.log_sum(lambda rows: torch.logsumexp(self._exact(rows), dim=1))
+
+    def _exact(self, rows: Tensor) -> Tensor:
+        return self._logits(self._z[rows]) / BITS
 
 
-def peak_and_log_odds(z: Tensor, logits: Logits) -> tuple[Tensor, Tensor]:
-    """Return the first largest logit's column (n,) and the log-odds (n,) that it is wrong."""
-    column, odds = _odds_of_top(z, logits, search=True)
-    assert column is not None
-    return column, odds
+class _Sum:
+    """Sum of the powers of two of logits in bits, tile by tile, but for the largest."""
+
+    def __init__(self, z: Tensor) -> None:
+        self.shift = self.top = z.new_full((len(z),), -torch.inf)
+        self.rest = torch.zeros_like(self.top)
+
+    def add(self, block: Tensor, top: Tensor, tile: slice) -> None:
+        """Add a tile, which is overwritten, and whose largest logits are `top` (n,)."""
+        if not tile.start:
+            self.shift = _shift(top)
+        self.rest += torch.exp2(torch.minimum(self.top, top) - self.shift)  # the loser is one of the rest
+        self.rest += _sum_but_top(_powers(block, self.shift), torch.exp2(top - self.shift))
+        self.top = torch.maximum(self.top, top)
+
+    def log_odds(self, anew: Callable[[Tensor], Tensor], value: Tensor | None = None) -> Tensor:
+        """Log-odds in nats that the largest logit, or one of `value` (n,), is wrong."""
+        own, rest = self.top, self.rest
+        if value is not None:
+            # Above the largest of the rest the sum holds that, and not itself.
+            changed = rest + (torch.exp2(own - self.shift) - torch.exp2(value - self.shift))
+            own, rest = value, torch.where(value == own, rest, changed)
+        return _checked((rest.log2() - (own - self.shift)) / BITS, rest, anew)
+
+    def log_sum(self, anew: Callable[[Tensor], Tensor]) -> Tensor:
+        """Logarithm of the whole sum in nats."""
+        total = self.rest + torch.exp2(self.top - self.shift)
+        return _checked((total.log2() + self.shift) / BITS, total, anew)
 
 
-def _odds_of_top(z: Tensor, logits: Logits, *, search: bool = False) -> tuple[Tensor | None, Tensor]:
-    """Log-odds that the largest logit is wrong, and after a search its column."""
-    shift = own = z.new_full((len(z),), -torch.inf)
-    rest = torch.zeros_like(own)
-    column = torch.zeros_like(own, dtype=torch.int64) if search else None
-    for tile, block in logits.blocks(z):
-        if column is None:
-            top = block.amax(dim=1)
-        else:
-            top, at = first_maximum(block)
-            column = torch.where(top > own, tile.start + at, column)
-        shift = shift if tile.start else _shift(top)
-        rest += torch.exp2(torch.minimum(own, top) - shift)  # the loser of the two is one of the rest
-        rest += _sum_but_top(_powers(block, shift), torch.exp2(top - shift))
-        own = torch.maximum(own, top)
-    return column, _finish(rest, own - shift, z, logits, None)
-
-
-def _odds_of_column(z: Tensor, logits: Logits, column: Tensor) -> Tensor:
-    shift = own = z.new_full((len(z),), -torch.inf)
-    rest = torch.zeros_like(own)
-    for tile, block in logits.blocks(z):
-        shift = shift if tile.start else _shift(block.amax(dim=1))
-        inside = (column >= tile.start) & (column < tile.stop)
-        at = (column - tile.start).clamp(0, block.shape[1] - 1)[:, None]
-        value = block.gather(1, at)[:, 0]
-        own = torch.where(inside, value, own)
-        block.scatter_(1, at, torch.where(inside, -torch.inf, value)[:, None])
-        rest += _powers(block, shift).sum(dim=1)
-    return _finish(rest, own - shift, z, logits, column)
-
-
-def _finish(rest: Tensor, own: Tensor, z: Tensor, logits: Logits, column: Tensor | None) -> Tensor:
-    """Log-odds from a sum of powers and an exponent, anew where the sum has lost what matters."""
-    result = (rest.log2() - own) / BITS
-    unsafe = torch.nonzero(~((rest > 1 / SAFE) & (rest < SAFE)))[:, 0]
+def _checked(result: Tensor, total: Tensor, anew: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute those rows anew whose sum has lost what matters to the range of float32."""
+    unsafe = torch.nonzero(~((total > 1 / SAFE) & (total < SAFE)))[:, 0]
     if len(unsafe):
-        some = None if column is None else column[unsafe]
-        result[unsafe] = SplitSoftmax(logits(z[unsafe]) / BITS, some).log_odds
+        result[unsafe] = anew(unsafe)
     return result
 
 

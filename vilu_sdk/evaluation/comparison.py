@@ -93,6 +93,7 @@ def compare(
     test: Sequence[ArrayLike] | None = None,
     test_size: float = 0.5,
     fit: bool = True,
+    groups: ArrayLike | None = None,
     batch_size: int | None = None,
     random_state: int | np.random.RandomState | None = None,
     n_splits: int = 1,
@@ -119,10 +120,14 @@ def compare(
         The rows to score, in the order of the first arguments; without labels in a caption task. The
         candidates may differ from those of the fit, in order and in number.
     test_size : float or int, default=0.5
-        Share (or number) of rows to hold out if `test` is not given. With labels the split is stratified,
-        if every class can be on both sides.
+        Share (or number) of rows to hold out if `test` is not given; with groups, or exact copies of images,
+        of groups. With labels the split is stratified, if every class can be on both sides.
     fit : bool, default=True
         Whether to fit. If False, scorers are used as they are.
+    groups : array-like of shape (N,), optional
+        What each row of `z_img` comes from, as integers or strings, as in `Scorer.fit`: a group is fitted or
+        scored as a whole, scorers are told it in their fit, and standard errors are those of groups. Exact
+        copies of an image are one group always, near ones only if they are told.
     batch_size : int, optional
         Rows of a batch when a caption task is scored, as in `evaluate`.
     random_state : int, RandomState instance or None, default=None
@@ -165,9 +170,10 @@ def compare(
     split, standard errors come from DeLong (AUC) and from a bootstrap of the rows, and intervals allow for
     how few failures there are; that of the accuracy is Clopper and Pearson's. Fewer than two failures or two
     correct rows give no others, but NaN. On several splits, standard errors come from the variance between
-    splits with the correction of Nadeau and Bengio, an approximation. Differences are paired, since all
-    scorers see the same rows. P-values are corrected by Holm's rule: against the reference for all scorers
-    but it, against the best value of a column for all pairs, since the data choose the best.
+    splits with the correction of Nadeau and Bengio, an approximation. Where rows are in groups, DeLong's
+    components are summed in each group first, and the bootstrap draws groups. Differences are paired, as
+    all scorers see the same rows. P-values are corrected by Holm's rule: against the reference for all
+    scorers but it, against the best value of a column for all pairs, since the data choose the best.
 
     References
     ----------
@@ -196,12 +202,12 @@ def compare(
         )
     rng = check_random_state(random_state)
     if test is not None:
-        rounds = iter([_given_round((z_img, z_txt, labels), test, batch_size)])
+        rounds = iter([_given_round((z_img, z_txt, labels), groups, test, batch_size)])
     elif fit:
-        problem = check_problem(z_img, z_txt, labels, None)
+        problem = check_problem(z_img, z_txt, labels, None, groups)
         rounds = random_rounds(problem, test_size, batch_size, rng, n_splits)
     else:
-        rounds = iter([Round(None, check_problem(z_img, z_txt, labels, batch_size))])
+        rounds = iter([Round(None, check_problem(z_img, z_txt, labels, batch_size, groups))])
     results = run({str(name): scorer for name, scorer in scorers.items()}, rounds, n_splits)
 
     for name, outcome in results.outcomes.items():
@@ -229,12 +235,15 @@ def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
-def _given_round(train: tuple[Any, Any, Any], test: Sequence[Any], batch_size: int | None) -> Round:
+def _given_round(
+    train: tuple[Any, Any, Any], groups: Any, test: Sequence[Any], batch_size: int | None
+) -> Round:
     """Fit the first rows, score the second."""
     if len(test) != (2 if train[2] is None else 3):
         names = "(z_img, z_txt)" if train[2] is None else "(z_img, z_txt, labels)"
         raise ValueError(f"test must be a tuple {names} like the first arguments, got {len(test)} entries.")
-    fit_on = check_problem(*train, None)[:3]
+    problem = check_problem(*train, None, groups)
+    fit_on = *problem[:3], problem.known_groups()
     z_img, z_txt, labels = (*test, None)[:3]
     try:
         return Round(fit_on, check_problem(z_img, z_txt, labels, batch_size))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vilu_sdk.compute.distributed import check_rows
 from vilu_sdk.compute.state import plain_torch
@@ -13,15 +14,21 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 from vilu_sdk.scorers.base.contract import FailureScorer, read, warn_of_fit_rows
+from vilu_sdk.scorers.base.groups import groups_of
 
 
 class Problem(NamedTuple):
-    """Checked rows: images (N, d), candidates, labels (N,) or None, and the batches that are scored."""
+    """Checked rows: images (N, d), candidates, labels (N,) or None, the batches that are scored, groups (N,).
+
+    `told` is whether the groups were given; otherwise exact copies of an image are one.
+    """
 
     images: Any
     text: Any
     labels: NDArray[np.int64] | None
     batches: list[slice]
+    groups: Tensor
+    told: bool
 
     def parts(self) -> list[tuple[Any, Any, NDArray[np.int64] | None]]:
         """Return images, candidates and labels, all at once or batch by batch."""
@@ -30,10 +37,14 @@ class Problem(NamedTuple):
         return [(self.images[batch], self.text[batch], None) for batch in self.batches]
 
     def take(self, index: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.int64] | None]:
-        """Return arguments of `fit` for some of the rows."""
+        """Return images, candidates and labels of some of the rows."""
         if self.labels is None:
             return self.images[index], self.text[index], None
         return self.images[index], self.text, self.labels[index]
+
+    def known_groups(self, index: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64] | None:
+        """Return the groups of some of the rows, by default all, if they were given."""
+        return self.groups.numpy()[index] if self.told else None
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,13 @@ class Answers:
     uncertainty: FloatVector
     is_probability: bool
     seconds: float
+    groups: NDArray[np.int64]
 
 
 @plain_torch
-def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -> Problem:
+def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None, groups: Any = None) -> Problem:
     """Check everything that is to be scored, before any time is spent on it."""
-    task = check_task(z_img, z_txt, labels)
+    task = check_task(z_img, z_txt, labels, None, groups)
     check_rows(task.images, task.texts)
     n = len(task.images)
     if batch_size is not None:
@@ -70,7 +82,8 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None) -
     batches = [slice(start, start + size) for start in range(0, n - size + 1, size)]
     # The scorers get the rows as they came, since some use the norms.
     text = Rows(z_txt, "z_txt").source
-    return Problem(task.images.source, text, None if task.labels is None else task.labels.numpy(), batches)
+    numbers = None if task.labels is None else task.labels.numpy()
+    return Problem(task.images.source, text, numbers, batches, groups_of(task), groups is not None)
 
 
 @plain_torch
@@ -90,4 +103,5 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
-    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds)
+    groups = problem.groups[: len(wrong)].numpy()
+    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups)

@@ -16,7 +16,8 @@ from sklearn.model_selection import train_test_split
 from vilu_sdk.compute.progress import track
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.metrics.failure import calibration_metrics, ranking_metrics
-from vilu_sdk.scorers.base.contract import FailureScorer
+from vilu_sdk.scorers.base.contract import FailureScorer, groups_argument
+from vilu_sdk.scorers.base.groups import first_rows, rows_of
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Results:
 
 
 class Round(NamedTuple):
-    """What is fitted (nothing if None) and what is scored."""
+    """What is fitted (nothing if None; images, candidates, labels, groups) and what is scored."""
 
     fit_on: tuple[Any, ...] | None
     problem: Problem
@@ -67,7 +68,7 @@ def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds:
             if fit_on is not None:
                 scorer = _reseeded(clone(scorer), j)
                 start = time.perf_counter()
-                scorer.fit(*fit_on)
+                scorer.fit(*fit_on[:3], **groups_argument(scorer, fit_on[3]))
                 seconds = time.perf_counter() - start
             answers = ask(scorer, problem)
             metrics = metrics_of(answers)
@@ -87,19 +88,22 @@ def random_rounds(
     """Yield random splits, stratified by class where every class can be on both sides."""
     for _ in range(n_rounds):
         train, held_out = _split(problem, test_size, rng)
-        yield Round(problem.take(train), check_problem(*problem.take(held_out), batch_size))
+        scored = check_problem(*problem.take(held_out), batch_size, problem.known_groups(held_out))
+        yield Round((*problem.take(train), problem.known_groups(train)), scored)
 
 
 def _split(problem: Problem, test_size: float, rng: np.random.RandomState) -> list[NDArray[np.int64]]:
-    """Return train and test rows."""
-    rows = np.arange(len(problem.images))
-    strata = None
+    """Return train and test rows, each group on one side."""
+    first, strata = first_rows(problem.groups), None
+    groups = np.arange(len(first))
     if problem.labels is not None:
-        smaller = min(map(len, train_test_split(rows, test_size=test_size, random_state=0)))
-        counts = np.unique(problem.labels, return_counts=True)[1]
+        smaller = min(map(len, train_test_split(groups, test_size=test_size, random_state=0)))
+        labels = problem.labels[first]
+        counts = np.unique(labels, return_counts=True)[1]
         if counts.min() > 1 and len(counts) <= smaller:
-            strata = problem.labels
-    return list(train_test_split(rows, test_size=test_size, random_state=rng, stratify=strata))
+            strata = labels
+    sides = train_test_split(groups, test_size=test_size, random_state=rng, stratify=strata)
+    return [side if len(first) == len(problem.groups) else rows_of(problem.groups, side) for side in sides]
 
 
 def _reseeded(scorer: Any, offset: int) -> Any:

@@ -1,11 +1,12 @@
 """Failure metrics where scikit-learn expects ``scoring=``, and uncertainties out of fold."""
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
@@ -120,8 +121,11 @@ def cross_val_uncertainty(
         Image embeddings.
     y : array-like of shape (N,)
         True classes.
-    cv, groups, n_jobs
+    cv, n_jobs
         As in `sklearn.model_selection.cross_val_predict`: five stratified folds by default.
+    groups : array-like of shape (N,), optional
+        What each row comes from, as in `Scorer.fit`: folds hold whole groups where `cv` is a number, and the
+        estimator is told them in its fit.
 
     Returns
     -------
@@ -146,8 +150,13 @@ def cross_val_uncertainty(
     >>> cross_val_uncertainty(TemperatureScaledMCMScorer().bind(z_txt), X, y).shape
     (200,)
     """
+    if groups is not None and (cv is None or isinstance(cv, Integral)):
+        cv = StratifiedGroupKFold(5 if cv is None else int(cv))
+    params = {} if groups is None else {"groups": np.asarray(groups)}
     try:
-        uncertainty = cross_val_predict(_Uncertainty(estimator), X, y, cv=cv, groups=groups, n_jobs=n_jobs)
+        uncertainty = cross_val_predict(
+            _Uncertainty(estimator), X, y, cv=cv, groups=groups, n_jobs=n_jobs, params=params
+        )
     except ValueError as error:
         if "partitions" not in str(error):
             raise
@@ -164,8 +173,9 @@ class _Uncertainty(ClassifierMixin, BaseEstimator):
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
-    def fit(self, X: Any, y: Any) -> Self:
-        self.estimator_ = clone(self.estimator).fit(X, y)
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        last = f"{self.estimator.steps[-1][0]}__groups" if isinstance(self.estimator, Pipeline) else "groups"
+        self.estimator_ = clone(self.estimator).fit(X, y, **({} if groups is None else {last: groups}))
         return self
 
     def predict(self, X: Any) -> Any:

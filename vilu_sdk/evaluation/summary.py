@@ -44,6 +44,7 @@ def summarise(
                 {i: probabilities[name] for i, name in enumerate(done) if name in probabilities},
                 confidence,
                 n_bootstrap,
+                results.first.groups if results.first else None,
             )
         position = list(done).index(reference) if reference in done else None
         judged = significance.pairwise_tests(estimates, position, confidence)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vilu_sdk.inputs.containers import dimensions
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.values import check_correct, check_labels
+from vilu_sdk.inputs.values import check_correct, check_labels, check_units
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Task:
 
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
     classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
-    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them.
+    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `groups` (n,) are
+    numbers of what the rows come from, which is left out, split and drawn as a whole.
     """
 
     images: Rows
@@ -39,6 +40,7 @@ class Task:
     correct: Tensor | None
     checkpoint: Checkpoint | None = None
     weights: Tensor | None = None
+    groups: Tensor | None = None
 
     @property
     def is_caption(self) -> bool:
@@ -66,10 +68,10 @@ class Task:
     def load(self, parts: list[slice]) -> "Task":
         """Return the rows of some slices as a task of its own, in memory."""
         rows = torch.cat([torch.arange(part.start, part.stop) for part in parts])
-        known = (self.labels, self.correct, self.weights)
-        labels, correct, weights = (None if values is None else values[rows] for values in known)
+        known = (self.labels, self.correct, self.weights, self.groups)
+        labels, correct, weights, groups = (None if values is None else values[rows] for values in known)
         texts = self.texts.load(rows) if self.is_caption else self.texts
-        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights)
+        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights, groups)
 
     def sample(self, size: int) -> "Batch":
         """Read up to `size` rows, from all over the task where that costs no more than reading the first."""
@@ -128,7 +130,7 @@ def _is_nearer(z: Tensor, text: Tensor, own: Tensor) -> Tensor:
     return (z * (text - own)).sum(dim=1) > 0
 
 
-def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
+def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None, groups: Any = None) -> Task:
     """Check the arguments of `fit` together."""
     images = Rows(z_img, "z_img")
     try:
@@ -152,4 +154,5 @@ def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) 
         texts if is_caption else texts.load(),
         None if labels is None else check_labels(labels, len(images), len(texts)),
         None if correct is None else check_correct(correct, len(images)),
+        groups=None if groups is None else check_units(groups, len(images)),
     )

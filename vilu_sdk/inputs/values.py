@@ -84,6 +84,11 @@ def check_groups(groups: Any, n: int) -> NDArray[Any]:
     return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in array])
 
 
+def check_units(groups: Any, n: int) -> Tensor:
+    """Return what each of n rows comes from as an int64 tensor of numbers from 0 on."""
+    return torch.from_numpy(np.unique(check_groups(groups, n), return_inverse=True)[1].astype(np.int64))
+
+
 def require_candidates(k: int, method: str, minimum: int = 2) -> None:
     """Raise where a method has no meaning with so few candidates."""
     if k < minimum:

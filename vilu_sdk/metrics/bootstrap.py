@@ -20,11 +20,15 @@ CALIBRATION = ("ece", "brier")
 BLOCK_ELEMENTS = 1 << 16
 
 
-def draw_weights(n: int, n_resamples: int, rng: np.random.Generator) -> Matrix:
-    """Draw n of n rows, with replacement; (n, n_resamples) counts."""
-    drawn = rng.integers(n, size=(n_resamples, n)) + n * np.arange(n_resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n * n_resamples)
-    return counts.reshape(n_resamples, n).T.astype(np.float64)
+def draw_weights(
+    n: int, n_resamples: int, rng: np.random.Generator, groups: NDArray[np.int64] | None = None
+) -> Matrix:
+    """Draw n of n rows with replacement, or as many groups (n,) as there are; (n, n_resamples) counts."""
+    units = n if groups is None else int(groups.max()) + 1
+    drawn = rng.integers(units, size=(n_resamples, units)) + units * np.arange(n_resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=units * n_resamples)
+    weights = counts.reshape(n_resamples, units).T.astype(np.float64)
+    return weights if groups is None else weights[groups]
 
 
 class SortedRows:
@@ -101,7 +105,7 @@ class Gaps:
 
     def metrics(self, weights: Matrix) -> Matrix:
         """Return the metrics of `CALIBRATION`, (2, R), of weights (N, R)."""
-        sums = self.sums @ weights / len(weights)
+        sums = self.sums @ weights / weights.sum(axis=0)
         return np.stack([np.abs(sums[:-1]).sum(axis=0), sums[-1]])
 
 
@@ -111,11 +115,13 @@ def bootstrap(
     probabilities: Mapping[int, FloatVector],
     n_resamples: int,
     rng: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, Matrix]:
     """Return metrics (S, R) of resamples of scores and failures (S, N); NaN without probabilities.
 
     All scorers see the same resamples, so that their differences are paired. Resamples in which a scorer has
-    no failure or no correct row are left out, so R can be less than was asked for.
+    no failure or no correct row are left out, so R can be less than was asked for. Rows of groups (N,),
+    numbered, are drawn together.
     """
     ranking = [SortedRows(u, failure) for u, failure in zip(scores, failures, strict=True)]
     calibration = {i: Gaps(probability, failures[i]) for i, probability in probabilities.items()}
@@ -123,9 +129,9 @@ def bootstrap(
     kinds = np.unique(failures, axis=0).astype(np.float64)
     blocks = []
     for columns in track(cut(n_resamples, max(1, BLOCK_ELEMENTS // n)), "resampling"):
-        weights = draw_weights(n, columns.stop - columns.start, rng)
+        weights = draw_weights(n, columns.stop - columns.start, rng, groups)
         wrong = kinds @ weights
-        weights = weights[:, ((wrong > 0) & (wrong < n)).all(axis=0)]
+        weights = weights[:, ((wrong > 0) & (wrong < weights.sum(axis=0))).all(axis=0)]
         block = np.full((len(names), len(scores), weights.shape[1]), np.nan)
         for i, rows in enumerate(ranking):
             block[: len(RANKING), i] = rows.metrics(weights)

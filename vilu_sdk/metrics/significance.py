@@ -49,12 +49,15 @@ class Estimates(NamedTuple):
     df: float = math.inf
 
 
-def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
+def delong(
+    scores: ArrayLike, failure: ArrayLike, groups: NDArray[np.int64] | None = None
+) -> tuple[FloatVector, Matrix]:
     """Return the AUC (S,) of scores (S, N) of the same rows, and the covariance (S, S) of these AUCs.
 
     DeLong's estimator (Biometrics 44(3), 1988) by midranks, in O(S N log N) (Sun & Xu, IEEE Signal
     Processing Letters 21(11), 2014); ties count half. Both are NaN without a failure or a correct
-    prediction, the covariance also with one. It is zero for an AUC of 0 or 1: unknown.
+    prediction, the covariance also with one. It is zero for an AUC of 0 or 1: unknown. With groups (N,),
+    numbered, what the rows of one add is summed first (Obuchowski, Biometrics 53(2), 1997).
     """
     u, y = np.asarray(scores, dtype=np.float64), np.asarray(failure, dtype=bool)
     wrong, right = u[:, y], u[:, ~y]
@@ -68,7 +71,31 @@ def delong(scores: ArrayLike, failure: ArrayLike) -> tuple[FloatVector, Matrix]:
     auc = above.mean(axis=1)
     if min(m, n) == 1:
         return auc, np.full((len(u), len(u)), math.nan)
+    if groups is not None:
+        count = int(groups.max()) + 1
+        shares = np.zeros((len(u), count))
+        for part, at, size in ((above, y, m), (below, ~y, n)):
+            for row, gaps in zip(shares, (part - auc[:, None]) / size, strict=True):
+                row += np.bincount(groups[at], gaps, count)
+        return auc, shares @ shares.T * count / max(count - 1, 1)
     return auc, np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
+
+
+def _count(which: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Count rows (S, N) for each scorer, or the groups (N,) that they are of."""
+    if groups is None:
+        return np.asarray(which.sum(axis=1))
+    return np.array([len(np.unique(groups[row])) for row in which])
+
+
+def _covariance_of_means(values: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> Matrix:
+    """Covariance (S, S) of the means of values (S, N) over rows, or over the rows of groups (N,)."""
+    n = values.shape[1]
+    if groups is None:
+        groups = np.arange(n)
+    sums = np.stack([np.bincount(groups, row - row.mean()) for row in values])
+    units = sums.shape[1]
+    return np.asarray(sums @ sums.T * (units / (units - 1) if units > 1 else math.nan) / n**2)
 
 
 def of_rows(
@@ -78,28 +105,33 @@ def of_rows(
     probabilities: Mapping[int, FloatVector],
     confidence: float,
     n_bootstrap: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, Estimates]:
     """Return the estimates of S scorers on the same rows, of failures (S, N) or, if they share them, (N,).
 
-    Those of a scorer with fewer than two failures or two correct rows are NaN, but its accuracy.
+    Those of a scorer with fewer than two failures or two correct rows are NaN, but its accuracy. Rows of
+    groups (N,), numbered, depend on each other.
     """
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None
     failures = np.broadcast_to(failures, scores.shape)
-    n, wrong = scores.shape[1], failures.sum(axis=1)
+    n = scores.shape[1]
+    wrong, right = (_count(which, groups) for which in (failures, ~failures))
     shared = same_rows(failures)
-    rarer = np.minimum(wrong, n - wrong)
+    rarer = np.minimum(wrong, right)
     known = np.flatnonzero(rarer >= 2)
     covariances = {name: np.full(shared.shape, math.nan) for name in DIRECTIONS}
-    covariances["accuracy"] = np.atleast_2d(np.cov(failures)) / n
+    covariances["accuracy"] = _covariance_of_means(failures, groups)
     for i in np.flatnonzero(shared.argmax(axis=1) == np.arange(len(shared))):  # the first of each kind
         kind = np.flatnonzero(shared[i])
-        covariances["auc"][np.ix_(kind, kind)] = delong(scores[kind], failures[i])[1]
+        covariances["auc"][np.ix_(kind, kind)] = delong(scores[kind], failures[i], groups)[1]
     if len(known):
         known_probabilities = {
             at: probabilities[i] for at, i in enumerate(known.tolist()) if i in probabilities
         }
         # Always the same resamples, so that the same scores always get the same intervals.
         rng = np.random.default_rng(0)
-        drawn = bootstrap(scores[known], failures[known], known_probabilities, n_bootstrap, rng)
+        drawn = bootstrap(scores[known], failures[known], known_probabilities, n_bootstrap, rng, groups)
         for name, resamples in drawn.items():
             if resamples.shape[1] >= 2:
                 covariances[name][np.ix_(known, known)] = np.cov(resamples)
@@ -110,12 +142,16 @@ def of_rows(
         differences = _errors_of_differences(covariance, shared if name in OF_GIVEN_FAILURES else None)
         found[name] = Estimates(values[name], low, high, differences)
     variances = np.diag(covariances["auc"])
-    low, high = _auc_interval(values["auc"], variances, rarer, n - rarer, confidence)
+    low, high = _auc_interval(values["auc"], variances, rarer, np.maximum(wrong, right), confidence)
     found["auc"] = found["auc"]._replace(low=low, high=high)
     # Noise pushes an ECE up and resampling pushes it up again, so an interval around it would mislead.
     unknown = np.full(len(scores), math.nan)
     found["ece"] = found["ece"]._replace(low=unknown, high=unknown)
-    low, high = rate_interval(n - wrong, np.full(len(wrong), n), confidence)
+    # Of rows that depend on each other as many count as would vary so much by themselves.
+    alone = np.var(failures, axis=1) / np.maximum(np.diag(covariances["accuracy"]), 1e-12)
+    alone = np.clip(np.nan_to_num(np.round(alone), nan=1.0), 1, n).astype(int)
+    size = np.full(len(wrong), n) if groups is None else alone
+    low, high = rate_interval(np.round(size * (1 - failures.mean(axis=1))).astype(int), size, confidence)
     found["accuracy"] = found["accuracy"]._replace(low=low, high=high)
     return found
 

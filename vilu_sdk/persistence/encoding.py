@@ -1,7 +1,7 @@
 """Estimators as JSON and tensors, and back; a file cannot make anything be imported."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import signature
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
@@ -89,6 +89,10 @@ def encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     )
 
 
+def _is_needed(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
 def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Reverse `encode`, removing the used ones from `tensors`."""
     if isinstance(value, list):
@@ -122,8 +126,10 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         return _decode_estimator(class_of(content), value["params"], value["fitted"], tensors)
     if kind == "__dataclass__":
         cls, parts = class_of(content), value["fields"]
-        known = {item.name for item in fields(cls)} if is_dataclass(cls) else None
-        if not isinstance(cls, type) or parts.keys() != known:
+        known = {item.name: item for item in fields(cls)} if is_dataclass(cls) else {}
+        # An earlier version may have known fewer fields, where these have a default.
+        lacking = [item for name, item in known.items() if name not in parts]
+        if not isinstance(cls, type) or parts.keys() - known or any(map(_is_needed, lacking)):
             raise ValueError(f"The saved {content} has other fields than the class; it was changed.")
         return cls(**{name: decode(item, tensors) for name, item in parts.items()})
     taken = {name: decode(entry, tensors) for name, entry in value["tensors"].items()}

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
+from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_first
 from vilu_sdk.compute.random import check_random_state
@@ -19,8 +20,10 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
+from vilu_sdk.scorers.base.contract import VERBS, FailureScorer, groups_argument, read, require_scorer
+from vilu_sdk.scorers.base.groups import first_rows, groups_of, rows_of
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.softmax import MCMScorer
 
@@ -38,7 +41,8 @@ class CalibratedScorer(Scorer):
     r"""Turns the decision values of any scorer into a probability of failure.
 
     The ranking stays that of the scorer. The curve is learned on decision values out of fold: a scorer
-    that learns is fitted `cv` times on the other folds, then once on all rows.
+    that learns is fitted `cv` times on the other folds, then once on all rows. Folds hold whole groups, and
+    exact copies of an image are one.
 
     Parameters
     ----------
@@ -136,6 +140,7 @@ class CalibratedScorer(Scorer):
     def _learn(self, task: Task) -> None:
         scorer = self._template()
         known = {"labels": task.labels} if task.correct is None else {"correct": task.correct}
+        known |= groups_argument(scorer, task.groups)
         self.scorer_ = clone(scorer).fit(task.images.source, task.texts.source, **known)
         said = read(self.scorer_, task.images.source, task.texts.source, "prediction", "decision")
         wrong, decision = task.wrong(said[0]), said[1]
@@ -146,14 +151,22 @@ class CalibratedScorer(Scorer):
 
     @plain_torch
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
-        if columns == ["prediction"]:
+        judged = {column: column.replace("answer_", "").replace("answer", "prediction") for column in columns}
+        if set(judged.values()) == {"prediction"} and getattr(self.scorer, "predicts", "") != "posterior":
             return super()._said(z_img, z_txt_set, columns)
         images, texts = self._check_score(z_img, z_txt_set)
         warn_of_mismatch(self, images, texts.text)
-        said = dict(zip(columns, read(self.scorer_, z_img, z_txt_set, *columns), strict=True))
-        if "decision" in said:
-            said["decision"] = self.calibration_(said["decision"])
-        return said
+        # The calibrated prediction is the one that the scorer judges.
+        asked = [column for column in dict.fromkeys(judged.values()) if hasattr(self.scorer_, VERBS[column])]
+        found = dict(zip(asked, read(self.scorer_, z_img, z_txt_set, *asked), strict=True))
+        if "decision" in found:
+            found["decision"] = self.calibration_(found["decision"])
+        if "novelty" in columns and "novelty" not in found:
+            found |= super()._said(z_img, z_txt_set, ["novelty"])
+        return {column: found[name] for column, name in judged.items()}
+
+    def _among(self, text: Tensor) -> Among:
+        return Among(text)  # of which only predictions and cosines are read
 
     def _template(self) -> Any:
         scale = check_logit_scale(self.logit_scale)
@@ -173,19 +186,26 @@ class CalibratedScorer(Scorer):
 
     def _out_of_fold(self, scorer: Any, task: Task, wrong: BoolVector) -> FloatVector:
         """Score each row by a scorer that was fitted without it."""
-        n, fewest = len(wrong), min(wrong.sum(), (~wrong).sum())
+        groups = groups_of(task)
+        first = first_rows(groups)
+        n, strata = len(first), wrong[first]
+        fewest = min(strata.sum(), (~strata).sum())
         if n < 2:
-            raise ValueError("z_img has a single row, so that none is left to score it by; pass more.")
+            raise ValueError(
+                "z_img has a single row, or one group, so that none is left to score it by; pass more."
+            )
         images, text = task.images.source, task.texts.source
         kind = StratifiedKFold if fewest >= self.cv else KFold
         seed = from_first(lambda: check_random_state(self.random_state).randint(2**31))
-        decision = np.empty(n)
-        for rest, held in kind(min(self.cv, n), shuffle=True, random_state=seed).split(wrong, wrong):
+        decision = np.empty(len(wrong))
+        for kept, out in kind(min(self.cv, n), shuffle=True, random_state=seed).split(strata, strata):
+            rest, held = rows_of(groups, kept), rows_of(groups, out)
             known = {
                 name: None if values is None else values[rest]
                 for name, values in (("labels", task.labels), ("correct", task.correct))
                 if name == "labels" or values is not None
             }
+            known |= groups_argument(scorer, None if task.groups is None else task.groups[rest])
             fold = clone(scorer).fit(images[rest], text[rest] if task.is_caption else text, **known)
             decision[held] = fold.decision_function(images[held], text)
         return decision

@@ -19,6 +19,7 @@ from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
 from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.base.verbs import Predicts
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
@@ -44,6 +45,10 @@ class ViLUEstimator(Scorer):
     recipe : {"auto", "paper"} or PaperRecipe
         How it learns: "auto" is the best this project knows, "paper" the published method, which
         `PaperRecipe` varies.
+    predicts : {"zero-shot", "posterior"}
+        What `predict` returns and all verbs judge: the zero-shot prediction, as published work does, or
+        the candidate that the learned posterior holds likeliest, which is right far more often. It can be
+        changed after the fit.
     logit_scale : float
         The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
@@ -81,10 +86,12 @@ class ViLUEstimator(Scorer):
         self,
         recipe: Literal["auto", "paper"] | PaperRecipe = "auto",
         *,
+        predicts: Predicts = "zero-shot",
         logit_scale: float = 100.0,
         random_state: Any = None,
     ) -> None:
         self.recipe = recipe
+        self.predicts = predicts
         self.logit_scale = logit_scale
         self.random_state = random_state
 
@@ -208,10 +215,12 @@ class ViLUEstimator(Scorer):
             raise ValueError(f"names has {len(names)} entries but z_txt_set has {k} rows; pass one for each.")
         top_k = min(top_k, k - 1)
         parts, among = self.model_.parts(text), self.model_.among(text)
+        sharpness = self.model_.sharpness(text)
 
         def compete(z: Tensor) -> list[Tensor]:
             """Prediction, decision, probability; competitors, theirs; what each source contributes."""
-            chunk, found = Chunk(z, among), scores(parts, z)
+            chunk = Chunk(z, among)
+            found = {source: sharpness * values for source, values in scores(parts, z).items()}
             prediction = chunk.prediction[:, None]
             logits = torch.stack(tuple(found.values())).sum(dim=0)
             probability = torch.softmax(logits, dim=1)

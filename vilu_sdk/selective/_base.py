@@ -60,8 +60,8 @@ class ThresholdPredictor(Persistent):
         correct : array-like of shape (n,), optional
             Whether each prediction, or the decision that follows from it, was right, as booleans.
         groups : array-like of shape (n,), optional
-            Integers, strings or booleans, as a list, array, or column of a table; each group gets a
-            threshold of its own.
+            Integers or strings; each group gets a threshold of its own. These are slices of the images, such
+            as sites, and not the groups of `Scorer.fit`.
 
         Returns
         -------

@@ -14,7 +14,7 @@ from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.report import report
 from vilu_sdk.scale import score_partition
-from vilu_sdk.scorers.base import scorer as base
+from vilu_sdk.scorers.base import verbs as base
 from vilu_sdk.scorers.base.contract import VERBS, read
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 
@@ -58,9 +58,10 @@ def passes(monkeypatch):
 @pytest.mark.parametrize("scorer", EXAMPLES)
 def test_fields_read_together_are_what_each_verb_returns(scorer, toy):
     used = fitted(scorer, toy)
-    together = read(used, toy.z_img, toy.z_txt, *VERBS)
-    for values, verb in zip(together, VERBS.values(), strict=True):
-        alone = getattr(used, verb)(toy.z_img, toy.z_txt)
+    fields = [field for field, verb in VERBS.items() if hasattr(used, verb)]
+    together = read(used, toy.z_img, toy.z_txt, *fields)
+    for values, field in zip(together, fields, strict=True):
+        alone = getattr(used, VERBS[field])(toy.z_img, toy.z_txt)
         assert values.dtype == alone.dtype
         np.testing.assert_allclose(values, alone, rtol=1e-5, atol=1e-6)
 

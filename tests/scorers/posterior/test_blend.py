@@ -8,7 +8,11 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
-from vilu_sdk.scorers.posterior.intercepts import class_frequencies, fit_intercepts, leave_one_out_intercepts
+from vilu_sdk.scorers.posterior.intercepts import (
+    class_frequencies,
+    fit_intercepts,
+    leave_groups_out_intercepts,
+)
 from vilu_sdk.scorers.posterior.moments import Moments
 from vilu_sdk.scorers.posterior.training_data import TrainingData
 from vilu_sdk.scorers.posterior.transfer import SAME_TEXT, match_texts, transferred_weight
@@ -224,7 +228,9 @@ def test_intercepts_without_a_row_are_close_to_a_refit(skew):
     b = fit_intercepts(q, frequencies.double(), 1.0, steps=200)
     rows = torch.arange(0, n, 3)
     mass, target = torch.softmax(q + b, dim=1).sum(dim=0), n * frequencies.double()
-    closed = leave_one_out_intercepts(q[rows], b, mass, labels[rows], target, 1.0, concentration)
+    one_each = torch.arange(len(rows)), torch.ones(len(rows))
+    own = labels[rows]
+    closed = leave_groups_out_intercepts(q[rows], b, mass, own, target, 1.0, concentration, *one_each)
     moved, error = [], []
     for found, row in zip(closed, rows.tolist(), strict=True):
         kept = torch.arange(n) != row
@@ -289,7 +295,8 @@ def test_equal_texts_are_taken_in_their_order(known):
 
 def training_data(x, base, labels, text):
     moments = Moments.gather([(x, labels)], len(text))
-    return TrainingData(x, base, text, base.argmax(dim=1), labels, None, moments)
+    groups, weights = torch.arange(len(x)), torch.ones(len(x))
+    return TrainingData(x, base, text, base.argmax(dim=1), labels, None, moments, groups, weights)
 
 
 def test_what_texts_predict_earns_a_weight_only_where_it_helps():

@@ -35,6 +35,10 @@ def gaussians(data, shared_prior=0.5, text=True):
     return fitted.whiten(SHRINKAGE)
 
 
+def left_out(fitted, data):
+    return fitted.leave_groups_out(data.x, data.labels, torch.arange(N), torch.ones(N))
+
+
 def up_to_a_row_constant(scores):
     scores = np.asarray(scores)
     return scores - scores[:, :1]
@@ -104,7 +108,7 @@ def test_no_shared_prior_is_a_limit_of_shared_ones(data):
     limit, unshared = gaussians(data, shared_prior=1e-9), gaussians(data, shared_prior=0.0)
     torch.testing.assert_close(limit.means, unshared.means, rtol=0, atol=1e-6)
     torch.testing.assert_close(limit.within, unshared.within, rtol=0, atol=1e-6)
-    scores = [g.leave_one_out(data.x, data.labels) for g in (limit, unshared)]
+    scores = [left_out(g, data) for g in (limit, unshared)]
     torch.testing.assert_close(*scores, rtol=0, atol=1e-5)
 
 
@@ -152,42 +156,62 @@ def test_densities_of_texts_use_learned_means_where_known_and_predicted_ones_els
     )
 
 
-# --- leave one out ---------------------------------------------------------------------------------
+# --- leave groups out ------------------------------------------------------------------------------
 
 
-def refit_without(row, data, fitted, shared_prior):
-    """Means and covariance by penalised least squares on all rows but one, the plain way."""
-    kept = np.arange(N) != row
+def refit_without(rows, data, fitted, shared_prior, weights=None):
+    """Means and covariance by penalised least squares on all rows but some, the plain way."""
+    kept = ~np.isin(np.arange(N), rows)
     x = (data.x - fitted.centre).numpy()[kept]
     member = np.eye(K)[data.labels.numpy()[kept]]
+    weights = np.ones(N) if weights is None else weights.numpy()
+    n, w = weights.sum(), weights[kept, None]
     prior = np.zeros((K, D))
     kernel = np.eye(K)
     if shared_prior is not None:
         text = (data.text - fitted.text_centre).numpy()
         # The scale of texts stays what it was with all rows.
-        unshared = ClassGaussians(Moments.gather([(data.x, data.labels)], K), data.text, PRIOR_IMAGES, 0.0)
+        moments = Moments.gather([(data.x, data.labels, torch.tensor(weights))], K)
+        unshared = ClassGaussians(moments, data.text, PRIOR_IMAGES, 0.0)
         prior = float(unshared.text_map[0, 0]) * text
         gram = text @ text.T
         kernel = (1 - shared_prior) * np.eye(K) + shared_prior * gram / np.diag(gram).mean()
     precision = PRIOR_IMAGES * np.linalg.inv(kernel)
-    means = np.linalg.solve(member.T @ member + precision, member.T @ x + precision @ prior)
+    means = np.linalg.solve(member.T @ (w * member) + precision, member.T @ (w * x) + precision @ prior)
     residual, shift = x - member @ means, means - prior
     # Divided by all n, and shrunk towards the size with all rows in.
-    within = (residual.T @ residual + shift.T @ precision @ shift) / N
+    within = (residual.T @ (w * residual) + shift.T @ precision @ shift) / n
     size = float(fitted.within.diagonal().mean())
     return means, (1 - SHRINKAGE) * within + SHRINKAGE * size * np.eye(D)
 
 
+GROUPS = {
+    "each row by itself": lambda rng: np.arange(N),
+    "pairs": lambda rng: np.arange(N) // 2,
+    "of any size and classes": lambda rng: np.unique(rng.integers(12, size=N), return_inverse=True)[1],
+    "more rows than dimensions": lambda rng: np.arange(N) // 16,
+}
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
 @pytest.mark.parametrize("shared_prior", [None, 0.0, 0.5, 0.9])
-def test_leave_one_out_equals_refitting_without_the_row(data, shared_prior):
-    fitted = gaussians(data, shared_prior or 0.0, text=shared_prior is not None)
-    scores = fitted.leave_one_out(data.x, data.labels).numpy()
+@pytest.mark.parametrize("weighted", [False, True])
+def test_left_out_scores_equal_refitting_without_the_group(data, shared_prior, groups, weighted):
+    rng = np.random.default_rng(0)
+    groups = torch.tensor(groups(rng))
+    weights = torch.tensor(rng.uniform(0.2, 2.0, size=N)) if weighted else torch.ones(N).double()
+    moments = Moments.gather([(data.x, data.labels, weights)], K)
+    fitted = ClassGaussians(
+        moments, None if shared_prior is None else data.text, PRIOR_IMAGES, shared_prior or 0.0
+    ).whiten(SHRINKAGE)
+    scores = fitted.leave_groups_out(data.x, data.labels, groups, weights).numpy()
     x = (data.x - fitted.centre).numpy()
-    for row in range(N):
-        means, covariance = refit_without(row, data, fitted, shared_prior)
+    for group in range(int(groups.max()) + 1):
+        rows = np.flatnonzero(groups == group)
+        means, covariance = refit_without(rows, data, fitted, shared_prior, weights)
         directions = np.linalg.solve(covariance, means.T)
-        expected = x[row] @ directions - 0.5 * (means.T * directions).sum(axis=0)
-        np.testing.assert_allclose(scores[row], expected, rtol=1e-9, atol=1e-9)
+        expected = x[rows] @ directions - 0.5 * (means.T * directions).sum(axis=0)
+        np.testing.assert_allclose(scores[rows], expected, rtol=1e-8, atol=1e-8)
 
 
 def test_leave_one_out_is_close_to_refitting_everything():
@@ -201,7 +225,7 @@ def test_leave_one_out_is_close_to_refitting_everything():
         return ClassGaussians(Moments.gather([(x[rows], labels[rows])], 6), text).whiten(SHRINKAGE)
 
     everything = fit(slice(None))
-    closed = torch.softmax(everything.leave_one_out(x, labels), dim=1)
+    closed = torch.softmax(everything.leave_groups_out(x, labels, torch.arange(200), torch.ones(200)), dim=1)
     in_sample = torch.softmax(everything.density(x.float()), dim=1)
     error = optimism = 0.0
     for row in range(0, 200, 5):
@@ -214,7 +238,7 @@ def test_leave_one_out_is_close_to_refitting_everything():
 
 def test_a_lonely_image_left_out_scores_as_its_text_predicts(data):
     lonely = gaussians(data, shared_prior=0.0)
-    own = lonely.leave_one_out(data.x, data.labels)[7, 4]
+    own = left_out(lonely, data)[7, 4]
     prior = float(lonely.text_map[0, 0]) * (data.text[4] - lonely.text_centre)
     means, covariance = refit_without(7, data, lonely, 0.0)
     np.testing.assert_allclose(means[4], prior, atol=1e-12)

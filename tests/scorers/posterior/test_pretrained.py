@@ -16,7 +16,7 @@ from vilu_sdk.inputs.task import check_task
 from vilu_sdk.persistence import hub
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.scorers.base.among import Chunk
-from vilu_sdk.scorers.posterior.classes import learn_classes
+from vilu_sdk.scorers.posterior.classes import class_model, learn_blend
 from vilu_sdk.scorers.posterior.portable import MAX_WEIGHT, learn_portable
 
 SHARED = ROOT.parent / "shared" / "embeddings"
@@ -102,7 +102,8 @@ def test_no_kernel_and_no_array_of_images_is_inside(head):
 def pair(beside):
     """A model as it is learned and in the form to give away, from the same labels."""
     task = check_task(beside.z_img, beside.z_txt, beside.labels)
-    return learn_classes(task, 5.0, seeded(0)), learn_portable(task, 5.0, seeded(0))
+    whole = class_model(learn_blend(task, 5.0, seeded(0)), 5.0, task.text, None)
+    return whole, learn_portable(task, 5.0, seeded(0))
 
 
 def decide(model, z_img, z_txt):
@@ -142,7 +143,7 @@ def test_images_are_not_kept_even_where_a_kernel_would_earn_its_place():
     labels = (plane.prod(axis=1) > 0).astype(int)  # opposite corners of a square: no line tells them apart
     z_img = np.concatenate([plane + 0.2 * rng.normal(size=(1200, 2)), np.full((1200, 1), 2.0)], axis=1)
     task = check_task(z_img, np.eye(2, 3), labels)
-    assert "kernel" in learn_classes(task, 5.0, seeded(0)).known
+    assert "kernel" in class_model(learn_blend(task, 5.0, seeded(0)), 5.0, task.text, None).known
     assert "kernel" not in learn_portable(task, 5.0, seeded(0)).known
 
 

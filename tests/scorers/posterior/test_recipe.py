@@ -296,7 +296,9 @@ def test_left_out_scores_find_nothing_in_shuffled_labels(digits, seed):
     x = torch.tensor(digits.z_img_fit).double()
     text = torch.nn.functional.normalize(torch.tensor(digits.z_txt), dim=1).double()
     labels = torch.tensor(np.random.default_rng(seed).permutation(digits.labels_fit))
-    left_out = ClassGaussians(Moments.gather([(x, labels)], 10), text).whiten(0.3).leave_one_out(x, labels)
+    one_each = torch.arange(len(x)), torch.ones(len(x))
+    fitted = ClassGaussians(Moments.gather([(x, labels)], 10), text).whiten(0.3)
+    left_out = fitted.leave_groups_out(x, labels, *one_each)
     base = digits.logit_scale * x @ text.T
     _, loss = fit_weights([Outcomes.of([base, left_out], labels)], [1e-6, 1e-6])
     # Nobody can do better than chance by more than what two weights gain by luck.

@@ -5,7 +5,7 @@
 prediction is judged is decided here for all scorers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -15,8 +15,16 @@ from torch import Tensor
 from vilu_sdk.compute.posterior import LinearPosterior, Posterior
 from vilu_sdk.compute.tiles import Logits, nearest, tile_width
 
-#: What can be read of a chunk, in the order in which columns share most: one pass gives the first two.
-COLUMNS = ("prediction", "decision", "probabilities")
+#: What can be read of a chunk, in an order in which nothing is computed twice.
+COLUMNS = (
+    "prediction",
+    "decision",
+    "answer",
+    "answer_decision",
+    "novelty",
+    "probabilities",
+    "log_probabilities",
+)
 
 
 class Chunk:
@@ -28,47 +36,69 @@ class Chunk:
         Image rows of norm 1, which can be the caller's memory.
     among : Among
         What the scorer makes of the candidates.
+    columns : sequence of str
+        What `read` returns: some of `COLUMNS`, in their order.
     """
 
-    def __init__(self, z: Tensor, among: "Among") -> None:
+    def __init__(self, z: Tensor, among: "Among", columns: Sequence[str] = ()) -> None:
         self.z = z
         self._among = among
+        self._columns = columns
 
     @cached_property
     def posterior(self) -> Posterior:
         """The posterior over the candidates, of scorers that have one."""
         assert self._among.posterior is not None
-        return self._among.posterior(self.z)
+        found = self._among.posterior(self.z)
+        found.searches = self._among.answers and "answer" in self._columns
+        return found
 
     @cached_property
     def prediction(self) -> Tensor:
         """The zero-shot prediction (n,): the first candidate of the largest cosine."""
         return self.posterior.top if self._among.top_is_prediction else nearest(self.z, self._among.text)
 
-    @property
-    def answer(self) -> Tensor:
-        """The prediction (n,) that is judged: decisions are about it, and it fails where it is wrong."""
-        return self.prediction
-
     @cached_property
     def decision(self) -> Tensor:
-        """Decision values (n,): higher = the answer is more likely wrong."""
+        """Decision values (n,): higher = the prediction is more likely wrong."""
         return self._among.decision(self)
 
     @property
+    def answer(self) -> Tensor:
+        """The candidate (n,) that the posterior holds likeliest; the prediction where none was learned."""
+        return self.posterior.top if self._among.answers else self.prediction
+
+    @property
+    def answer_decision(self) -> Tensor:
+        """Decision values (n,): higher = the answer is more likely wrong."""
+        return self.posterior.sharp_log_odds if self._among.answers else self.decision
+
+    @property
+    def novelty(self) -> Tensor:
+        """How little speaks for any of the candidates (n,): higher = more likely none of them."""
+        if self._among.posterior is not None:
+            return -self.posterior.log_sum
+        return -(self.z * self._among.text[self.prediction]).sum(dim=1)
+
+    @property
     def log_odds(self) -> Tensor:
-        """Log-odds (n,) that the answer is wrong under the posterior."""
+        """Log-odds (n,) that the prediction is wrong under the posterior."""
         # Which candidate is the top need not be searched for.
-        return self.posterior.log_odds(None if self._among.top_is_prediction else self.answer)
+        return self.posterior.log_odds(None if self._among.top_is_prediction else self.prediction)
 
     @property
     def probabilities(self) -> Tensor:
         """The posterior (n, K)."""
         return self.posterior.probabilities
 
-    def read(self, columns: Iterable[str]) -> list[Tensor]:
-        """Return some of `COLUMNS`, in their order."""
-        return [getattr(self, column) for column in columns]
+    @property
+    def log_probabilities(self) -> Tensor:
+        """Its logarithm (n, K)."""
+        return self.posterior.log_probabilities
+
+    def read(self) -> list[Tensor]:
+        """Return the columns that were asked for."""
+        return [getattr(self, column) for column in self._columns]
 
 
 def _log_odds(chunk: Chunk) -> Tensor:
@@ -91,6 +121,8 @@ class Among:
         Columns of the widest array that either makes for an image, by default all K.
     top_is_prediction : bool
         Whether predictions are read off the posterior, because it ranks the candidates as the cosines do.
+    answers : bool
+        Whether the posterior ranks them otherwise, and so gives answers of its own.
     """
 
     text: Tensor
@@ -98,6 +130,7 @@ class Among:
     decision: Callable[[Chunk], Tensor] = _log_odds
     width: int | None = None
     top_is_prediction: bool = False
+    answers: bool = False
 
     @classmethod
     def linear(
@@ -108,11 +141,16 @@ class Among:
         *,
         decision: Callable[[Chunk], Tensor] = _log_odds,
         top_is_prediction: bool = False,
+        answers: bool = False,
+        sharpness: float = 1.0,
     ) -> Self:
         """Logits that are linear in the images, or in features of them, and are read tile by tile."""
         x = features or (lambda z: z)
-        width = tile_width(len(text))
-        return cls(text, lambda z: LinearPosterior(x(z), logits), decision, width, top_is_prediction)
+
+        def posterior(z: Tensor) -> Posterior:
+            return LinearPosterior(x(z), logits, sharpness)
+
+        return cls(text, posterior, decision, tile_width(len(text)), top_is_prediction, answers)
 
     @classmethod
     def zero_shot(cls, text: Tensor, scale: float, whole: Callable[[Chunk], Tensor] | None = None) -> Self:

@@ -19,7 +19,7 @@ from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.containers import refuse_missing, to_numpy
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.values import check_labels, check_weights
+from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Predictions and class probabilities are the zero-shot ones for every scorer; what differs from scorer
-    to scorer is `predict_uncertainty`, which `score` judges.
+    Predictions and class probabilities are the zero-shot ones for every scorer, and what differs from
+    scorer to scorer is `predict_uncertainty`, which `score` judges. Of an estimator with
+    ``predicts="posterior"`` they are those of its posterior.
 
     Without texts, images are compared with class means by their cosines, so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
@@ -87,7 +88,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.z_txt_set = z_txt_set
 
     @plain_torch
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit a clone of the scorer.
 
         Parameters
@@ -99,6 +106,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             least two classes if there are no texts.
         sample_weight : array-like of shape (N,), optional
             Weights of the images, at least 0, in the class means and for scorers whose `fit` takes them.
+        groups : array-like of shape (N,), optional
+            What each image comes from, as in `Scorer.fit`.
 
         Returns
         -------
@@ -119,27 +128,30 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         checked = validate_data(self, _images(X), _labels(y), ensure_all_finite=False)
         images, target = map(np.asarray, checked)
         weights = torch.ones(len(images), dtype=torch.float64)
+        units = None if groups is None else check_units(groups, len(images))
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(images))
             # As if they had not been given: a class of such images alone is no class.
             kept = (weights > 0).numpy()
             images, target, weights = images[kept], target[kept], weights[kept]
+            units = None if units is None else units[kept]
         if self.z_txt_set is None:
             check_classification_targets(target)
             self.classes_, labels = np.unique(target, return_inverse=True)
             self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
             if self.scorer.learns:
-                images = leave_own_out(images, labels, self.z_txt_set_, weights)
+                images = leave_own_out(images, labels, self.z_txt_set_, weights, units)
         else:
             self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
             labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
             self.z_txt_set_ = self.z_txt_set
         used = {} if sample_weight is None else self._usable(weights)
+        used |= {} if units is None else {"groups": units}
         self.scorer_ = clone(self.scorer).fit(images, self.z_txt_set_, labels, **used)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the zero-shot predictions, (N,) of `classes_`; the same for every scorer."""
+        """Return the predictions, (N,) of `classes_`; zero-shot and the same for every scorer by default."""
         images = self._check(X)
         return np.asarray(self.classes_[self.scorer_.predict(images, self.z_txt_set_)])
 
@@ -176,10 +188,14 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (N, K), or (N,) for two classes
-            Zero-shot logits; for two classes that of the second minus that of the first. Uncertainty is
-            `rank_uncertainty`.
+            Zero-shot logits, or logarithms of the posterior's probabilities; for two classes that of the
+            second minus that of the first. Uncertainty is `rank_uncertainty`.
         """
-        images = Rows(self._check(X), "X")
+        X = self._check(X)
+        if self._has_answers:
+            logarithms = np.asarray(self.scorer_.predict_log_proba(X, self.z_txt_set_))
+            return logarithms[:, 1] - logarithms[:, 0] if logarithms.shape[1] == 2 else logarithms
+        images = Rows(X, "X")
         # In float64, so that an image's value does not depend on the rows around it.
         text = Candidates(self.z_txt_set_, images.d).text.double()
         (cosines,) = stream(images, len(text), lambda z: [z.double() @ text.T])
@@ -187,7 +203,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the zero-shot class probabilities.
+        """Return the class probabilities.
 
         Parameters
         ----------
@@ -197,10 +213,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (N, K)
-            Softmax of the cosines at the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
+            The posterior of an estimator with ``predicts="posterior"``, else the softmax of the cosines at
+            the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
             learned. One minus the largest is the uncertainty of MCM, with and without temperature; what
             other scorers say is in `predict_uncertainty` alone.
         """
+        if self._has_answers:
+            return np.asarray(self.scorer_.predict_proba(self._check(X), self.z_txt_set_))
         logits = self.decision_function(X)
         if logits.ndim == 1:
             return np.stack([expit(-logits), expit(logits)], axis=1)
@@ -245,6 +264,12 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         if self.z_txt_set is not None:
             check_labels(y, len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != column_or_1d(y))
+
+    @property
+    def _has_answers(self) -> bool:
+        """Whether classes are those of a posterior."""
+        check_is_fitted(self)
+        return self.scorer_.predicts == "posterior"
 
     def _usable(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the weights as an argument of the scorer's fit, if it has it."""

@@ -33,26 +33,37 @@ def class_means(
 
 
 def leave_own_out(
-    X: Any, labels: NDArray[np.intp], means: NDArray[np.float64], weights: Tensor
+    X: Any,
+    labels: NDArray[np.intp],
+    means: NDArray[np.float64],
+    weights: Tensor,
+    groups: Tensor | None = None,
 ) -> NDArray[np.float32]:
     """Turn each unit image so that it lies to its class mean as it would to the mean of the others, (N, d).
 
     An image is part of the mean of its class and so looks surer than a new one; among few images of high
     dimension hardly any would fail. A scorer takes one set of texts, so the images are moved instead: by
     the rotation that takes the mean without the image to the mean with it. It fixes the direction that
-    the other classes share, so that the cosines to them hardly change. Only images stay that are alone.
+    the other classes share, so that the cosines to them hardly change. Only images stay that are alone. Of
+    groups (N,), all images of the class are left out with the image.
     """
     images, index = Rows(X, "X"), torch.from_numpy(labels)
     mean = torch.from_numpy(means)
     own = normalize(mean, dim=1)
     others = normalize(own.sum(dim=0) - own, dim=1)
     totals = torch.bincount(index, weights)
+    own_rows = torch.arange(len(images)) if groups is None else groups
+    cell = torch.unique(torch.stack([index, own_rows]), dim=1, return_inverse=True)[1]
+    left_out = torch.zeros(int(cell.max()) + 1, images.d, dtype=torch.float64)
+    for rows, z in images.chunks():
+        left_out.index_add_(0, cell[rows], weights[rows, None] * z.double())
+    share = torch.bincount(cell, weights)
     turned = np.empty((len(images), images.d), dtype=np.float32)
     for rows, z in images.chunks():
         z, c = z.double(), index[rows]
         fixed = others[c]
-        left = totals[c] - weights[rows]
-        source = _across(totals[c, None] * mean[c] - weights[rows, None] * z, fixed)
+        left = totals[c] - share[cell[rows]]
+        source = _across(totals[c, None] * mean[c] - left_out[cell[rows]], fixed)
         target = _across(own[c], fixed)
         # Without the image, a mean that turns round says nothing.
         turn = (left > 1e-9 * totals[c]) & (_dot(source, target)[:, 0] > 0)

@@ -4,13 +4,23 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import has_fit_parameter
 
 from vilu_sdk.exceptions import FitRowsWarning, warn
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers.base.fit_rows import FitRows
 
 #: The verb that returns each field.
-VERBS = {"prediction": "predict", "decision": "decision_function", "uncertainty": "predict_uncertainty"}
+VERBS = {
+    "prediction": "predict",
+    "decision": "decision_function",
+    "uncertainty": "predict_uncertainty",
+    "probabilities": "predict_proba",
+    "log_probabilities": "predict_log_proba",
+    "novelty": "novelty",
+}
+#: What every scorer can be asked for.
+NEEDED = ("prediction", "decision", "uncertainty")
 
 
 @runtime_checkable
@@ -35,7 +45,9 @@ def require_scorer(value: Any, name: str = "scorer") -> None:
     if isinstance(value, type):
         raise TypeError(f"{name} must be a scorer, got the class {value.__name__}; pass {value.__name__}().")
     if not isinstance(value, FailureScorer):
-        lacking = ", ".join(verb for verb in ("fit", *VERBS.values()) if not hasattr(value, verb))
+        lacking = ", ".join(
+            verb for verb in ("fit", *(VERBS[field] for field in NEEDED)) if not hasattr(value, verb)
+        )
         raise TypeError(f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}.")
 
 
@@ -58,6 +70,11 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
         found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
     return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)
+
+
+def groups_argument(scorer: Any, groups: Any) -> dict[str, Any]:
+    """Return groups (n,) as an argument of a scorer's `fit`, where there are any and it takes them."""
+    return {} if groups is None or not has_fit_parameter(scorer, "groups") else {"groups": groups}
 
 
 def warn_of_fit_rows(scorer: Any, z_img: Any, consequence: str) -> None:

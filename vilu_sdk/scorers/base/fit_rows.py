@@ -76,7 +76,7 @@ def _is_among(known: NDArray[np.int64], z: Tensor) -> NDArray[np.bool_]:
 
 def _cells(z: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the cells (n, DIRECTIONS) of unit rows, and those across the borders that they are near."""
-    along = (z.float() @ _directions(z.shape[1])).double().numpy() / CELL
+    along = (z.float() @ directions(z.shape[1])).double().numpy() / CELL
     cells = np.floor(along).astype(np.int64)
     within = along - cells
     step = np.where(within < BORDER / CELL, -1, np.where(within > 1 - BORDER / CELL, 1, 0))
@@ -102,6 +102,6 @@ def _find(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.boo
 
 
 @lru_cache(maxsize=4)
-def _directions(d: int) -> Tensor:
+def directions(d: int) -> Tensor:
     """Directions (d, DIRECTIONS) along which unit rows have a standard deviation of 1, always the same."""
     return torch.randn(d, DIRECTIONS, generator=torch.Generator().manual_seed(d), dtype=torch.float32)

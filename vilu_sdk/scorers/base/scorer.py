@@ -5,53 +5,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.distributed import check_rows, from_first, leads, world_size
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.compute.streaming import stream
 from vilu_sdk.compute.tiles import nearest
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
-from vilu_sdk.inputs.values import check_logit_scale, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
-from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics, warn_of_mismatch
+from vilu_sdk.scorers.base.among import Among
+from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics
 from vilu_sdk.scorers.base.bound import BoundClassifier
 from vilu_sdk.scorers.base.fit_rows import FitRows
-from vilu_sdk.scorers.base.kept import TRANSIENT, judge_among, predict_among, recall
+from vilu_sdk.scorers.base.kept import TRANSIENT, recall
+from vilu_sdk.scorers.base.verbs import Verbs
 from vilu_sdk.training.resume import forget, shared_fit
 
 
-class Scorer(Persistent):
+class Scorer(Verbs, Persistent):
     """Base of all scorers: embeddings in, uncertainty out, higher = more likely wrong.
 
     A subclass says how it learns (`_learn`, if it does) and what it makes of candidates (`_among`);
     everything a user calls is here.
     """
 
-    #: Whether `predict_uncertainty` is meant as a probability of failure. Where it is not, the
-    #: decision function is the logarithm of the uncertainty instead of its log-odds.
-    is_probability: ClassVar[bool] = True
     #: Whether the scorer must be fitted before it can score.
     learns: ClassVar[bool] = False
-    #: Fewest candidates with which the score has a meaning.
-    min_candidates: ClassVar[int] = 2
     #: Whether it scores only the candidates of the fit, in their order, and so cannot learn from captions.
     fixed_candidates: ClassVar[bool] = False
-    #: Whether it has a posterior over the candidates, and so `predict_proba`.
-    has_posterior: ClassVar[bool] = False
 
     @plain_torch
     def fit(
@@ -61,6 +50,7 @@ class Scorer(Persistent):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Learn from embeddings and what is known about them.
@@ -79,6 +69,10 @@ class Scorer(Persistent):
             this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
+        groups : array-like of shape (N,), optional
+            What each row comes from, as integers or strings: one for all views of an image, frames of a video
+            or captions of an image. What a fit leaves out or holds out to choose by, it leaves out with its
+            whole group. Without groups, rows count as independent unless they are exact copies.
         checkpoint : path-like, optional
             A folder of its own, in which a fit by gradient descent keeps its state every half minute. Killed
             and called again with the same arguments, the fit goes on from there, to the same weights as if
@@ -97,105 +91,7 @@ class Scorer(Persistent):
         TypeError
             If an array does not hold real numbers.
         """
-        return self._fit(check_task(z_img, z_txt, labels, correct), checkpoint)
-
-    def decision_function(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
-        """Rank images by uncertainty, without saturation.
-
-        Parameters
-        ----------
-        z_img : array-like of shape (N, d)
-            Image embeddings.
-        z_txt_set : array-like of shape (K, d)
-            Candidate texts the prediction is chosen from.
-
-        Returns
-        -------
-        ndarray of shape (N,)
-            Higher = more likely wrong: the log-odds of `predict_uncertainty` where that is a
-            probability, its logarithm otherwise. The unit is nats.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If the scorer learns and was not fitted.
-        ValueError, TypeError
-            As in `fit`; also with fewer candidates than the score can compare.
-        """
-        (decision,) = self._read(z_img, z_txt_set, "decision")
-        return decision
-
-    def predict_uncertainty(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
-        """Return the uncertainty of the zero-shot prediction of each image.
-
-        Parameters
-        ----------
-        z_img : array-like of shape (N, d)
-            Image embeddings.
-        z_txt_set : array-like of shape (K, d)
-            Candidate texts the prediction is chosen from; any K, also one never seen in `fit`.
-
-        Returns
-        -------
-        ndarray of shape (N,)
-            Higher = more likely wrong. In [0, 1] where `is_probability` is True.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, ValueError, TypeError
-            As in `decision_function`.
-        """
-        return self._uncertainty(self.decision_function(z_img, z_txt_set))
-
-    def predict(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.int64]:
-        """Return the zero-shot prediction, the candidate of the largest cosine (the first of equals).
-
-        It is the same for every scorer, so that failures do not depend on the scorer.
-
-        Parameters
-        ----------
-        z_img : array-like of shape (N, d)
-            Image embeddings.
-        z_txt_set : array-like of shape (K, d)
-            Candidate texts.
-
-        Returns
-        -------
-        ndarray of shape (N,)
-            Row numbers of `z_txt_set`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As in `fit`.
-        """
-        (prediction,) = self._read(z_img, z_txt_set, "prediction")
-        return prediction
-
-    @available_if(lambda self: self.has_posterior)
-    def predict_proba(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of each candidate, of scorers that have a posterior over them.
-
-        Parameters
-        ----------
-        z_img : array-like of shape (N, d)
-            Image embeddings.
-        z_txt_set : array-like of shape (K, d)
-            Candidate texts.
-
-        Returns
-        -------
-        ndarray of shape (N, K)
-            Rows sum to 1. The zero-shot softmax at the scorer's own scale, or what the scorer has learned
-            in its place; its largest column need not be the zero-shot prediction then.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError, ValueError, TypeError
-            As in `decision_function`.
-        """
-        (probabilities,) = self._read(z_img, z_txt_set, "probabilities")
-        return probabilities
+        return self._fit(check_task(z_img, z_txt, labels, correct, groups), checkpoint)
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.
@@ -273,36 +169,6 @@ class Scorer(Persistent):
         """Return what this scorer makes of candidates (K, d) of norm 1."""
         raise NotImplementedError
 
-    def _read(self, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:
-        """Return "prediction", "decision", "uncertainty" or "probabilities" of images, out of one pass."""
-        needed = {"decision" if field == "uncertainty" else field for field in fields}
-        said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed])
-        if "uncertainty" in fields:
-            said["uncertainty"] = self._uncertainty(said["decision"])
-        return tuple(said[field] for field in fields)
-
-    @plain_torch
-    def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
-        """Return some of `COLUMNS` by name."""
-        device = compute_device()
-        if columns == ["prediction"]:  # which needs no fit
-            images = Rows(z_img, "z_img")
-            texts = recall(self, z_txt_set, images.d)
-            among = predict_among(self, texts, device)
-        else:
-            images, texts = self._check_score(z_img, z_txt_set)
-            require_candidates(len(texts), type(self).__name__, self.min_candidates)
-            warn_of_mismatch(self, images, texts.text)
-            among = judge_among(self, texts, device)
-        width = among.width or len(among.text)
-        found = stream(images, width, lambda z: Chunk(z, among).read(columns), device=device)
-        said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
-        if "decision" in said:
-            said["decision"] = said["decision"].astype(np.float64, copy=False)
-        if "prediction" in said and texts.first is not None:  # rounding tells equal candidates apart
-            said["prediction"] = texts.first[said["prediction"]]
-        return said
-
     def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Candidates]:
         if self.learns:
             check_is_fitted(self)
@@ -311,11 +177,6 @@ class Scorer(Persistent):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in TRANSIENT}
-
-    def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo the logarithm, or log-odds, that keeps the decision function from saturating."""
-        uncertainty: NDArray[np.float64] = expit(decision) if self.is_probability else np.exp(decision)
-        return uncertainty
 
     def _remember(self, images: Rows, texts: Rows, fit_rows: FitRows | None) -> None:
         """Keep what the embeddings look like and which they were; forget what a card said of an earlier fit.

@@ -23,6 +23,7 @@ class WeightedScorer(Scorer):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
@@ -30,7 +31,7 @@ class WeightedScorer(Scorer):
 
         Parameters
         ----------
-        z_img, z_txt, labels, correct, checkpoint
+        z_img, z_txt, labels, correct, groups, checkpoint
             As in `Scorer.fit`.
         sample_weight : array-like of shape (N,), optional
             Weights of the images, at least 0. A weight of 2 counts as the image given twice, 0 as the image
@@ -45,7 +46,7 @@ class WeightedScorer(Scorer):
         ValueError, TypeError
             As in `Scorer.fit`; also if weights are negative or not finite, or all zero.
         """
-        task = check_task(z_img, z_txt, labels, correct)
+        task = check_task(z_img, z_txt, labels, correct, groups)
         if sample_weight is not None:
             task = replace(task, weights=check_weights(sample_weight, len(task.images)))
         return self._fit(task, checkpoint)

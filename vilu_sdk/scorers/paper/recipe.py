@@ -182,6 +182,10 @@ class PaperModel:
         keys, _ = self.head.attention.folded(text)
         return {"cross-attention": [Logits(keys.T)]}
 
+    def sharpness(self, text: Tensor) -> float:
+        """What multiplies the logits of `parts`."""
+        return 1.0
+
     def adapt(self, task: Task, generator: torch.Generator) -> Self:
         """Fine-tune all weights on a few labelled images of another domain (supplement C.5)."""
         head = copy.deepcopy(self.head)

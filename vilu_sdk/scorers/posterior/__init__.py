@@ -18,8 +18,9 @@ image bank          which captions are similar to almost every image         `ca
 ==================  =======================================================  ======================
 
 Weights w are chosen by the likelihood of labels, of right and wrong or of captions, on scores of images left
-out of the source, and are held at the base alone by a prior (`weights`). One loop offers each class source
-in turn and takes it in if it gains enough (`blend`). Calibration (a, c) is Platt's, by the same optimiser.
+out of the source, each with its whole group (`scorers.base.groups`), and are held at the base alone by a
+prior (`weights`). One loop offers each class source in turn and takes it in if it gains enough (`blend`).
+Calibration (a, c) is Platt's, by the same optimiser.
 
 Three instances:
 

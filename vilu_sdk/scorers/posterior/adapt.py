@@ -40,8 +40,9 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
     # Without labels, a class that is predicted often cannot be told from one that occurs often.
     if balanced:
         known["class intercepts"] = Intercepts(balance(q))
-    platt = model.calibration(text)
-    return ClassModel(model.logit_scale, model, 1.0, text, known, platt=platt, base_platt=platt)
+    platt, sharpness = model.calibration(text), model.sharpness(text)
+    parts = model.logit_scale, model, 1.0, text, known
+    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness)
 
 
 def balance(q: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.scorers.base.groups import draw_groups
 from vilu_sdk.scorers.posterior.parts import Part
 from vilu_sdk.scorers.posterior.training_data import TrainingData
-from vilu_sdk.scorers.posterior.weights import fit_platt, fit_weights
+from vilu_sdk.scorers.posterior.weights import fit_platt, fit_sharpness, fit_weights
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
@@ -27,15 +28,15 @@ FEW_IMAGES, MAX_SPREAD = 100, 0.3
 class Fitted:
     """A source fitted to training data under one of its settings."""
 
-    # From rows, and the logits (rows, K) that the sources before it add up to, to scores (rows, K) as if
-    # each row had not been in the training.
+    # From rows of whole groups, and the logits (rows, K) that the sources before it add up to, to scores
+    # (rows, K) as if the group of each row had not been in the training.
     left_out: Callable[[Tensor, Tensor], Tensor]
     # From a weight to what scoring keeps.
     part: Callable[[float], Part]
     gaussians: "ClassGaussians | None" = None
 
 
-def minimum_gain(n: int, k: int) -> float:
+def minimum_gain(n: float, k: int) -> float:
     """Nats that a source must gain on n left-out images of k classes: chance gains most with few images."""
     return 0.6 if 20 <= n <= k else max(5.0, 125.0 / n)
 
@@ -48,10 +49,10 @@ class Source:
     # From a blend to the source fitted beside it, under each setting worth trying.
     trials: Callable[["Blend"], Iterable[Fitted]]
     # From the numbers of images and classes to the nats that it must gain on left-out images.
-    minimum_gain: Callable[[int, int], float] = minimum_gain
+    minimum_gain: Callable[[float, int], float] = minimum_gain
 
 
-def base_precision(n: int) -> float:
+def base_precision(n: float) -> float:
     """Precision of the prior that holds the base's weight at 1: few images leave the base as it is."""
     return 400.0 * min(1.0, 200.0 / n) ** 2
 
@@ -70,32 +71,38 @@ class Blend:
         generator: torch.Generator,
         *,
         fast: bool = False,
-        base_precision: Callable[[int], float] = base_precision,
+        base_precision: Callable[[float], float] = base_precision,
     ) -> None:
-        n, k = data.base.shape
+        self.n, self.k = data.size, data.base.shape[1]
+        k = self.k
         cap = 1000 if fast else min(5000, max(1000, WEIGHT_ELEMENTS // k))
         self.data, self.generator, self.fast = data, generator, fast
         # Images that weights are chosen on.
-        self.rows = torch.randperm(n, generator=generator)[:cap] if n > cap else torch.arange(n)
+        self.rows = draw_groups(data.groups, cap, generator)
         self.fitted: dict[str, Fitted] = {}
         self.weights = {"base": 1.0}
         # Slope and offset of the log-odds under the blend, and under the base alone.
         self.platt = self.base_platt = (1.0, 0.0)
+        # What makes the softmax under the blend calibrated.
+        self.sharpness = 1.0
         if data.shortage:
             return
         self._scores = {"base": data.base[self.rows]}
-        self._precision = base_precision(n)
+        self._precision = base_precision(self.n)
         self._least_gain = float("inf")
         # At the base's own best weight: a source gains nothing by toning down the base.
         self._start = self._loss = self._fit(self._scores)[1]
         for source in sources:
             self.try_source(source)
         self.weights = self._cautious(self.weights, self._start - self._loss)
-        self.platt = self._calibrate(self.left_out(self.rows))
+        left_out = self.left_out(self.rows)
+        self.platt = self._calibrate(left_out)
+        if data.correct is None:  # else the classes are guesses
+            self.sharpness = fit_sharpness(left_out, data.labels[self.rows])
         self.base_platt = self._calibrate(self._scores["base"])
 
     def left_out(self, rows: Tensor) -> Tensor:
-        """Logits (rows, K), each row left out of the sources that saw it."""
+        """Logits (rows, K) of rows of whole groups, each group left out of the sources that saw it."""
         kept = rows is self.rows
         q = self.weights["base"] * self.data.base[rows]
         for name, fitted in self.fitted.items():
@@ -116,7 +123,7 @@ class Blend:
             weights, loss = self._fit(scores, best[1] if best else self.weights)
             if best is None or loss < best[2]:
                 best = fitted, weights, loss, scores
-        gain = source.minimum_gain(*self.data.base.shape)
+        gain = source.minimum_gain(self.n, self.k)
         if best is None or self._loss - best[2] <= gain:
             return
         self.fitted[source.name], self.weights, self._loss, self._scores = best
@@ -139,11 +146,11 @@ class Blend:
         weights = {name: share * weight for name, weight in weights.items()}
         weights["base"] += 1 - share
         name = "class Gaussians"
-        if len(self.rows) < FEW_IMAGES and name in weights:
+        if self.n < FEW_IMAGES and name in weights:
             spread = self._scores["base"].std() / self._scores[name].std().clamp_min(1e-9)
             weights[name] = min(weights[name], MAX_SPREAD * float(spread))
         return weights
 
     def _calibrate(self, logits: Tensor) -> tuple[float, float]:
         log_odds = SplitSoftmax(logits.double(), self.data.prediction[self.rows]).log_odds
-        return fit_platt(log_odds, self.data.wrong[self.rows])
+        return fit_platt(log_odds, self.data.wrong[self.rows], self.data.weights[self.rows])

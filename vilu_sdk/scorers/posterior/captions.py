@@ -15,6 +15,7 @@ from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.groups import distinct_rows, group_weights, number, rows_of, warn_of_near_copies
 from vilu_sdk.scorers.posterior.densities import TextRegression
 from vilu_sdk.scorers.posterior.model import LogLinearModel, zero_shot
 from vilu_sdk.scorers.posterior.parts import Intercepts, Parts
@@ -39,11 +40,13 @@ class CaptionRegression(TextRegression):
     unit: ClassVar[float] = 0.1
 
     @classmethod
-    def learn(cls, x: Tensor, text: Tensor, logit_scale: float) -> Self:
-        """Learn from pairs of rows (n, d)."""
+    def learn(cls, x: Tensor, text: Tensor, logit_scale: float, groups: Tensor) -> Self:
+        """Learn from pairs of rows (n, d) of groups (n,)."""
         residuals = torch.empty_like(x)
-        folds = KFold(min(5, len(x)), shuffle=True, random_state=1)
-        for rest, held in folds.split(np.arange(len(x))):
+        groups = number(groups)
+        names = np.arange(int(groups.max()) + 1)
+        for _, out in KFold(min(5, len(names)), shuffle=True, random_state=1).split(names):
+            held, rest = rows_of(groups, out), rows_of(groups, np.setdiff1d(names, out))
             centre, text_centre, text_map = _regress(x[rest], text[rest])
             residuals[held] = x[held] - centre - (text[held] - text_centre) @ text_map
         covariance = residuals.T @ residuals / len(x)
@@ -69,7 +72,7 @@ class ImageBank:
     unit: ClassVar[float] = 1.0
 
     @classmethod
-    def learn(cls, x: Tensor, text: Tensor, logit_scale: float) -> Self:
+    def learn(cls, x: Tensor, text: Tensor, logit_scale: float, groups: Tensor) -> Self:
         """Keep the images of pairs of rows (n, d)."""
         return cls(x, logit_scale)
 
@@ -122,22 +125,27 @@ def learn_captions(
     generator: torch.Generator,
     sources: Sequence[type[CaptionSource]] = CAPTION_SOURCES,
 ) -> CaptionModel:
-    """Learn a caption model from pairs of rows (n, d), its weights on pairs left out."""
-    rows = torch.randperm(len(task.images), generator=generator)[:MAX_PAIRS]
+    """Learn a caption model from pairs of rows (n, d), its weights on groups of pairs left out."""
+    rows, groups = distinct_rows(task)
+    order = torch.randperm(len(rows), generator=generator)[:MAX_PAIRS]
+    rows, groups = rows[order], number(groups[order])
     x, text = read(task.images, rows), read(task.texts, rows)
+    if task.groups is None:
+        warn_of_near_copies(x, torch.zeros(len(x)), groups)
     outcomes = []
-    for held in torch.arange(len(rows)).chunk(FOLDS):
-        rest = torch.ones(len(rows), dtype=torch.bool)
-        rest[held] = False
-        z, t = x[held[:MAX_HELD_OUT]], text[held[:MAX_HELD_OUT]]
-        learned = [source.learn(x[rest], text[rest], logit_scale) for source in sources]
+    for out in torch.arange(int(groups.max()) + 1).chunk(FOLDS):
+        is_held = torch.isin(groups, out)
+        held, rest = torch.nonzero(is_held)[:MAX_HELD_OUT, 0], ~is_held
+        z, t = x[held], text[held]
+        learned = [source.learn(x[rest], text[rest], logit_scale, groups[rest]) for source in sources]
         scores = [logit_scale * (z @ t.T), *(source.part(t)(z) for source in learned)]
-        outcomes.append(Outcomes.of(scores, torch.arange(len(z))))
+        each = group_weights(groups[held], 1.0)
+        outcomes.append(Outcomes.of(scores, torch.arange(len(z)), None, each))
     precision = [PRECISION, *(PRECISION / source.unit**2 for source in sources)]
     names = ["zero-shot", *(source.name for source in sources)]
     weights = dict(zip(names, fit_weights(outcomes, precision)[0].tolist(), strict=True))
     return CaptionModel(
-        logit_scale, {source.name: source.learn(x, text, logit_scale) for source in sources}, weights
+        logit_scale, {source.name: source.learn(x, text, logit_scale, groups) for source in sources}, weights
     )
 
 

@@ -11,6 +11,14 @@ from vilu_sdk.compute.distributed import own_slices, read, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.groups import (
+    correlation_in_groups,
+    distinct_rows,
+    draw_groups,
+    group_weights,
+    number,
+    warn_of_near_copies,
+)
 from vilu_sdk.scorers.posterior.blend import Blend, Source, base_precision
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians, try_gaussians
@@ -61,6 +69,8 @@ class ClassModel(LogLinearModel):
     # Slope and offset that calibrate the log-odds among known, and among new candidates.
     platt: tuple[float, float] = (1.0, 0.0)
     base_platt: tuple[float, float] = (1.0, 0.0)
+    # What makes the softmax among known candidates calibrated.
+    known_sharpness: float = 1.0
     # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
 
@@ -107,12 +117,11 @@ class ClassModel(LogLinearModel):
             return self.platt
         return self.base_platt if self.base is None else self.base.calibration(text)
 
-
-def learn_classes(
-    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
-) -> ClassModel:
-    """Learn a class model from labels, or from right and wrong, upon `base`; see `Blend`."""
-    return class_model(learn_blend(task, logit_scale, generator, base), logit_scale, task.text, base)
+    def sharpness(self, text: Tensor) -> float:
+        """See `LogLinearModel`."""
+        if bool((self.match(text) >= 0).all()):
+            return self.known_sharpness
+        return 1.0 if self.base is None else self.base.sharpness(text)
 
 
 def learn_blend(
@@ -121,12 +130,14 @@ def learn_blend(
     generator: torch.Generator,
     base: LogLinearModel | None = None,
     sources: Sequence[Source] = SOURCES,
-    base_precision: Callable[[int], float] = base_precision,
+    base_precision: Callable[[float], float] = base_precision,
 ) -> Blend:
-    """Choose and weigh the sources of a class model."""
+    """Choose and weigh the sources of a class model from labels, or from right and wrong, upon `base`."""
     n, k = len(task.images), len(task.text)
-    rows = sample_rows(n, k, generator)
-    z = read(task.images, rows)
+    distinct, every_group = distinct_rows(task)
+    drawn = draw_groups(every_group, sample_size(k), generator)
+    rows, groups = distinct[drawn], number(every_group[drawn])
+    z = read(task.images, slice(None) if len(rows) == n else rows)
     labels, correct = (None if known is None else known[rows] for known in (task.labels, task.correct))
     size = len(z)
     # Leave-one-out formulas subtract nearly equal numbers where there are few images.
@@ -137,13 +148,20 @@ def learn_blend(
         below = zero_shot(logit_scale, task.text) if base is None else base.parts(task.text)
         logits = total(below, z).to(dtype)
     prediction = cosines.argmax(dim=1)
+    classes = prediction if labels is None else labels
+    if task.groups is None:
+        warn_of_near_copies(z, classes, groups)
+    correlation = correlation_in_groups(x, classes, groups)
+    weights = group_weights(groups, correlation)
     if labels is not None:
-        if size == n:
-            moments = Moments.gather([(x, labels)], k)
+        if size == len(distinct):
+            moments = Moments.gather([(x, labels, weights)], k)
         else:
             shift = x.mean(dim=0) if world_size() > 1 else None
-            moments = Moments.gather(_labelled_chunks(task, dtype), k, shift)
-        data = TrainingData(x, logits, text, prediction, labels, None, moments)
+            every = torch.zeros(n, dtype=torch.float64)
+            every[distinct] = group_weights(every_group, correlation)
+            moments = Moments.gather(_labelled_chunks(task, every, dtype), k, shift)
+        data = TrainingData(x, logits, text, prediction, labels, None, moments, groups, weights)
         return Blend(data, sources, generator, base_precision=base_precision)
     assert correct is not None
     # Alternate between the likeliest class of each image and the blend that they give. A right image has
@@ -152,7 +170,8 @@ def learn_blend(
     for step in range(EM_ROUNDS + 1):
         others = q.scatter(1, prediction[:, None], -torch.inf).argmax(dim=1)
         labels = torch.where(correct, prediction, others)
-        data = TrainingData(x, logits, text, prediction, labels, correct, Moments.gather([(x, labels)], k))
+        moments = Moments.gather([(x, labels, weights)], k)
+        data = TrainingData(x, logits, text, prediction, labels, correct, moments, groups, weights)
         blend = Blend(data, sources, generator, fast=step < EM_ROUNDS, base_precision=base_precision)
         if data.shortage:
             break
@@ -163,8 +182,13 @@ def learn_blend(
 
 def sample_rows(n: int, k: int, generator: torch.Generator) -> slice | Tensor:
     """Rows to hold in memory with an array of rows × k beside them: all, or a random sample."""
-    size = min(SAMPLE, max(SAMPLE_ELEMENTS // k, 1000))
+    size = sample_size(k)
     return slice(None) if n <= size else torch.randperm(n, generator=generator)[:size].sort().values
+
+
+def sample_size(k: int) -> int:
+    """Rows that are held in memory with an array of rows × k beside them."""
+    return min(SAMPLE, max(SAMPLE_ELEMENTS // k, 1000))
 
 
 def class_model(blend: Blend, logit_scale: float, text: Tensor, base: LogLinearModel | None) -> ClassModel:
@@ -186,10 +210,11 @@ def class_model(blend: Blend, logit_scale: float, text: Tensor, base: LogLinearM
         open_weights,
         blend.platt,
         blend.base_platt,
+        blend.sharpness,
     )
 
 
-def _labelled_chunks(task: Task, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+def _labelled_chunks(task: Task, weights: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, ...]]:
     assert task.labels is not None
     for rows in track(own_slices(task.images), "reading classes"):
-        yield task.images.read(rows).to(dtype), task.labels[rows]
+        yield task.images.read(rows).to(dtype), task.labels[rows], weights[rows]

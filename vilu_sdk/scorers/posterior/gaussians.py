@@ -1,4 +1,4 @@
-"""Class Gaussians whose means are drawn towards their texts, and their exact leave-one-out scores."""
+"""Class Gaussians whose means are drawn towards their texts, and their scores with groups left out."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -14,16 +14,19 @@ from vilu_sdk.scorers.posterior.parts import log_density
 
 # Up to this many classes the means of similar texts inform one another; a K × K solve beyond is slow.
 MAX_SHARED_CLASSES = 4096
+# Elements of the arrays of images × classes that left-out scores are computed in.
+LEFT_OUT_ELEMENTS = 2_000_000
 
 
 def try_gaussians(blend: Blend, shared_prior: float = 0.5) -> Iterator[Fitted]:
     """Fit Gaussians under several priors and shrinkages."""
     data = blend.data
-    n, k = data.base.shape
 
     def fitted(gaussians: "ClassGaussians") -> Fitted:
         def left_out(rows: Tensor, _: Tensor) -> Tensor:
-            return gaussians.leave_one_out(data.x[rows], data.labels[rows])
+            return gaussians.leave_groups_out(
+                data.x[rows], data.labels[rows], data.groups[rows], data.weights[rows]
+            )
 
         return Fitted(left_out, lambda weight: gaussians.density.times(weight), gaussians)
 
@@ -31,7 +34,7 @@ def try_gaussians(blend: Blend, shared_prior: float = 0.5) -> Iterator[Fitted]:
     yield fitted(broad.whiten(0.3))
     if not blend.fast:
         yield fitted(broad.whiten(0.9))
-        if n >= 8 * k:
+        if blend.n >= 8 * blend.k:
             yield fitted(ClassGaussians(data.moments, data.text, 16.0, shared_prior).whiten(0.3))
 
 
@@ -49,8 +52,9 @@ class ClassGaussians:
     """
 
     shrinkage: float
-    root: Tensor
-    directions: Tensor
+    root: Tensor  # of the covariance
+    whitened: Tensor  # means (K, d) times the inverse of the root
+    directions: Tensor  # (d, K), the precision times the means
     offsets: Tensor
 
     def __init__(
@@ -113,6 +117,7 @@ class ClassGaussians:
         found.root = torch.linalg.cholesky(covariance)
         whitened = torch.linalg.solve_triangular(found.root, self.means.T, upper=False)
         found.directions = torch.linalg.solve_triangular(found.root.T, whitened, upper=True)
+        found.whitened = whitened.T
         found.offsets = whitened.square().sum(dim=0)
         return found
 
@@ -130,32 +135,68 @@ class ClassGaussians:
         precision: Tensor = inverse.T @ inverse
         return precision
 
-    def leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Scores (n, K) of training vectors (n, d), each as if it had not been in the training."""
-        # Taking one vector out moves the means by a multiple of x - m and the covariance by one rank.
+    def leave_groups_out(self, x: Tensor, labels: Tensor, groups: Tensor, weights: Tensor) -> Tensor:
+        """Scores (n, K) of training vectors (n, d), as if the whole group (n,) of each had not been there.
+
+        They are those of a fit without the group about the same centre, at the same scale of texts, size of
+        the covariance and n. `weights` (n,) are those of the fit.
+        """
+        sizes = torch.bincount(groups)
+        order = torch.argsort(groups, stable=True)
+        starts = torch.cumsum(sizes, dim=0) - sizes
+        scores = torch.empty(len(x), len(self.means), dtype=x.dtype)
         x = x - self.centre
-        i = torch.arange(len(x))
-        towards = x @ self.directions
-        gap = towards - (self.means @ self.directions)[labels]  # (x - m_y)ᵀ P m_c
-        own = towards[i, labels]
-        norm = torch.linalg.solve_triangular(self.root, x.T, upper=False).square().sum(dim=0)
-        x_d, d_d = norm - own, norm - 2 * own + self.offsets[labels]  # xᵀPd and dᵀPd with d = x - m_y
-        grow = 1 / (1 - self.variance_of_means[labels])
-        weight = (1 - self.shrinkage) / self.n * grow
-        rank_one = (weight / (1 - weight * d_d).clamp_min(1e-6))[:, None]
-        if self.covariance_of_means is None:  # the own mean moves alone
-            step = self.variance_of_means[labels] * grow
-            x_m, d_m = towards.clone(), gap.clone()
-            m_m = self.offsets.expand_as(towards).clone()
-            x_m[i, labels] -= step * x_d
-            d_m[i, labels] -= step * d_d
-            m_m[i, labels] += -2 * step * gap[i, labels] + step.square() * d_d
-        else:
-            steps = self.covariance_of_means[labels] * grow[:, None]
-            x_m, d_m = towards - steps * x_d[:, None], gap - steps * d_d[:, None]
-            m_m = self.offsets - steps * (gap + d_m)
-        scores: Tensor = x_m + rank_one * d_m * (x_d[:, None] - 0.5 * d_m) - 0.5 * m_m
+        for size in torch.unique(sizes[sizes > 0]).tolist():
+            first = starts[sizes == size]
+            rows = order[first[:, None] + torch.arange(size)]  # (groups, size)
+            step = max(1, LEFT_OUT_ELEMENTS // (size * len(self.means)))
+            for some in torch.split(rows, step):
+                scores[some] = self._leave_out(x[some], labels[some], weights[some].to(x))
         return scores
+
+    def _leave_out(self, x: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        r"""Scores (b, m, K) of b groups of m vectors each, (b, m, d), without them.
+
+        With the residuals D of a group, its weights W, its classes E (one-hot) and the covariance V of the
+        means in units of C, means move by :math:`-V E^\top S D` and n C by :math:`-D^\top S D`, where
+        :math:`S = (W^{-1} - E V E^\top)^{-1} = U^{-\top} U^{-1}`. So both moves are of the m vectors
+        :math:`F = U^{-1} D`, `moves` where they are whitened.
+        """
+        if self.covariance_of_means is None:  # the own means move alone
+            among = torch.zeros(*labels.shape, len(self.means), dtype=x.dtype)
+            among.scatter_(2, labels[:, :, None], self.variance_of_means[labels][:, :, None])
+        else:
+            among = self.covariance_of_means[labels]  # E V, (b, m, K)
+        m = labels.shape[1]
+        own = among.gather(2, labels[:, None, :].expand(-1, m, -1))  # E V Eᵀ
+        root = torch.linalg.cholesky(torch.diag_embed(1 / weights) - own)
+        steps = _solve(root, among)  # U⁻¹ E V
+        # Products through the precision P, by whitened vectors: x P mᵀ, F P mᵀ, x P Fᵀ and F P Fᵀ.
+        white = torch.linalg.solve_triangular(self.root, x.flatten(0, 1).T, upper=False).T.view_as(x)
+        moves = _solve(root, white - self.whitened[labels])
+        x_m, f_m = x @ self.directions, _solve(root, (x - self.means[labels]) @ self.directions)
+        x_f, f_f = white @ moves.mT, moves @ moves.mT
+        m_m = self.offsets - ((2 * f_m - _times(f_f, steps)) * steps).sum(dim=1, keepdim=True)
+        x_m -= _times(x_f, steps)
+        f_m -= _times(f_f, steps)
+        # The covariance loses the moves, so that the precision gains them.
+        share = (1 - self.shrinkage) / self.n
+        sizes, axes = torch.linalg.eigh(share * f_f)
+        gained = _times(axes.mT, f_m)  # (b, m, K)
+        gain = (share / (1 - sizes).clamp_min(1e-6))[:, :, None] * gained
+        x_m += _times(_times(x_f, axes), gain)
+        m_m += (gained * gain).sum(dim=1, keepdim=True)
+        return x_m - 0.5 * m_m
+
+
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    """Products (…, K) of many small matrices, quickly also where they are of one row."""
+    return a * b if a.shape[-1] == 1 else a @ b
+
+
+def _solve(root: Tensor, b: Tensor) -> Tensor:
+    """Solve many small lower triangular systems, quickly also where they are of one row."""
+    return b / root if root.shape[-1] == 1 else torch.linalg.solve_triangular(root, b, upper=False)
 
 
 def _text_scale(text: Tensor, moments: Moments, prior_images: float) -> Tensor:

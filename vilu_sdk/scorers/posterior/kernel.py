@@ -19,16 +19,16 @@ MAX_LANDMARKS = 1500
 
 def try_kernel(blend: Blend) -> Iterator[Fitted]:
     """Fit Gaussians in the Nyström features of a kernel, under several shrinkages."""
-    x, labels = blend.data.x, blend.data.labels
-    n, k = blend.data.base.shape
-    if blend.fast or n < max(MIN_IMAGES, MIN_IMAGES_PER_CLASS * k):
+    data = blend.data
+    x = data.x
+    if blend.fast or blend.n < max(MIN_IMAGES, MIN_IMAGES_PER_CLASS * blend.k):
         return
     centre = x.mean(dim=0)
     spread = (x - centre).square().sum(dim=1).mean().sqrt()
-    landmarks = x[torch.randperm(n, generator=blend.generator)[:MAX_LANDMARKS]]
+    landmarks = x[torch.randperm(len(x), generator=blend.generator)[:MAX_LANDMARKS]]
     root = nystroem_root(landmarks, centre, float(spread))
     features = rbf_kernel(x, landmarks, centre, float(spread)) @ root
-    gaussians = ClassGaussians(Moments.gather([(features, labels)], k), None)
+    gaussians = ClassGaussians(Moments.gather([(features, data.labels, data.weights)], blend.k), None)
 
     def fitted(shrinkage: float) -> Fitted:
         found = gaussians.whiten(shrinkage)
@@ -39,7 +39,12 @@ def try_kernel(blend: Blend) -> Iterator[Fitted]:
             linear = replace(linear, directions=root.to(dtype) @ linear.directions)
             return KernelLogits(landmarks.to(dtype), centre.to(dtype), spread.to(dtype), linear)
 
-        return Fitted(lambda rows, _: found.leave_one_out(features[rows], labels[rows]), part)
+        def left_out(rows: Tensor, _: Tensor) -> Tensor:
+            return found.leave_groups_out(
+                features[rows], data.labels[rows], data.groups[rows], data.weights[rows]
+            )
+
+        return Fitted(left_out, part)
 
     yield from map(fitted, SHRINKAGES)
 

@@ -25,6 +25,10 @@ class LogLinearModel:
         """Slope and offset that calibrate the log-odds among candidates (K, d)."""
         return 1.0, 0.0
 
+    def sharpness(self, text: Tensor) -> float:
+        """What multiplies the logits among candidates (K, d) to make their softmax calibrated."""
+        return 1.0
+
     def unknown_share(self, text: Tensor) -> float:
         """Share of the candidates (K, d) that were not learned from labels, in [0, 1]."""
         return 1.0
@@ -40,7 +44,15 @@ class LogLinearModel:
 
         # Alone, the first maximum of the zero-shot logits is the prediction: MCM, to the last bit.
         alone = parts.keys() == {"zero-shot"}
-        return Among.linear(text, logits.times(BITS), features, decision=decision, top_is_prediction=alone)
+        return Among.linear(
+            text,
+            logits.times(BITS),
+            features,
+            decision=decision,
+            top_is_prediction=alone,
+            answers=not alone,
+            sharpness=self.sharpness(text),
+        )
 
 
 def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:

@@ -15,15 +15,13 @@ class Moments:
     """What class Gaussians need of n feature vectors, about their overall mean."""
 
     centre: Tensor  # (d,), mean of all vectors
-    counts: Tensor  # (K,), vectors of each class; not whole where assignments are soft
+    counts: Tensor  # (K,), vectors of each class; not whole where assignments are soft or vectors weighted
     sums: Tensor  # (K, d), of x - centre in each class
     scatter: Tensor  # (d, d), sum of (x - centre)(x - centre)ᵀ over all vectors
 
     @classmethod
-    def gather(
-        cls, chunks: Iterable[tuple[Tensor, Tensor]], k: int, shift: Tensor | None = None
-    ) -> "Moments":
-        """Sum over chunks of vectors (n, d) and their classes (n,), or soft assignments (n, K).
+    def gather(cls, chunks: Iterable[tuple[Tensor, ...]], k: int, shift: Tensor | None = None) -> "Moments":
+        """Sum over chunks of vectors (n, d), their classes (n,) and weights (n,), or soft assignments (n, K).
 
         With `shift` (d,), which all processes have, sums are over all processes and their chunks.
         """
@@ -36,12 +34,13 @@ class Moments:
         counts = torch.zeros(k, dtype=torch.float64)
         sums = torch.zeros(k, d, dtype=torch.float64)
         scatter = torch.zeros(d, d, dtype=torch.float64)
-        for x, classes in chunks:
-            x = x - shift
-            scatter += x.T @ x
+        for x, classes, *more in chunks:
+            x, weights = x - shift, more[0] if more else None
+            weighted = x if weights is None else x * weights.to(x)[:, None]
+            scatter += weighted.T @ x
             if classes.ndim == 1:
-                counts += torch.bincount(classes, minlength=k)
-                sums += torch.zeros(k, d, dtype=x.dtype).index_add_(0, classes, x)
+                counts += torch.bincount(classes, weights, minlength=k)
+                sums += torch.zeros(k, d, dtype=x.dtype).index_add_(0, classes, weighted)
             else:
                 counts += classes.sum(dim=0)
                 sums += classes.T @ x

@@ -7,11 +7,11 @@ from vilu_sdk.compute.distributed import read
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.base.groups import groups_of
 from vilu_sdk.scorers.posterior.adapt import adapt_classes
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
-from vilu_sdk.scorers.posterior.classes import learn_classes, sample_rows
+from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows
 from vilu_sdk.scorers.posterior.model import LogLinearModel
-from vilu_sdk.scorers.posterior.training_data import shortage
 
 # With more images than this for each candidate, candidates are classes and not captions.
 IMAGES_PER_CAPTION = 2
@@ -22,13 +22,13 @@ def learn_auto(
 ) -> LogLinearModel:
     """Learn from whatever is known, upon `base` or the zero-shot logits."""
     if not task.is_caption:
-        model = learn_classes(task, logit_scale, generator, base)
-        if lack := shortage(task.labels, task.correct):
+        blend = learn_blend(task, logit_scale, generator, base)
+        if lack := blend.data.shortage:
             _warn_fallback(f"they hold {lack}", base)
-        return model
-    n = len(task.images)
+        return class_model(blend, logit_scale, task.text, base)
+    n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
-        _warn_fallback(f"{n} pairs are fewer than {MIN_PAIRS}", base)
+        _warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
     return learn_captions(task, logit_scale, generator)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vilu_sdk.scorers.posterior.moments import Moments
@@ -23,6 +24,13 @@ class TrainingData:
     labels: Tensor  # (n,), the likeliest ones where only right or wrong is known
     correct: Tensor | None  # (n,), whether the prediction is right, where that is all that is known
     moments: Moments  # of these images or of more
+    groups: Tensor  # (n,), numbers of what the images come from, which is left out as a whole
+    weights: Tensor  # (n,), independent images that each row counts as
+
+    @property
+    def size(self) -> float:
+        """How many independent images these are worth."""
+        return float(self.weights.sum())
 
     @property
     def wrong(self) -> Tensor:
@@ -32,25 +40,23 @@ class TrainingData:
     @property
     def shortage(self) -> str:
         """Why there is nothing to learn from, empty where there is."""
-        return shortage(self.labels, self.correct)
+        return shortage(self.labels, self.correct, self.groups)
 
     def outcomes(self, scores: Sequence[Tensor], rows: Tensor) -> Outcomes:
         """Pair scores (rows, K) of each source with what is known of these rows."""
         if self.correct is None:
-            return Outcomes.of(scores, self.labels[rows])
-        return Outcomes.of(scores, self.prediction[rows], self.correct[rows])
+            return Outcomes.of(scores, self.labels[rows], None, self.weights[rows])
+        return Outcomes.of(scores, self.prediction[rows], self.correct[rows], self.weights[rows])
 
 
-def shortage(labels: Tensor | None, correct: Tensor | None) -> str:
-    """Why labels (n,), or right and wrong (n,), are too few to learn from."""
-    known = labels if correct is None else correct
-    assert known is not None
-    n = len(known)
+def shortage(labels: Tensor, correct: Tensor | None, groups: Tensor) -> str:
+    """Why labels (n,), or right and wrong (n,), of rows of groups (n,) are too few to learn from."""
+    n = len(torch.unique(groups))
     if n < MIN_IMAGES:
-        return f"{n} images, fewer than {MIN_IMAGES}"
+        return f"{n} different images, fewer than {MIN_IMAGES}"
     if correct is None:
-        return "one class only" if bool((known == known[0]).all()) else ""
-    right = int(correct.sum())
-    if min(right, n - right) < MIN_OUTCOMES:
-        return f"{right} right and {n - right} wrong images, fewer than {MIN_OUTCOMES} of a kind"
+        return "one class only" if bool((labels == labels[0]).all()) else ""
+    right, wrong = (len(torch.unique(groups[kind])) for kind in (correct, ~correct))
+    if min(right, wrong) < MIN_OUTCOMES:
+        return f"{right} right and {wrong} wrong images, fewer than {MIN_OUTCOMES} of a kind"
     return ""

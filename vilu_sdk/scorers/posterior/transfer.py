@@ -50,14 +50,15 @@ def transferred_weight(
     ceiling: float = MAX_WEIGHT,
 ) -> float:
     """Weight of the text-predicted Gaussians, relative to the base, among texts never seen."""
-    x, base, labels, text = data.x, data.base, data.labels, data.text
+    x, base, labels, text, groups = data.x, data.base, data.labels, data.text, data.groups
+    weights = data.weights
     n, k = base.shape
     if k < 2 * CLUSTERS or len(torch.unique(text, dim=0)) < CLUSTERS:
         return 0.0
     cap = max(1000, ELEMENTS // k)
     if n > cap:
         some = torch.linspace(0, n - 1, cap).long()
-        x, base, labels = x[some], base[some], labels[some]
+        x, base, labels, groups, weights = x[some], base[some], labels[some], groups[some], weights[some]
     clusters = torch.from_numpy(KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(text.double().numpy()))
     dtype = torch.get_default_dtype()
     outcomes = []
@@ -65,15 +66,17 @@ def transferred_weight(
     for cluster in range(CLUSTERS):
         out, rest = torch.nonzero(clusters == cluster)[:, 0], torch.nonzero(clusters != cluster)[:, 0]
         rows = (clusters == cluster)[labels]
-        if len(out) < 2 or rows.sum() < 2 or (~rows).sum() < 2:
+        seen = ~rows & ~torch.isin(groups, groups[rows])
+        if len(out) < 2 or rows.sum() < 2 or seen.sum() < 2:
             continue
         place = torch.empty(k, dtype=torch.int64)  # of each class among those of its side
         place[out], place[rest] = torch.arange(len(out)), torch.arange(len(rest))
-        moments = Moments.gather([(x[~rows], place[labels[~rows]])], len(rest))
+        moments = Moments.gather([(x[seen], place[labels[seen]], weights[seen])], len(rest))
         fitted = ClassGaussians(moments, text[rest], prior_images).whiten(shrinkage)
         unknown = torch.full((len(out),), -1)
         scores = TextDensities.of(fitted).among(text[out], unknown)(x[rows].to(dtype))
-        outcomes.append(Outcomes.of([base[rows][:, out], scores.to(base)], place[labels[rows]]))
+        sources = [base[rows][:, out], scores.to(base)]
+        outcomes.append(Outcomes.of(sources, place[labels[rows]], None, weights[rows]))
     if not outcomes:
         return 0.0
     (base_weight, weight), _ = fit_weights(outcomes, [1e-6, 1e-6])

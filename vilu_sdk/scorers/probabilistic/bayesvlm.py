@@ -142,6 +142,7 @@ class BayesVLMScorer(Scorer):
         labels: ArrayLike | None = None,
         *,
         correct: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         a_img: ArrayLike | None = None,
         a_txt: ArrayLike | None = None,
@@ -163,6 +164,8 @@ class BayesVLMScorer(Scorer):
             i of `z_txt`. Not needed if both factors are given.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right; see the Notes of the class.
+        groups : array-like of shape (N,), optional
+            Ignored: nothing is left out to choose by.
         checkpoint : path-like, optional
             Ignored: a fit is one pass over the pairs.
         a_img, a_txt : array-like of shape (N, P_img) and (K, P_txt), optional
@@ -190,13 +193,13 @@ class BayesVLMScorer(Scorer):
         """
         given = {"a_img": a_img, "a_txt": a_txt, "image_factors": image_factors, "text_factors": text_factors}
         if not self._is_exact(**given, projection_img=projection_img, projection_txt=projection_txt):
-            return super().fit(z_img, z_txt, labels, correct=correct)
+            return super().fit(z_img, z_txt, labels, correct=correct, groups=groups)
         images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(z_txt, "z_txt")
         check_factors(image_factors, text_factors, images.d, texts.d)
         image_weights = squared_weights(images, a_img, projection_img, "img")
         text_weights = squared_weights(texts, a_txt, projection_txt, "txt")
         if image_factors is None or text_factors is None:
-            task = check_task(z_img, z_txt, labels, correct)
+            task = check_task(z_img, z_txt, labels, correct, groups)
             image = Encoder(images, activations(a_img, "a_img", images))
             text = Encoder(texts, activations(a_txt, "a_txt", texts))
             with shared_fit(task, self._settings):
@@ -293,7 +296,7 @@ class BayesVLMScorer(Scorer):
             raise ValueError("mode='exact' needs a_img and a_txt_set; pass them to decision_function.")
         posterior = self._posterior(text, text)
         # The largest column of the expected softmax, which need not be the prediction.
-        return Among(text, lambda z: posterior(z, z), lambda chunk: chunk.posterior.log_odds())
+        return Among(text, lambda z: posterior(z, z), lambda chunk: chunk.posterior.log_odds(), answers=True)
 
     def _estimate(self, image: Encoder, text: Encoder, task: Task) -> list[KroneckerFactors]:
         if self.batch_size < 2:

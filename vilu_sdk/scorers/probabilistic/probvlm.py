@@ -14,6 +14,7 @@ from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale, positive
 from vilu_sdk.scorers.base.among import Among, Chunk
+from vilu_sdk.scorers.base.groups import groups_of, number
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.probabilistic.pairs import known_pairs
 from vilu_sdk.scorers.probabilistic.probvlm_adapter import (
@@ -176,7 +177,9 @@ class ProbVLMScorer(Scorer):
         generator = fit.begin(seeded(self.random_state))
         image_rows, text_rows = known_pairs(task)
         order = torch.randperm(len(image_rows), generator=generator)
-        held_out = int(self.validation_fraction * len(order))
+        # Pairs of one group are held out together: the groups are in random order, as their pairs are.
+        groups = number(groups_of(task)[image_rows[order]])
+        held_out = (torch.bincount(groups).cumsum(0) <= self.validation_fraction * len(order))[groups]
         scale = self._image_scale
 
         def pair(pairs: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +187,7 @@ class ProbVLMScorer(Scorer):
 
         settings = AdapterTraining(**{x.name: getattr(self, x.name) for x in fields(AdapterTraining)})
         self.image_adapter_, self.text_adapter_, self.loss_curve_ = train_adapters(
-            task.images.d, order[held_out:], order[:held_out], pair, settings, generator, fit
+            task.images.d, order[~held_out], order[held_out], pair, settings, generator, fit
         )
 
     def _among(self, text: Tensor) -> Among:
@@ -203,7 +206,7 @@ class ProbVLMScorer(Scorer):
 
         if self.readout == "visual_aleatoric":
             return Among(text, decision=variance)
-        return Among(text, posterior)
+        return Among(text, posterior, answers=True)
 
     @property
     def _image_scale(self) -> float:

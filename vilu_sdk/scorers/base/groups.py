@@ -1,0 +1,174 @@
+"""Which rows of a fit are independent of each other: what is left out, split and resampled goes by groups.
+
+A group holds the rows that come from one thing: views of an image, frames of a video, captions of an image.
+Leave one of them out and its siblings still tell the answer, so they are left out together.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vilu_sdk.compute.distributed import from_all, own_slices
+from vilu_sdk.exceptions import RepeatedImagesWarning, warn
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.base.fit_rows import directions
+
+# Unit rows that differ along random directions by less than this are one row, up to its rounding.
+ROUNDING = 1e-6
+# Rows whose neighbours are looked at, rows among which these are, and how many neighbours.
+SAMPLE, AMONG, NEIGHBOURS, FEWEST = 400, 5000, 20, 20
+# Distances below which single precision knows nothing.
+NEAREST = 1e-3
+# Nats by which the next neighbour must be farther than a copy, at least, and in units of what chance gives.
+GAP, CHANCE = 0.25, 7.0
+# Images of other classes are farther anyway: so much of their distance counts, and only among many classes.
+OTHER_CLASS, FAR, MANY_CLASSES = 0.75, 1e6, 20
+# On embeddings of different images up to a fifth of the rows look like that, on copies nearly all.
+SHARE = 0.3
+# Rows that are used of a group, evenly spread: more of one group say hardly more.
+MOST_OF_GROUP = 256
+
+
+def distinct_rows(task: Task) -> tuple[Tensor, Tensor]:
+    """Return the rows (m,) of a fit without exact copies, in their order, and the group (m,) of each.
+
+    A row is a copy if image, answer and group are the same; it says nothing new. Without groups, the rows of
+    one image are one: with several labels, or several captions.
+    """
+    images = copies(task.images)
+    groups = images if task.groups is None else task.groups
+    known = next((x for x in (task.labels, task.correct) if x is not None), None)
+    answers = copies(task.texts) if known is None else known.long()
+    keys = torch.stack([images, answers, groups], dim=1).numpy()
+    rows = np.sort(np.unique(keys, axis=0, return_index=True)[1])
+    groups = number(groups[rows])
+    sizes = torch.bincount(groups)
+    if int(sizes.max()) <= MOST_OF_GROUP:
+        return torch.from_numpy(rows), groups
+    order = torch.argsort(groups, stable=True)
+    place = torch.empty_like(order)  # of each row in its group
+    place[order] = torch.arange(len(order)) - (sizes.cumsum(dim=0) - sizes)[groups[order]]
+    step = (sizes[groups] / MOST_OF_GROUP).clamp_min(1)
+    kept = ((place + 1) / step).floor() > (place / step).floor()
+    return torch.from_numpy(rows)[kept], groups[kept]
+
+
+def groups_of(task: Task) -> Tensor:
+    """Return the groups (n,) of all rows of a task, numbered; without any, exact copies are one."""
+    return number(copies(task.images) if task.groups is None else task.groups)
+
+
+def first_rows(groups: Tensor) -> NDArray[np.int64]:
+    """Return the first row of each group (n,), by its number."""
+    return np.asarray(np.unique(groups.numpy(), return_index=True)[1])
+
+
+def rows_of(groups: Tensor, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows, in their order, of some of the groups (n,)."""
+    return np.flatnonzero(np.isin(groups.numpy(), wanted))
+
+
+def number(groups: Tensor) -> Tensor:
+    """Number groups (n,) from 0 on in the order in which they first occur."""
+    _, first, place = np.unique(groups.numpy(), return_index=True, return_inverse=True)
+    return torch.from_numpy(np.argsort(np.argsort(first))[place])
+
+
+def copies(rows: Rows) -> Tensor:
+    """Number rows (n,) so that those of one direction, up to rounding, have one number."""
+    along = directions(rows.d)[:, :4].double()
+    own = [rows.look(part).double() @ along for part in own_slices(rows, along.shape[1])]
+    parts = from_all(torch.cat(own) if own else torch.empty(0, along.shape[1], dtype=torch.float64))
+    values = torch.cat(parts).numpy()
+    order = np.argsort(values[:, 0], kind="stable")
+    new = (np.abs(np.diff(values[order], axis=0)) > ROUNDING).any(axis=1)
+    found = np.empty(len(values), dtype=np.int64)
+    found[order] = np.append(0, np.cumsum(new))
+    return torch.from_numpy(found)
+
+
+def draw_groups(groups: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Return the rows, in their order, of whole groups (n,) at random, at most so many or one group."""
+    if len(groups) <= most:
+        return torch.arange(len(groups))
+    sizes = torch.bincount(groups)
+    order = torch.randperm(len(sizes), generator=generator)
+    fits = sizes[order].cumsum(dim=0) <= most
+    fits[0] = True
+    return torch.nonzero(torch.isin(groups, order[fits]))[:, 0]
+
+
+def group_weights(groups: Tensor, correlation: float) -> Tensor:
+    """Weights (n,), in float64, of rows of groups (n,): what each adds to what its siblings say already.
+
+    m rows that correlate by r are worth m / (1 + (m - 1) r) independent ones (Kish's design effect).
+    """
+    return 1 / (1 + (torch.bincount(groups)[groups] - 1).double() * correlation)
+
+
+def correlation_in_groups(x: Tensor, classes: Tensor, groups: Tensor) -> float:
+    """Correlation of rows (n, d) of one group beside their class, in [0, 1], by analysis of variance.
+
+    It is 1, where a group counts as one row, if no class has two groups to compare.
+    """
+    cells, cell = torch.unique(torch.stack([classes, groups]), dim=1, return_inverse=True)
+    n, sizes = len(x), torch.bincount(cell).double()
+    if n == len(sizes):
+        return 1.0
+    of_class = torch.unique(cells[0], return_inverse=True)[1]  # of each cell
+    total = torch.bincount(of_class, sizes)
+    inside = n - len(sizes)
+    between = len(sizes) - len(total)
+    if not between:
+        return 1.0
+    x = (x - x.mean(dim=0)).double()
+    sums = torch.zeros(len(sizes), x.shape[1], dtype=torch.float64).index_add_(0, cell, x)
+    class_sums = torch.zeros(len(total), x.shape[1], dtype=torch.float64).index_add_(0, of_class, sums)
+    by_cell, by_class = (sums.square().sum(1) / sizes).sum(), (class_sums.square().sum(1) / total).sum()
+    within = float(x.square().sum() - by_cell) / inside
+    across = float(by_cell - by_class) / between
+    size = float(n - (torch.bincount(of_class, sizes.square()) / total).sum()) / between
+    return float(np.clip((across - within) / max(across + (size - 1) * within, 1e-30), 0, 1))
+
+
+def near_copies(x: Tensor, classes: Tensor) -> float:
+    """Share of unit rows (n, d), no two of them equal, with others far nearer than chance and class explain.
+
+    Distances d_1 ≤ d_2 ≤ … to independent neighbours in m dimensions have j m log(d_j+1 / d_j) exponentially
+    distributed; m follows from the median. A row has near copies where one of these is too large.
+    """
+    if len(x) < FEWEST:
+        return 0.0
+    among = torch.linspace(0, len(x) - 1, min(len(x), AMONG)).long()
+    x, classes = x[among], classes[among]
+    rows = torch.linspace(0, len(x) - 1, min(len(x), SAMPLE)).long()
+    distances = (2 - 2 * x[rows] @ x.T).clamp_min(NEAREST**2).sqrt()
+    own, many = classes[rows, None] == classes, len(torch.unique(classes)) >= MANY_CLASSES
+    distances[~own] *= OTHER_CLASS if many else FAR
+    distances[torch.arange(len(rows)), rows] = torch.inf
+    near = distances.topk(min(NEIGHBOURS, len(x) - 1), dim=1, largest=False).values
+    gaps = torch.log(near[:, 1:] / near[:, :-1])
+    scaled = gaps * torch.arange(1, near.shape[1])
+    # Among few classes, gaps up to the nearer half of the row's own: the border of a class is a gap too.
+    known = (torch.arange(1, near.shape[1]) < (own.sum(dim=1) // 2)[:, None]) | many
+    if not known.any():
+        return 0.0
+    found = known & (gaps > GAP) & (scaled > CHANCE / math.log(2) * scaled[known].median())
+    return float(found.any(dim=1).double().mean())
+
+
+def warn_of_near_copies(x: Tensor, classes: Tensor, groups: Tensor) -> None:
+    """Warn where many unit rows (n, d) have near copies outside of their groups (n,)."""
+    first = first_rows(groups)
+    share = near_copies(x[first], classes[first])
+    if share > SHARE:
+        warn(
+            f"About {share:.0%} of the images have near copies among the others, such as views of one "
+            "image or frames of one video. What is learned is then too sure of itself on new images: pass "
+            "groups=, the image or video that each row comes from.",
+            RepeatedImagesWarning,
+        )

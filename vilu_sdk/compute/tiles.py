@@ -153,15 +153,20 @@ class _Sum:
     """Sum of the powers of two of logits in bits, tile by tile, but for the largest."""
 
     def __init__(self, z: Tensor) -> None:
-        self.shift = self.top = z.new_full((len(z),), -torch.inf)
+        self.shift: Tensor | None = None
+        self.top = z.new_full((len(z),), -torch.inf)
         self.rest = torch.zeros_like(self.top)
 
     def add(self, block: Tensor, top: Tensor, tile: slice) -> None:
         """Add a tile, which is overwritten, and whose largest logits are `top` (n,)."""
         if not tile.start:
             self.shift = _shift(top)
-        self.rest += torch.exp2(torch.minimum(self.top, top) - self.shift)  # the loser is one of the rest
-        self.rest += _sum_but_top(_powers(block, self.shift), torch.exp2(top - self.shift))
+        rest = _sum_but_top(_powers(block, self.shift), torch.exp2(_less(top, self.shift)))
+        if not tile.start:
+            self.rest, self.top = rest, top
+            return
+        # The smaller of the two largest is one of the rest.
+        self.rest = self.rest + rest + torch.exp2(_less(torch.minimum(self.top, top), self.shift))
         self.top = torch.maximum(self.top, top)
 
     def log_odds(self, anew: Callable[[Tensor], Tensor], value: Tensor | None = None) -> Tensor:
@@ -169,28 +174,29 @@ class _Sum:
         own, rest = self.top, self.rest
         if value is not None:
             # Above the largest of the rest the sum holds that, and not itself.
-            changed = rest + (torch.exp2(own - self.shift) - torch.exp2(value - self.shift))
+            changed = rest + (torch.exp2(_less(own, self.shift)) - torch.exp2(_less(value, self.shift)))
             own, rest = value, torch.where(value == own, rest, changed)
-        return _checked((rest.log2() - (own - self.shift)) / BITS, rest, anew)
+        return _checked((rest.log2() - _less(own, self.shift)) / BITS, rest, anew)
 
     def log_sum(self, anew: Callable[[Tensor], Tensor]) -> Tensor:
         """Logarithm of the whole sum in nats."""
-        total = self.rest + torch.exp2(self.top - self.shift)
-        return _checked((total.log2() + self.shift) / BITS, total, anew)
+        total = self.rest + torch.exp2(_less(self.top, self.shift))
+        logarithm = total.log2() if self.shift is None else total.log2() + self.shift
+        return _checked(logarithm / BITS, total, anew)
 
 
 def _checked(result: Tensor, total: Tensor, anew: Callable[[Tensor], Tensor]) -> Tensor:
     """Compute those rows anew whose sum has lost what matters to the range of float32."""
-    unsafe = torch.nonzero(~((total > 1 / SAFE) & (total < SAFE)))[:, 0]
-    if len(unsafe):
+    if not _lie_within(total, 1 / SAFE, SAFE):
+        unsafe = torch.nonzero(~((total > 1 / SAFE) & (total < SAFE)))[:, 0]
         result[unsafe] = anew(unsafe)
     return result
 
 
 def read_out(z: Tensor, logits: Logits, values: Tensor) -> Tensor:
     """Average values (K, h) by the softmax of the logits of rows z (n, d): attention, (n, h)."""
-    shift = z.new_full((len(z),), -torch.inf)
-    mass = torch.zeros_like(shift)
+    shift: Tensor | None = None
+    mass = z.new_zeros(len(z))
     average = z.new_zeros(len(z), values.shape[1])
     for tile, block in logits.blocks(z):
         shift = shift if tile.start else _shift(block.amax(dim=1))
@@ -208,14 +214,24 @@ def tile_width(k: int) -> int:
     return min(k, TILE)
 
 
-def _shift(top: Tensor) -> Tensor:
+def _shift(top: Tensor) -> Tensor | None:
     """What to take off logits of these maxima before they become exponents: nothing where they are small."""
-    return torch.zeros_like(top) if bool((top.abs() < PLAIN).all()) else top
+    return None if _lie_within(top, -PLAIN, PLAIN) else top
 
 
-def _powers(block: Tensor, shift: Tensor) -> Tensor:
+def _less(values: Tensor, shift: Tensor | None) -> Tensor:
+    return values if shift is None else values - shift
+
+
+def _powers(block: Tensor, shift: Tensor | None) -> Tensor:
     """Two to the power of logits in bits less a shift, in place."""
-    return (block.sub_(shift[:, None]) if shift.any() else block).exp2_()
+    return (block if shift is None else block.sub_(shift[:, None])).exp2_()
+
+
+def _lie_within(values: Tensor, low: float, high: float) -> bool:
+    """Whether all values lie between two others; not if one of them is NaN."""
+    least, most = torch.aminmax(values)
+    return low < float(least) and float(most) < high
 
 
 def _sum_but_top(powers: Tensor, top: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from vilu_sdk.inputs.slices import cut
 CHUNK_ELEMENTS = 1 << 22
 # Below this norm a row has no direction: CLIP-like embeddings have norms of 1 to 100.
 SMALLEST_NORM = 1e-12
+LARGEST_NORM = float(torch.finfo(torch.float64).max)
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
 # Of pictures: grey, colour, and colour with transparency.
@@ -70,7 +71,8 @@ class Rows:
     def look(self, index: slice) -> Tensor:
         """Return the rows of `read`, uncopied where their norms are 1 already, for reading only."""
         rows, norms, is_view = self._read(index)
-        if not self.normalise or bool(((norms - 1).abs() <= UNIT * torch.finfo(norms.dtype).eps).all()):
+        slack = UNIT * torch.finfo(norms.dtype).eps
+        if not self.normalise or _lie_within(norms, 1 - slack, 1 + slack):
             return rows
         return rows / norms[:, None] if is_view else rows.div_(norms[:, None])
 
@@ -98,7 +100,7 @@ class Rows:
             if isinstance(self.source, np.ndarray):
                 release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
-        if not bool(((norms >= SMALLEST_NORM) & (norms < torch.inf)).all()):
+        if not _lie_within(norms, SMALLEST_NORM, LARGEST_NORM):
             self._refuse(index, norms)
         return rows, norms, is_view
 
@@ -144,6 +146,14 @@ class Rows:
             what, which = "is all zero", ", which has no direction"
         where = self.source.place(row) if isinstance(self.source, Shards) else None
         raise BadRowError(f"{self.name} {what} in", row, f"{which}; remove the row or embed it again.", where)
+
+
+def _lie_within(norms: Tensor, low: float, high: float) -> bool:
+    """Whether all norms lie between two values; not if one is NaN."""
+    if not len(norms):
+        return True
+    least, most = torch.aminmax(norms)
+    return low <= float(least) and float(most) <= high
 
 
 def _file(source: Any) -> str:

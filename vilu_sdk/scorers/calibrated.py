@@ -192,7 +192,8 @@ class CalibratedScorer(Scorer):
         fewest = min(strata.sum(), (~strata).sum())
         if n < 2:
             raise ValueError(
-                "z_img has a single row, or one group, so that none is left to score it by; pass more."
+                f"z_img (n_samples = {len(wrong)}, n_features = {task.images.d}) is a single row, or one "
+                "group of copies, so that none is left to score it by; pass more."
             )
         images, text = task.images.source, task.texts.source
         kind = StratifiedKFold if fewest >= self.cv else KFold

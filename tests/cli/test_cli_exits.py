@@ -31,6 +31,7 @@ WRITES = {
     "compare": f"compare {LABELLED} --scorer mcm --logit-scale 9 -q -o",
     "report": f"report {LABELLED} --scorer mcm --logit-scale 9 -q -o",
     "threshold": f"threshold {LABELLED} --scorer mcm --logit-scale 9 -q --coverage 0.5 -o",
+    "labels": f"labels {LABELLED} --scorer mcm --logit-scale 9 -q -o",
 }
 OUTPUTS = {
     "fit": ["folder"],
@@ -39,6 +40,7 @@ OUTPUTS = {
     "compare": ["t.csv", "t.json", "t.parquet", "t.md", "t.html"],
     "report": ["r.html"],
     "threshold": ["folder"],
+    "labels": ["l.csv", "l.json", "l.parquet"],
 }
 WRITTEN = [(command, output) for command in WRITES for output in OUTPUTS[command]]
 USAGE = {
@@ -48,6 +50,7 @@ USAGE = {
     "compare": "--test new-images.npy",
     "report": "--focus nobody",
     "threshold": "--confidence 7",
+    "labels": "--scorer lvu",
 }
 
 

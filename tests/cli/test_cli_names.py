@@ -31,6 +31,7 @@ LABELLED = {
     "compare --test": f"compare images.npy {{texts}} {{known}} {QUICK} --test {{images}} {{labels}}",
     "report": f"report {{images}} {{texts}} {{known}} {QUICK} -o page.html",
     "threshold": f"threshold {{images}} {{texts}} {{known}} {QUICK} --coverage 0.5",
+    "labels": f"labels {{images}} {{texts}} {{known}} {QUICK}",
 }
 SCORING = {
     "score": f"score {{images}} {{texts}} {QUICK}",

@@ -23,7 +23,8 @@ NAMES = option(
     help="the name of each row of TEXTS, as for --labels. Names are text, each once. With them, labels that "
     "are text are names as written, and only integers, of .npy or .parquet, are row numbers",
 )
-_LABELS = option("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}")
+_LABELS_HELP = f"row of TEXTS of each image, or its name: {VALUES}"
+_LABELS = option("--labels", metavar="FILE", help=_LABELS_HELP)
 _CORRECT = option("--correct", metavar="FILE", help="whether each prediction was right, likewise")
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
 _SIZE = "with captions: how many are the candidates at once"
@@ -34,6 +35,8 @@ GROUPS = option(
     metavar="FILE",
     help=f"what each image is a view, frame or copy of: {VALUES}",
 )
+#: Labels alone, which there must be.
+LABELS = option("--labels", metavar="FILE", required=True, help=_LABELS_HELP)
 #: Labels or feedback.
 FEEDBACK = (one_of(_LABELS, _CORRECT, _CAPTIONS), NAMES)
 #: Data with labels.

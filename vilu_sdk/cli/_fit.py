@@ -10,7 +10,7 @@ from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import read_groups, read_task
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, option
-from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
+from vilu_sdk.cli._scorers import card_of, choose_to_fit
 from vilu_sdk.compute.distributed import process_group, rank
 from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
 
@@ -40,17 +40,9 @@ def run(arguments: Namespace) -> int:
         folder = check_folder(arguments.output, arguments.overwrite)
         if arguments.checkpoint is not None and Path(arguments.checkpoint).expanduser().is_file():
             raise UsageError(f"{arguments.checkpoint} is a file; a checkpoint is a folder.")
-        arguments.scorer = arguments.scorer or [DEFAULT]
-        if len(arguments.scorer) > 1:
-            raise UsageError("--scorer was given several times; fit takes one.")
-        chosen = choose_scorers(arguments)[0]
-        if chosen.saved:
-            raise UsageError(
-                f"{chosen.label} is a saved scorer; fit takes a scorer by name, such as {DEFAULT}."
-            )
+        scorer: Any = choose_to_fit(arguments)
         images, texts, known = read_task(arguments)
         groups = read_groups(arguments.groups, len(images))
-        scorer: Any = chosen.scorer
         start = time.perf_counter()
         scorer.fit(images, texts, groups=groups, checkpoint=arguments.checkpoint, **known)
         seconds = time.perf_counter() - start

@@ -102,6 +102,18 @@ def choose_one(arguments: Namespace) -> Chosen:
     return choose_scorers(arguments, fitted=True)[0]
 
 
+def choose_to_fit(arguments: Namespace) -> Scorer:
+    """Make the scorer that a command fits: the one that ``--scorer`` names, or the default."""
+    arguments.scorer = arguments.scorer or [DEFAULT]
+    if len(arguments.scorer) > 1:
+        raise UsageError(f"--scorer was given several times; {arguments.command} takes one.")
+    (chosen,) = choose_scorers(arguments)
+    if chosen.saved:
+        takes = f"{arguments.command} takes a scorer by name, such as {DEFAULT}."
+        raise UsageError(f"{chosen.label} is a saved scorer; {takes}")
+    return chosen.scorer
+
+
 def make(
     cls: type[Scorer], settings: list[str], logit_scale: float | None, random_state: int
 ) -> tuple[Scorer, bool]:

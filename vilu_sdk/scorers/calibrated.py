@@ -9,11 +9,8 @@ from scipy.special import expit, log_expit
 from sklearn.base import clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
 from torch import Tensor
 
-from vilu_sdk.compute.distributed import from_first
-from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
@@ -23,7 +20,7 @@ from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.contract import VERBS, FailureScorer, groups_argument, read, require_scorer
-from vilu_sdk.scorers.base.groups import first_rows, groups_of, rows_of
+from vilu_sdk.scorers.base.folds import fits_without
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.softmax import MCMScorer
 
@@ -145,7 +142,9 @@ class CalibratedScorer(Scorer):
         said = read(self.scorer_, task.images.source, task.texts.source, "prediction", "decision")
         wrong, decision = task.wrong(said[0]), said[1]
         if getattr(scorer, "learns", True):
-            decision = self._out_of_fold(scorer, task, wrong)
+            decision = np.empty(len(wrong))
+            for held, fold in fits_without(scorer, task, wrong, self.cv, self.random_state):
+                decision[held] = fold.decision_function(task.images.source[held], task.texts.source)
         is_probability = getattr(scorer, "is_probability", False)
         self.calibration_ = calibrate(decision, wrong, self.method, is_probability)
 
@@ -183,33 +182,6 @@ class CalibratedScorer(Scorer):
         if not isinstance(self.cv, int | np.integer) or self.cv < 2:
             raise ValueError(f"cv must be an integer of at least 2, got {self.cv!r}.")
         return MCMScorer(logit_scale=scale) if self.scorer is None else self.scorer
-
-    def _out_of_fold(self, scorer: Any, task: Task, wrong: BoolVector) -> FloatVector:
-        """Score each row by a scorer that was fitted without it."""
-        groups = groups_of(task)
-        first = first_rows(groups)
-        n, strata = len(first), wrong[first]
-        fewest = min(strata.sum(), (~strata).sum())
-        if n < 2:
-            raise ValueError(
-                f"z_img (n_samples = {len(wrong)}, n_features = {task.images.d}) is a single row, or one "
-                "group of copies, so that none is left to score it by; pass more."
-            )
-        images, text = task.images.source, task.texts.source
-        kind = StratifiedKFold if fewest >= self.cv else KFold
-        seed = from_first(lambda: check_random_state(self.random_state).randint(2**31))
-        decision = np.empty(len(wrong))
-        for kept, out in kind(min(self.cv, n), shuffle=True, random_state=seed).split(strata, strata):
-            rest, held = rows_of(groups, kept), rows_of(groups, out)
-            known = {
-                name: None if values is None else values[rest]
-                for name, values in (("labels", task.labels), ("correct", task.correct))
-                if name == "labels" or values is not None
-            }
-            known |= groups_argument(scorer, None if task.groups is None else task.groups[rest])
-            fold = clone(scorer).fit(images[rest], text[rest] if task.is_caption else text, **known)
-            decision[held] = fold.decision_function(images[held], text)
-        return decision
 
 
 @storable

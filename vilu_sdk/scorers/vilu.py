@@ -1,6 +1,6 @@
 """ViLU: the estimator that users meet first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -23,6 +23,7 @@ from vilu_sdk.scorers.base.verbs import Predicts
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
+from vilu_sdk.scorers.posterior.left_out import left_out, uses_all_rows
 from vilu_sdk.scorers.posterior.model import LogLinearModel, scores
 from vilu_sdk.scorers.posterior.recipe import adapt_auto, learn_auto
 from vilu_sdk.training.resume import shared_fit
@@ -243,6 +244,15 @@ class ViLUEstimator(Scorer):
             },
             names=names,
         )
+
+    def _left_out(self, task: Task) -> Iterator[tuple[Tensor, Tensor]] | None:
+        """Return what a fit would say of its rows without each of them, None where only folds can tell."""
+        scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)
+        require_candidates(len(task.texts), type(self).__name__)
+        if self.recipe != "auto" or not uses_all_rows(task):
+            return None
+        self._warn_of_order(task)
+        return left_out(task, scale, generator)
 
     def _learn(self, task: Task) -> None:
         scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)

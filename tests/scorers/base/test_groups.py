@@ -57,23 +57,26 @@ def test_images_that_differ_are_no_copies():
 
 def test_what_was_said_already_is_said_once():
     z = np.eye(4)[[0, 1, 0, 0, 2, 1]]
-    rows, groups = distinct_rows(check_task(z, np.eye(4), [0, 1, 0, 1, 2, 1]))
+    rows, groups, which = distinct_rows(check_task(z, np.eye(4), [0, 1, 0, 1, 2, 1]))
     assert rows.tolist() == [0, 1, 3, 4]
+    assert which.tolist() == [0, 1, 0, 2, 3, 1]
     assert groups.tolist() == [0, 1, 0, 2]  # one image with two labels
-    rows, groups = distinct_rows(check_task(z, np.eye(4), [0, 1, 0, 1, 2, 1], groups=list("aabbcc")))
+    rows, groups, _ = distinct_rows(check_task(z, np.eye(4), [0, 1, 0, 1, 2, 1], groups=list("aabbcc")))
     assert rows.tolist() == [0, 1, 2, 3, 4, 5]
     assert groups.tolist() == [0, 0, 1, 1, 2, 2]
     captions = np.random.default_rng(0).normal(size=(6, 4))
-    rows, groups = distinct_rows(check_task(z, captions))
+    rows, groups, _ = distinct_rows(check_task(z, captions))
     assert groups.tolist() == [0, 1, 0, 0, 2, 1]
 
 
 def test_long_groups_are_read_at_even_steps():
     z = np.random.default_rng(0).normal(size=(1100, 3))
     groups = np.repeat([0, 1], [1000, 100])
-    rows, kept = distinct_rows(check_task(z, np.eye(3), np.zeros(1100, int), groups=groups))
+    rows, kept, which = distinct_rows(check_task(z, np.eye(3), np.zeros(1100, int), groups=groups))
     assert torch.bincount(kept).tolist() == [MOST_OF_GROUP, 100]
     assert np.diff(rows[:MOST_OF_GROUP]).max() <= 4
+    assert torch.equal(which[rows], torch.arange(len(rows)))
+    assert int((which < 0).sum()) == 1100 - len(rows)
 
 
 @pytest.mark.parametrize("most", [1, 10, 37])

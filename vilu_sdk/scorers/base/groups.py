@@ -33,28 +33,32 @@ SHARE = 0.3
 MOST_OF_GROUP = 256
 
 
-def distinct_rows(task: Task) -> tuple[Tensor, Tensor]:
+def distinct_rows(task: Task) -> tuple[Tensor, Tensor, Tensor]:
     """Return the rows (m,) of a fit without exact copies, in their order, and the group (m,) of each.
 
     A row is a copy if image, answer and group are the same; it says nothing new. Without groups, the rows of
-    one image are one: with several labels, or several captions.
+    one image are one: with several labels, or several captions. Third comes which of the m each of all rows
+    (n,) is, or is a copy of; -1 where it is left out, because its group is large.
     """
     images = copies(task.images)
     groups = images if task.groups is None else task.groups
     known = next((x for x in (task.labels, task.correct) if x is not None), None)
     answers = copies(task.texts) if known is None else known.long()
     keys = torch.stack([images, answers, groups], dim=1).numpy()
-    rows = np.sort(np.unique(keys, axis=0, return_index=True)[1])
+    _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    rows = np.sort(first)
+    which = torch.from_numpy(np.searchsorted(rows, first)[same.reshape(-1)])
     groups = number(groups[rows])
     sizes = torch.bincount(groups)
     if int(sizes.max()) <= MOST_OF_GROUP:
-        return torch.from_numpy(rows), groups
+        return torch.from_numpy(rows), groups, which
     order = torch.argsort(groups, stable=True)
     place = torch.empty_like(order)  # of each row in its group
     place[order] = torch.arange(len(order)) - (sizes.cumsum(dim=0) - sizes)[groups[order]]
     step = (sizes[groups] / MOST_OF_GROUP).clamp_min(1)
     kept = ((place + 1) / step).floor() > (place / step).floor()
-    return torch.from_numpy(rows)[kept], groups[kept]
+    which = torch.where(kept, kept.cumsum(dim=0) - 1, -1)[which]
+    return torch.from_numpy(rows)[kept], groups[kept], which
 
 
 def groups_of(task: Task) -> Tensor:

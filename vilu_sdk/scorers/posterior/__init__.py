@@ -30,7 +30,7 @@ Three instances:
 - Captions: ``learn_captions(task, scale, generator, sources=(CaptionRegression, ImageBank))`` learns what
   holds for any caption (`captions`).
 
-Around them: `recipe` chooses between the two by what is known, `densities` and `transfer` score candidates
-never seen, `adapt` moves a model to images without labels, `portable` makes one to give away. The method in
-prose is ``docs/method.md``.
+Around them: `recipe` chooses between the two by what is known, `left_out` says what a fit makes of its own
+images without each of them, `densities` and `transfer` score candidates never seen, `adapt` moves a model to
+images without labels, `portable` makes one to give away. The method in prose is ``docs/method.md``.
 """

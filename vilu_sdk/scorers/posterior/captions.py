@@ -126,7 +126,7 @@ def learn_captions(
     sources: Sequence[type[CaptionSource]] = CAPTION_SOURCES,
 ) -> CaptionModel:
     """Learn a caption model from pairs of rows (n, d), its weights on groups of pairs left out."""
-    rows, groups = distinct_rows(task)
+    rows, groups, _ = distinct_rows(task)
     order = torch.randperm(len(rows), generator=generator)[:MAX_PAIRS]
     rows, groups = rows[order], number(groups[order])
     x, text = read(task.images, rows), read(task.texts, rows)

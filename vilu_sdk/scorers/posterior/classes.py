@@ -134,7 +134,7 @@ def learn_blend(
 ) -> Blend:
     """Choose and weigh the sources of a class model from labels, or from right and wrong, upon `base`."""
     n, k = len(task.images), len(task.text)
-    distinct, every_group = distinct_rows(task)
+    distinct, every_group, _ = distinct_rows(task)
     drawn = draw_groups(every_group, sample_size(k), generator)
     rows, groups = distinct[drawn], number(every_group[drawn])
     z = read(task.images, slice(None) if len(rows) == n else rows)

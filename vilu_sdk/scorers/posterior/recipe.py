@@ -24,11 +24,11 @@ def learn_auto(
     if not task.is_caption:
         blend = learn_blend(task, logit_scale, generator, base)
         if lack := blend.data.shortage:
-            _warn_fallback(f"they hold {lack}", base)
+            warn_fallback(f"they hold {lack}", base)
         return class_model(blend, logit_scale, task.text, base)
     n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
-        _warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
+        warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
     return learn_captions(task, logit_scale, generator)
 
@@ -44,7 +44,8 @@ def adapt_auto(
     return adapt_classes(model, x, text, balanced=balanced)
 
 
-def _warn_fallback(reason: str, base: LogLinearModel | None) -> None:
+def warn_fallback(reason: str, base: LogLinearModel | None = None) -> None:
+    """Warn that a fit learned nothing."""
     kept = "MCM's ranking" if base is None else "what was learned before"
     warn(
         f"ViLUEstimator learned nothing from the given images because {reason}; it keeps {kept}. "

@@ -1,0 +1,62 @@
+"""`vilu labels`: which labels are likely wrong."""
+
+from argparse import Namespace
+
+from vilu_sdk.cli._arguments import GROUPS, IMAGES, JSON, LABELS, NAMES, QUIET, TEXTS, TO_FIT
+from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_names
+from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, say, write_table
+from vilu_sdk.cli._parser import COUNT, command, option
+from vilu_sdk.cli._scorers import choose_to_fit
+from vilu_sdk.labels import TOP, find_label_issues
+
+
+@command(
+    "labels",
+    "find labels that are likely wrong",
+    "vilu labels images.npy texts.npy --labels labels.npy --names names.txt",
+    IMAGES,
+    TEXTS,
+    LABELS,
+    NAMES,
+    GROUPS,
+    *TO_FIT,
+    option("--top", type=COUNT, default=TOP, metavar="N", help=f"labels to print (default: {TOP})"),
+    option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default=STDOUT,
+        help="a .csv, .json or .parquet file with all labels, by default the worst on standard output (-)",
+    ),
+    JSON,
+    QUIET,
+    about="Find labels that are likely wrong: the worst are first. Each is judged by a posterior that was "
+    "learned without it.",
+)
+def run(arguments: Namespace) -> int:
+    """Print the worst, or write all."""
+    check_output(arguments.output)
+    scorer = choose_to_fit(arguments)
+    if not hasattr(scorer, "predict_proba"):
+        raise UsageError(
+            f"{type(scorer).__name__} has no posterior over the candidates; name another scorer."
+        )
+    images, texts = open_both(arguments.images, arguments.texts)
+    names = read_names(arguments, len(texts))
+    issues = find_label_issues(
+        images,
+        texts,
+        read_labels(arguments.labels, len(images), len(texts), names),
+        scorer=scorer,
+        groups=read_groups(arguments.groups, len(images)),
+        names=None if names is None else names.written,
+    )
+    if arguments.output != STDOUT:
+        write_table(as_blocks(issues.worst(len(issues))), arguments.output)
+        say(arguments, f"{len(issues)} labels: {arguments.output}")
+    elif arguments.json:
+        print(plain_json(issues.worst(arguments.top)))
+    else:
+        print(issues.to_text(arguments.top))
+    return 0

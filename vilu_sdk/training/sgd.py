@@ -55,9 +55,9 @@ def bce_loss(confidence: Tensor, correct: Tensor, weighting: Weighting) -> Tenso
     return _average(losses, correct, weighting)
 
 
-def mse_loss(confidence: Tensor, target: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
-    """Weighted squared error between sigmoid(confidence logit) and a target in [0, 1]."""
-    return _average((torch.sigmoid(confidence) - target).square(), correct, weighting)
+def mse_loss(predicted: Tensor, target: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
+    """Weighted squared error, averaged over the rows."""
+    return _average((predicted - target).square(), correct, weighting)
 
 
 def _average(losses: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:

@@ -1,10 +1,11 @@
 """Training a confidence head on a task, shared by ViLU as published and LVU."""
 
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from vilu_sdk.inputs.task import Batch, Task
 from vilu_sdk.inputs.values import positive
@@ -12,7 +13,8 @@ from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import SGD, Weighting, bce_loss, mse_loss, train
 
-Target = Literal["correct", "tcp"]
+Target = Literal["correct", "tcp", "loss"]
+TARGETS = get_args(Target)
 storable(ViLUHead)
 
 
@@ -29,12 +31,12 @@ def train_confidence(
     what: str = "training",
 ) -> Tensor:
     """Train `head` in place to tell right from wrong predictions; return the loss of every step (steps,)."""
-    if target not in ("correct", "tcp"):
-        raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
-    if target == "tcp" and task.correct is not None:
+    if target not in TARGETS:
+        raise ValueError(f"target must be 'correct', 'tcp' or 'loss', got {target!r}.")
+    if target != "correct" and task.correct is not None:
         raise ValueError(
-            "target='tcp' regresses the probability of the true class; pass `labels` instead of `correct`, "
-            "or use target='correct'."
+            f"target={target!r} regresses on the probability of the true class; pass `labels` instead of "
+            "`correct`, or use target='correct'."
         )
     if weighting not in ("adaptive", "static"):
         raise ValueError(f"weighting must be 'adaptive' or 'static', got {weighting!r}.")
@@ -48,8 +50,10 @@ def train_confidence(
         if target == "correct":
             return bce_loss(confidence, correct, weighting)
         assert batch.labels is not None
-        tcp = torch.softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
-        return mse_loss(confidence, tcp, correct, weighting)
+        log_p = torch.log_softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
+        if target == "tcp":
+            return mse_loss(torch.sigmoid(confidence), log_p.exp(), correct, weighting)
+        return mse_loss(softplus(-confidence), -log_p, correct, weighting)
 
     history = train(head, task, batch_loss, settings, generator, what)
     if head.attention is not None:

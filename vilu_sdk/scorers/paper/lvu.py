@@ -21,15 +21,16 @@ from vilu_sdk.training.sgd import Weighting
 class LVUScorer(Scorer):
     r"""Learned visual uncertainty: a perceptron on the image embedding, blind to the candidates.
 
-    .. math:: u = 1 - \sigma(f(z_v))
+    .. math:: u = 1 - \sigma(f(z_v)) \quad\text{or, of a loss,}\quad u = -\log \sigma(f(z_v))
 
     Parameters
     ----------
     logit_scale : float
         The model's learnt scale s: 100 for CLIP.
-    target : {"tcp", "correct"}
-        What σ(f) learns: "tcp", the zero-shot probability of the true class, by squared error
-        (ConfidNet), or "correct", whether the prediction is right, by binary cross-entropy.
+    target : {"tcp", "loss", "correct"}
+        What is learned: "tcp", σ(f) is the zero-shot probability p of the true class, by squared error
+        (ConfidNet); "loss", -log σ(f) is the model's loss -log p, by squared error (loss prediction);
+        "correct", σ(f) is whether the prediction is right, by binary cross-entropy.
     weighting : {"adaptive", "static"}
         Whether failures weigh -log(failure rate of the batch) in the loss, or 1.
     hidden : sequence of int
@@ -49,13 +50,14 @@ class LVUScorer(Scorer):
     Notes
     -----
     With ``target="tcp"`` u estimates one minus the probability the zero-shot softmax gives the true
-    class, which is not a probability of failure; ``is_probability`` says which it is.
+    class, which is not a probability of failure; ``is_probability`` says which it is. With
+    ``target="loss"`` u is the predicted loss -log σ(f) in nats, at least 0, which ranks as 1 - σ(f) does.
 
     References
     ----------
-    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019;
-    Kirchhof et al., "URL: A Representation Learning Benchmark for Transferable Uncertainty
-    Estimates", NeurIPS 2023; Lafon et al., ICCV 2025, for the setting.
+    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019; Yoo and
+    Kweon, "Learning Loss for Active Learning", CVPR 2019; Kirchhof et al., "Pretrained Visual
+    Uncertainties", arXiv:2402.16569; Lafon et al., ICCV 2025, for the setting.
 
     Examples
     --------
@@ -121,7 +123,10 @@ class LVUScorer(Scorer):
         )
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
-        uncertainty: NDArray[np.float64] = expit(decision)  # the squared error's target lies in [0, 1] too
+        # -log σ(f) is the softplus of -f; the other targets lie in [0, 1].
+        uncertainty: NDArray[np.float64] = (
+            np.logaddexp(0, decision) if self.target == "loss" else expit(decision)
+        )
         return uncertainty
 
     def _among(self, text: Tensor) -> Among:

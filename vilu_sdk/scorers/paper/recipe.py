@@ -45,9 +45,13 @@ class PaperRecipe(BaseEstimator):
         Scale of the attention logits: the model's logit scale, as in the authors' code, or 1/√d, as
         the paper writes. With unit vectors 1/√d attends to all candidates alike until the projections
         have grown.
-    target : {"correct", "tcp"}
+    tied_values : bool
+        Whether the attention's values are its keys, as in the authors' code. Without, they have a
+        projection W_V of their own; with ``attention_scale="sqrt_d"`` that is the paper's Equation 5.
+    target : {"correct", "tcp", "loss"}
         What the network learns: "correct", whether the prediction is right, by binary cross-entropy, or
-        "tcp", the zero-shot probability of the true class, by squared error (BCE and MSE of Table 4).
+        "tcp", the zero-shot probability of the true class, by squared error (BCE and MSE of Table 4), or
+        "loss", minus the logarithm of that (see `LVUScorer`).
     weighting : {"adaptive", "static"}
         Whether failures weigh -log(failure rate of the batch), or 1 (Table 4).
     freeze_steps : int or None
@@ -87,6 +91,7 @@ class PaperRecipe(BaseEstimator):
         mcm_input: bool = False,
         hidden: Sequence[int] = (512, 256, 128),
         attention_scale: Literal["logit_scale", "sqrt_d"] = "logit_scale",
+        tied_values: bool = True,
         target: Target = "correct",
         weighting: Weighting = "adaptive",
         freeze_steps: int | None = None,
@@ -104,6 +109,7 @@ class PaperRecipe(BaseEstimator):
         self.mcm_input = mcm_input
         self.hidden = hidden
         self.attention_scale = attention_scale
+        self.tied_values = tied_values
         self.target = target
         self.weighting = weighting
         self.freeze_steps = freeze_steps
@@ -131,6 +137,7 @@ class PaperRecipe(BaseEstimator):
                 attention_scale=scales[self.attention_scale] if self.attention else None,
                 predicted=self.predicted,
                 mcm_input=self.mcm_input,
+                tied_values=self.tied_values,
                 legacy_freeze_decay=self.legacy_freeze_decay,
             )
         epoch = max(1, len(task.images) // settings.batch_size)

@@ -175,8 +175,9 @@ def _descend_ece(task: Task, labels: Tensor, scale: float) -> float:
             slopes.index_add_(0, bins, -b * (1 - u) * spread)
         add_up(sums, slopes)
         log_b.grad = (sums.sign() * slopes).sum() / len(labels)
-        tried.append((float(sums.abs().sum()) / len(labels), -math.log(b)))
-        return sums.abs().sum() / len(labels)
+        error: Tensor = sums.abs().sum() / len(labels)
+        tried.append((float(error), -math.log(b)))
+        return error
 
     search = torch.optim.LBFGS([log_b], max_iter=50, line_search_fn="strong_wolfe")
     search.step(gap)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilu_sdk.inputs.containers import dimensions
+from vilu_sdk.inputs.containers import dimensions, plain
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_correct, check_labels
@@ -30,7 +30,8 @@ class Task:
 
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
     classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
-    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them.
+    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `views` (n·V, d)
+    where images have V views each, one after the other; `images` are the first ones.
     """
 
     images: Rows
@@ -39,6 +40,12 @@ class Task:
     correct: Tensor | None
     checkpoint: Checkpoint | None = None
     weights: Tensor | None = None
+    views: Rows | None = None
+
+    @property
+    def views_of_each(self) -> int:
+        """How many views an image has."""
+        return 1 if self.views is None else len(self.views) // len(self.images)
 
     @property
     def is_caption(self) -> bool:
@@ -55,9 +62,12 @@ class Task:
         """All candidates at once, (K, d): for class sets, and what compares an image with every caption."""
         return self.texts.read()
 
-    def batch(self, rows: slice | Tensor) -> "Batch":
-        """Read some rows; in a caption task their captions are the candidates."""
-        z = self.images.read(rows)
+    def batch(self, rows: slice | Tensor, view: Tensor | None = None) -> "Batch":
+        """Read some rows, by default first views; in a caption task their captions are the candidates."""
+        if self.views is None or view is None:
+            z = self.images.read(rows)
+        else:
+            z = self.views.read(torch.arange(len(self.images))[rows] * self.views_of_each + view)
         if self.is_caption:
             return Batch(z, self.texts.read(rows), torch.arange(len(z)), None, tie_is_right=True)
         labels = None if self.labels is None else self.labels[rows]
@@ -69,7 +79,10 @@ class Task:
         known = (self.labels, self.correct, self.weights)
         labels, correct, weights = (None if values is None else values[rows] for values in known)
         texts = self.texts.load(rows) if self.is_caption else self.texts
-        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights)
+        views, count = self.views, self.views_of_each
+        if views is not None:
+            views = views.load((rows[:, None] * count + torch.arange(count)).flatten())
+        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights, views)
 
     def sample(self, size: int) -> "Batch":
         """Read up to `size` rows, from all over the task where that costs no more than reading the first."""
@@ -128,8 +141,20 @@ def _is_nearer(z: Tensor, text: Tensor, own: Tensor) -> Tensor:
     return (z * (text - own)).sum(dim=1) > 0
 
 
-def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) -> Task:
-    """Check the arguments of `fit` together."""
+def check_task(
+    z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None, *, takes_views: bool = False
+) -> Task:
+    """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
+    views = None
+    if takes_views and dimensions(z_img) == 3:
+        if correct is not None:
+            raise ValueError(
+                "z_img has several views of each image, of which some may be right and others wrong; pass "
+                "`labels` instead of `correct`, or one view."
+            )
+        z_img = plain(z_img, "z_img")
+        views = Rows(z_img.reshape(-1, z_img.shape[2]), f"z_img.reshape(-1, {z_img.shape[2]})")
+        z_img = z_img[:, 0]
     images = Rows(z_img, "z_img")
     try:
         texts = Rows(z_txt, "z_txt", d=images.d)
@@ -152,4 +177,5 @@ def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None) 
         texts if is_caption else texts.load(),
         None if labels is None else check_labels(labels, len(images), len(texts)),
         None if correct is None else check_correct(correct, len(images)),
+        views=views,
     )

@@ -50,6 +50,8 @@ class Scorer(Persistent):
     min_candidates: ClassVar[int] = 2
     #: Whether it scores only the candidates of the fit, in their order, and so cannot learn from captions.
     fixed_candidates: ClassVar[bool] = False
+    #: Whether `fit` takes several views of each image, (N, V, d).
+    takes_views: ClassVar[bool] = False
     #: Whether it has a posterior over the candidates, and so `predict_proba`.
     has_posterior: ClassVar[bool] = False
 
@@ -71,7 +73,8 @@ class Scorer(Persistent):
         ----------
         z_img : array-like of shape (N, d)
             Image embeddings; numpy (memory-mapped too), torch, lists, frames or columns of arrays. Rows are
-            normalised.
+            normalised. LVU and ViLU as published also learn from (N, V, d), V views of each image, of which
+            each step draws one.
         z_txt : array-like of shape (K, d)
             Embeddings of the candidate texts.
         labels : array-like of shape (N,), optional
@@ -97,7 +100,8 @@ class Scorer(Persistent):
         TypeError
             If an array does not hold real numbers.
         """
-        return self._fit(check_task(z_img, z_txt, labels, correct), checkpoint)
+        task = check_task(z_img, z_txt, labels, correct, takes_views=self.takes_views)
+        return self._fit(task, checkpoint)
 
     def decision_function(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.

@@ -1,5 +1,6 @@
 """Training a confidence head on a task, shared by ViLU as published and LVU."""
 
+import math
 from dataclasses import fields
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,7 @@ def train_confidence(
     target: Target,
     weighting: Weighting,
     freeze_steps: int = 0,
+    view_noise: float = 0.0,
     what: str = "training",
 ) -> Tensor:
     """Train `head` in place to tell right from wrong predictions; return the loss of every step (steps,)."""
@@ -55,18 +57,24 @@ def train_confidence(
             return mse_loss(torch.sigmoid(confidence), log_p.exp(), correct, weighting)
         return mse_loss(softplus(-confidence), -log_p, correct, weighting)
 
-    history = train(head, task, batch_loss, settings, generator, what)
+    if not 0 <= view_noise < math.inf:
+        raise ValueError(f"view_noise must be a finite number of at least 0, got {view_noise!r}.")
+    history = train(head, task, batch_loss, settings, generator, what, view_noise)
     if head.attention is not None:
         head.attention.frozen = len(history) < freeze_steps
     return history
 
 
-def sgd_settings(params: Any) -> SGD:
-    """Read the optimiser's settings off an estimator that has them as flat parameters."""
-    settings = SGD(**{item.name: getattr(params, item.name) for item in fields(SGD)})
-    if settings.epochs < 1 or settings.batch_size < 1:
-        raise ValueError(
-            f"epochs and batch_size must be at least 1, got {settings.epochs} and {settings.batch_size}."
-        )
-    positive(settings.learning_rate, "learning_rate")
-    return settings
+def sgd_settings(params: Any, adapt: bool = False) -> SGD:
+    """Read the optimiser's settings off an estimator that has them as flat parameters.
+
+    Those of an adaptation have a prefix, where they have parameters of their own.
+    """
+    values = {item.name: getattr(params, item.name) for item in fields(SGD)}
+    names = {name: f"adapt_{name}" if adapt else name for name in ("epochs", "batch_size", "learning_rate")}
+    values |= {name: getattr(params, parameter) for name, parameter in names.items()}
+    for name in ("epochs", "batch_size"):
+        if values[name] < 1:
+            raise ValueError(f"{names[name]} must be at least 1, got {values[name]}.")
+    positive(values["learning_rate"], names["learning_rate"])
+    return SGD(**values)

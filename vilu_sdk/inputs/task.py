@@ -13,6 +13,7 @@ from torch import Tensor
 from vilu_sdk.inputs.containers import dimensions, plain
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.values import check_correct, check_labels
 
 
@@ -146,7 +147,7 @@ def check_task(
 ) -> Task:
     """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
     views = None
-    if takes_views and dimensions(z_img) == 3:
+    if takes_views and not isinstance(z_img, Shards) and dimensions(z_img) == 3:
         if correct is not None:
             raise ValueError(
                 "z_img has several views of each image, of which some may be right and others wrong; pass "

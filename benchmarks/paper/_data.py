@@ -191,7 +191,6 @@ class Data:
         """Say how its rows differ from the paper's."""
         published = PAPER_SETS[self.name]
         found = f"{self.label}: zero-shot accuracy {100 * accuracy:.1f} %"
-        found += f"; {self.classes}" if self.classes else ""
         if self.stands_in:
             return (
                 f"{found}. Not the paper's data set, and embedded by {self.backbone}; {self.n_train:,} train "
@@ -199,6 +198,7 @@ class Data:
             )
         if published_accuracy is not None:
             found += f" ({published_accuracy:.1f} in the paper)"
+        found += f"; {self.classes}" if self.classes else ""
         counts = [(self.n_train, published.n_train, "train"), (self.n_test, published.n_test, "test")]
         rows = [
             f"{here:,} {what} rows" + (f" ({there:,} in the paper)" if there not in (None, here) else "")

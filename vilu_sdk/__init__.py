@@ -8,6 +8,7 @@ from vilu_sdk.scorers import (
     Card,
     DoctorScorer,
     EntropyScorer,
+    KroneckerFactors,
     LVUScorer,
     MCMScorer,
     PaperRecipe,
@@ -38,6 +39,7 @@ __all__ = [  # noqa: RUF022, in groups
     "RelUScorer",
     "LVUScorer",
     "BayesVLMScorer",
+    "KroneckerFactors",
     "ProbVLMScorer",
     "CalibratedScorer",
     # to build on

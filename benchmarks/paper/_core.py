@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,10 +40,13 @@ class Bench:
         The embeddings.
     fits : Fits
         The fits, which entries share.
+    pictures : Path, optional
+        Folder into which entries draw.
     """
 
     folder: Folder
     fits: Fits
+    pictures: Path | None = None
     missing: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -107,7 +111,15 @@ class Bench:
         spread = {key: float(found.std(ddof=1)) for key, found in values.items() if len(found) > 1}
         data = job.data
         return Row(
-            data.label, data.path.stem, data.stands_in, job.method, job.setting, means, spread, job.paper
+            data.label,
+            data.path.stem,
+            data.classes,
+            data.stands_in,
+            job.method,
+            job.setting,
+            means,
+            spread,
+            job.paper,
         )
 
     def describe(self, data: Data) -> str:

@@ -42,6 +42,7 @@ class Row(NamedTuple):
 
     data: str
     file: str
+    classes: str
     stands_in: bool
     method: str
     setting: str
@@ -74,6 +75,8 @@ class Entry:
         Takes a bench and yields the jobs; its docstring says how it is measured.
     averages : bool
         Whether to print means over the data sets.
+    draw : callable, optional
+        Takes the measured rows, and yields names and figures of matplotlib.
     """
 
     name: str
@@ -81,6 +84,13 @@ class Entry:
     columns: Sequence[Column]
     plan: Plan
     averages: bool
+    draw: Callable[[Sequence[Row]], Iterator[tuple[str, Any]]] | None = None
+
+    @property
+    def heading(self) -> str:
+        """What it is called in the paper, with its title; of our own entries the title alone."""
+        kind, number = self.name[:-1], self.name[-1]
+        return f"{kind.capitalize()} {number}: {self.title}" if number.isdigit() else self.title
 
     @property
     def about(self) -> str:
@@ -92,13 +102,18 @@ ENTRIES: dict[str, Entry] = {}
 
 
 def entry(
-    name: str, columns: Sequence[Column] = (AUC, FPR95), *, title: str = "", averages: bool = False
+    name: str,
+    columns: Sequence[Column] = (AUC, FPR95),
+    *,
+    title: str = "",
+    averages: bool = False,
+    draw: Callable[[Sequence[Row]], Iterator[tuple[str, Any]]] | None = None,
 ) -> Callable[[Plan], Plan]:
     """Register the function that plans an entry."""
 
     def register(plan: Plan) -> Plan:
         found = title or FIGURES["entries"][name]["title"]
-        ENTRIES[name] = Entry(name, found, columns, plan, averages)
+        ENTRIES[name] = Entry(name, found, columns, plan, averages, draw)
         return plan
 
     return register

@@ -18,7 +18,7 @@ def print_markdown(entry: Entry, bench: Bench) -> None:
     """Print the rows as they are measured, then what they are and what is missing."""
     plan = list(entry.plan(bench))
     with_setting = any(job.setting for job in plan)
-    print(f"## {entry.name[:-1].capitalize()} {entry.name[-1]}: {entry.title}\n")
+    print(f"## {entry.heading}\n")
     if plan:
         headers = _headers(entry.columns)
         print(f"| {' | '.join(['data', 'method', *['setting'] * with_setting, *headers])} |")
@@ -29,6 +29,7 @@ def print_markdown(entry: Entry, bench: Bench) -> None:
         print(_line(row, entry.columns, with_setting), flush=True)
     for row in averages(rows, entry.columns) if entry.averages else []:
         print(_line(row, entry.columns, with_setting))
+    _draw(entry, bench, rows)
     for title, items in _notes(entry, bench, plan).items():
         print(f"\n{title.capitalize()}:\n\n" + "\n".join(f"- {item}" for item in items))
     print(flush=True)
@@ -37,8 +38,10 @@ def print_markdown(entry: Entry, bench: Bench) -> None:
 def as_dict(entry: Entry, bench: Bench) -> dict[str, Any]:
     """Return all that is printed, with NaN as None."""
     plan = list(entry.plan(bench))
-    rows = [_row_as_dict(row, entry.columns) for row in _measure(entry, bench, plan)]
-    return {"entry": entry.name, "title": entry.title, "rows": rows, **_notes(entry, bench, plan)}
+    rows = list(_measure(entry, bench, plan))
+    _draw(entry, bench, rows)
+    found = [_row_as_dict(row, entry.columns) for row in rows]
+    return {"entry": entry.name, "title": entry.title, "rows": found, **_notes(entry, bench, plan)}
 
 
 def averages(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[Row]:
@@ -56,7 +59,18 @@ def averages(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[Row]:
                 }
                 for side in ("values", "paper")
             )
-            yield Row(f"mean of {len(group)} sets", "", False, method, setting, ours, {}, paper)
+            yield Row(f"mean of {len(group)} sets", "", "", False, method, setting, ours, {}, paper)
+
+
+def _draw(entry: Entry, bench: Bench, rows: Sequence[Row]) -> None:
+    """Draw the pictures of an entry that has some, if a folder is there for them, and note where they are."""
+    if entry.draw is None or bench.pictures is None or not rows:
+        return
+    bench.pictures.mkdir(parents=True, exist_ok=True)
+    for name, figure in entry.draw(rows):
+        path = bench.pictures / f"{name}.pdf"
+        figure.savefig(path)
+        bench.notes.append(f"drawn in {path}")
 
 
 def _measure(entry: Entry, bench: Bench, plan: Sequence[Job]) -> Iterator[Row]:
@@ -71,6 +85,8 @@ def _notes(entry: Entry, bench: Bench, plan: Sequence[Job]) -> dict[str, list[st
     data = {job.data.path: job.data for job in plan}
     settings = bench.fits.settings
     rate = "" if settings.learning_rate is None else f", learning rate {settings.learning_rate:g}"
+    rate += f", view noise {settings.view_noise:g}" if settings.view_noise else ""
+    rate += ", rate and batch of each set chosen on train rows left out" if settings.grid else ""
     epochs = f"Epochs of LVU and of the published recipe: {settings.epochs}{rate}. Seeds: {settings.seeds}."
     remark = FIGURES["notes"].get(entry.name)
     notes = {
@@ -91,7 +107,8 @@ def _headers(columns: Sequence[Column]) -> list[str]:
 
 
 def _line(row: Row, columns: Sequence[Column], with_setting: bool) -> str:
-    cells = [row.data, row.method, *([row.setting] if with_setting else [])]
+    data = f"{row.data} ({row.classes})" if row.classes else row.data
+    cells = [data, row.method, *([row.setting] if with_setting else [])]
     for column in columns:
         ours = _number(row.values.get(column.key), column.decimals)
         spread = _number(row.spread.get(column.key), column.decimals)
@@ -111,6 +128,7 @@ def _row_as_dict(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": row.data,
         "file": row.file,
+        "classes": row.classes,
         "stands_in": row.stands_in,
         "method": row.method,
         "setting": row.setting,

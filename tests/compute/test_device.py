@@ -87,3 +87,34 @@ def test_auto_is_what_there_is(toy):
     assert compute_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     vilu_sdk.set_device("cpu")
     assert MCMScorer().predict(toy.z_img, toy.z_txt).shape == (len(toy.z_img),)
+
+
+@pytest.mark.parametrize(
+    ("count", "local_rank", "card"),
+    [(1, None, "cuda"), (1, "3", "cuda"), (4, None, "cuda:0"), (4, "0", "cuda:0"), (4, "3", "cuda:3")],
+)
+@pytest.mark.parametrize("asked", ["auto", "cuda", torch.device("cuda")])
+def test_each_process_of_a_machine_takes_its_own_card(monkeypatch, count, local_rank, card, asked):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    tried = []
+
+    def zeros(*_, device, **__):
+        tried.append(str(device))
+        raise RuntimeError("there is no such card here")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(ValueError, match="cannot be used"):
+        vilu_sdk.set_device(asked)
+    assert tried == [card]
+
+
+def test_more_processes_than_cards_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="LOCAL_RANK is 2, but this machine has 2 GPUs"):
+        vilu_sdk.set_device("auto")

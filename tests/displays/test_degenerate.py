@@ -11,7 +11,13 @@ import pytest
 from matplotlib import pyplot as plt
 
 from vilu_sdk import EntropyScorer, MCMScorer, TemperatureScaledMCMScorer, displays
-from vilu_sdk.displays import CandidatesDisplay, LearningCurveDisplay, ROCDisplay, ScoreDistributionDisplay
+from vilu_sdk.displays import (
+    CandidatesDisplay,
+    LearningCurveDisplay,
+    ReliabilityOverAccuracyDisplay,
+    ROCDisplay,
+    ScoreDistributionDisplay,
+)
 from vilu_sdk.evaluation import compare
 from vilu_sdk.exceptions import ViLUWarning
 from vilu_sdk.report import report
@@ -78,6 +84,8 @@ def draw(cls: Any, data: tuple[Any, Any, Any], scorer: Any = MCM, **options: Any
         options |= {"test": data, "n_draws": 1, "sizes": None}
     if cls is CandidatesDisplay:
         options |= {"n_draws": 1}
+    if cls is ReliabilityOverAccuracyDisplay:
+        data = ({"a": data, "b": data},)
     display = cls.from_estimator(scorer, *data, **options)
     display.figure_.canvas.draw()
     return display
@@ -152,7 +160,7 @@ def test_names_of_scorers_stand_in_the_legend(cls: Any, name: str, toy: SimpleNa
     display = draw(cls, (toy.z_img, toy.z_txt, toy.labels), name=name)
     assert display.name == name
     legend = display.ax_.get_legend()
-    if cls in (LearningCurveDisplay, CandidatesDisplay) and not name.strip():
+    if cls in (LearningCurveDisplay, CandidatesDisplay, ReliabilityOverAccuracyDisplay) and not name.strip():
         assert legend is None
         return
     texts = [text.get_text() for text in [legend.get_title(), *legend.get_texts()]]

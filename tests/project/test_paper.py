@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from support.paths import ROOT
-from vilu_sdk import MCMScorer, set_progress
+from vilu_sdk import MCMScorer, ViLUEstimator, set_progress
 from vilu_sdk.compute import progress
 from vilu_sdk.evaluation import evaluate
 
@@ -25,7 +25,7 @@ from run import main  # noqa: E402
 from tables import _draw  # noqa: E402
 
 FIGURES = json.loads((PAPER / "figures.json").read_text(encoding="utf-8"))
-ENTRIES = [f"table{i}" for i in range(1, 10)] + [f"figure{i}" for i in range(4, 9)]
+ENTRIES = [f"table{i}" for i in range(1, 10)] + [f"figure{i}" for i in range(3, 10)]
 D, SCALE = 16, 8.0
 
 
@@ -149,7 +149,8 @@ def test_no_figure_is_there_twice_and_all_are_percentages():
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_rows_stand_beside_the_figures_of_the_data_file(results, entry):
-    source = {"figure4": "table6", "figure5": "table1", "figure6": "table1", "figure8": "table1"}
+    source = {"figure4": "table6", "figure9": "table2"}
+    source |= {f"figure{i}": "table1" for i in (3, 5, 6, 8)}
     printed = FIGURES["entries"][source.get(entry, entry)]["rows"]
     compared = 0
     for found in results[entry]["rows"]:
@@ -225,9 +226,87 @@ def test_uncertainty_of_wrong_predictions_is_higher(results):
 
 
 def test_disagreements_are_among_the_wrong_predictions(results):
-    for found in results["figure8"]["rows"]:
+    for found in results["figure3"]["rows"]:
         assert found["found"] <= found["missed"] <= found["wrong"]
         assert found["lost"] <= found["refused"] <= found["wrong"] - found["missed"]
+
+
+def test_figure_8_has_the_accuracy_of_each_set_and_is_drawn(folder, results, tmp_path):
+    found = row(results, "figure8", data="DTD", method="MCM")
+    with np.load(folder / "dtd.npz") as data:
+        right = MCMScorer().predict(data["z_img_test"], data["z_txt"]) == data["labels_test"]
+    assert found["accuracy"] == pytest.approx(100 * right.mean())
+    assert found["auc"] == row(results, "table1", data="DTD", method="MCM")["auc"]
+    printed = run(folder, "figure8", "--scorers", "mcm", "--pictures", str(tmp_path / "new" / "pictures"))
+    assert "figure8_auc.pdf" in printed
+    drawn = {path.name for path in (tmp_path / "new" / "pictures").iterdir()}
+    assert drawn == {"figure8_auc.pdf", "figure8_fpr95.pdf"}
+
+
+def test_table_9_learns_from_the_pairs_of_all_sets_and_the_transfer_from_the_others(
+    folder, tmp_path, monkeypatch
+):
+    for name in ("cifar10", "dtd"):
+        shutil.copy(folder / f"{name}.npz", tmp_path)
+    fits, fit = [], ViLUEstimator.fit
+
+    def recorded(self, z_img, z_txt, labels=None):
+        fits.append((len(z_img), len(z_txt), labels is None))
+        return fit(self, z_img, z_txt, labels)
+
+    monkeypatch.setattr(ViLUEstimator, "fit", recorded)
+    arguments = ("--epochs", "2", "--scorers", "vilu", "--json")
+    (table,) = json.loads(run(tmp_path, "table9", *arguments))
+    assert [one["data"] for one in table["rows"]] == ["CIFAR-10", "DTD"]
+    assert all(one["fpr95_paper"] for one in table["rows"])
+    assert fits == [(320, 320, True)]  # once for all, pairs of both sets
+    (transfer,) = json.loads(run(tmp_path, "transfer", *arguments))
+    assert [one["data"] for one in transfer["rows"]] == ["CIFAR-10", "DTD"]
+    assert not any(one["fpr95_paper"] for one in transfer["rows"])
+    assert fits[1:] == [(160, 6, False)] * 2
+    (tmp_path / "cifar10.npz").unlink()
+    (transfer,) = json.loads(run(tmp_path, "transfer", *arguments))
+    assert not transfer["rows"]
+
+
+def test_captions_of_classes_are_read_where_a_file_has_them(folder, tmp_path):
+    with np.load(folder / "dtd.npz") as data:
+        arrays = dict(data)
+    found = []
+    for z_caption in (arrays["z_txt"], -arrays["z_txt"]):
+        np.savez(tmp_path / "dtd.npz", **arrays, z_caption=z_caption)
+        (table,) = json.loads(run(tmp_path, "table9", "--epochs", "5", "--scorers", "vilu", "--json"))
+        found.append(table["rows"][-1]["fpr95"])
+    assert found[0] != found[1]
+
+
+def test_a_random_share_of_pairs_is_held_out(folder):
+    (four,), (share,) = (
+        json.loads(run(folder, "table2", "--sets", "cc3m", "--scorers", "mcm", "--json", *more))
+        for more in ([], ["--hold-out", "0.25"])
+    )
+    assert "120 test rows" in four["data"][0]
+    assert "90 train rows" in share["data"][0]
+    assert "30 test rows" in share["data"][0]
+
+
+def test_the_grid_chooses_rate_and_batch_on_train_rows(folder, monkeypatch):
+    import _fits
+
+    monkeypatch.setattr(_fits, "RATES", (1e-9, 0.1))
+    monkeypatch.setattr(_fits, "BATCHES", (32, 64))
+    arguments = ("table1", "--sets", "dtd", "--scorers", "vilu", "--epochs", "20", "--json")
+    (plain,), (chosen,) = (
+        json.loads(run(folder, *arguments, *more)) for more in (["--learning-rate", "1e-9"], ["--grid"])
+    )
+    assert chosen["rows"][0]["auc"] != plain["rows"][0]["auc"]
+    assert "chosen on train rows" in " ".join(chosen["measured"])
+
+
+def test_noise_is_an_option(folder):
+    arguments = ("table1", "--sets", "dtd", "--scorers", "lvu,vilu", "--epochs", "2", "--json")
+    (plain,), (noisy,) = (json.loads(run(folder, *arguments, *more)) for more in ([], ["--view-noise", "1"]))
+    assert len({one["auc"] for found in (plain, noisy) for one in found["rows"]}) == 4
 
 
 def test_means_are_over_sets_that_can_be_compared(folder):
@@ -236,7 +315,12 @@ def test_means_are_over_sets_that_can_be_compared(folder):
         [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "| MCM" in line
     ]
     *sets, mean = cells
-    assert [name for name, *_ in cells] == ["CIFAR-10", "ImageNet-1k", "DTD", "mean of 3 sets"]
+    assert [name for name, *_ in cells] == [
+        "CIFAR-10 (K = 6, 10 in the paper)",
+        "ImageNet-1k (K = 6, 1,000 in the paper)",
+        "DTD (K = 6, 47 in the paper)",
+        "mean of 3 sets",
+    ]
     assert float(mean[3]) == pytest.approx(np.mean([float(one[3]) for one in sets]), abs=0.05)
 
 
@@ -273,7 +357,7 @@ def test_the_paper_s_own_set_goes_before_a_stand_in(folder, tmp_path):
     shutil.copy(folder / "cifar10.npz", tmp_path)
     shutil.copy(folder / "dtd.npz", tmp_path / "cifar10_tower.npz")
     table = run(tmp_path, "table1", "--scorers", "mcm")
-    assert "| CIFAR-10 | MCM |" in table
+    assert "| CIFAR-10 (K = 6, 10 in the paper) | MCM |" in table
     assert "cifar10_tower" not in table
 
 

@@ -16,6 +16,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "LVUScorer": [
         {"epochs": 2, "hidden": (8,), "random_state": 0},
         {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "correct"},
+        {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "loss"},
     ],
     "BayesVLMScorer": [{"random_state": 0}],
     "CalibratedScorer": [

@@ -80,6 +80,8 @@ def cases(root: Path) -> Iterator[tuple[str, Scorer, tuple[Any, ...], dict[str, 
     yield "ViLU, captions in files", paper, pairs, {}
     yield "ViLU, feedback", ViLUEstimator(calibrated, **seeded), (images, z_txt), right
     yield "ViLU, squared error", ViLUEstimator(mse, **seeded), (images, z_txt, labels), {}
+    noise = PaperRecipe(epochs=2, batch_size=16, hidden=(8,), view_noise=0.5)
+    yield "ViLU, noise", ViLUEstimator(noise, **seeded), (images, z_txt, labels), {}
     yield "LVU, labels, files", lvu, (images, z_txt, labels), {}
     yield "LVU, captions", lvu, (z_img, captions), {}
     yield "ProbVLM, captions in files", prob, pairs, {}

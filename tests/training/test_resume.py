@@ -8,6 +8,7 @@ from multiprocessing import Pipe
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from support import processes
 from support.data import draw_task
@@ -38,6 +39,7 @@ PAPER = PaperRecipe(epochs=3, batch_size=16, hidden=(8,), warmup_epochs=1, learn
 SCORERS = {
     "LVU": LVUScorer(epochs=3, batch_size=16, hidden=(8,)),
     "ViLU": ViLUEstimator(recipe=PAPER),
+    "ViLU, noise": ViLUEstimator(recipe=clone(PAPER).set_params(view_noise=0.5)),
     "ProbVLM": ProbVLMScorer(hidden=4, epochs=3, batch_size=16),
 }
 

@@ -1,5 +1,7 @@
 """Where scores are computed and networks are trained: on the CPU, or on a GPU if the user says so."""
 
+import os
+
 import torch
 
 CPU = torch.device("cpu")
@@ -17,13 +19,14 @@ def set_device(device: str | torch.device) -> None:
     ----------
     device : {"cpu", "auto"}, str or torch.device
         "cpu" is the default. "auto" is the GPU that CUDA or ROCm has, and the CPU where there is none.
-        Otherwise a device that torch knows, as "cuda:1".
+        Otherwise a device that torch knows, as "cuda:1". Of several GPUs, "auto" and "cuda" are the one with
+        the number LOCAL_RANK, which torchrun gives to each process of a machine, and the first without it.
 
     Raises
     ------
     ValueError
         If torch does not know the device, or it is not there, or it lacks float64, in which log-odds are
-        calibrated.
+        calibrated; if LOCAL_RANK is the number of no GPU.
 
     Examples
     --------
@@ -34,6 +37,8 @@ def set_device(device: str | torch.device) -> None:
     global _device
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(device) == "cuda":
+        device = _own_card()
     try:
         chosen = torch.device(device)
         torch.zeros(1, dtype=torch.float64, device=chosen).cpu()
@@ -41,6 +46,19 @@ def set_device(device: str | torch.device) -> None:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={str(device)!r} cannot be used: {reason}; use 'cpu' or 'auto'.") from error
     _device = chosen
+
+
+def _own_card() -> str:
+    """Return the card of this process: two that share one would wait for each other, and nccl refuses it."""
+    count, number = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
+    if count < 2:  # there is none, or the launcher shows each process its own
+        return "cuda"
+    if number >= count:
+        raise ValueError(
+            f"LOCAL_RANK is {number}, but this machine has {count} GPUs, numbered from 0; start no more "
+            "processes on it than it has GPUs, or name a device."
+        )
+    return f"cuda:{number}"
 
 
 def compute_device() -> torch.device:

@@ -2,6 +2,7 @@
 
 from vilu_sdk.displays.classes import ClassFailureDisplay
 from vilu_sdk.displays.confusions import ConfusionDisplay
+from vilu_sdk.displays.over_accuracy import ReliabilityOverAccuracyDisplay
 from vilu_sdk.displays.risk_coverage import RiskCoverageDisplay
 from vilu_sdk.displays.roc import ROCDisplay
 from vilu_sdk.displays.scores import ReliabilityDisplay, ScoreDistributionDisplay
@@ -14,6 +15,7 @@ __all__ = [
     "LearningCurveDisplay",
     "ROCDisplay",
     "ReliabilityDisplay",
+    "ReliabilityOverAccuracyDisplay",
     "RiskCoverageDisplay",
     "ScoreDistributionDisplay",
 ]

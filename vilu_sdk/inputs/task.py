@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilu_sdk.inputs.containers import dimensions
+from vilu_sdk.inputs.containers import dimensions, plain
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.values import check_correct, check_labels, check_units
 
 
@@ -31,7 +32,8 @@ class Task:
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
     classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
     row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `groups` (n,) are
-    numbers of what the rows come from, which is left out, split and drawn as a whole.
+    numbers of what the rows come from, which is left out, split and drawn as a whole. `views` (n·V, d) where
+    images have V views each, one after the other; `images` are the first ones.
     """
 
     images: Rows
@@ -41,6 +43,12 @@ class Task:
     checkpoint: Checkpoint | None = None
     weights: Tensor | None = None
     groups: Tensor | None = None
+    views: Rows | None = None
+
+    @property
+    def views_of_each(self) -> int:
+        """How many views an image has."""
+        return 1 if self.views is None else len(self.views) // len(self.images)
 
     @property
     def is_caption(self) -> bool:
@@ -57,9 +65,12 @@ class Task:
         """All candidates at once, (K, d): for class sets, and what compares an image with every caption."""
         return self.texts.read()
 
-    def batch(self, rows: slice | Tensor) -> "Batch":
-        """Read some rows; in a caption task their captions are the candidates."""
-        z = self.images.read(rows)
+    def batch(self, rows: slice | Tensor, view: Tensor | None = None) -> "Batch":
+        """Read some rows, by default first views; in a caption task their captions are the candidates."""
+        if self.views is None or view is None:
+            z = self.images.read(rows)
+        else:
+            z = self.views.read(torch.arange(len(self.images))[rows] * self.views_of_each + view)
         if self.is_caption:
             return Batch(z, self.texts.read(rows), torch.arange(len(z)), None, tie_is_right=True)
         labels = None if self.labels is None else self.labels[rows]
@@ -71,7 +82,10 @@ class Task:
         known = (self.labels, self.correct, self.weights, self.groups)
         labels, correct, weights, groups = (None if values is None else values[rows] for values in known)
         texts = self.texts.load(rows) if self.is_caption else self.texts
-        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights, groups)
+        views, count = self.views, self.views_of_each
+        if views is not None:
+            views = views.load((rows[:, None] * count + torch.arange(count)).flatten())
+        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights, groups, views)
 
     def sample(self, size: int) -> "Batch":
         """Read up to `size` rows, from all over the task where that costs no more than reading the first."""
@@ -130,8 +144,26 @@ def _is_nearer(z: Tensor, text: Tensor, own: Tensor) -> Tensor:
     return (z * (text - own)).sum(dim=1) > 0
 
 
-def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None, groups: Any = None) -> Task:
-    """Check the arguments of `fit` together."""
+def check_task(
+    z_img: Any,
+    z_txt: Any,
+    labels: Any = None,
+    correct: Any = None,
+    groups: Any = None,
+    *,
+    takes_views: bool = False,
+) -> Task:
+    """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
+    views = None
+    if takes_views and not isinstance(z_img, Shards) and dimensions(z_img) == 3:
+        if correct is not None:
+            raise ValueError(
+                "z_img has several views of each image, of which some may be right and others wrong; pass "
+                "`labels` instead of `correct`, or one view."
+            )
+        z_img = plain(z_img, "z_img")
+        views = Rows(z_img.reshape(-1, z_img.shape[2]), f"z_img.reshape(-1, {z_img.shape[2]})")
+        z_img = z_img[:, 0]
     images = Rows(z_img, "z_img")
     try:
         texts = Rows(z_txt, "z_txt", d=images.d)
@@ -155,4 +187,5 @@ def check_task(z_img: Any, z_txt: Any, labels: Any = None, correct: Any = None, 
         None if labels is None else check_labels(labels, len(images), len(texts)),
         None if correct is None else check_correct(correct, len(images)),
         groups=None if groups is None else check_units(groups, len(images)),
+        views=views,
     )

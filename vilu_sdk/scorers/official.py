@@ -5,13 +5,12 @@ import zipfile
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from vilu_sdk.inputs.values import positive
-from vilu_sdk.scorers.paper.confidence import Target
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.paper.lvu import LVUScorer
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
@@ -28,7 +27,7 @@ def convert_official_checkpoint(
     d: int | None = None,
     n_iter_freeze: int = 1000,
     keep_frozen: bool = False,
-    target: Target = "correct",
+    target: Literal["correct", "tcp"] = "correct",
 ) -> LVUScorer | ViLUEstimator:
     """Turn a checkpoint of the authors' code into a fitted scorer.
 

@@ -19,6 +19,8 @@ from vilu_sdk.scorers.base.weighted import WeightedScorer
 
 # Temperatures are searched in [1/BOUND, BOUND]; labels that want more are all right or all wrong.
 BOUND = 1e3
+# Of the expected calibration error.
+N_BINS = 15
 
 
 class TemperatureScaledMCMScorer(WeightedScorer):
@@ -32,8 +34,11 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         The model's learnt scale s: 100 for CLIP.
     objective : {"nll", "ece"}
         What T minimises on the labelled images: the negative log-likelihood of the true class, which
-        is convex in 1/T, or the expected calibration error of the top probability in 15 bins, which is
-        searched on a logarithmic grid because it jumps.
+        is convex in 1/T, or the expected calibration error of the top probability in 15 bins.
+    search : {"grid", "lbfgs"}
+        How the calibration error is minimised. It jumps where images change their bin: "grid" tries
+        temperatures of a logarithmic grid, "lbfgs" goes downhill from T = 1, as the ViLU paper says it does,
+        and may stop at a jump.
 
     Attributes
     ----------
@@ -65,22 +70,32 @@ class TemperatureScaledMCMScorer(WeightedScorer):
     learns = True
     has_posterior = True
 
-    def __init__(self, *, logit_scale: float = 100.0, objective: Literal["nll", "ece"] = "nll") -> None:
+    def __init__(
+        self,
+        *,
+        logit_scale: float = 100.0,
+        objective: Literal["nll", "ece"] = "nll",
+        search: Literal["grid", "lbfgs"] = "grid",
+    ) -> None:
         self.logit_scale = logit_scale
         self.objective = objective
+        self.search = search
 
     def _learn(self, task: Task) -> None:
         if task.correct is not None:
             raise ValueError(
                 "TemperatureScaledMCMScorer learns from the true classes; pass `labels` instead of `correct`."
             )
-        searches = {"nll": _minimise_nll, "ece": _minimise_ece}
-        if self.objective not in searches:
+        if self.objective not in ("nll", "ece"):
             raise ValueError(f"objective must be 'nll' or 'ece', got {self.objective!r}.")
+        searches = {"grid": _search_ece, "lbfgs": _descend_ece}
+        if self.search not in searches:
+            raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
+        minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
         if self.objective == "ece" and task.weights is not None:
             raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
-        self.temperature_ = searches[self.objective](task, labels, check_logit_scale(self.logit_scale))
+        self.temperature_ = minimise(task, labels, check_logit_scale(self.logit_scale))
 
     def _among(self, text: Tensor) -> Among:
         return Among.zero_shot(text, self.softmax_scale)
@@ -117,7 +132,7 @@ def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
     return math.exp(-brentq(slope, low, high, xtol=1e-9))
 
 
-def _minimise_ece(task: Task, labels: Tensor, scale: float) -> float:
+def _search_ece(task: Task, labels: Tensor, scale: float) -> float:
     """Search a logarithmic grid of temperatures, then a finer one around its best."""
     grid = torch.linspace(-math.log(BOUND), math.log(BOUND), 61, dtype=torch.float64)
     for _ in range(2):
@@ -139,6 +154,34 @@ def _calibration_errors(task: Task, labels: Tensor, scale: float, grid: Tensor) 
     add_up(odds, failure)
     wrong = failure.bool().numpy()
     return torch.tensor([expected_calibration_error(u.numpy(), wrong) for u in torch.sigmoid(odds)])
+
+
+def _descend_ece(task: Task, labels: Tensor, scale: float) -> float:
+    """Follow the error's gradient in log b = -log T from T = 1 by L-BFGS; return the best T on the way."""
+    log_b = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    tried: list[tuple[float, float]] = []
+
+    def gap() -> Tensor:
+        """Return the error, and leave its gradient as if no image left its bin."""
+        b = float(log_b.detach().clamp(-math.log(BOUND), math.log(BOUND)).exp())
+        sums, slopes = torch.zeros(2, N_BINS, dtype=torch.float64)
+        for rows in own_slices(task.images, len(task.text)):
+            logits = scale * (task.images.read(rows) @ task.text.T)
+            u = SplitSoftmax(b * logits).tail.double()
+            top, prediction = logits.max(dim=1)
+            spread = (top - (torch.softmax(b * logits, dim=1) * logits).sum(dim=1)).double()
+            bins = (u * N_BINS).ceil().long().sub(1).clamp(0, N_BINS - 1)
+            sums.index_add_(0, bins, u - (prediction != labels[rows]).double())
+            slopes.index_add_(0, bins, -b * (1 - u) * spread)
+        add_up(sums, slopes)
+        log_b.grad = (sums.sign() * slopes).sum() / len(labels)
+        error: Tensor = sums.abs().sum() / len(labels)
+        tried.append((float(error), -math.log(b)))
+        return error
+
+    search = torch.optim.LBFGS([log_b], max_iter=50, line_search_fn="strong_wolfe")
+    search.step(gap)  # type: ignore[no-untyped-call]
+    return math.exp(min(tried)[1])
 
 
 def _warn_bound(reason: str, value: float) -> None:

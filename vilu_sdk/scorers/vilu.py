@@ -97,6 +97,11 @@ class ViLUEstimator(Scorer):
         self.random_state = random_state
 
     @property
+    def takes_views(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes several views of each image: the networks of the published recipe do."""
+        return self.recipe != "auto"
+
+    @property
     def min_candidates(self) -> int:  # type: ignore[override]
         """Fewest candidates with which the score has a meaning."""
         return self.model_.min_candidates
@@ -260,10 +265,14 @@ class ViLUEstimator(Scorer):
             require_candidates(len(task.texts), "ViLUEstimator")
             self.model_ = learn_auto(task, scale, generator)
             return
+        self.model_ = self._published().learn(task, scale, generator)
+
+    def _published(self) -> PaperRecipe:
+        """Return the recipe where it is the published one, which "paper" names."""
         recipe = PaperRecipe() if self.recipe == "paper" else self.recipe
         if not isinstance(recipe, PaperRecipe):
             raise ValueError(f"recipe must be 'auto', 'paper' or a PaperRecipe, got {recipe!r}.")
-        self.model_ = recipe.learn(task, scale, generator)
+        return recipe
 
     def _adapted(
         self,
@@ -281,7 +290,7 @@ class ViLUEstimator(Scorer):
                     "the published recipe adapts a fitted estimator with labels; fit it first and pass "
                     "`labels`, or use recipe='auto'."
                 )
-            return model.adapt(task, generator)
+            return self._published().adapt(model, task, generator)
         require_candidates(len(text), "adapt")
         if task is not None:
             return learn_auto(task, scale, generator, model)

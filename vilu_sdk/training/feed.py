@@ -11,6 +11,7 @@ from vilu_sdk.compute.device import CPU
 from vilu_sdk.compute.distributed import own_rows, positions, share, world_size
 from vilu_sdk.compute.prefetch import one_ahead
 from vilu_sdk.inputs.task import Batch, Task
+from vilu_sdk.training.views import Views
 
 # Elements of the rows that are in memory of those on disk, at most twice: 256 MB in float32.
 BUFFER_ELEMENTS = 1 << 26
@@ -45,10 +46,12 @@ class Feed:
         epochs: int,
         generator: torch.Generator | None,
         device: torch.device = CPU,
+        view_noise: float = 0.0,
     ) -> None:
         self._n = n = len(task.images)
         self._size = min(batch_size, n)
-        width = task.images.d * (2 if task.is_caption else 1)
+        self._views = Views(task, view_noise, generator)
+        width = task.images.d * (task.views_of_each + task.is_caption)
         # A multiple of the batch, so that no batch is cut in two.
         self._capacity = max(1, BUFFER_ELEMENTS // width // self._size) * self._size
         self._streams = task.on_disk and n > self._capacity
@@ -69,23 +72,26 @@ class Feed:
     def __iter__(self) -> Iterator[Batch]:
         portions = one_ahead(self._load, self._plan()) if self._streams else map(self._load, self._plan())
         here = there = torch.empty(0)
+        step = self._done
         for portion in portions:
             self._epoch_state = portion.epoch_state
             for rows in portion.batches:
-                batch = _batch(portion, rows)
+                batch = self._batch(portion, rows, step)
+                step += 1
                 if batch.text is not here:  # candidates that do not change are moved once
                     here, there = batch.text, batch.text.to(self._device)
                 yield batch.to(self._device, there)
 
     def state(self) -> dict[str, Tensor]:
         """Return the state of the generator when the epoch under way began."""
-        return {"order": self._epoch_state}
+        return {"order": self._epoch_state, "views": self._views.seed}
 
     def go_on(self, done: int, state: dict[str, Tensor]) -> None:
         """Leave out the batches that were `done` when `state` was kept."""
         self._done = done
         if self._generator is not None:
             self._generator.set_state(state["order"])
+        self._views.seed = state["views"]
 
     def _plan(self) -> Iterator[tuple[Tensor, list[slice] | None, list[Tensor]]]:
         """Yield each portion's generator state, the rows to load (None: all) and its batches of them."""
@@ -128,22 +134,23 @@ class Feed:
         before = _count(_overlaps(parts, slice(0, self._own.start)))
         return Portion(state, _load(own, self._task), slice(before, before + _count(own)), 0, batches)
 
+    def _batch(self, portion: Portion, rows: Tensor, step: int) -> Batch:
+        """Return the part of a batch, rows of a portion, that this process has."""
+        views, task = self._views, portion.task
+        drawn = views.draw(step, len(rows)) if views.changes else None
+        shared = world_size() > 1
+        at = positions(rows, portion.own) if shared else torch.arange(len(rows))
+        own = rows[at] - portion.own.start + portion.first if shared else rows
+        batch = task.batch(own) if drawn is None else views.batch(task, own, drawn[at])
+        if not (shared and task.is_caption):
+            return batch
+        return replace(batch, text=share(batch.text, at, len(rows)), labels=at)
+
     def _permutation(self, n: int) -> Tensor:
         return torch.arange(n) if self._generator is None else torch.randperm(n, generator=self._generator)
 
     def _generator_state(self) -> Tensor:
         return torch.empty(0) if self._generator is None else self._generator.get_state()
-
-
-def _batch(portion: Portion, rows: Tensor) -> Batch:
-    """Return the part of a batch, rows of a portion, that this process has."""
-    if world_size() == 1:
-        return portion.task.batch(rows)
-    at = positions(rows, portion.own)
-    batch = portion.task.batch(rows[at] - portion.own.start + portion.first)
-    if not portion.task.is_caption:
-        return batch
-    return replace(batch, text=share(batch.text, at, len(rows)), labels=at)
 
 
 def _load(parts: list[slice], task: Task) -> Task:

@@ -55,9 +55,9 @@ def bce_loss(confidence: Tensor, correct: Tensor, weighting: Weighting) -> Tenso
     return _average(losses, correct, weighting)
 
 
-def mse_loss(confidence: Tensor, target: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
-    """Weighted squared error between sigmoid(confidence logit) and a target in [0, 1]."""
-    return _average((torch.sigmoid(confidence) - target).square(), correct, weighting)
+def mse_loss(predicted: Tensor, target: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
+    """Weighted squared error, averaged over the rows."""
+    return _average((predicted - target).square(), correct, weighting)
 
 
 def _average(losses: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
@@ -78,6 +78,7 @@ def train(
     settings: SGD,
     generator: torch.Generator | None,
     what: str = "training",
+    view_noise: float = 0.0,
 ) -> Tensor:
     """Minimise `loss` over the batches of a task on `compute_device`; return that of every step (steps,)."""
     device = compute_device()
@@ -87,7 +88,7 @@ def train(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    feed = Feed(task, settings.batch_size, settings.epochs, generator, device)
+    feed = Feed(task, settings.batch_size, settings.epochs, generator, device, view_noise)
     history = descend(module, feed, loss, optimiser, FitState(task), rate=settings.rate, what=what)
     module.to(CPU)
     return torch.tensor(history)

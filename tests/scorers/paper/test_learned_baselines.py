@@ -196,3 +196,25 @@ def test_relu_refuses_what_it_cannot_do(toy):
         scorer.decision_function(toy.z_img, toy.z_txt[:5])
     with pytest.raises(ValueError, match="lam"):
         RelUScorer(lam=2.0).fit(toy.z_img, toy.z_txt, toy.labels)
+
+
+def test_descending_the_calibration_error_ends_no_higher_than_it_began_and_near_the_grid_s_best():
+    z_img, z_txt, labels = sampled(np.random.default_rng(0), 4000, 5, 16, scale=6.0)
+    wrong = MCMScorer().predict(z_img, z_txt) != labels
+
+    def error(scale):
+        return expected_calibration_error(
+            MCMScorer(logit_scale=scale).predict_uncertainty(z_img, z_txt), wrong
+        )
+
+    found = {
+        search: TemperatureScaledMCMScorer(logit_scale=10.0, objective="ece", search=search)
+        .fit(z_img, z_txt, labels)
+        .temperature_
+        for search in ("grid", "lbfgs")
+    }
+    assert error(10 / found["lbfgs"]) < error(10.0) / 2
+    assert 1 / found["lbfgs"] == pytest.approx(0.6, abs=0.05)
+    assert error(10 / found["grid"]) <= error(10 / found["lbfgs"]) + 2e-3
+    with pytest.raises(ValueError, match="search must be"):
+        TemperatureScaledMCMScorer(search="newton").fit(z_img, z_txt, labels)

@@ -228,6 +228,7 @@ def test_fitting_is_deterministic_and_leaves_the_global_generators_alone(toy):
         {"target": "tcp", "weighting": "static"},
         {"weighting": "static"},
         {"attention_scale": "sqrt_d"},
+        {"tied_values": False},
         {"hidden": ()},
         {"hidden": (16, 16, 16, 16)},
         {"freeze_steps": 0},
@@ -302,7 +303,7 @@ def test_tcp_separates_right_from_wrong_at_the_extremes(toy):
 
 @pytest.mark.parametrize("scorer", [LVUScorer(), ViLUEstimator(recipe=PaperRecipe(target="tcp"))])
 def test_regressing_on_the_true_class_needs_labels(toy, scorer):
-    with pytest.raises(ValueError, match="target='tcp' regresses"):
+    with pytest.raises(ValueError, match="regresses on the probability"):
         scorer.fit(toy.z_img, toy.z_txt, correct=toy.labels == 0)
 
 
@@ -316,3 +317,80 @@ def test_regressing_on_the_true_class_needs_labels(toy, scorer):
 def test_a_wrong_option_is_named(toy, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ViLUEstimator(recipe=PaperRecipe(**options)).fit(toy.z_img, toy.z_txt, toy.labels)
+
+
+@pytest.mark.parametrize("scale", ["logit_scale", "sqrt_d"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_training_and_scores_are_those_of_equation_5_in_plain_torch(toy, tied, scale):
+    """With values of their own at 1/√d the attention is the paper's Equation 5."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        z, text = (torch.nn.functional.normalize(torch.tensor(x).double()) for x in (toy.z_img, toy.z_txt))
+        labels, d = torch.tensor(toy.labels), z.shape[1]
+        factor = 20.0 if scale == "logit_scale" else d**-0.5
+        torch.manual_seed(0)
+        head = ViLUHead(d, (6,), attention_scale=factor, tied_values=tied)
+        w_q, w_k = (torch.eye(d).requires_grad_() for _ in range(2))
+        w_v = w_k if tied else torch.eye(d).requires_grad_()
+        mlp = torch.nn.Sequential(torch.nn.Linear(3 * d, 6), torch.nn.ReLU(), torch.nn.Linear(6, 1))
+        mlp.load_state_dict(head.mlp.state_dict())
+
+        def plain(z):
+            weights = torch.softmax(factor * (z @ w_q.T) @ (text @ w_k.T).T, dim=1)
+            predicted = text[(z @ text.T).argmax(dim=1)]
+            return mlp(torch.cat([z, weights @ (text @ w_v.T), predicted], dim=1))[:, 0]
+
+        rows, settings = len(z) // 4, SGD(epochs=2, batch_size=len(z) // 4, learning_rate=0.05)
+        leaves = [w_q, w_k, *([] if tied else [w_v]), *mlp.parameters()]
+        optimiser = torch.optim.SGD(leaves, lr=1.0, momentum=0.9, weight_decay=5e-4)
+        expected = []
+        for step in range(8):
+            batch = slice(step % 4 * rows, (step % 4 + 1) * rows)
+            right = (z[batch] @ text.T).argmax(dim=1) == labels[batch]
+            weight = torch.where(right, 1.0, -torch.log((~right).double().mean()))
+            losses = torch.nn.functional.softplus(plain(z[batch]) * (1 - 2 * right.double()))
+            optimiser.param_groups[0]["lr"] = settings.rate(step // 4)
+            optimiser.zero_grad()
+            (loss := (weight * losses).mean()).backward()
+            optimiser.step()
+            expected.append(float(loss.detach()))
+        task = check_task(toy.z_img, toy.z_txt, toy.labels)
+        history = train_confidence(
+            head, task, 20.0, settings, None, target="correct", weighting="adaptive"
+        )  # fmt: skip
+        np.testing.assert_allclose(history, expected, rtol=1e-12)
+        estimator = ViLUEstimator(recipe="paper", logit_scale=20.0)
+        estimator.model_ = PaperModel(head, 20.0, 0.0, "correct", "adaptive", torch.empty(0))
+        estimator.n_features_in_ = d
+        with torch.no_grad():
+            np.testing.assert_allclose(estimator.decision_function(z, text), -plain(z), atol=1e-12)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_a_bilinear_form_of_image_and_predicted_text_is_the_score_that_mcm_normalises(toy):
+    """Supplement B.1: with M = I, zᵀ M t̂ is the largest cosine, and MCM is its softmax."""
+    z, text = (torch.nn.functional.normalize(torch.tensor(x).double()) for x in (toy.z_img, toy.z_txt))
+    form = torch.nn.Bilinear(z.shape[1], z.shape[1], 1, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        form.weight.copy_(torch.eye(z.shape[1])[None])
+        mcm = MCMScorer(logit_scale=20.0)
+        score = form(z, text[torch.tensor(mcm.predict(z, text))])[:, 0]
+        cosines = z @ text.T
+        u = 1 - torch.exp(20 * score - torch.logsumexp(20 * cosines, dim=1))
+    torch.testing.assert_close(score, cosines.amax(dim=1))
+    np.testing.assert_allclose(mcm.predict_uncertainty(toy.z_img, toy.z_txt), u, atol=1e-6)
+
+
+def test_lvu_of_the_loss_learns_minus_log_p():
+    z_txt = np.eye(4)
+    labels = np.tile(np.arange(4), 32)
+    scorer = LVUScorer(
+        logit_scale=2.0, hidden=(16,), epochs=100, batch_size=16, learning_rate=0.2, weight_decay=0.0,
+        target="loss", random_state=0,
+    ).fit(z_txt[labels], z_txt, labels)  # fmt: skip
+    np.testing.assert_allclose(
+        scorer.predict_uncertainty(z_txt, z_txt), math.log(math.exp(2) + 3) - 2, atol=0.01
+    )
+    assert not scorer.is_probability

@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator
+from vilu_sdk import LVUScorer, MCMScorer, PaperRecipe, ViLUEstimator
 
 SCALE = 20.0
 
@@ -238,6 +238,42 @@ def test_the_published_recipe_adapts_a_fitted_estimator_with_labels(toy):
     np.testing.assert_array_equal(paper.decision_function(toy.z_img, toy.z_txt), before)
     paper.adapt(toy.z_img[:200], toy.z_txt, toy.labels[:200])
     assert np.abs(paper.decision_function(toy.z_img, toy.z_txt) - before).max() > 0
+
+
+@pytest.mark.parametrize("kind", [LVUScorer, lambda **options: estimator(recipe=PaperRecipe(**options))])
+def test_networks_adapt_with_settings_of_their_own(toy, kind):
+    options = {"epochs": 2, "hidden": (8,)}
+    if kind is LVUScorer:
+        options["random_state"] = 0
+    few = (toy.z_img[:50], toy.z_txt, toy.labels[:50])
+    moved = {}
+    for name, more in {
+        "as it is": {}, "one epoch": {"adapt_epochs": 1}, "batch": {"adapt_batch_size": 8},
+        "rate": {"adapt_learning_rate": 1e-3},
+    }.items():  # fmt: skip
+        scorer = kind(**options, **more).fit(toy.z_img, toy.z_txt, toy.labels)
+        before = scorer.decision_function(toy.z_img, toy.z_txt)
+        after = scorer.adapt(*few).decision_function(toy.z_img, toy.z_txt)
+        moved[name] = np.abs(after - before).max()
+    assert moved["rate"] < moved["as it is"] / 5
+    assert moved["one epoch"] < moved["as it is"]
+    assert len(set(moved.values())) == 4
+    with pytest.raises(ValueError, match="adapt_epochs must be at least 1"):
+        kind(**options, adapt_epochs=0).fit(toy.z_img, toy.z_txt, toy.labels).adapt(*few)
+
+
+def test_lvu_adapts_with_labels_after_a_fit_and_an_error_leaves_it_as_it_was(toy):
+    scorer = LVUScorer(epochs=2, hidden=(8,), random_state=0)
+    with pytest.raises(NotFittedError):
+        scorer.adapt(toy.z_img, toy.z_txt, toy.labels)
+    scorer.fit(toy.z_img, toy.z_txt, toy.labels)
+    before = scorer.decision_function(toy.z_img, toy.z_txt)
+    for wrong in (None, np.full(640, 6)):
+        with pytest.raises(ValueError, match="labels"):
+            scorer.adapt(toy.z_img, toy.z_txt, wrong)
+    np.testing.assert_array_equal(scorer.decision_function(toy.z_img, toy.z_txt), before)
+    scorer.adapt(toy.z_img[:200], toy.z_txt[:4], np.minimum(toy.labels[:200], 3))
+    assert np.abs(scorer.decision_function(toy.z_img, toy.z_txt) - before).max() > 0
 
 
 @pytest.mark.parametrize(

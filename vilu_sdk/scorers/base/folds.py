@@ -27,8 +27,8 @@ def fits_without(
     n, kinds = len(first), np.unique(strata[first], return_inverse=True)[1]
     if n < 2:
         raise ValueError(
-            f"z_img (n_samples = {len(groups)}, n_features = {task.images.d}) is a single row, or one group of "
-            "copies, so that none is left to score it by; pass more."
+            f"z_img (n_samples = {len(groups)}, n_features = {task.images.d}) is a single row, or one group "
+            "of copies, so that none is left to score it by; pass more."
         )
     images, text = task.images.source, task.texts.source
     sizes = np.bincount(kinds)

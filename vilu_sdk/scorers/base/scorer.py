@@ -41,6 +41,8 @@ class Scorer(Verbs, Persistent):
     learns: ClassVar[bool] = False
     #: Whether it scores only the candidates of the fit, in their order, and so cannot learn from captions.
     fixed_candidates: ClassVar[bool] = False
+    #: Whether `fit` takes several views of each image, (N, V, d).
+    takes_views: ClassVar[bool] = False
 
     @plain_torch
     def fit(
@@ -61,7 +63,8 @@ class Scorer(Verbs, Persistent):
         ----------
         z_img : array-like of shape (N, d)
             Image embeddings; numpy (memory-mapped too), torch, lists, frames or columns of arrays. Rows are
-            normalised.
+            normalised. LVU and ViLU as published also learn from (N, V, d), V views of each image, of which
+            each step draws one.
         z_txt : array-like of shape (K, d)
             Embeddings of the candidate texts.
         labels : array-like of shape (N,), optional
@@ -91,7 +94,8 @@ class Scorer(Verbs, Persistent):
         TypeError
             If an array does not hold real numbers.
         """
-        return self._fit(check_task(z_img, z_txt, labels, correct, groups), checkpoint)
+        task = check_task(z_img, z_txt, labels, correct, groups, takes_views=self.takes_views)
+        return self._fit(task, checkpoint)
 
     def bind(self, z_txt_set: ArrayLike | None) -> BoundClassifier:
         """Return a scikit-learn classifier over images alone, for a fixed candidate set.

@@ -1,10 +1,12 @@
 """Training a confidence head on a task, shared by ViLU as published and LVU."""
 
+import math
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from vilu_sdk.inputs.task import Batch, Task
 from vilu_sdk.inputs.values import positive
@@ -12,7 +14,8 @@ from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import SGD, Weighting, bce_loss, mse_loss, train
 
-Target = Literal["correct", "tcp"]
+Target = Literal["correct", "tcp", "loss"]
+TARGETS = get_args(Target)
 storable(ViLUHead)
 
 
@@ -26,15 +29,16 @@ def train_confidence(
     target: Target,
     weighting: Weighting,
     freeze_steps: int = 0,
+    view_noise: float = 0.0,
     what: str = "training",
 ) -> Tensor:
     """Train `head` in place to tell right from wrong predictions; return the loss of every step (steps,)."""
-    if target not in ("correct", "tcp"):
-        raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
-    if target == "tcp" and task.correct is not None:
+    if target not in TARGETS:
+        raise ValueError(f"target must be 'correct', 'tcp' or 'loss', got {target!r}.")
+    if target != "correct" and task.correct is not None:
         raise ValueError(
-            "target='tcp' regresses the probability of the true class; pass `labels` instead of `correct`, "
-            "or use target='correct'."
+            f"target={target!r} regresses on the probability of the true class; pass `labels` instead of "
+            "`correct`, or use target='correct'."
         )
     if weighting not in ("adaptive", "static"):
         raise ValueError(f"weighting must be 'adaptive' or 'static', got {weighting!r}.")
@@ -48,21 +52,29 @@ def train_confidence(
         if target == "correct":
             return bce_loss(confidence, correct, weighting)
         assert batch.labels is not None
-        tcp = torch.softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
-        return mse_loss(confidence, tcp, correct, weighting)
+        log_p = torch.log_softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
+        if target == "tcp":
+            return mse_loss(torch.sigmoid(confidence), log_p.exp(), correct, weighting)
+        return mse_loss(softplus(-confidence), -log_p, correct, weighting)
 
-    history = train(head, task, batch_loss, settings, generator, what)
+    if not 0 <= view_noise < math.inf:
+        raise ValueError(f"view_noise must be a finite number of at least 0, got {view_noise!r}.")
+    history = train(head, task, batch_loss, settings, generator, what, view_noise)
     if head.attention is not None:
         head.attention.frozen = len(history) < freeze_steps
     return history
 
 
-def sgd_settings(params: Any) -> SGD:
-    """Read the optimiser's settings off an estimator that has them as flat parameters."""
-    settings = SGD(**{item.name: getattr(params, item.name) for item in fields(SGD)})
-    if settings.epochs < 1 or settings.batch_size < 1:
-        raise ValueError(
-            f"epochs and batch_size must be at least 1, got {settings.epochs} and {settings.batch_size}."
-        )
-    positive(settings.learning_rate, "learning_rate")
-    return settings
+def sgd_settings(params: Any, adapt: bool = False) -> SGD:
+    """Read the optimiser's settings off an estimator that has them as flat parameters.
+
+    Those of an adaptation have a prefix, where they have parameters of their own.
+    """
+    values = {item.name: getattr(params, item.name) for item in fields(SGD)}
+    names = {name: f"adapt_{name}" if adapt else name for name in ("epochs", "batch_size", "learning_rate")}
+    values |= {name: getattr(params, parameter) for name, parameter in names.items()}
+    for name in ("epochs", "batch_size"):
+        if values[name] < 1:
+            raise ValueError(f"{names[name]} must be at least 1, got {values[name]}.")
+    positive(values["learning_rate"], names["learning_rate"])
+    return SGD(**values)

@@ -14,39 +14,48 @@ from vilu_sdk.scorers.base.among import Chunk
 
 
 class CrossAttention(nn.Module):
-    """Image-conditioned summary of the candidates: softmax(scale · (W_v z)(W_t T)ᵀ) (W_t T)."""
+    """Image-conditioned summary of the candidates: softmax(scale · (W_Q z)(W_K T)ᵀ) (W_V T).
 
-    def __init__(self, d: int, scale: float, *, legacy_freeze_decay: bool = False) -> None:
+    Tied values are the keys, as in the authors' code: W_V is W_K.
+    """
+
+    def __init__(
+        self, d: int, scale: float, *, tied_values: bool = True, legacy_freeze_decay: bool = False
+    ) -> None:
         super().__init__()
-        self.in_proj_v = nn.Linear(d, d, bias=False)
-        self.in_proj_t = nn.Linear(d, d, bias=False)
+        self.in_proj_v = nn.Linear(d, d, bias=False)  # W_Q, under the authors' name
+        self.in_proj_t = nn.Linear(d, d, bias=False)  # W_K
+        self.in_proj_values = None if tied_values else nn.Linear(d, d, bias=False)
         # From the identity, at the logit scale, the summary starts as the zero-shot average of candidates.
-        nn.init.eye_(self.in_proj_v.weight)
-        nn.init.eye_(self.in_proj_t.weight)
+        for weight in self.parameters():
+            nn.init.eye_(weight)
         self.scale = scale
         self.legacy_freeze_decay = legacy_freeze_decay
         self.frozen = False  # whether the identity stands in for the projections
 
-    def project(self, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries (n, d) and keys (K, d)."""
-        if not self.frozen:
-            return self.in_proj_v(z), self.in_proj_t(text)
-        if self.legacy_freeze_decay:  # gradients of zero instead of none, so that weight decay shrinks them
-            return z + 0 * self.in_proj_v(z), text + 0 * self.in_proj_t(text)
-        return z, text
+    def project(self, z: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (n, d), keys (K, d) and values (K, d)."""
+        if self.frozen and not self.legacy_freeze_decay:
+            return z, text, text
+        query, key = self.in_proj_v(z), self.in_proj_t(text)
+        value = key if self.in_proj_values is None else self.in_proj_values(text)
+        if self.frozen:  # gradients of zero instead of none, so that weight decay shrinks them
+            return z + 0 * query, text + 0 * key, text + 0 * value
+        return query, key, value
 
     @torch.no_grad()
     def folded(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys (K, d) that hold the query's projection and the scale too, and values (K, d)."""
         if self.frozen:
             return self.scale * text, text
-        values = self.in_proj_t(text)
-        return self.scale * (values @ self.in_proj_v.weight), values
+        keys = self.in_proj_t(text)
+        values = keys if self.in_proj_values is None else self.in_proj_values(text)
+        return self.scale * (keys @ self.in_proj_v.weight), values
 
     def forward(self, z: Tensor, text: Tensor) -> Tensor:
         """Return the read-out (n, d) of candidates (K, d) for images (n, d)."""
-        query, key = self.project(z, text)
-        return scaled_dot_product_attention(query, key, key, scale=self.scale)
+        query, key, value = self.project(z, text)
+        return scaled_dot_product_attention(query, key, value, scale=self.scale)
 
 
 class ViLUHead(nn.Module):
@@ -60,6 +69,7 @@ class ViLUHead(nn.Module):
         attention_scale: float | None,
         predicted: bool = True,
         mcm_input: bool = False,
+        tied_values: bool = True,
         legacy_freeze_decay: bool = False,
     ) -> None:
         super().__init__()
@@ -69,11 +79,14 @@ class ViLUHead(nn.Module):
             "attention_scale": attention_scale,
             "predicted": predicted,
             "mcm_input": mcm_input,
+            "tied_values": tied_values,
             "legacy_freeze_decay": legacy_freeze_decay,
         }
         self.attention: CrossAttention | None = None
         if attention_scale is not None:
-            self.attention = CrossAttention(d, attention_scale, legacy_freeze_decay=legacy_freeze_decay)
+            self.attention = CrossAttention(
+                d, attention_scale, tied_values=tied_values, legacy_freeze_decay=legacy_freeze_decay
+            )
         self.predicted = predicted
         self.mcm_input = mcm_input
         width = d * (1 + (self.attention is not None) + predicted) + mcm_input

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from sklearn.base import BaseEstimator
@@ -21,10 +21,7 @@ from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.posterior.model import zero_shot
 from vilu_sdk.scorers.posterior.parts import Parts
 from vilu_sdk.training.feed import Feed
-from vilu_sdk.training.sgd import SGD, Weighting
-
-# Few-shot adaptation of the supplement (C.5) states no settings; these fine-tune without forgetting.
-ADAPT = SGD(epochs=50, batch_size=128, learning_rate=1e-3)
+from vilu_sdk.training.sgd import Weighting
 
 
 @storable
@@ -45,9 +42,13 @@ class PaperRecipe(BaseEstimator):
         Scale of the attention logits: the model's logit scale, as in the authors' code, or 1/√d, as
         the paper writes. With unit vectors 1/√d attends to all candidates alike until the projections
         have grown.
-    target : {"correct", "tcp"}
+    tied_values : bool
+        Whether the attention's values are its keys, as in the authors' code. Without, they have a
+        projection W_V of their own; with ``attention_scale="sqrt_d"`` that is the paper's Equation 5.
+    target : {"correct", "tcp", "loss"}
         What the network learns: "correct", whether the prediction is right, by binary cross-entropy, or
-        "tcp", the zero-shot probability of the true class, by squared error (BCE and MSE of Table 4).
+        "tcp", the zero-shot probability of the true class, by squared error (BCE and MSE of Table 4), or
+        "loss", minus the logarithm of that (see `LVUScorer`).
     weighting : {"adaptive", "static"}
         Whether failures weigh -log(failure rate of the batch), or 1 (Table 4).
     freeze_steps : int or None
@@ -61,6 +62,13 @@ class PaperRecipe(BaseEstimator):
     epochs, batch_size, learning_rate, momentum, weight_decay, warmup_epochs
         Stochastic gradient descent; the rate warms up linearly and decays along a cosine. In a
         caption task the candidates of an image are the captions of its batch.
+    view_noise : float
+        How far training moves each image in each step, 0 for not at all, as the paper's embeddings of one
+        view would: by the difference of two random images of its class, so that 1 doubles the variance within
+        classes. It stands in for the paper's augmented views of the images, and needs labels.
+    adapt_epochs, adapt_batch_size, adapt_learning_rate
+        Those of `ViLUEstimator.adapt`, which fine-tunes all weights on a few labelled images (supplement
+        C.5, which states none).
 
     Notes
     -----
@@ -87,6 +95,7 @@ class PaperRecipe(BaseEstimator):
         mcm_input: bool = False,
         hidden: Sequence[int] = (512, 256, 128),
         attention_scale: Literal["logit_scale", "sqrt_d"] = "logit_scale",
+        tied_values: bool = True,
         target: Target = "correct",
         weighting: Weighting = "adaptive",
         freeze_steps: int | None = None,
@@ -98,12 +107,17 @@ class PaperRecipe(BaseEstimator):
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         warmup_epochs: int = 5,
+        view_noise: float = 0.0,
+        adapt_epochs: int = 20,
+        adapt_batch_size: int = 32,
+        adapt_learning_rate: float = 0.1,
     ) -> None:
         self.attention = attention
         self.predicted = predicted
         self.mcm_input = mcm_input
         self.hidden = hidden
         self.attention_scale = attention_scale
+        self.tied_values = tied_values
         self.target = target
         self.weighting = weighting
         self.freeze_steps = freeze_steps
@@ -115,6 +129,10 @@ class PaperRecipe(BaseEstimator):
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
+        self.view_noise = view_noise
+        self.adapt_epochs = adapt_epochs
+        self.adapt_batch_size = adapt_batch_size
+        self.adapt_learning_rate = adapt_learning_rate
 
     def learn(self, task: Task, logit_scale: float, generator: torch.Generator) -> "PaperModel":
         """Train a model on a task."""
@@ -131,6 +149,7 @@ class PaperRecipe(BaseEstimator):
                 attention_scale=scales[self.attention_scale] if self.attention else None,
                 predicted=self.predicted,
                 mcm_input=self.mcm_input,
+                tied_values=self.tied_values,
                 legacy_freeze_decay=self.legacy_freeze_decay,
             )
         epoch = max(1, len(task.images) // settings.batch_size)
@@ -143,11 +162,21 @@ class PaperRecipe(BaseEstimator):
             target=self.target,
             weighting=self.weighting,
             freeze_steps=epoch if self.freeze_steps is None else self.freeze_steps,
+            view_noise=self.view_noise,
             what="training ViLU",
         )
         biased = self.calibrated and self.target == "correct" and self.weighting == "adaptive"
         log_weight = _log_weight(task, settings.batch_size) if biased else 0.0
         return PaperModel(head, logit_scale, log_weight, self.target, self.weighting, history)
+
+    def adapt(self, model: "PaperModel", task: Task, generator: torch.Generator) -> "PaperModel":
+        """Fine-tune all weights of a model on a few labelled images of another domain (supplement C.5)."""
+        head = copy.deepcopy(model.head)
+        history = train_confidence(
+            head, task, model.logit_scale, sgd_settings(self, adapt=True), generator,
+            target=model.target, weighting=model.weighting, what="adapting ViLU",
+        )  # fmt: skip
+        return replace(model, head=head, loss_curve=torch.cat([model.loss_curve, history]))
 
 
 @storable
@@ -185,15 +214,6 @@ class PaperModel:
     def sharpness(self, text: Tensor) -> float:
         """What multiplies the logits of `parts`."""
         return 1.0
-
-    def adapt(self, task: Task, generator: torch.Generator) -> Self:
-        """Fine-tune all weights on a few labelled images of another domain (supplement C.5)."""
-        head = copy.deepcopy(self.head)
-        history = train_confidence(
-            head, task, self.logit_scale, ADAPT, generator,
-            target=self.target, weighting=self.weighting, what="adapting ViLU",
-        )  # fmt: skip
-        return replace(self, head=head, loss_curve=torch.cat([self.loss_curve, history]))
 
 
 def _log_weight(task: Task, batch_size: int) -> float:

@@ -64,7 +64,7 @@ class CalibratedScorer(Scorer):
 
     Warns
     -----
-    UserWarning
+    NothingLearnedWarning
         In `fit`, if all predictions are right, all are wrong, or the decision values do not rank them: the
         probability is then nearly the same for all.
 

@@ -124,7 +124,7 @@ class ThresholdPredictor(Persistent):
 
         Warns
         -----
-        UserWarning
+        PromiseWarning
             If the candidates are not those of `fit`: nothing is promised for others.
         """
         (accepted,) = self._read(z_img, z_txt_set, "accepted", groups=groups)

@@ -122,7 +122,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
         Warns
         -----
-        UserWarning
+        SampleWeightWarning
             If weights enter the class means alone, because the scorer learns but takes none.
         """
         checked = validate_data(self, _images(X), _labels(y), ensure_all_finite=False)

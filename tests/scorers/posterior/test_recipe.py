@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from support.data import draw_task
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import expected_calibration_error
 from vilu_sdk.exceptions import LabelWarning
@@ -476,3 +477,18 @@ def test_toning_down_an_overconfident_base_is_no_gain_of_a_source(digits):
         mcm = MCMScorer(logit_scale=100.0).decision_function(*arrays)
         drops.append(roc_auc_score(wrong, mcm) - roc_auc_score(wrong, scorer.decision_function(*arrays)))
     assert max(drops) < 0.03
+
+
+@pytest.mark.parametrize("k", [20, 50])
+def test_one_image_of_each_class_makes_answers_no_worse(k):
+    """Left out, its class is the only one without an image: intercepts would give it away."""
+    right = []
+    for seed in range(4):
+        task = draw_task(2000, k, 64, 2.2, beside=1.0, random_state=seed)
+        rows = np.unique(task.labels, return_index=True)[1]
+        est = ViLUEstimator(logit_scale=30, random_state=0)
+        est.fit(task.z_img[rows], task.z_txt, task.labels[rows])
+        said = est.judge(task.z_img, task.z_txt)
+        right.append([(found == task.labels).mean() for found in (said.prediction, said.answer)])
+    zero_shot, answer = np.mean(right, axis=0)
+    assert answer > zero_shot

@@ -14,11 +14,15 @@ SKEW_PRICE = 3.0
 CONCENTRATIONS = (0.03, 0.1, 0.3, 1.0, 3.0)
 # With so many images for each class, the rows that weights are chosen on determine the intercepts too.
 IMAGES_PER_CLASS = 50
+# With fewer images for each class, and as many of each, nothing can be left out of the intercepts.
+FEWEST_PER_CLASS = 2
 
 
 def try_intercepts(blend: Blend) -> Iterator[Fitted]:
     """Fit intercepts to the sum of the sources before them, under several ridges."""
     data, k = blend.data, blend.k
+    if data.correct is None and blend.n < FEWEST_PER_CLASS * k and drawn_evenly(data.labels, k):
+        return  # the class that lacks an image would give away which one is left out
     enough = float(data.weights[blend.rows].sum()) >= IMAGES_PER_CLASS * k
     seen = blend.rows if enough else torch.arange(len(data.base))
     q, weights = blend.left_out(seen), data.weights[seen].to(data.base)
@@ -45,6 +49,13 @@ def try_intercepts(blend: Blend) -> Iterator[Fitted]:
 def minimum_gain(n: float, k: int) -> float:
     """Nats that intercepts must gain: they depend on class frequencies, which few images estimate badly."""
     return max(5.0, 500.0 / n)
+
+
+def drawn_evenly(labels: Tensor, k: int) -> bool:
+    """Whether the counts of labels (n,) vary less than half as much as chance would have them."""
+    counts = torch.bincount(labels, minlength=k).double()
+    pearson = (counts - counts.mean()).square().sum() / counts.mean()  # K - 1 by chance
+    return float(pearson) < 0.5 * (k - 1)
 
 
 def class_frequencies(labels: Tensor, k: int, weights: Tensor | None = None) -> tuple[Tensor, float]:

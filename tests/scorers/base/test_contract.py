@@ -351,7 +351,7 @@ def bad_embeddings(z):
         (changed(z, 4, 0), ValueError, "all zero in row 4"),
         (torch.tensor(changed(z, (3, 1), np.nan)), ValueError, "row 3"),
         (z[0], ValueError, "two-dimensional"),
-        (z[None], ValueError, "two-dimensional"),
+        (z[None], ValueError, "two-dimensional|z_img has 1 rows"),
         (z[:0], ValueError, "no rows"),
         (z[:, :0], ValueError, "width"),
         (z[:, :3], ValueError, "width"),

@@ -45,6 +45,7 @@ def scorers_of(data: EmbeddingSet) -> dict[str, Any]:
     return {
         "MCM": MCMScorer(logit_scale=data.logit_scale),
         "ViLU": ViLUEstimator(logit_scale=data.logit_scale, random_state=0),
+        "answers": ViLUEstimator(predicts="posterior", logit_scale=data.logit_scale, random_state=0),
     }
 
 

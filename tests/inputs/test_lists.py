@@ -43,6 +43,9 @@ FORMS = {
         [pa.array(part, pa.list_(F32)) for part in (rows[:7], rows[7:])]
     ),
 }
+# Earlier ones write no views, and do not read a null in lists of one length.
+if OLD := int(pa.__version__.split(".")[0]) < 20:
+    FORMS = {name: make for name, make in FORMS.items() if "view" not in name}
 #: Forms that only a table has.
 IN_MEMORY = {
     "dictionary": lambda rows: pa.DictionaryArray.from_arrays(
@@ -93,6 +96,8 @@ def test_a_row_without_an_embedding_is_named_like_any_other(tmp_path, form, row,
     with pytest.raises(BadRowError, match=rf"'z' .* in row {row} ") as raised:
         score_partition(table(values), MCMScorer(), np.eye(D))
     assert raised.value.row == row
+    if OLD and form not in RAGGED:
+        pytest.skip("this pyarrow does not read a null in lists of one length")
     # As the second shard of a folder: the row of all of it, and of the file.
     pq.write_table(table(FORMS["list"](ROWS)), tmp_path / "z_0.parquet")
     pq.write_table(table(values), tmp_path / "z_1.parquet", row_group_size=8)

@@ -134,7 +134,8 @@ class ReliabilityOverAccuracyDisplay(Display):
         """Return the curve at accuracies (M,), fractions as it is itself."""
         x, y = self.accuracy[self._known], self.values[self._known]
         degree = min(DEGREE, (len(np.unique(x)) - 1) // 2)
-        return np.asarray(np.polynomial.Polynomial.fit(x, y, degree)(np.asarray(accuracy, np.float64)))
+        curve = np.polynomial.Polynomial.fit(x, y, degree, domain=(0.0, 1.0))
+        return np.asarray(curve(np.asarray(accuracy, np.float64)))
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         look = next_look(ax)

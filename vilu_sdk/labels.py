@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.inputs.names import check_names, name_of
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
@@ -155,15 +156,12 @@ class LabelIssues:
         return {
             "image": int(image),
             "rank": int(self.rank[image]),
-            "label": self._name(self.label[image]),
-            "suggested": self._name(self.suggested[image]),
+            "label": name_of(self.names, self.label[image]),
+            "suggested": name_of(self.names, self.suggested[image]),
             "label_probability": float(self.label_probability[image]),
             "suggested_probability": float(self.suggested_probability[image]),
             "score": float(self.score[image]),
         }
-
-    def _name(self, index: int) -> str | int:
-        return int(index) if self.names is None else self.names[int(index)]
 
 
 @plain_torch
@@ -251,8 +249,7 @@ def find_label_issues(
         raise
     k = len(task.texts)
     require_candidates(k, "find_label_issues")
-    if names is not None and len(names) != k:
-        raise ValueError(f"names has {len(names)} entries but z_txt has {k} rows; pass one for each.")
+    check_names(names, k, "z_txt")
     assert task.labels is not None
     given = task.labels.numpy()
     n = len(given)

@@ -7,7 +7,7 @@ letter by letter otherwise. No text is ever taken for a number.
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,3 +115,14 @@ def row_numbers(
             remedy = "; a row number is written as 0, 1, 2, … ."
             raise BadRowError(f"{what} has {shown(key)} in", row, remedy, at(row))
     return np.array([int(key) for key in keys], dtype=np.int64)
+
+
+def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
+    """Raise where there are names of candidates, but not one for each of the k rows of `texts`."""
+    if names is not None and len(names) != k:
+        raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
+
+
+def name_of(names: Sequence[str] | None, index: int) -> str | int:
+    """Return the name of a candidate, or its row where candidates have none."""
+    return int(index) if names is None else names[int(index)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.text import align, lines
 
 
@@ -49,10 +50,10 @@ class Explanation:
         return [
             {
                 "image": i,
-                "prediction": self._name(self.prediction[i]),
+                "prediction": name_of(self.names, self.prediction[i]),
                 "uncertainty": float(self.uncertainty[i]),
                 "probability": float(self.probability[i]),
-                "competitor": self._name(self.competitors[i, j]),
+                "competitor": name_of(self.names, self.competitors[i, j]),
                 "competitor_probability": float(self.competitor_probability[i, j]),
                 **{source: float(values[i, j]) for source, values in self.contributions.items()},
             }
@@ -75,6 +76,3 @@ class Explanation:
             for row in self.to_dicts()
         ]
         return "\n".join(lines(align([head, *body], left=len(head))))
-
-    def _name(self, index: int) -> str | int:
-        return int(index) if self.names is None else self.names[int(index)]

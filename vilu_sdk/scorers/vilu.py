@@ -12,6 +12,7 @@ from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.names import check_names
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
@@ -217,8 +218,7 @@ class ViLUEstimator(Scorer):
         warn_of_mismatch(self, images, text)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
-        if names is not None and len(names) != k:
-            raise ValueError(f"names has {len(names)} entries but z_txt_set has {k} rows; pass one for each.")
+        check_names(names, k, "z_txt_set")
         top_k = min(top_k, k - 1)
         parts, among = self.model_.parts(text), self.model_.among(text)
         sharpness = self.model_.sharpness(text)

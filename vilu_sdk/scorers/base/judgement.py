@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.text import align, lines
 
 
@@ -45,9 +46,9 @@ class Judgement:
         return [
             {
                 "image": i,
-                "prediction": self._name(self.prediction[i]),
+                "prediction": name_of(self.names, self.prediction[i]),
                 "uncertainty": float(self.uncertainty[i]),
-                "answer": self._name(self.answer[i]),
+                "answer": name_of(self.names, self.answer[i]),
                 "answer_uncertainty": float(self.answer_uncertainty[i]),
                 "novelty": float(self.novelty[i]),
             }
@@ -74,6 +75,3 @@ class Judgement:
             for row in self.to_dicts()
         ]
         return "\n".join(lines(align([head, *body], left=3)))
-
-    def _name(self, index: int) -> str | int:
-        return int(index) if self.names is None else self.names[int(index)]

@@ -13,6 +13,7 @@ from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.names import check_names
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
@@ -232,9 +233,7 @@ class Verbs:
         0      cat         cat           0.323               0.323    -7.82
         1      cat         cat           0.001               0.001    -9.76
         """
-        k = len(Rows(z_txt_set, "z_txt_set"))
-        if names is not None and len(names) != k:
-            raise ValueError(f"names has {len(names)} entries but z_txt_set has {k} rows; pass one for each.")
+        check_names(names, len(Rows(z_txt_set, "z_txt_set")), "z_txt_set")
         prediction, decision, answer, answer_decision, novelty = self._said(
             z_img, z_txt_set, ["prediction", "decision", "answer", "answer_decision", "novelty"]
         ).values()

@@ -121,7 +121,7 @@ class LabelIssues:
         -------
         list of dict
         """
-        return [self._row(image) for image in np.argsort(self.rank)[:top]]
+        return [self._row(image) for image in np.argsort(self.rank)[: max(0, top)]]
 
     def to_text(self, top: int = TOP) -> str:
         """Return the table of the labels that are most likely wrong, which printing shows.

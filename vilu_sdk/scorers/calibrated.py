@@ -22,6 +22,7 @@ from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.contract import VERBS, FailureScorer, groups_argument, read, require_scorer
 from vilu_sdk.scorers.base.folds import fits_without
 from vilu_sdk.scorers.base.scorer import Scorer
+from vilu_sdk.scorers.base.verbs import Predicts
 from vilu_sdk.scorers.softmax import MCMScorer
 
 Method = Literal["isotonic", "platt", "beta"]
@@ -130,6 +131,12 @@ class CalibratedScorer(Scorer):
         return bool(getattr(self._template(), "has_posterior", False))
 
     @property
+    def predicts(self) -> Predicts:  # type: ignore[override]
+        """What is judged, as the scorer did when it was fitted here; `judge` gives it as prediction."""
+        predicts: Predicts = getattr(getattr(self, "scorer_", self.scorer), "predicts", "zero-shot")
+        return predicts
+
+    @property
     def softmax_scale(self) -> float:
         """What cosines are multiplied by for zero-shot class probabilities."""
         return float(getattr(self.scorer_, "softmax_scale", self.logit_scale))
@@ -151,7 +158,7 @@ class CalibratedScorer(Scorer):
     @plain_torch
     def _said(self, z_img: Any, z_txt_set: Any, columns: list[str]) -> dict[str, NDArray[Any]]:
         judged = {column: column.replace("answer_", "").replace("answer", "prediction") for column in columns}
-        if set(judged.values()) == {"prediction"} and getattr(self.scorer, "predicts", "") != "posterior":
+        if set(judged.values()) == {"prediction"} and self.predicts == "zero-shot":
             return super()._said(z_img, z_txt_set, columns)
         images, texts = self._check_score(z_img, z_txt_set)
         warn_of_mismatch(self, images, texts.text)

@@ -90,6 +90,7 @@ class ThresholdPredictor(Persistent):
             predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
             settled |= near
         self.report_ = report
+        self.predicts_ = getattr(self.scorer, "predicts", "zero-shot")
         self.candidates_ = task.text
         self.caption_ = task.is_caption
         self.n_features_in_ = task.images.d
@@ -134,6 +135,12 @@ class ThresholdPredictor(Persistent):
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
         check_is_fitted(self)
+        predicts = getattr(self.scorer, "predicts", "zero-shot")
+        if predicts != getattr(self, "predicts_", predicts):
+            raise ValueError(
+                f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
+                f"predicts={predicts!r}; set it back, or fit the threshold again."
+            )
         self._compare_candidates(z_txt_set)
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]

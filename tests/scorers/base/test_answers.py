@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from support.all_scorers import EXAMPLES, fitted
@@ -135,3 +136,34 @@ def test_rows_of_a_table_that_predict_otherwise(answering):
     table = compare({"zero-shot": MCMScorer(), "answers": answering}, *NEW, LABELS, fit=False)
     zero_shot, answers = (row["accuracy"] for row in table.to_dicts())
     assert answers > zero_shot
+
+
+def test_a_calibrated_posterior_is_about_one_prediction(answering):
+    used = CalibratedScorer(clone(answering)).fit(*FIT)
+    bound = used.bind(TASK.z_txt)
+    for classes in (
+        bound.predict_proba(NEW[0]).argmax(axis=1),
+        bound.decision_function(NEW[0]).argmax(axis=1),
+    ):
+        np.testing.assert_array_equal(classes, bound.predict(NEW[0]))
+    before = used.predict(*NEW), used.decision_function(*NEW)
+    used.set_params(scorer__predicts="zero-shot")  # which counts from the next fit on
+    np.testing.assert_array_equal(used.predict(*NEW), before[0])
+    np.testing.assert_array_equal(used.decision_function(*NEW), before[1])
+
+
+@pytest.mark.parametrize("predicts", ["zero-shot", "posterior"])
+def test_equal_candidates_have_equal_probabilities(predicts):
+    texts = np.concatenate([TASK.z_txt, TASK.z_txt[2::-1]])
+    used = estimator(predicts=predicts).fit(*FIT)
+    for p in (used.predict_proba(NEW[0], texts), used.predict_log_proba(NEW[0], texts)):
+        np.testing.assert_array_equal(p[:, 8:], p[:, 2::-1])
+        assert (p.argmax(axis=1) < 8).all()
+
+
+def test_a_threshold_is_for_the_predictions_that_it_was_found_for(answering):
+    used = clone(answering).fit(*FIT)
+    chosen = SelectivePredictor(used, 0.2).fit(NEW[0], NEW[1], LABELS)
+    used.set_params(predicts="zero-shot")
+    with pytest.raises(ValueError, match="found for predicts='posterior'"):
+        chosen.accept(*NEW)

@@ -280,11 +280,13 @@ class Verbs:
         width = among.width or len(among.text)
         found = stream(images, width, lambda z: Chunk(z, among, columns).read(), device=device)
         said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
+        first = texts.first  # rounding tells equal candidates apart
         for column in said:
             if column in ("prediction", "answer"):
-                if texts.first is not None:  # rounding tells equal candidates apart
-                    said[column] = texts.first[said[column]]
-            elif not column.endswith("probabilities"):
+                said[column] = said[column] if first is None else first[said[column]]
+            elif column.endswith("probabilities"):
+                said[column] = said[column] if first is None else said[column][:, first]
+            else:
                 said[column] = said[column].astype(np.float64, copy=False)
         return said
 

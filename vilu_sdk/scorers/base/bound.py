@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
@@ -273,7 +273,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _usable(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the weights as an argument of the scorer's fit, if it has it."""
-        if has_fit_parameter(self.scorer, "sample_weight"):
+        if self.scorer.takes_weights:
             return {"sample_weight": weights}
         name = type(self.scorer).__name__
         if self.z_txt_set is not None:

@@ -23,9 +23,10 @@ from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
-#: Columns that scoring adds.
-PREDICTION, UNCERTAINTY, ACCEPTED = "prediction", "uncertainty", "accepted"
-DTYPES = {PREDICTION: np.int64, UNCERTAINTY: np.float64, ACCEPTED: np.bool_}
+#: Columns that scoring adds: what is judged, what a posterior of its own says beside it, and the decision.
+PREDICTION, UNCERTAINTY, ANSWER, ACCEPTED = "prediction", "uncertainty", "answer", "accepted"
+ANSWERS = {ANSWER: np.int64, "answer_uncertainty": np.float64, "novelty": np.float64}
+DTYPES = {PREDICTION: np.int64, UNCERTAINTY: np.float64, **ANSWERS, ACCEPTED: np.bool_}
 #: Rows of a piece: what a killed worker does again.
 PIECE_ROWS = 1 << 18
 # Rows that are scored before a job begins, to find out what is wrong with it.
@@ -73,8 +74,9 @@ def score_partition(
     -------
     table of the same kind
         The other columns as they were, then `prediction` (int64), the row of `z_txt_set`, and
-        `uncertainty` (float64), higher = more likely wrong, and of a predictor with a threshold `accepted`
-        (bool). Of no rows, the same columns.
+        `uncertainty` (float64), higher = more likely wrong. Of a scorer with answers of its own, such as
+        `ViLUEstimator`, also `answer` (int64), `answer_uncertainty` and `novelty` (float64), as in
+        `Scorer.judge`; of a predictor with a threshold `accepted` (bool). Of no rows, the same columns.
 
     Raises
     ------
@@ -96,11 +98,17 @@ def score_partition(
     >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
     (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
     """
-    columns = [PREDICTION, UNCERTAINTY, *([ACCEPTED] if isinstance(scorer, ThresholdPredictor) else [])]
+    columns = _columns(scorer)
     z_img, rebuild = split(rows, column, tuple(columns))
     if not len(z_img):
         return rebuild({name: np.empty(0, DTYPES[name]) for name in columns})
     return rebuild(dict(zip(columns, read(scorer, z_img, z_txt_set, *columns), strict=True)))
+
+
+def _columns(scorer: FailureScorer | ThresholdPredictor) -> list[str]:
+    """Return the columns that scoring adds, in their order."""
+    judge, last = (scorer.scorer, [ACCEPTED]) if isinstance(scorer, ThresholdPredictor) else (scorer, [])
+    return [PREDICTION, UNCERTAINTY, *(ANSWERS if getattr(judge, "has_answers", False) else ()), *last]
 
 
 def score_to_folder(
@@ -136,7 +144,7 @@ def score_to_folder(
     Scored
         The files. Their columns are as `score_partition` returns them: of a parquet source its other
         columns, of arrays `row` (int64), the number of the row in the whole source; then `prediction`,
-        `uncertainty` and, of a predictor with a threshold, `accepted`.
+        `uncertainty` and what else there is of them.
 
     Raises
     ------
@@ -201,7 +209,12 @@ class Job(NamedTuple):
             return cls(parts, parts, texts)
         known = identify(opened)
         parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
-        work = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
+        work = {
+            "scorer": _describe(scorer),
+            "column": column,
+            "piece_rows": piece_rows,
+            "writes": _columns(scorer),
+        }
         claim(folder, parts, known, identify(texts, whole=True), work)
         sweep(folder, "*")
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)

@@ -98,6 +98,11 @@ class ViLUEstimator(WeightedScorer):
         self.random_state = random_state
 
     @property
+    def has_answers(self) -> bool:  # type: ignore[override]
+        """Whether its posterior gives answers of its own: that of the default recipe does."""
+        return isinstance(getattr(self, "model_", None), LogLinearModel)
+
+    @property
     def takes_weights(self) -> bool:  # type: ignore[override]
         """Whether `fit` takes weights of images: the default recipe does."""
         return self.recipe == "auto"

@@ -254,15 +254,17 @@ class Verbs:
         raise NotImplementedError
 
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:
-        """Return some of `COLUMNS`, or of `UNCERTAINTIES`, of images, out of one pass.
+        """Return some of `COLUMNS`, of `UNCERTAINTIES`, or "zero_shot", of images, out of one pass.
 
-        Of "prediction", "decision" and "uncertainty" those that `predicts` chooses.
+        Of "prediction", "decision" and "uncertainty" those that `predicts` chooses; "zero_shot" is the
+        prediction that papers judge, whatever it chooses.
         """
         if self.predicts not in JUDGED:
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
         judged = JUDGED[self.predicts]
         sources = {field: UNCERTAINTIES.get(field, field) for field in fields}
         needed = {field: judged.get(source, source) for field, source in sources.items()}
+        needed |= {field: "prediction" for field in fields if field == "zero_shot"}
         said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed.values()])
         return tuple(
             self._uncertainty(said[column]) if field in UNCERTAINTIES else said[column]

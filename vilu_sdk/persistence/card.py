@@ -60,6 +60,29 @@ class Card:
         object.__setattr__(self, "metrics", _plain(self.metrics))
 
 
+@storable
+@dataclass(frozen=True)
+class FittedOn:
+    """What a scorer was fitted on, in numbers and names.
+
+    Attributes
+    ----------
+    images : int
+        Rows of the fit.
+    candidates : int or None
+        How many there were; None for captions.
+    prompts : int
+        The most prompts that one of them had.
+    names : tuple of str or None
+        What they are called, if anything.
+    """
+
+    images: int
+    candidates: int | None
+    prompts: int = 1
+    names: tuple[str, ...] | None = None
+
+
 def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
     """Return the properties that a scorer expects of embeddings, None for unknown ones."""
     try:

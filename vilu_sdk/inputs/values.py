@@ -33,8 +33,8 @@ def check_labels(labels: Any, n: int, k: int, *, name: str = "labels", names: Na
         remedy = {
             "b": "whether predictions were right goes into correct=",
             "f": "convert them if all are whole, as with .astype(int) or .long()",
-            "U": "names are labels where candidates have them, so pass a mapping from names to embeddings, or "
-            "rows as [names.index(label) for label in labels]",
+            "U": "names are labels where candidates have them: pass a mapping from names to embeddings, or "
+            "[names.index(label) for label in labels]",
             "O": "pass all names, or all row numbers",
         }.get(array.dtype.kind)
         raise ValueError(

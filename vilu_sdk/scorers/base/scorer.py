@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,7 +21,7 @@ from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale
-from vilu_sdk.persistence.card import FittedOn
+from vilu_sdk.persistence.card import FittedOn, expectations
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.among import Among
@@ -190,6 +191,32 @@ class Scorer(Verbs, Persistent):
         """Names of the candidates of the fit, in their order; None where they had none."""
         known: FittedOn | None = getattr(self, "fitted_on_", None)
         return None if known is None or known.names is None else list(known.names)
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        own = str(super().__repr__(N_CHAR_MAX))
+        facts = self._facts()
+        width = max(map(len, facts), default=0)
+        return "\n".join([own, *(f"  {key:<{width}}  {value}" for key, value in facts.items())])
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a fitted or loaded scorer expects; nothing of one that expects nothing."""
+        knows = (self.learns and self.__sklearn_is_fitted__()) or "card_" in vars(self)
+        return expectations(self) if knows else {}
+
+    def _html_facts(self) -> str:
+        rows = (
+            f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in self._facts().items()
+        )
+        return f"<table>{''.join(rows)}</table>" if self._facts() else ""
+
+    def _repr_html_inner(self) -> str:
+        return self._html_facts() + str(super()._repr_html_inner())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._html_facts() + bundle["text/html"]
+        return bundle
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in TRANSIENT}

@@ -19,11 +19,8 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.names import Names
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.scale.partition import ANSWER, PIECE_ROWS, PREDICTION, score_to_folder, scored_tables
+from vilu_sdk.scale.partition import NAMED, PIECE_ROWS, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import plan
-
-# Columns that come with --names, and what they name.
-NAMED = {"name": PREDICTION, "answer_name": ANSWER}
 
 
 @command(

@@ -1,6 +1,7 @@
 """What is scored, what a scorer says of it, and where that is wrong."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from vilu_sdk.scorers.base.groups import groups_of
 class Problem(NamedTuple):
     """Checked rows: images (N, d), candidates, labels (N,) or None, the batches that are scored, groups (N,).
 
-    `told` is whether the groups were given; otherwise exact copies of an image are one.
+    `told` is whether the groups were given; otherwise exact copies of an image are one. `names` are those of
+    the candidates, where they have any.
     """
 
     images: Any
@@ -29,6 +31,7 @@ class Problem(NamedTuple):
     batches: list[slice]
     groups: Tensor
     told: bool
+    names: Sequence[str] | None = None
 
     def parts(self) -> list[tuple[Any, Any, NDArray[np.int64] | None]]:
         """Return images, candidates and labels, all at once or batch by batch."""
@@ -83,9 +86,10 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None, g
     # A smaller last batch would be an easier task than the others.
     batches = [slice(start, start + size) for start in range(0, n - size + 1, size)]
     # The scorers get the rows as they came, since some use the norms.
-    text = Rows(z_txt, "z_txt").source
+    assert task.given is not None
+    text, names = Rows(task.given.values, "z_txt").source, task.given.called()
     numbers = None if task.labels is None else task.labels.numpy()
-    return Problem(task.images.source, text, numbers, batches, groups_of(task), groups is not None)
+    return Problem(task.images.source, text, numbers, batches, groups_of(task), groups is not None, names)
 
 
 @plain_torch

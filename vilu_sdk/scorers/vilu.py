@@ -11,8 +11,7 @@ from torch import Tensor
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.inputs.names import check_names
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
@@ -158,8 +157,9 @@ class ViLUEstimator(WeightedScorer):
         scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        text = Candidates(z_txt_set, images.d).text
-        task = None if labels is None else check_task(z_img, z_txt_set, labels)
+        given = open_candidates(z_txt_set, d=images.d)
+        text = Candidates(given, images.d).text
+        task = None if labels is None else check_task(z_img, given, labels)
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
         warn_of_mismatch(self, images, text)
@@ -172,7 +172,7 @@ class ViLUEstimator(WeightedScorer):
             # Images without labels may be judged: nobody has told the answers.
             earlier = getattr(self, "fit_rows_", None)
             known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
-            self._remember(images, texts, known)
+            self._remember(images, texts, known, given)
         return self
 
     @plain_torch
@@ -195,7 +195,7 @@ class ViLUEstimator(WeightedScorer):
         top_k : int
             How many competitors, at most K - 1.
         names : sequence of str, optional
-            Names of the candidates, for the table.
+            Names of the candidates, for the table; by default those that they have.
 
         Returns
         -------
@@ -222,13 +222,14 @@ class ViLUEstimator(WeightedScorer):
         >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
         True
         """
-        images, texts = self._check_score(z_img, z_txt_set)
+        opened = open_candidates(z_txt_set)
+        images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
         warn_of_mismatch(self, images, text)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
-        check_names(names, k, "z_txt_set")
+        names = opened.called(names)
         top_k = min(top_k, k - 1)
         parts, among = self.model_.parts(text), self.model_.among(text)
         sharpness = self.model_.sharpness(text)

@@ -12,8 +12,7 @@ from torch import Tensor
 from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.inputs.names import check_names
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
@@ -213,7 +212,7 @@ class Verbs:
         z_txt_set : array-like of shape (K, d)
             Candidate texts.
         names : sequence of str, optional
-            Names of the candidates, for the table.
+            Names of the candidates, for the table; by default those that they have.
 
         Returns
         -------
@@ -238,9 +237,10 @@ class Verbs:
         0      cat         cat           0.323               0.323    -7.82
         1      cat         cat           0.001               0.001    -9.76
         """
-        check_names(names, len(Rows(z_txt_set, "z_txt_set")), "z_txt_set")
+        opened = open_candidates(z_txt_set)
+        names = opened.called(names)
         prediction, decision, answer, answer_decision, novelty = self._said(
-            z_img, z_txt_set, ["prediction", "decision", "answer", "answer_decision", "novelty"]
+            z_img, opened, ["prediction", "decision", "answer", "answer_decision", "novelty"]
         ).values()
         uncertainty, answer_uncertainty = map(self._uncertainty, (decision, answer_decision))
         return Judgement(prediction, uncertainty, answer, answer_uncertainty, novelty, names)

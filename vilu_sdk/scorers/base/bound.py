@@ -1,6 +1,9 @@
 """A scorer and its candidates as one scikit-learn classifier over images."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,12 +21,26 @@ from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.containers import refuse_missing, to_numpy
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.base.scorer import Scorer
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _zeros_are_rows(method: Method) -> Method:
+    """Let a method take rows of zeros where there are no texts: these are features, and may be so."""
+
+    @wraps(method)
+    def wrapped(self: "BoundClassifier", *args: Any, **kwargs: Any) -> Any:
+        with zeros_allowed() if self.z_txt_set is None else nullcontext():
+            return method(self, *args, **kwargs)
+
+    return cast(Method, wrapped)
 
 
 class BoundClassifier(ClassifierMixin, BaseEstimator):
@@ -62,7 +79,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     Metrics of scikit-learn that read columns of probabilities, such as ``"neg_log_loss"`` and ``"roc_auc"``,
     take them for those of the sorted labels. Give named candidates in the sorted order of their names there.
 
-    Without texts, images are compared with class means by their cosines, so centre features that are not
+    Without texts, images are compared with class means by their cosines (a row of zeros is a row of cosine 0
+    to all), so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
     from are the same images, moved as if each had been left out of its class mean; see
     ``docs/scikit-learn.md`` for what that is worth.
@@ -92,6 +110,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.z_txt_set = z_txt_set
 
     @plain_torch
+    @_zeros_are_rows
     def fit(
         self,
         X: ArrayLike,
@@ -160,11 +179,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         predicted = self._predict_rows(X)
         return np.asarray(self.classes_[predicted])
 
+    @_zeros_are_rows
     def predict_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return `Scorer.predict_uncertainty` for the candidates, (N,), higher = more likely wrong."""
         images = self._check(X)
         return self.scorer_.predict_uncertainty(images, self.z_txt_set_)
 
+    @_zeros_are_rows
     def rank_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.
 
@@ -182,6 +203,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return self.scorer_.decision_function(images, self.z_txt_set_)
 
     @plain_torch
+    @_zeros_are_rows
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return class scores, as scikit-learn's classifiers do.
 
@@ -207,6 +229,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         logits = self.scorer_.softmax_scale * cosines.numpy()
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
+    @_zeros_are_rows
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the class probabilities.
 
@@ -271,6 +294,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         known = check_labels(_rows_of(y, opened), len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != known.numpy())
 
+    @_zeros_are_rows
     def _predict_rows(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the predictions as rows of the candidates, (N,)."""
         images = self._check(X)

@@ -115,9 +115,10 @@ def _refuse_text(frame: Any, name: str) -> None:
     for at, kind in enumerate(getattr(frame, "dtypes", ()) if hasattr(frame, "columns") else ()):
         if getattr(kind, "kind", "O") not in "fiub" and len(frame) and isinstance(frame.iloc[0, at], str):
             column = frame.columns[at]
+            index = f"{name}.set_index({column!r})"
             raise TypeError(
-                f"{name} has text in its column {column!r}. Pass its columns of numbers, or its one column of "
-                f"embeddings, alone; where the text is what candidates are called, {name}.set_index({column!r})."
+                f"{name} has text in its column {column!r}. Pass its columns of numbers, or its one column "
+                f"of embeddings, alone; where the text is what candidates are called, pass {index}."
             )
 
 

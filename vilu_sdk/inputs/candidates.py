@@ -105,15 +105,34 @@ def _named(given: Any, name: str) -> tuple[Names | None, Any]:
     if isinstance(given, Mapping) and not is_output(given):
         return _check_keys(given, name), list(given.values())
     if hasattr(given, "iloc"):  # of pandas
+        _refuse_text(given, name)
         return _check_keys(given.index, name), given
     return None, given
+
+
+def _refuse_text(frame: Any, name: str) -> None:
+    """Raise where a frame has names in a column, among embeddings."""
+    for at, kind in enumerate(getattr(frame, "dtypes", ()) if hasattr(frame, "columns") else ()):
+        if getattr(kind, "kind", "O") not in "fiub" and len(frame) and isinstance(frame.iloc[0, at], str):
+            column = frame.columns[at]
+            index = f"{name}.set_index({column!r})"
+            raise TypeError(
+                f"{name} has text in its column {column!r}. Pass its columns of numbers, or its one column "
+                f"of embeddings, alone; where the text is what candidates are called, pass {index}."
+            )
 
 
 def _check_keys(keys: Iterable[Any], name: str) -> Names | None:
     """Return names, none where candidates are numbered as their rows are anyway."""
     keys = list(keys)
     if all(isinstance(key, str) for key in keys):
-        return Names(keys, name)
+        try:
+            return Names(keys, name)
+        except BadRowError:
+            raise
+        except ValueError as error:
+            remedy = "Prompts of one candidate go together, into a mapping from its name to all of them."
+            raise ValueError(f"{error} {remedy}") from None
     if all(isinstance(key, int | np.integer) for key in keys) and keys == list(range(len(keys))):
         return None
     kinds = " and ".join(sorted({type(key).__name__ for key in keys}))

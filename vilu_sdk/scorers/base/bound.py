@@ -20,10 +20,11 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
-from vilu_sdk.inputs.containers import refuse_missing, to_numpy
+from vilu_sdk.inputs.containers import to_numpy
 from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
+from vilu_sdk.scorers.base.targets import as_labels, classes_of, refuse_sorted_numbers, rows_of
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.base.scorer import Scorer
@@ -149,7 +150,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             If weights enter the class means alone, because the scorer learns but takes none.
         """
         opened = self._opened()
-        checked = validate_data(self, _images(X), _rows_of(y, opened), ensure_all_finite=False)
+        checked = validate_data(self, _images(X), rows_of(y, opened), ensure_all_finite=False)
         images, target = map(np.asarray, checked)
         weights = torch.ones(len(images), dtype=torch.float64)
         units = None if groups is None else check_units(groups, len(images))
@@ -166,8 +167,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             if self.scorer.learns:
                 images = leave_own_out(images, labels, self.z_txt_set_, weights, units)
         else:
-            self.classes_ = _classes(opened)
+            self.classes_ = classes_of(opened)
             labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
+            refuse_sorted_numbers(y, labels, images, opened)
             self.z_txt_set_ = self.z_txt_set
         used = {} if sample_weight is None else self._usable(weights)
         used |= {} if units is None else {"groups": units}
@@ -290,8 +292,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         predicted = self._predict_rows(X)
         opened = self._opened()
         if opened is None:
-            return np.asarray(self.classes_[predicted] != column_or_1d(_labels(y)))
-        known = check_labels(_rows_of(y, opened), len(predicted), len(self.classes_), name="y")
+            return np.asarray(self.classes_[predicted] != column_or_1d(as_labels(y)))
+        known = check_labels(rows_of(y, opened), len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != known.numpy())
 
     @_zeros_are_rows
@@ -336,7 +338,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         opened = open_candidates(self.z_txt_set)
         text = Candidates(opened).text
         self.scorer_, self.z_txt_set_ = self.scorer, self.z_txt_set
-        self.classes_, self.n_features_in_ = _classes(opened), text.shape[1]
+        self.classes_, self.n_features_in_ = classes_of(opened), text.shape[1]
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -351,27 +353,3 @@ def _images(X: Any) -> Any:
         return to_numpy(X, "X")
     Rows(X, "X")  # what is wrong with a frame is said in the same words
     return X
-
-
-def _classes(opened: Opened) -> NDArray[Any]:
-    """Return the names of candidates, (K,), or their row numbers."""
-    names = opened.called()
-    return np.arange(len(Rows(opened.values, opened.argument))) if names is None else np.array(names)
-
-
-def _rows_of(y: Any, opened: Opened | None) -> Any:
-    """Return labels as rows of candidates that have names; others as they are."""
-    array = _labels(y)
-    if array is None or opened is None or opened.names is None:
-        return array
-    k = len(opened.names)
-    return check_labels(y, len(np.atleast_1d(array)), k, name="y", names=opened.names).numpy()
-
-
-def _labels(y: Any) -> Any:
-    """Return labels of any kind as an array; scikit-learn says what is wrong with None."""
-    if y is None:
-        return None
-    array = to_numpy(y, "y")
-    refuse_missing(array, "y")
-    return array

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +54,8 @@ class Problem(NamedTuple):
 class Answers:
     """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates.
 
-    Where `is_probability`, the uncertainty is meant as the probability of failure.
+    Where `is_probability`, the uncertainty is meant as the probability of failure. `accuracies` are those of
+    the zero-shot predictions and of the answers, for scorers that have answers of their own.
     """
 
     predicted: NDArray[np.int64]
@@ -64,6 +65,7 @@ class Answers:
     is_probability: bool
     seconds: float
     groups: NDArray[np.int64]
+    accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @plain_torch
@@ -95,17 +97,22 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     warn_of_fit_rows(scorer, problem.images, "these figures are better than those of new images")
     start = time.perf_counter()
+    both = {"zero_shot_accuracy": "zero_shot", "answer_accuracy": "answer"}
+    both = both if getattr(scorer, "has_answers", False) else {}
     columns: list[list[NDArray[Any]]] = []
     first = 0  # of the candidates of a batch
     for z_img, z_txt, labels in problem.parts():
-        predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", "uncertainty")
-        wrong = check_task(z_img, z_txt, labels).wrong(predicted)
-        columns.append([first + predicted, wrong, *values])
+        asked = ("prediction", "decision", "uncertainty", *both.values())
+        predicted, decision, uncertainty, *others = read(scorer, z_img, z_txt, *asked)
+        task = check_task(z_img, z_txt, labels)
+        wrongs = [task.wrong(candidates) for candidates in (predicted, *others)]
+        columns.append([first + predicted, decision, uncertainty, *wrongs])
         first += len(predicted)
     seconds = time.perf_counter() - start
-    predicted, wrong, decision, uncertainty = map(np.concatenate, zip(*columns, strict=True))
+    predicted, decision, uncertainty, wrong, *of_both = map(np.concatenate, zip(*columns, strict=True))
+    accuracies = {name: 1 - float(one.mean()) for name, one in zip(both, of_both, strict=True)}
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
     groups = problem.groups[: len(wrong)].numpy()
-    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups)
+    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups, accuracies)

@@ -93,7 +93,9 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
     array = array.astype(np.float64)
     bad = np.flatnonzero(~((array >= 0) & np.isfinite(array)))
     if len(bad):
-        raise ValueError(f"{name} must be finite and not negative, but {name}[{bad[0]}] is {array[bad[0]]}.")
+        row = int(bad[0])
+        before, after = f"{name} must be finite and not negative, but", f" is {array[row]}."
+        raise BadRowError(before, row, after, f"{name}[{row}]")
     if not array.any():
         raise ValueError(f"{name} is zero for every image; give at least one a weight.")
     return torch.from_numpy(array)

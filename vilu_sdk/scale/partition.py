@@ -25,9 +25,18 @@ from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
-#: Columns that scoring adds.
-PREDICTION, UNCERTAINTY, ACCEPTED, NAME = "prediction", "uncertainty", "accepted", "name"
-DTYPES = {PREDICTION: np.int64, UNCERTAINTY: np.float64, ACCEPTED: np.bool_, NAME: np.str_}
+#: Columns that scoring adds: what is judged, what a posterior of its own says beside it, and the decision.
+PREDICTION, UNCERTAINTY, ANSWER, ACCEPTED = "prediction", "uncertainty", "answer", "accepted"
+ANSWERS = {ANSWER: np.int64, "answer_uncertainty": np.float64, "novelty": np.float64}
+#: Where candidates have names, columns of names, and what they name.
+NAMED = {"name": PREDICTION, "answer_name": ANSWER}
+DTYPES = {
+    PREDICTION: np.int64,
+    UNCERTAINTY: np.float64,
+    **ANSWERS,
+    ACCEPTED: np.bool_,
+    **dict.fromkeys(NAMED, np.str_),
+}
 #: Rows of a piece: what a killed worker does again.
 PIECE_ROWS = 1 << 18
 # Rows that are scored before a job begins, to find out what is wrong with it.
@@ -75,8 +84,11 @@ def score_partition(
     -------
     table of the same kind
         The other columns as they were, then `prediction` (int64), the row of `z_txt_set`, and
-        `uncertainty` (float64), higher = more likely wrong, and of a predictor with a threshold `accepted`
-        (bool); where candidates have names, `name`, that of the prediction. Of no rows, the same columns.
+        `uncertainty` (float64), higher = more likely wrong. Of a scorer with answers of its own, such as
+        `ViLUEstimator`, also `answer` (int64), `answer_uncertainty` and `novelty` (float64), as in
+        `Scorer.judge`; of a predictor with a threshold `accepted` (bool). Where
+        candidates have names, `name` and `answer_name` are those of prediction and answer. Of no rows, the
+        same columns.
 
     Raises
     ------
@@ -98,15 +110,22 @@ def score_partition(
     >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
     (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
     """
-    columns = [PREDICTION, UNCERTAINTY, *([ACCEPTED] if isinstance(scorer, ThresholdPredictor) else [])]
+    columns = _columns(scorer)
     opened = open_candidates(z_txt_set)
     names = opened.called()
-    new = columns if names is None else [*columns, NAME]
+    named = {} if names is None else {name: of for name, of in NAMED.items() if of in columns}
+    new = [*columns, *named]
     z_img, rebuild = split(rows, column, tuple(new))
     if not len(z_img):
         return rebuild({name: np.empty(0, DTYPES[name]) for name in new})
     found = dict(zip(columns, read(scorer, z_img, opened, *columns), strict=True))
-    return rebuild(found if names is None else found | {NAME: np.array(names)[found[PREDICTION]]})
+    return rebuild(found | {name: np.array(names)[found[of]] for name, of in named.items()})
+
+
+def _columns(scorer: FailureScorer | ThresholdPredictor) -> list[str]:
+    """Return the columns that scoring adds, in their order."""
+    judge, last = (scorer.scorer, [ACCEPTED]) if isinstance(scorer, ThresholdPredictor) else (scorer, [])
+    return [PREDICTION, UNCERTAINTY, *(ANSWERS if getattr(judge, "has_answers", False) else ()), *last]
 
 
 def score_to_folder(
@@ -207,7 +226,12 @@ class Job(NamedTuple):
             return cls(parts, parts, texts)
         known = identify(opened)
         parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
-        work: dict[str, Any] = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
+        work: dict[str, Any] = {
+            "scorer": _describe(scorer),
+            "column": column,
+            "piece_rows": piece_rows,
+            "writes": _columns(scorer),
+        }
         if texts.names is not None:
             work["names"] = texts.names.written
         claim(folder, parts, known, identify(texts.values, whole=True), work)

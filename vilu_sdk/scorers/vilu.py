@@ -18,8 +18,8 @@ from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
-from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.base.verbs import Predicts
+from vilu_sdk.scorers.base.weighted import WeightedScorer
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
@@ -29,7 +29,7 @@ from vilu_sdk.scorers.posterior.recipe import adapt_auto, learn_auto
 from vilu_sdk.training.resume import shared_fit
 
 
-class ViLUEstimator(Scorer):
+class ViLUEstimator(WeightedScorer):
     r"""Learned vision-language uncertainty: how likely the zero-shot prediction is wrong.
 
     The default recipe turns whatever `fit` was given into a posterior over the candidates,
@@ -95,6 +95,16 @@ class ViLUEstimator(Scorer):
         self.predicts = predicts
         self.logit_scale = logit_scale
         self.random_state = random_state
+
+    @property
+    def has_answers(self) -> bool:  # type: ignore[override]
+        """Whether its posterior gives answers of its own: that of the default recipe does."""
+        return isinstance(getattr(self, "model_", None), LogLinearModel)
+
+    @property
+    def takes_weights(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes weights of images: the default recipe does."""
+        return self.recipe == "auto"
 
     @property
     def takes_views(self) -> bool:  # type: ignore[override]

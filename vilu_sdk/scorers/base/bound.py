@@ -1,6 +1,9 @@
 """A scorer and its candidates as one scikit-learn classifier over images."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
@@ -18,13 +21,27 @@ from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.containers import to_numpy
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 from vilu_sdk.scorers.base.targets import as_labels, classes_of, refuse_sorted_numbers, rows_of
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.base.scorer import Scorer
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _zeros_are_rows(method: Method) -> Method:
+    """Let a method take rows of zeros where there are no texts: these are features, and may be so."""
+
+    @wraps(method)
+    def wrapped(self: "BoundClassifier", *args: Any, **kwargs: Any) -> Any:
+        with zeros_allowed() if self.z_txt_set is None else nullcontext():
+            return method(self, *args, **kwargs)
+
+    return cast(Method, wrapped)
 
 
 class BoundClassifier(ClassifierMixin, BaseEstimator):
@@ -63,7 +80,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     Metrics of scikit-learn that read columns of probabilities, such as ``"neg_log_loss"`` and ``"roc_auc"``,
     take them for those of the sorted labels. Give named candidates in the sorted order of their names there.
 
-    Without texts, images are compared with class means by their cosines, so centre features that are not
+    Without texts, images are compared with class means by their cosines (a row of zeros is a row of cosine 0
+    to all), so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
     from are the same images, moved as if each had been left out of its class mean; see
     ``docs/scikit-learn.md`` for what that is worth.
@@ -93,6 +111,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.z_txt_set = z_txt_set
 
     @plain_torch
+    @_zeros_are_rows
     def fit(
         self,
         X: ArrayLike,
@@ -162,11 +181,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         predicted = self._predict_rows(X)
         return np.asarray(self.classes_[predicted])
 
+    @_zeros_are_rows
     def predict_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return `Scorer.predict_uncertainty` for the candidates, (N,), higher = more likely wrong."""
         images = self._check(X)
         return self.scorer_.predict_uncertainty(images, self.z_txt_set_)
 
+    @_zeros_are_rows
     def rank_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.
 
@@ -184,6 +205,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return self.scorer_.decision_function(images, self.z_txt_set_)
 
     @plain_torch
+    @_zeros_are_rows
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return class scores, as scikit-learn's classifiers do.
 
@@ -209,6 +231,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         logits = self.scorer_.softmax_scale * cosines.numpy()
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
+    @_zeros_are_rows
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the class probabilities.
 
@@ -273,6 +296,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         known = check_labels(rows_of(y, opened), len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != known.numpy())
 
+    @_zeros_are_rows
     def _predict_rows(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the predictions as rows of the candidates, (N,)."""
         images = self._check(X)
@@ -290,7 +314,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _usable(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the weights as an argument of the scorer's fit, if it has it."""
-        if has_fit_parameter(self.scorer, "sample_weight"):
+        if self.scorer.takes_weights:
             return {"sample_weight": weights}
         name = type(self.scorer).__name__
         if self.z_txt_set is not None:

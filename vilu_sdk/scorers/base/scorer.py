@@ -46,6 +46,8 @@ class Scorer(Verbs, Persistent):
     fixed_candidates: ClassVar[bool] = False
     #: Whether `fit` takes several views of each image, (N, V, d).
     takes_views: ClassVar[bool] = False
+    #: Whether `fit` takes weights of images, as the scorer is set.
+    takes_weights: ClassVar[bool] = False
 
     @plain_torch
     def fit(

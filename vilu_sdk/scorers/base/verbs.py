@@ -28,6 +28,9 @@ JUDGED = {
     "posterior": {"prediction": "answer", "decision": "answer_decision"},
 }
 
+# What is read for an uncertainty, to be undone.
+UNCERTAINTIES = {"uncertainty": "decision", "answer_uncertainty": "answer_decision"}
+
 
 class Verbs:
     """The verbs of a scorer; a subclass says what it makes of candidates (`_among`)."""
@@ -39,6 +42,8 @@ class Verbs:
     min_candidates: ClassVar[int] = 2
     #: Whether it has a posterior over the candidates, and so `predict_proba`.
     has_posterior: ClassVar[bool] = False
+    #: Whether that posterior ranks candidates otherwise than their cosines do, and so has answers of its own.
+    has_answers: ClassVar[bool] = False
     #: Which prediction `predict` returns, and all verbs judge.
     predicts: Predicts = "zero-shot"
 
@@ -249,18 +254,20 @@ class Verbs:
         raise NotImplementedError
 
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:
-        """Return some of `COLUMNS`, or "uncertainty", of images, out of one pass.
+        """Return some of `COLUMNS`, of `UNCERTAINTIES`, or "zero_shot", of images, out of one pass.
 
-        Of "prediction", "decision" and "uncertainty" those that `predicts` chooses.
+        Of "prediction", "decision" and "uncertainty" those that `predicts` chooses; "zero_shot" is the
+        prediction that papers judge, whatever it chooses.
         """
         if self.predicts not in JUDGED:
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
         judged = JUDGED[self.predicts]
-        sources = {field: "decision" if field == "uncertainty" else field for field in fields}
+        sources = {field: UNCERTAINTIES.get(field, field) for field in fields}
         needed = {field: judged.get(source, source) for field, source in sources.items()}
+        needed |= {field: "prediction" for field in fields if field == "zero_shot"}
         said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed.values()])
         return tuple(
-            self._uncertainty(said[column]) if field == "uncertainty" else said[column]
+            self._uncertainty(said[column]) if field in UNCERTAINTIES else said[column]
             for field, column in needed.items()
         )
 

@@ -117,6 +117,7 @@ class BayesVLMScorer(Scorer):
 
     learns = True
     has_posterior = True
+    has_answers = True
 
     def __init__(
         self,

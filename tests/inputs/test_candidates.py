@@ -75,6 +75,7 @@ REFUSED = {
     "a mixture of names": ({"a": Z[0], 1: Z[1]}, TypeError, "int and str"),
     "a missing name": (pd.DataFrame(Z, index=["a", None, "b", "c"]), TypeError, "Names are text"),
     "no candidates": ({}, ValueError, "has no rows"),
+    "a batch of one": (Z[None], ValueError, r"two-dimensional.*Drop the first axis"),
     "no prompts": ({"a": Z, "b": Z[:0]}, ValueError, r"\['b'\] has shape \(0, 8\)"),
     "prompts that cancel": ({"a": Z, "b": np.stack([Z[0], -Z[0]])}, ValueError, r"\['b'\] cancel"),
     "prompts of two widths": ({"a": Z, "b": Z[:, :3]}, ValueError, r"\['b'\] has rows of width 3, .*\['a'\]"),

@@ -147,6 +147,11 @@ def _one_row_each(given: Any, name: str, names: Names | None) -> tuple[Any, int]
     """Return an array-like (K, d), with prompts averaged, and the most that a candidate has."""
     if isinstance(given, np.ndarray | Tensor) and given.ndim == 3:
         k, each, d = given.shape
+        if k == 1 and each > 1:
+            raise ValueError(
+                f"{name} must be two-dimensional (K, d), or (K, P, d) with P prompts each, got shape "
+                f"{tuple(given.shape)}, which is one candidate. Drop the first axis with {name}[0]."
+            )
         if each == 1:
             return given[:, 0], 1
         return _unit_means(plain(given, name).reshape(-1, d), [each] * k, name, names), each

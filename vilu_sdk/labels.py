@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
@@ -194,7 +194,7 @@ def find_label_issues(
     groups : array-like of shape (N,), optional
         What each row comes from, as in `fit`: a label is judged without the whole group of its image.
     names : sequence of str, optional
-        Names of the candidates, for the tables.
+        Names of the candidates, for the tables; by default those that they have.
 
     Returns
     -------
@@ -249,8 +249,9 @@ def find_label_issues(
         raise
     k = len(task.texts)
     require_candidates(k, "find_label_issues")
-    check_names(names, k, "z_txt")
     assert task.labels is not None
+    assert task.given is not None
+    names = task.given.called(names)
     given = task.labels.numpy()
     n = len(given)
     own, other, rival = np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)

@@ -123,6 +123,17 @@ def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
         raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
 
 
+def check_same_names(names: Sequence[str], known: Sequence[str], texts: str) -> None:
+    """Raise where candidates have other names, or another order of them, than is known."""
+    keys, other = list(map(plain, names)), list(map(plain, known))
+    if len(keys) == len(other) and keys != other:
+        row = next(row for row, key in enumerate(keys) if key != other[row])
+        raise ValueError(
+            f"{texts} has {shown(names[row])} in row {row}, where the fit had {shown(known[row])}; this "
+            "scorer knows the candidates of its fit only, in their order."
+        )
+
+
 def name_of(names: Sequence[str] | None, index: int) -> str | int:
     """Return the name of a candidate, or its row where candidates have none."""
     return int(index) if names is None else names[int(index)]

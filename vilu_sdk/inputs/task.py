@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import dimensions, plain
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
@@ -33,7 +35,8 @@ class Task:
     classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
     row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `groups` (n,) are
     numbers of what the rows come from, which is left out, split and drawn as a whole. `views` (n·V, d) where
-    images have V views each, one after the other; `images` are the first ones.
+    images have V views each, one after the other; `images` are the first ones. `given` are the candidates
+    as they came, with their names.
     """
 
     images: Rows
@@ -44,6 +47,7 @@ class Task:
     weights: Tensor | None = None
     groups: Tensor | None = None
     views: Rows | None = None
+    given: Opened | None = None
 
     @property
     def views_of_each(self) -> int:
@@ -155,7 +159,8 @@ def check_task(
 ) -> Task:
     """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
     views = None
-    if takes_views and not isinstance(z_img, Shards) and dimensions(z_img) == 3:
+    z_img = opened(z_img, "z_img")
+    if takes_views and not isinstance(z_img, Shards | Column) and dimensions(z_img) == 3:
         if correct is not None:
             raise ValueError(
                 "z_img has several views of each image, of which some may be right and others wrong; pass "
@@ -166,7 +171,8 @@ def check_task(
         z_img = z_img[:, 0]
     images = Rows(z_img, "z_img")
     try:
-        texts = Rows(z_txt, "z_txt", d=images.d)
+        given = open_candidates(z_txt, "z_txt", images.d)
+        texts = Rows(given.values, "z_txt", d=images.d)
     except (ValueError, TypeError):
         if dimensions(z_txt) == 1 and dimensions(labels) == 2:
             raise ValueError(
@@ -184,8 +190,9 @@ def check_task(
     return Task(
         images,
         texts if is_caption else texts.load(),
-        None if labels is None else check_labels(labels, len(images), len(texts)),
+        None if labels is None else check_labels(labels, len(images), len(texts), names=given.names),
         None if correct is None else check_correct(correct, len(images)),
         groups=None if groups is None else check_units(groups, len(images)),
         views=views,
+        given=given,
     )

@@ -81,6 +81,11 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         self.objective = objective
         self.search = search
 
+    @property
+    def takes_weights(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes weights of images: to learn by the likelihood it does."""
+        return self.objective != "ece"
+
     def _learn(self, task: Task) -> None:
         if task.correct is not None:
             raise ValueError(
@@ -92,8 +97,6 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         if self.search not in searches:
             raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
         minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
-        if self.objective == "ece" and task.weights is not None:
-            raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
         self.temperature_ = minimise(task, labels, check_logit_scale(self.logit_scale))
 

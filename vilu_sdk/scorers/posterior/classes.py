@@ -16,6 +16,7 @@ from vilu_sdk.scorers.base.groups import (
     distinct_rows,
     draw_groups,
     group_weights,
+    importance,
     number,
     warn_of_near_copies,
 )
@@ -134,7 +135,8 @@ def learn_blend(
 ) -> Blend:
     """Choose and weigh the sources of a class model from labels, or from right and wrong, upon `base`."""
     n, k = len(task.images), len(task.text)
-    distinct, every_group, _ = distinct_rows(task)
+    distinct, every_group, which = distinct_rows(task)
+    important = importance(task, which, len(distinct))
     drawn = draw_groups(every_group, sample_size(k), generator)
     rows, groups = distinct[drawn], number(every_group[drawn])
     z = read(task.images, slice(None) if len(rows) == n else rows)
@@ -152,14 +154,14 @@ def learn_blend(
     if task.groups is None:
         warn_of_near_copies(z, classes, groups)
     correlation = correlation_in_groups(x, classes, groups)
-    weights = group_weights(groups, correlation)
+    weights = group_weights(groups, correlation) * important[drawn]
     if labels is not None:
         if size == len(distinct):
             moments = Moments.gather([(x, labels, weights)], k)
         else:
             shift = x.mean(dim=0) if world_size() > 1 else None
             every = torch.zeros(n, dtype=torch.float64)
-            every[distinct] = group_weights(every_group, correlation)
+            every[distinct] = group_weights(every_group, correlation) * important
             moments = Moments.gather(_labelled_chunks(task, every, dtype), k, shift)
         data = TrainingData(x, logits, text, prediction, labels, None, moments, groups, weights)
         return Blend(data, sources, generator, base_precision=base_precision)

@@ -26,6 +26,8 @@ def learn_auto(
         if lack := blend.data.shortage:
             warn_fallback(f"they hold {lack}", base)
         return class_model(blend, logit_scale, task.text, base)
+    if task.weights is not None:
+        raise ValueError("ViLUEstimator takes no sample_weight for pairs with captions; leave it out.")
     n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import require_candidates
+from vilu_sdk.inputs.values import NONE, require_candidates
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.scorers import ViLUEstimator
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
@@ -252,6 +253,9 @@ def find_label_issues(
     check_names(names, k, "z_txt")
     assert task.labels is not None
     given = task.labels.numpy()
+    if len(none := np.flatnonzero(given == NONE)):
+        before, after = "labels must name a class that could be wrong, but", " is -1; leave such images out."
+        raise BadRowError(before, int(none[0]), after, f"labels[{none[0]}]")
     n = len(given)
     own, other, rival = np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)
     for rows, found in _log_probabilities(scorer, task, given):

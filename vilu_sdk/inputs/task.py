@@ -14,7 +14,7 @@ from vilu_sdk.inputs.containers import dimensions, plain
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.inputs.values import check_correct, check_labels, check_units
+from vilu_sdk.inputs.values import NONE, check_correct, check_labels, check_units
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Task:
     """What `fit` was given: images, candidates and one kind of supervision.
 
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
-    classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
-    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `groups` (n,) are
-    numbers of what the rows come from, which is left out, split and drawn as a whole. `views` (n·V, d) where
-    images have V views each, one after the other; `images` are the first ones.
+    classes are known, -1 where an image shows none of the candidates, `correct` (n,) when only right or wrong
+    is known; neither in a caption task, where row i pairs with candidate i. `weights` (n,) in float64, for
+    scorers that can use them. `groups` (n,) are numbers of what the rows come from, which is left out, split
+    and drawn as a whole. `views` (n·V, d) where images have V views each, one after the other; `images` are
+    the first ones.
     """
 
     images: Rows
@@ -54,6 +55,12 @@ class Task:
     def is_caption(self) -> bool:
         """Whether images and candidates are pairs."""
         return self.labels is None and self.correct is None
+
+    @property
+    def shown(self) -> Tensor:
+        """Rows (m,) of images that show a candidate: all but those of the label -1, of labels or captions."""
+        n = len(self.images)
+        return torch.arange(n) if self.labels is None else torch.nonzero(self.labels != NONE)[:, 0]
 
     @property
     def on_disk(self) -> bool:

@@ -51,6 +51,10 @@ class ViLUEstimator(Scorer):
         What `predict` returns and all verbs judge: the zero-shot prediction, as published work does, or
         the candidate that the learned posterior holds likeliest, which is right far more often. It can be
         changed after the fit.
+    unknown_rate : float, optional
+        Share of images that show none of the candidates, in [0, 1), which the uncertainty is to count. By
+        default the share that images with the label -1 have in the fit; without any, as much as costs
+        nothing where all images show a candidate. 0 says that all do. Only "auto" can use it.
     logit_scale : float
         The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
@@ -89,11 +93,13 @@ class ViLUEstimator(Scorer):
         recipe: Literal["auto", "paper"] | PaperRecipe = "auto",
         *,
         predicts: Predicts = "zero-shot",
+        unknown_rate: float | None = None,
         logit_scale: float = 100.0,
         random_state: Any = None,
     ) -> None:
         self.recipe = recipe
         self.predicts = predicts
+        self.unknown_rate = unknown_rate
         self.logit_scale = logit_scale
         self.random_state = random_state
 
@@ -263,9 +269,21 @@ class ViLUEstimator(Scorer):
         scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)
         if self.recipe == "auto":
             require_candidates(len(task.texts), "ViLUEstimator")
-            self.model_ = learn_auto(task, scale, generator)
+            self.model_ = learn_auto(task, scale, generator, None, self._unknown_rate())
             return
+        self._unknown_rate()
         self.model_ = self._published().learn(task, scale, generator)
+
+    def _unknown_rate(self) -> float | None:
+        """Return the share of images of no candidate that is given."""
+        rate = self.unknown_rate
+        if rate is None:
+            return None
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate < 1:
+            raise ValueError(f"unknown_rate must be a number in [0, 1), or None, got {rate!r}.")
+        if self.recipe != "auto":
+            raise ValueError("unknown_rate is for recipe='auto'; leave it out.")
+        return float(rate)
 
     def _published(self) -> PaperRecipe:
         """Return the recipe where it is the published one, which "paper" names."""
@@ -293,7 +311,7 @@ class ViLUEstimator(Scorer):
             return self._published().adapt(model, task, generator)
         require_candidates(len(text), "adapt")
         if task is not None:
-            return learn_auto(task, scale, generator, model)
+            return learn_auto(task, scale, generator, model, self._unknown_rate())
         before = CaptionModel(scale) if model is None else model
         return adapt_auto(before, images, text, generator, balanced=balanced)
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vilu_sdk.scorers.posterior.background import statistics
 from vilu_sdk.scorers.posterior.classes import ClassModel
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
@@ -42,7 +43,11 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
         known["class intercepts"] = Intercepts(balance(q))
     platt, sharpness = model.calibration(text), model.sharpness(text)
     parts = model.logit_scale, model, 1.0, text, known
-    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness)
+    none = model.background(text)
+    if none is not None and known:
+        after = q + balance(q) if balanced else q
+        none = none.like(none.level + none.novelty(*statistics(before)), none.novelty(*statistics(after)))
+    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness, none_known=none)
 
 
 def balance(q: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The default recipe: from any supervision to a model, and from a model to a new domain."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,23 +11,35 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.base.groups import groups_of
 from vilu_sdk.scorers.posterior.adapt import adapt_classes
+from vilu_sdk.scorers.posterior.background import learn_background, unknown_images
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
-from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows
-from vilu_sdk.scorers.posterior.model import LogLinearModel
+from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows, sample_size
+from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 
 # With more images than this for each candidate, candidates are classes and not captions.
 IMAGES_PER_CAPTION = 2
 
 
 def learn_auto(
-    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
+    task: Task,
+    logit_scale: float,
+    generator: torch.Generator,
+    base: LogLinearModel | None = None,
+    unknown_rate: float | None = None,
 ) -> LogLinearModel:
     """Learn from whatever is known, upon `base` or the zero-shot logits."""
     if not task.is_caption:
         blend = learn_blend(task, logit_scale, generator, base)
         if lack := blend.data.shortage:
             warn_fallback(f"they hold {lack}", base)
-        return class_model(blend, logit_scale, task.text, base)
+            if base is not None:
+                return base
+        model = class_model(blend, logit_scale, task.text, base)
+        if not blend.fitted:  # the posterior is the one that is built upon
+            return model if base is None else replace(model, none_known=base.background(task.text))
+        images = unknown_images(task, sample_size(len(task.text)))
+        unknown = None if images is None else total(model.parts(task.text), images)
+        return replace(model, none_known=learn_background(blend, unknown, unknown_rate))
     n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)

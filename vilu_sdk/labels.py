@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.names import NONE, name_of
 from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import NONE, require_candidates
+from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.scorers import ViLUEstimator
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
@@ -195,7 +195,7 @@ def find_label_issues(
     groups : array-like of shape (N,), optional
         What each row comes from, as in `fit`: a label is judged without the whole group of its image.
     names : sequence of str, optional
-        Names of the candidates, for the tables.
+        Names of the candidates, for the tables; by default those that they have.
 
     Returns
     -------
@@ -250,8 +250,9 @@ def find_label_issues(
         raise
     k = len(task.texts)
     require_candidates(k, "find_label_issues")
-    check_names(names, k, "z_txt")
     assert task.labels is not None
+    assert task.given is not None
+    names = task.given.called(names)
     given = task.labels.numpy()
     if len(none := np.flatnonzero(given == NONE)):
         before, after = "labels must name a class that could be wrong, but", " is -1; leave such images out."

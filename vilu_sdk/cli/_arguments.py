@@ -35,6 +35,8 @@ GROUPS = option(
     metavar="FILE",
     help=f"what each image is a view, frame or copy of: {VALUES}",
 )
+#: How much each image counts.
+WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
 #: Labels alone, which there must be.
 LABELS = option("--labels", metavar="FILE", required=True, help=_LABELS_HELP)
 #: Labels or feedback.

@@ -5,9 +5,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, GROUPS, JSON, OVERWRITE, QUIET, TO_FIT
+from vilu_sdk.cli._arguments import (
+    CARD,
+    DATA,
+    FEEDBACK,
+    FOLDER,
+    GROUPS,
+    JSON,
+    OVERWRITE,
+    QUIET,
+    TO_FIT,
+    WEIGHTS,
+)
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import read_groups, read_task
+from vilu_sdk.cli._inputs import read_groups, read_task, read_weights
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import card_of, choose_to_fit
@@ -23,6 +34,7 @@ from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
     FOLDER,
     *FEEDBACK,
     GROUPS,
+    WEIGHTS,
     *TO_FIT,
     option(
         "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
@@ -43,6 +55,10 @@ def run(arguments: Namespace) -> int:
         scorer: Any = choose_to_fit(arguments)
         images, texts, known = read_task(arguments)
         groups = read_groups(arguments.groups, len(images))
+        if arguments.weights is not None:
+            if not scorer.takes_weights:
+                raise UsageError(f"{scorer!r} takes no weights; leave --weights out.")
+            known["sample_weight"] = read_weights(arguments.weights, len(images))
         start = time.perf_counter()
         scorer.fit(images, texts, groups=groups, checkpoint=arguments.checkpoint, **known)
         seconds = time.perf_counter() - start

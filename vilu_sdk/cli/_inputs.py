@@ -16,7 +16,7 @@ from vilu_sdk.inputs.places import BadRowError, place, shown
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 from vilu_sdk.inputs.stored import kind
-from vilu_sdk.inputs.values import check_correct, check_labels
+from vilu_sdk.inputs.values import check_correct, check_labels, check_weights
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
@@ -125,6 +125,23 @@ def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
     if values.dtype.kind not in "iuO":
         raise ValueError(f"{spec} has {values.dtype}; save groups as integers or texts.")
     return np.array([plain(value) for value in values]) if values.dtype.kind == "O" else values
+
+
+def read_weights(spec: str, n: int) -> NDArray[np.float64]:
+    """Read how much each image counts."""
+    found = read_values(spec)
+    check_count(found, n, "IMAGES")
+    values = np.array([_number(found, row) for row in range(n)]) if found.is_text else found.values
+    with _placed(found):
+        return check_weights(values, n, name=spec).numpy()
+
+
+def _number(found: Vector, row: int) -> float:
+    try:
+        return float(found.values[row])
+    except ValueError:
+        what = f"{found.spec} has {shown(found.values[row])} in"
+        raise BadRowError(what, row, "; expected a number.", found.at(row)) from None
 
 
 def read_names(arguments: Namespace, k: int) -> Names | None:

@@ -37,7 +37,7 @@ def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False) 
 
 
 #: Arguments that name what a command reads.
-SOURCES = ("images", "texts", "labels", "correct", "names", "groups", "test", "checkpoint")
+SOURCES = ("images", "texts", "labels", "correct", "names", "groups", "weights", "test", "checkpoint")
 
 
 def refuse_overwriting(arguments: Namespace) -> None:

@@ -19,11 +19,8 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.names import Names
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, score_to_folder, scored_tables
+from vilu_sdk.scale.partition import NAMED, PIECE_ROWS, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import plan
-
-# Column that comes with --names.
-NAME = "name"
 
 
 @command(
@@ -117,9 +114,11 @@ def _score_blocks(images: Shards, texts: Tensor, chosen: Chosen) -> Iterator[Blo
 
 
 def _with_names(blocks: Iterable[Block], names: Names | None) -> Iterator[Block]:
-    """Add the name of each prediction."""
+    """Add the name of each prediction, and of each answer if there are any."""
     for block in blocks:
-        if names is not None:
-            new = [names[row] for row in columns(block)[PREDICTION]]
-            block = {**block, NAME: new} if isinstance(block, dict) else block.append_column(NAME, new)
+        known = columns(block)
+        for name, column in NAMED.items():
+            if names is not None and column in known:
+                new = [names[row] for row in known[column]]
+                block = {**block, name: new} if isinstance(block, dict) else block.append_column(name, new)
         yield block

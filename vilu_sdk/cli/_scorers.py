@@ -148,7 +148,7 @@ def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredi
 def card_of(arguments: Namespace, scorer: Scorer) -> Card | None:
     """Return the card of a scorer with the fields of the command line added."""
     fields = given(arguments, "backbone", "dataset", "notes", "license")
-    known: Card | None = getattr(scorer, "card_", None)
+    known: Card | None = vars(scorer).get("card_")
     return replace(known or Card(), **fields) if fields else known
 
 

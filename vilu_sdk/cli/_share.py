@@ -80,7 +80,7 @@ def run_info(arguments: Namespace) -> int:
     scorer, predictor = load(arguments.name, arguments.revision)
     if arguments.json:
         facts = {"scorer": type(scorer).__name__, "parameters": scorer.get_params()}
-        print(plain_json({**facts, "backbone": backbone_of(scorer, getattr(scorer, "card_", None))}))
+        print(plain_json({**facts, "backbone": backbone_of(scorer, scorer.card_)}))
     elif predictor is None:
         print(describe(scorer, arguments.name), end="")
     else:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import vector, what_it_holds
-from vilu_sdk.inputs.values import NONE
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.metrics.vectors import as_vector
 
 

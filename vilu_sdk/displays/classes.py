@@ -115,7 +115,7 @@ class ClassFailureDisplay(ScoreDisplay):
             raise ValueError(f'by must be "true" or "predicted", got {by!r}.')
         if problem.labels is None:
             raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
-        options.setdefault("class_names", check_names(None, len(problem.text)))
+        options.setdefault("class_names", check_names(problem.names, len(problem.text)))
         classes = problem.labels if by == "true" else answers.predicted
         known = answers.is_probability
         u = answers.uncertainty if known else answers.decision

@@ -117,7 +117,7 @@ class ConfusionDisplay(ScoreDisplay):
             raise ValueError(
                 "A caption task has no classes to confuse: pass labels, or draw another picture."
             )
-        options.setdefault("class_names", check_names(None, len(problem.text)))
+        options.setdefault("class_names", check_names(problem.names, len(problem.text)))
         return cls.from_scores(answers.decision, problem.labels, answers.predicted, **options)
 
     def _height(self, *, top: int | None = 12) -> float:

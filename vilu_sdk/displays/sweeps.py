@@ -14,7 +14,7 @@ from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._style import entry, next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Problem, ask, check_problem
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
-from vilu_sdk.inputs.values import NONE
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.metrics.failure import ranking_metrics
 from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.scorers.base.contract import FailureScorer

@@ -53,7 +53,8 @@ def evaluate(
     -------
     dict of str to float
         As `failure_metrics` gives them, all rates as fractions; ``n`` is the number of rows scored.
-        ``ece``, ``brier`` and ``nll`` are there if `scorer.is_probability` is True.
+        ``ece``, ``brier`` and ``nll`` are there if `scorer.is_probability` is True, ``zero_shot_accuracy``
+        and ``answer_accuracy`` if it has answers of its own; ``accuracy`` is that of what `predicts` chooses.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class Round(NamedTuple):
 
 def metrics_of(answers: Answers) -> dict[str, float]:
     """Return all metrics that the answers allow."""
-    metrics = ranking_metrics(answers.decision, answers.failure)
+    metrics = ranking_metrics(answers.decision, answers.failure) | answers.accuracies
     if answers.is_probability:
         metrics |= calibration_metrics(answers.uncertainty, answers.failure)
     return metrics

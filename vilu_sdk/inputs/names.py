@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.places import BadRowError, shown
-from vilu_sdk.inputs.values import NONE
 
+#: The label of an image that shows none of the candidates, so that every prediction for it is wrong.
+NONE = -1
 #: What the label `NONE`, of an image that shows none of the candidates, is called where labels are names.
 NO_CANDIDATE = "none"
 #: How a row number is written: no leading zeros, no sign but a minus, no other script.
@@ -128,6 +129,17 @@ def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
     """Raise where there are names of candidates, but not one for each of the k rows of `texts`."""
     if names is not None and len(names) != k:
         raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
+
+
+def check_same_names(names: Sequence[str], known: Sequence[str], texts: str) -> None:
+    """Raise where candidates have other names, or another order of them, than is known."""
+    keys, other = list(map(plain, names)), list(map(plain, known))
+    if len(keys) == len(other) and keys != other:
+        row = next(row for row, key in enumerate(keys) if key != other[row])
+        raise ValueError(
+            f"{texts} has {shown(names[row])} in row {row}, where the fit had {shown(known[row])}; this "
+            "scorer knows the candidates of its fit only, in their order."
+        )
 
 
 def name_of(names: Sequence[str] | None, index: int) -> str | int:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.exceptions import LabelWarning, warn
-from vilu_sdk.inputs.values import NONE
+from vilu_sdk.inputs.names import NONE
 
 # Agreement within so many standard deviations of what independence gives is chance.
 CHANCE = 2.0

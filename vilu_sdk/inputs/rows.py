@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import plain, what_it_holds
 from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.shards import Shards
@@ -32,7 +33,8 @@ class Rows:
     """A checked matrix (n, d) of embeddings, read chunk by chunk; bad rows raise when they are read."""
 
     def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
-        if not isinstance(source, Shards):
+        source = opened(source, name)
+        if not isinstance(source, Shards | Column):
             source = plain(source, name)
         _check_real(source, name)
         if source.ndim and source.shape[0] == 0:
@@ -117,7 +119,7 @@ class Rows:
     @property
     def on_disk(self) -> bool:
         """Whether the rows are read from files, in which consecutive ones come at a fraction of the cost."""
-        return isinstance(self.source, Shards) or (
+        return isinstance(self.source, Shards | Column) or (
             isinstance(self.source, np.ndarray) and memory_map(self.source)[0] is not None
         )
 

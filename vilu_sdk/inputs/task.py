@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import dimensions, plain
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.inputs.values import NONE, check_correct, check_labels, check_units
+from vilu_sdk.inputs.values import check_correct, check_labels, check_units
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Task:
     is known; neither in a caption task, where row i pairs with candidate i. `weights` (n,) in float64, for
     scorers that can use them. `groups` (n,) are numbers of what the rows come from, which is left out, split
     and drawn as a whole. `views` (n·V, d) where images have V views each, one after the other; `images` are
-    the first ones.
+    the first ones. `given` are the candidates as they came, with their names.
     """
 
     images: Rows
@@ -45,6 +48,7 @@ class Task:
     weights: Tensor | None = None
     groups: Tensor | None = None
     views: Rows | None = None
+    given: Opened | None = None
 
     @property
     def views_of_each(self) -> int:
@@ -162,7 +166,8 @@ def check_task(
 ) -> Task:
     """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
     views = None
-    if takes_views and not isinstance(z_img, Shards) and dimensions(z_img) == 3:
+    z_img = opened(z_img, "z_img")
+    if takes_views and not isinstance(z_img, Shards | Column) and dimensions(z_img) == 3:
         if correct is not None:
             raise ValueError(
                 "z_img has several views of each image, of which some may be right and others wrong; pass "
@@ -173,7 +178,8 @@ def check_task(
         z_img = z_img[:, 0]
     images = Rows(z_img, "z_img")
     try:
-        texts = Rows(z_txt, "z_txt", d=images.d)
+        given = open_candidates(z_txt, "z_txt", images.d)
+        texts = Rows(given.values, "z_txt", d=images.d)
     except (ValueError, TypeError):
         if dimensions(z_txt) == 1 and dimensions(labels) == 2:
             raise ValueError(
@@ -191,8 +197,9 @@ def check_task(
     return Task(
         images,
         texts if is_caption else texts.load(),
-        None if labels is None else check_labels(labels, len(images), len(texts)),
+        None if labels is None else check_labels(labels, len(images), len(texts), names=given.names),
         None if correct is None else check_correct(correct, len(images)),
         groups=None if groups is None else check_units(groups, len(images)),
         views=views,
+        given=given,
     )

@@ -16,7 +16,15 @@ from vilu_sdk.persistence.encoding import class_of, decode, encode, storable
 
 
 class Persistent(BaseEstimator):
-    """Adds saving and loading to an estimator; every subclass is admitted as `storable`."""
+    """Adds saving and loading to an estimator; every subclass is admitted as `storable`.
+
+    Attributes
+    ----------
+    card_ : Card
+        What is known of it beside its weights; an empty card where nothing is.
+    """
+
+    card_: Card = Card()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,7 +108,8 @@ class Persistent(BaseEstimator):
         Returns
         -------
         scorer
-            Of the class that was saved. If it was saved with a `Card`, that is its attribute ``card_``.
+            Of the class that was saved. Its attribute ``card_`` is the `Card` that it was saved with, or an
+            empty one.
 
         Raises
         ------
@@ -204,7 +213,7 @@ class Persistent(BaseEstimator):
     def _save(self, folder: str | os.PathLike[str], name: str, card: Card | None) -> None:
         """Write the files; `name` is what the model card calls the scorer."""
         if card is None:
-            card = getattr(self, "card_", None)
+            card = vars(self).get("card_")
         elif not isinstance(card, Card):
             raise TypeError(f"card must be a vilu_sdk.scorers.Card, got {type(card).__name__}.")
         tensors: dict[str, Tensor] = {}
@@ -229,8 +238,8 @@ class Persistent(BaseEstimator):
         scorer = decode(config, unused)
         if unused:
             raise ValueError(f"model.safetensors holds unexpected tensors: {', '.join(sorted(unused))}.")
-        card = getattr(scorer, "card_", None)
-        if not isinstance(card, Card | None):
+        card = scorer.card_
+        if not isinstance(card, Card):
             raise ValueError(f"config.json has a {type(card).__name__} where the card belongs.")
         expected = backbone_of(scorer, card)
         if backbone != expected:

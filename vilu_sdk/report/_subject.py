@@ -70,6 +70,7 @@ def gather(
         raise ValueError(f"focus is {focus!r}, but the scorers are {', '.join(scorers) or 'none'}.")
     problem = check_problem(z_img, z_txt, labels, batch_size)
     k = len(problem.text)
+    class_names = problem.names if class_names is None else class_names
     if class_names is None and problem.labels is None:
         class_names = [f"caption {index}" for index in range(k)]
     candidates = check_names(class_names, k)

@@ -11,8 +11,9 @@ from vilu_sdk.compute.distributed import add_up, own_slices
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import NONE, check_logit_scale
+from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.metrics.calibration import expected_calibration_error
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.weighted import WeightedScorer
@@ -82,6 +83,11 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         self.objective = objective
         self.search = search
 
+    @property
+    def takes_weights(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes weights of images: to learn by the likelihood it does."""
+        return self.objective != "ece"
+
     def _learn(self, task: Task) -> None:
         if task.correct is not None:
             raise ValueError(
@@ -93,8 +99,6 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         if self.search not in searches:
             raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
         minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
-        if self.objective == "ece" and task.weights is not None:
-            raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
         if not len(task.shown):
             raise ValueError("all labels are -1, none of the candidates; pass images of candidates too.")

@@ -11,16 +11,15 @@ from torch import Tensor
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.inputs.names import check_names
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
-from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.base.verbs import Predicts
+from vilu_sdk.scorers.base.weighted import WeightedScorer
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
@@ -30,7 +29,7 @@ from vilu_sdk.scorers.posterior.recipe import adapt_auto, learn_auto
 from vilu_sdk.training.resume import shared_fit
 
 
-class ViLUEstimator(Scorer):
+class ViLUEstimator(WeightedScorer):
     r"""Learned vision-language uncertainty: how likely the zero-shot prediction is wrong.
 
     The default recipe turns whatever `fit` was given into a posterior over the candidates,
@@ -104,6 +103,16 @@ class ViLUEstimator(Scorer):
         self.random_state = random_state
 
     @property
+    def has_answers(self) -> bool:  # type: ignore[override]
+        """Whether its posterior gives answers of its own: that of the default recipe does."""
+        return isinstance(getattr(self, "model_", None), LogLinearModel)
+
+    @property
+    def takes_weights(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes weights of images: the default recipe does."""
+        return self.recipe == "auto"
+
+    @property
     def takes_views(self) -> bool:  # type: ignore[override]
         """Whether `fit` takes several views of each image: the networks of the published recipe do."""
         return self.recipe != "auto"
@@ -154,8 +163,9 @@ class ViLUEstimator(Scorer):
         scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        text = Candidates(z_txt_set, images.d).text
-        task = None if labels is None else check_task(z_img, z_txt_set, labels)
+        given = open_candidates(z_txt_set, d=images.d)
+        text = Candidates(given, images.d).text
+        task = None if labels is None else check_task(z_img, given, labels)
         if task is not None and balanced:
             raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
         warn_of_mismatch(self, images, text)
@@ -168,7 +178,7 @@ class ViLUEstimator(Scorer):
             # Images without labels may be judged: nobody has told the answers.
             earlier = getattr(self, "fit_rows_", None)
             known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
-            self._remember(images, texts, known)
+            self._remember(images, texts, known, given)
         return self
 
     @plain_torch
@@ -191,7 +201,7 @@ class ViLUEstimator(Scorer):
         top_k : int
             How many competitors, at most K - 1.
         names : sequence of str, optional
-            Names of the candidates, for the table.
+            Names of the candidates, for the table; by default those that they have.
 
         Returns
         -------
@@ -218,13 +228,14 @@ class ViLUEstimator(Scorer):
         >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
         True
         """
-        images, texts = self._check_score(z_img, z_txt_set)
+        opened = open_candidates(z_txt_set)
+        images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
         warn_of_mismatch(self, images, text)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
-        check_names(names, k, "z_txt_set")
+        names = opened.called(names)
         top_k = min(top_k, k - 1)
         parts, among = self.model_.parts(text), self.model_.among(text)
         sharpness = self.model_.sharpness(text)

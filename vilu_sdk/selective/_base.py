@@ -1,6 +1,7 @@
 """Fit, accept and predict, shared by all ways of choosing a threshold."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import PromiseWarning, warn
-from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.metrics.ranking import Ranking, rank
@@ -76,22 +77,25 @@ class ThresholdPredictor(Persistent):
         """
         require_scorer(self.scorer)
         self._check()
-        task = check_task(z_img, z_txt_set, labels, correct)
+        opened = open_candidates(z_txt_set)
+        task = check_task(z_img, opened, labels, correct)
+        names = opened.called()
         warn_of_fit_rows(self.scorer, z_img, "what the threshold promises will not hold")
-        predicted, decision = read(self.scorer, z_img, z_txt_set, "prediction", "decision")
+        predicted, decision = read(self.scorer, z_img, opened, "prediction", "decision")
         self.near_ = NEAR * float(decision.std())
         settled = np.zeros(len(decision), dtype=bool)
         while True:
-            keys = self._keys(predicted, groups)
+            keys = self._keys(predicted, groups, names)
             report = self._choose(decision, task.wrong(predicted), keys)
             near = self._is_near(decision, _thresholds(report, keys)) & ~settled
             if not near.any():
                 break
-            predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
+            predicted, decision = score_near(self.scorer, z_img, opened, predicted, decision, near)
             settled |= near
         self.report_ = report
         self.predicts_ = getattr(self.scorer, "predicts", "zero-shot")
         self.candidates_ = task.text
+        self.names_ = None if names is None else list(names)
         self.caption_ = task.is_caption
         self.n_features_in_ = task.images.d
         return self
@@ -141,19 +145,21 @@ class ThresholdPredictor(Persistent):
                 f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
                 f"predicts={predicts!r}; set it back, or fit the threshold again."
             )
-        self._compare_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set)
+        self._compare_candidates(opened)
+        names = self._names_of(opened)
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
-        said = dict(zip(needed, read(self.scorer, z_img, z_txt_set, *needed), strict=True))
+        said = dict(zip(needed, read(self.scorer, z_img, opened, *needed), strict=True))
         predicted, decision = said["prediction"], said["decision"]
-        keys = self._keys(predicted, groups)
+        keys = self._keys(predicted, groups, names)
         if (keys is None) == bool(self.report_.groups):
             raise ValueError(
                 "groups must be passed to accept and predict if, and only if, they were passed to fit."
             )
         near = self._is_near(decision, _thresholds(self.report_, keys))
-        predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
-        said["accepted"] = decision <= _thresholds(self.report_, self._keys(predicted, groups))
+        predicted, decision = score_near(self.scorer, z_img, opened, predicted, decision, near)
+        said["accepted"] = decision <= _thresholds(self.report_, self._keys(predicted, groups, names))
         return tuple(said[field] for field in fields)
 
     def predict(
@@ -187,12 +193,26 @@ class ThresholdPredictor(Persistent):
         """Choose the threshold for these rows, each bound failing with probability delta at most."""
         raise NotImplementedError
 
-    def _keys(self, predicted: NDArray[np.int64], groups: Any) -> NDArray[Any] | None:
+    def _names_of(self, opened: Opened) -> Sequence[str] | None:
+        """Return the names by which classes find their thresholds, None where `fit` saw none."""
+        known: list[str] | None = getattr(self, "names_", None)
+        if known is None or not self.per_class or opened.names is not None:
+            return None if known is None else opened.called()
+        if len(opened.values) != len(known):
+            raise ValueError(
+                f"{opened.argument} has {len(opened.values)} rows without names, but the thresholds are "
+                f"those of {len(known)} names; pass a mapping from names to embeddings."
+            )
+        return known
+
+    def _keys(
+        self, predicted: NDArray[np.int64], groups: Any, names: Sequence[str] | None
+    ) -> NDArray[Any] | None:
         if not self.per_class:
             return None if groups is None else check_groups(groups, len(predicted))
         if groups is not None:
             raise ValueError("per_class=True makes the predicted classes the groups; leave groups out.")
-        return predicted
+        return predicted if names is None else np.array(names)[predicted]
 
     def _choose(
         self, decision: NDArray[np.float64], wrong: NDArray[np.bool_], keys: NDArray[Any] | None
@@ -232,7 +252,7 @@ class ThresholdPredictor(Persistent):
             groups=parts,
         )
 
-    def _compare_candidates(self, z_txt_set: Any) -> None:
+    def _compare_candidates(self, z_txt_set: Opened) -> None:
         text, known = Candidates(z_txt_set).text, self.candidates_
         same = text.shape == known.shape and (self.caption_ or bool((text - known).abs().max() < 1e-3))
         if not same:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Batch, Task
-from vilu_sdk.inputs.values import NONE
 
 # Images at most whose differences are the noise.
 BANK = 25_000

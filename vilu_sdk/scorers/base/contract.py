@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import has_fit_parameter
 
 from vilu_sdk.exceptions import FitRowsWarning, warn
+from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers.base.fit_rows import FitRows
 
@@ -69,7 +70,8 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
     if _has_one_pass(type(scorer), fields):
         found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
-    return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)
+    values = open_candidates(z_txt_set).values  # scorers of others know arrays
+    return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, values)) for field in fields)
 
 
 def groups_argument(scorer: Any, groups: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Batch, Task
-from vilu_sdk.inputs.values import NONE, positive
+from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import SGD, Weighting, bce_loss, mse_loss, train

@@ -164,7 +164,7 @@ class LVUScorer(Scorer):
             history = self._train(head, task, seeded(self.random_state), adapt=True)
             self.head_, self.loss_curve_ = head, torch.cat([self.loss_curve_, history])
             earlier = getattr(self, "fit_rows_", None)
-            self._remember(images, task.texts, FitRows.of(images).with_those_of(earlier))
+            self._remember(images, task.texts, FitRows.of(images).with_those_of(earlier), task.given)
         return self
 
     def _learn(self, task: Task) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
 from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import NONE
 from vilu_sdk.scorers.base.background import LEAD, Background
 from vilu_sdk.scorers.posterior.blend import Blend
 from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
@@ -34,8 +34,10 @@ ETA = 3.0
 PRECISION = 30.0
 
 
-def learn_background(blend: Blend, unknown: Tensor | None, rate: float | None) -> Background | None:
-    """Learn a background beside a blend, from logits (m, K) of images of no candidate if there are any.
+def learn_background(
+    blend: Blend, unknown: tuple[Tensor, Tensor] | None, rate: float | None
+) -> Background | None:
+    """Learn a background beside a blend, from logits (m, K) of images of no candidate and their weights (m,).
 
     None where the candidates are to be all there is, with `rate` 0, and where nothing can be said: by default
     where any level would cost too much.
@@ -45,8 +47,9 @@ def learn_background(blend: Blend, unknown: Tensor | None, rate: float | None) -
     data, rows = blend.data, blend.rows
     logits, weights = blend.left_out(rows).double(), data.weights[rows].numpy()
     log_sum, lead = statistics(logits)
-    if unknown is not None and len(unknown) >= FEWEST:
-        return _from_images(log_sum, lead, data.weights[rows], *statistics(unknown), rate)
+    if unknown is not None and len(unknown[1]) >= FEWEST:
+        every = torch.cat([data.weights[rows], unknown[1]]).double()
+        return _from_images(log_sum, lead, *statistics(unknown[0]), every, rate)
     found = Background(0.0)
     novelty = found.novelty(log_sum, lead).numpy()
     if rate is not None:
@@ -66,16 +69,16 @@ def learn_background(blend: Blend, unknown: Tensor | None, rate: float | None) -
     return None
 
 
-def unknown_images(task: Task, most: int) -> Tensor | None:
-    """Return images (m, d) labelled as none of the candidates, at most so many, each once."""
+def unknown_images(task: Task, most: int) -> tuple[Tensor, Tensor] | None:
+    """Return images (m, d) labelled as none of the candidates, at most so many, and their weights (m,)."""
     if task.labels is None:
         return None
-    rows = torch.nonzero(task.labels == NONE)[:, 0]
+    weights = torch.ones(len(task.images)) if task.weights is None else task.weights / task.weights.mean()
+    rows = torch.nonzero((task.labels == NONE) & (weights > 0))[:, 0]
     if not len(rows):
         return None
     some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
-    found: Tensor = torch.unique(read(task.images, some), dim=0)
-    return found
+    return read(task.images, some), weights[some].double()
 
 
 def statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,21 +90,19 @@ def statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
 def _from_images(
     log_sum: Tensor,
     lead: Tensor,
-    weights: Tensor,
     log_sum_of_none: Tensor,
     lead_of_none: Tensor,
+    weights: Tensor,
     rate: float | None,
 ) -> Background:
     """Learn it from images of candidates and of none, whose share is `rate`, or as it is here."""
-    m = len(log_sum_of_none)
     sums, leads = torch.cat([log_sum, log_sum_of_none]), torch.cat([lead, lead_of_none])
     # Centred, so that the level is determined apart from the slopes.
     middle = sums.mean()
     usual = Background(0.0).novelty(sums - middle, leads)
     margins = torch.stack([usual, middle - sums, leads, torch.ones_like(sums)])[:, :, None]
-    weights = torch.cat([weights, torch.ones(m)])
     is_none = torch.arange(len(sums)) >= len(log_sum)
-    outcomes = [Outcomes(margins, None, ~is_none, weights.double())]
+    outcomes = [Outcomes(margins, None, ~is_none, weights)]
     bounds = [(0.0, None), (0.0, None), (0.0, None), (None, None)]
     (both, mass, alone, level), _ = fit_weights(outcomes, [PRECISION] * 3 + [1e-6], bounds=bounds)
     share = float(weights[is_none].sum() / weights.sum())

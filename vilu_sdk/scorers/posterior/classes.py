@@ -9,8 +9,8 @@ from torch.nn.functional import normalize
 
 from vilu_sdk.compute.distributed import own_slices, read, world_size
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import NONE
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.base.groups import (
@@ -18,6 +18,7 @@ from vilu_sdk.scorers.base.groups import (
     distinct_rows,
     draw_groups,
     group_weights,
+    importance,
     number,
     warn_of_near_copies,
 )
@@ -144,10 +145,11 @@ def learn_blend(
 ) -> Blend:
     """Choose and weigh the sources of a class model from labels, or from right and wrong, upon `base`."""
     n, k = len(task.images), len(task.text)
-    distinct, every_group, _ = distinct_rows(task)
+    distinct, every_group, which = distinct_rows(task)
+    important = importance(task, which, len(distinct))
     if task.labels is not None:  # what shows none of the candidates says nothing of any of them
         shown = task.labels[distinct] != NONE
-        distinct, every_group = distinct[shown], number(every_group[shown])
+        distinct, every_group, important = distinct[shown], number(every_group[shown]), important[shown]
     drawn = draw_groups(every_group, sample_size(k), generator)
     rows, groups = distinct[drawn], number(every_group[drawn])
     z = read(task.images, slice(None) if len(rows) == n else rows)
@@ -165,14 +167,14 @@ def learn_blend(
     if task.groups is None:
         warn_of_near_copies(z, classes, groups)
     correlation = correlation_in_groups(x, classes, groups)
-    weights = group_weights(groups, correlation)
+    weights = group_weights(groups, correlation) * important[drawn]
     if labels is not None:
         if size == len(distinct):
             moments = Moments.gather([(x, labels, weights)], k)
         else:
             shift = x.mean(dim=0) if world_size() > 1 else None
             every = torch.zeros(n, dtype=torch.float64)
-            every[distinct] = group_weights(every_group, correlation)
+            every[distinct] = group_weights(every_group, correlation) * important
             moments = Moments.gather(_labelled_chunks(task, every, dtype), k, shift)
         data = TrainingData(x, logits, text, prediction, labels, None, moments, groups, weights)
         return Blend(data, sources, generator, base_precision=base_precision)

@@ -37,9 +37,11 @@ def learn_auto(
         model = class_model(blend, logit_scale, task.text, base)
         if not blend.fitted:  # the posterior is the one that is built upon
             return model if base is None else replace(model, none_known=base.background(task.text))
-        images = unknown_images(task, sample_size(len(task.text)))
-        unknown = None if images is None else total(model.parts(task.text), images)
+        shown = unknown_images(task, sample_size(len(task.text)))
+        unknown = None if shown is None else (total(model.parts(task.text), shown[0]), shown[1])
         return replace(model, none_known=learn_background(blend, unknown, unknown_rate))
+    if task.weights is not None:
+        raise ValueError("ViLUEstimator takes no sample_weight for pairs with captions; leave it out.")
     n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)

@@ -26,7 +26,9 @@ from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 RATE, HALVINGS = 0.008, 4
 # Points of AUC that it may cost where all images show a candidate, by left-out scores and a standard error.
 MOST_LOST = 0.1
-# Failures, and images of none of the candidates, from which something can be said.
+# Right and wrong predictions from which it can be said what a level costs.
+FEWEST_OUTCOMES = 20
+# Images of none of the candidates that something can be learned from.
 FEWEST = 5
 # How much more it counts where the posterior refutes the prediction.
 ETA = 3.0
@@ -57,7 +59,7 @@ def learn_background(
     slope, offset = blend.platt
     odds = slope * SplitSoftmax(logits, data.prediction[rows]).log_odds + offset
     wrong = data.wrong[rows].numpy()
-    if min(wrong.sum(), (~wrong).sum()) < FEWEST:
+    if min(wrong.sum(), (~wrong).sum()) < FEWEST_OUTCOMES:
         return None
     before = _places(odds.numpy(), wrong)
     for halvings in range(HALVINGS + 1):

@@ -424,7 +424,7 @@ def test_every_kind_of_model_comes_back_from_a_folder(fitted_digits, digits, toy
             toy.z_txt,
         ),
         "captions": (pairs, toy.z_img, captions),
-        "adapted": (estimator().adapt(toy.z_img, toy.z_txt, balanced=True), toy.z_img, toy.z_txt),
+        "adapted": (estimator().adapt(toy.z_img, toy.z_txt, frequencies="balanced"), toy.z_img, toy.z_txt),
         "adapted twice": (
             estimator()
             .fit(toy.z_img, toy.z_txt, toy.labels)

@@ -23,7 +23,7 @@ from vilu_sdk.scorers.posterior.blend import Blend
 from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
 # Mean probability of "none" among images of candidates that is tried first, and then halved so often.
-RATE, HALVINGS = 0.008, 4
+RATE, HALVINGS = 0.004, 3
 # Points of AUC that it may cost where all images show a candidate, by left-out scores and a standard error.
 MOST_LOST = 0.1
 # Right and wrong predictions from which it can be said what a level costs.

@@ -14,6 +14,7 @@ from vilu_sdk.scorers.posterior.adapt import adapt_classes
 from vilu_sdk.scorers.posterior.background import learn_background, unknown_images
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows, sample_size
+from vilu_sdk.scorers.posterior.frequencies import Frequencies
 from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 
 # With more images than this for each candidate, candidates are classes and not captions.
@@ -50,14 +51,19 @@ def learn_auto(
 
 
 def adapt_auto(
-    model: LogLinearModel, images: Rows, text: Tensor, generator: torch.Generator, *, balanced: bool
+    model: LogLinearModel,
+    images: Rows,
+    text: Tensor,
+    generator: torch.Generator,
+    *,
+    frequencies: Frequencies = None,
 ) -> LogLinearModel:
     """Move a model to unlabelled images of a domain."""
     x = read(images, sample_rows(len(images), len(text), generator))
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
-    if isinstance(model, CaptionModel) and model.sources and few and not balanced:
+    if isinstance(model, CaptionModel) and model.sources and few and frequencies is None:
         return model.adapt(x)
-    return adapt_classes(model, x, text, balanced=balanced)
+    return adapt_classes(model, x, text, frequencies=frequencies)
 
 
 def warn_fallback(reason: str, base: LogLinearModel | None = None) -> None:

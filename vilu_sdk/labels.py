@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.names import name_of
+from vilu_sdk.inputs.names import NONE, name_of
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
@@ -253,6 +254,9 @@ def find_label_issues(
     assert task.given is not None
     names = task.given.called(names)
     given = task.labels.numpy()
+    if len(none := np.flatnonzero(given == NONE)):
+        before, after = "labels must name a class that could be wrong, but", " is -1; leave such images out."
+        raise BadRowError(before, int(none[0]), after, f"labels[{none[0]}]")
     n = len(given)
     own, other, rival = np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)
     for rows, found in _log_probabilities(scorer, task, given):

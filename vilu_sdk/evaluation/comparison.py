@@ -40,9 +40,10 @@ def evaluate(
     z_txt : array-like of shape (K, d)
         Candidate texts.
     labels : array-like of shape (N,), optional
-        True class of each image, an integer in [0, K). Without labels this is a caption task: row i pairs
-        with caption i, the candidates are the captions of the batch, and a row is right if no other
-        caption of the batch is more similar than its own (exact ties are right).
+        True class of each image, an integer in [0, K), or -1 for none of the candidates, whose prediction
+        is always a failure. Without labels this is a caption task: row i pairs with caption i, the
+        candidates are the captions of the batch, and a row is right if no other caption of the batch is more
+        similar than its own (exact ties are right).
     batch_size : int, optional
         Rows of a batch in a caption task, consecutive; by default all rows make one batch. A last batch
         that is smaller is dropped, unless it is the only one. Scores are pooled over batches, and metrics

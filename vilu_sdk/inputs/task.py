@@ -13,6 +13,7 @@ from torch import Tensor
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import dimensions, plain
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Shards
@@ -32,11 +33,11 @@ class Task:
     """What `fit` was given: images, candidates and one kind of supervision.
 
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
-    classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
-    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `groups` (n,) are
-    numbers of what the rows come from, which is left out, split and drawn as a whole. `views` (n·V, d) where
-    images have V views each, one after the other; `images` are the first ones. `given` are the candidates
-    as they came, with their names.
+    classes are known, -1 where an image shows none of the candidates, `correct` (n,) when only right or wrong
+    is known; neither in a caption task, where row i pairs with candidate i. `weights` (n,) in float64, for
+    scorers that can use them. `groups` (n,) are numbers of what the rows come from, which is left out, split
+    and drawn as a whole. `views` (n·V, d) where images have V views each, one after the other; `images` are
+    the first ones. `given` are the candidates as they came, with their names.
     """
 
     images: Rows
@@ -58,6 +59,12 @@ class Task:
     def is_caption(self) -> bool:
         """Whether images and candidates are pairs."""
         return self.labels is None and self.correct is None
+
+    @property
+    def shown(self) -> Tensor:
+        """Rows (m,) of images that show a candidate: all but those of the label -1, of labels or captions."""
+        n = len(self.images)
+        return torch.arange(n) if self.labels is None else torch.nonzero(self.labels != NONE)[:, 0]
 
     @property
     def on_disk(self) -> bool:

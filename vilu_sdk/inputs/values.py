@@ -12,7 +12,7 @@ from torch import Tensor
 from vilu_sdk.exceptions import LogitScaleWarning, warn
 from vilu_sdk.inputs.columns import class_names
 from vilu_sdk.inputs.containers import refuse_missing, vector, what_it_holds
-from vilu_sdk.inputs.names import Names
+from vilu_sdk.inputs.names import NONE, Names
 from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
@@ -20,7 +20,7 @@ LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
 
 
 def check_labels(labels: Any, n: int, k: int, *, name: str = "labels", names: Names | None = None) -> Tensor:
-    """Return labels as an int64 tensor of shape (n,) with values in [0, k).
+    """Return labels as an int64 tensor of shape (n,) with values in [0, k), or `NONE`.
 
     Where candidates have `names`, labels that are text are names; integers are row numbers always, but for
     those of a column of a data set that says which classes they stand for.
@@ -41,11 +41,11 @@ def check_labels(labels: Any, n: int, k: int, *, name: str = "labels", names: Na
             f"{name} must be integers (row numbers of z_txt), got {what_it_holds(array)}"
             f"{f'; {remedy}' if remedy else ''}."
         )
-    outside = np.flatnonzero((array < 0) | (array >= k))
+    outside = np.flatnonzero((array < NONE) | (array >= k))
     if len(outside):
         row = outside[0]
         starts_at_1 = array.min() == 1 and array.max() == k
-        remedy = "check that labels and z_txt use the same class order."
+        remedy = "check that labels and z_txt use the same class order; -1 says none of the candidates."
         before = f"{name} must lie in [0, {k}), the rows of z_txt, but"
         after = f" is {array[row]}; {'labels seem to start at 1: subtract 1.' if starts_at_1 else remedy}"
         raise BadRowError(before, int(row), after, f"{name}[{row}]")

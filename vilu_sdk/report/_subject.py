@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from vilu_sdk.displays._classes import check_names
 from vilu_sdk.evaluation import ComparisonTable, compare
 from vilu_sdk.evaluation.problem import Problem, check_problem
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -47,7 +48,7 @@ class Subject:
 
     def true_name(self, row: int) -> str:
         """Return the true class of a row."""
-        return self.candidates[row if self.labels is None else self.labels[row]]
+        return str(name_of(self.candidates, row if self.labels is None else int(self.labels[row])))
 
 
 def gather(

@@ -56,8 +56,8 @@ class ThresholdPredictor(Persistent):
         z_txt_set : array-like of shape (K, d)
             Candidate texts, those of later use.
         labels : array-like of shape (n,), optional
-            True classes, rows of `z_txt_set`. Without labels (and without `correct`) image i pairs with
-            caption i.
+            True classes, rows of `z_txt_set`, or -1 for none of them, whose prediction is always wrong.
+            Without labels (and without `correct`) image i pairs with caption i.
         correct : array-like of shape (n,), optional
             Whether each prediction, or the decision that follows from it, was right, as booleans.
         groups : array-like of shape (n,), optional

@@ -408,7 +408,7 @@ def test_bad_embeddings_are_named(scorer, case, toy, fit_once):
     ("labels", "error", "message"),
     [
         (lambda y: y + 1, ValueError, r"labels must lie in \[0, 6\)"),
-        (lambda y: y - 1, ValueError, r"labels must lie in \[0, 6\)"),
+        (lambda y: y - 2, ValueError, r"labels must lie in \[0, 6\)"),
         (lambda y: y[:-1], ValueError, "labels has 639 entries but z_img has 640 rows"),
         (lambda y: y[:, None], ValueError, "labels must be one-dimensional"),
         (lambda y: y.astype(float), ValueError, "labels must be integers"),

@@ -73,8 +73,9 @@ class Scorer(Verbs, Persistent):
         z_txt : array-like of shape (K, d)
             Embeddings of the candidate texts.
         labels : array-like of shape (N,), optional
-            True class of each image, an integer in [0, K). Without labels (and without `correct`)
-            this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
+            True class of each image, an integer in [0, K), or -1 for none of the candidates, whose
+            prediction is always wrong. Without labels (and without `correct`) this is a caption task: row i
+            of `z_img` pairs with row i of `z_txt`, so K = N.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
         groups : array-like of shape (N,), optional
@@ -94,8 +95,8 @@ class Scorer(Verbs, Persistent):
         ------
         ValueError
             If an array has the wrong shape, holds NaN, infinite or all-zero rows, or labels are not
-            integers in [0, K); the message names the argument. Also if the checkpoint is that of another
-            scorer, of other settings or other data.
+            integers in [0, K), or -1; the message names the argument. Also if the checkpoint is that of
+            another scorer, of other settings or other data.
         TypeError
             If an array does not hold real numbers.
         """

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from vilu_sdk.scorers.posterior.background import statistics
 from vilu_sdk.scorers.posterior.classes import ClassModel
 from vilu_sdk.scorers.posterior.densities import TextDensities
+from vilu_sdk.scorers.posterior.frequencies import Frequencies, intercepts
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 from vilu_sdk.scorers.posterior.moments import Moments
@@ -15,11 +17,11 @@ PRIOR_IMAGES, SHRINKAGE = 8.0, 0.6
 # Weight of the domain's own Gaussians for each unit of logit scale, with many images for each class.
 WEIGHT = 0.0008
 ROUNDS = 2
-# Pseudo-images of each class in the balance, and its steps.
-COUNT, STEPS = 4.0, 10
 
 
-def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: bool) -> ClassModel:
+def adapt_classes(
+    model: LogLinearModel, x: Tensor, text: Tensor, *, frequencies: Frequencies = None
+) -> ClassModel:
     """Add the Gaussians of the domain's classes (K, d), found by soft assignment of images (n, d)."""
     n, k = len(x), len(text)
     # What labels taught about a class is not overruled by images without one.
@@ -30,7 +32,9 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
     before = total(model.parts(text), x)
     q, known = before, dict[str, Part]()
     for _ in range(ROUNDS if share else 0):
-        assigned = torch.softmax(q + balance(q) if balanced else q, dim=1)
+        # An estimate is of the posterior as it ends up.
+        known_shares = None if frequencies == "estimated" else intercepts(q, frequencies, 1.0)
+        assigned = torch.softmax(q if known_shares is None else q + known_shares, dim=1)
         moments = Moments.gather([(x, assigned)], k)
         fitted = ClassGaussians(moments, text, prior_images, shared_prior=0.0).whiten(SHRINKAGE)
         # The slack keeps classes of many images, whose means are sure, from winning by that alone.
@@ -38,18 +42,12 @@ def adapt_classes(model: LogLinearModel, x: Tensor, text: Tensor, *, balanced: b
         known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
         q = before + part(x)
     # Without labels, a class that is predicted often cannot be told from one that occurs often.
-    if balanced:
-        known["class intercepts"] = Intercepts(balance(q))
     platt, sharpness = model.calibration(text), model.sharpness(text)
+    shares = intercepts(q, frequencies, sharpness)
+    if shares is not None:
+        known["class intercepts"], q = Intercepts(shares), q + shares
     parts = model.logit_scale, model, 1.0, text, known
-    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness)
-
-
-def balance(q: Tensor) -> Tensor:
-    """Intercepts (K,) under which every class gets about as many of the rows of `q` (n, K)."""
-    n, k = q.shape
-    b = torch.zeros(k)
-    for _ in range(STEPS):
-        mass = torch.softmax(q + b, dim=1).sum(dim=0)
-        b = b - 0.5 * torch.log((mass + COUNT) / (n / k + COUNT))
-    return b
+    none = model.background(text)
+    if none is not None and known:
+        none = none.like(none.level + none.novelty(*statistics(before)), none.novelty(*statistics(q)))
+    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness, none_known=none)

@@ -9,8 +9,10 @@ from torch.nn.functional import normalize
 
 from vilu_sdk.compute.distributed import own_slices, read, world_size
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.base.groups import (
     correlation_in_groups,
     distinct_rows,
@@ -74,6 +76,8 @@ class ClassModel(LogLinearModel):
     known_sharpness: float = 1.0
     # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
+    # How likely an image shows none of the known candidates; None leaves that out of account.
+    none_known: Background | None = None
 
     def match(self, text: Tensor) -> Tensor:
         """Return for each text (J, d) the known class that it names, or -1."""
@@ -118,6 +122,12 @@ class ClassModel(LogLinearModel):
             return self.platt
         return self.base_platt if self.base is None else self.base.calibration(text)
 
+    def background(self, text: Tensor) -> Background | None:
+        """See `LogLinearModel`; nothing is learned of it among new candidates."""
+        if bool((self.match(text) >= 0).all()):
+            return self.none_known
+        return None if self.base is None else self.base.background(text)
+
     def sharpness(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
         if bool((self.match(text) >= 0).all()):
@@ -137,6 +147,9 @@ def learn_blend(
     n, k = len(task.images), len(task.text)
     distinct, every_group, which = distinct_rows(task)
     important = importance(task, which, len(distinct))
+    if task.labels is not None:  # what shows none of the candidates says nothing of any of them
+        shown = task.labels[distinct] != NONE
+        distinct, every_group, important = distinct[shown], number(every_group[shown]), important[shown]
     drawn = draw_groups(every_group, sample_size(k), generator)
     rows, groups = distinct[drawn], number(every_group[drawn])
     z = read(task.images, slice(None) if len(rows) == n else rows)
@@ -219,4 +232,4 @@ def class_model(blend: Blend, logit_scale: float, text: Tensor, base: LogLinearM
 def _labelled_chunks(task: Task, weights: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, ...]]:
     assert task.labels is not None
     for rows in track(own_slices(task.images), "reading classes"):
-        yield task.images.read(rows).to(dtype), task.labels[rows], weights[rows]
+        yield task.images.read(rows).to(dtype), task.labels[rows].clamp_min(0), weights[rows]

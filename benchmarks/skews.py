@@ -6,10 +6,10 @@ Every figure is the AUC on test images after adapting to train images minus that
 over seeds and draws and, in brackets, the worst of them. A skew applies to the images adapted to and to those
 scored alike. With `--head`, the bundled head is adapted, and before is the better of MCM and the head.
 
-Where a skew asks for more images than there are, an image is drawn from its class mean, its own deviation and
-that of another image. Sets of fewer than 10 train images a class are left out there: what is drawn then lies too
-near to those few. "near": the classes of nearest texts. Runs of fewer than 15 wrong or right predictions are left
-out. FOLDER holds .npz files as `benchmarks/_sets.py` reads them.
+Where a skew asks for more images than there are, an image is drawn from its class mean, its own deviation
+and that of another image. Sets of fewer than 10 train images a class are left out there: what is drawn then
+lies too near to those few. "near": the classes of nearest texts. Runs of fewer than 15 wrong or right
+predictions are left out. FOLDER holds .npz files as `benchmarks/_sets.py` reads them.
 """
 
 import copy

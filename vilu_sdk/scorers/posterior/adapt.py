@@ -13,7 +13,7 @@ from vilu_sdk.scorers.posterior.parts import Intercepts, Part
 # Images that a text's predicted mean is worth, and the covariance's shrinkage.
 PRIOR_IMAGES, SHRINKAGE = 4.0, 0.6
 # Weight of the domain's own Gaussians for each unit of logit scale, with many images for each class.
-WEIGHT = 0.0008
+WEIGHT = 0.0005
 ROUNDS, POWER = 2, 1.5
 # Pseudo-images of each class in the balance, and its steps.
 COUNT, STEPS = 4.0, 10

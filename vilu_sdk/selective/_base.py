@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import PromiseWarning, warn
@@ -78,16 +79,20 @@ class ThresholdPredictor(Persistent):
         self._check()
         task = check_task(z_img, z_txt_set, labels, correct)
         warn_of_fit_rows(self.scorer, z_img, "what the threshold promises will not hold")
-        predicted, decision = read(self.scorer, z_img, z_txt_set, "prediction", "decision")
+
+        def ask(z: Any) -> tuple[NDArray[Any], ...]:
+            return read(self.scorer, z, z_txt_set, "prediction", "decision")
+
+        predicted, decision = ask(z_img)
         self.near_ = NEAR * float(decision.std())
         settled = np.zeros(len(decision), dtype=bool)
         while True:
             keys = self._keys(predicted, groups)
             report = self._choose(decision, task.wrong(predicted), keys)
-            near = self._is_near(decision, _thresholds(report, keys)) & ~settled
+            near = self._is_near(decision, thresholds_of(report, keys)) & ~settled
             if not near.any():
                 break
-            predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
+            predicted, decision = score_near(ask, z_img, (predicted, decision), near)
             settled |= near
         self.report_ = report
         self.predicts_ = getattr(self.scorer, "predicts", "zero-shot")
@@ -141,7 +146,7 @@ class ThresholdPredictor(Persistent):
                 f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
                 f"predicts={predicts!r}; set it back, or fit the threshold again."
             )
-        self._compare_candidates(z_txt_set)
+        warn_of_candidates(z_txt_set, self.candidates_, self.caption_, "threshold")
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
         said = dict(zip(needed, read(self.scorer, z_img, z_txt_set, *needed), strict=True))
@@ -151,9 +156,14 @@ class ThresholdPredictor(Persistent):
             raise ValueError(
                 "groups must be passed to accept and predict if, and only if, they were passed to fit."
             )
-        near = self._is_near(decision, _thresholds(self.report_, keys))
-        predicted, decision = score_near(self.scorer, z_img, z_txt_set, predicted, decision, near)
-        said["accepted"] = decision <= _thresholds(self.report_, self._keys(predicted, groups))
+        near = self._is_near(decision, thresholds_of(self.report_, keys))
+        predicted, decision = score_near(
+            lambda z: read(self.scorer, z, z_txt_set, "prediction", "decision"),
+            z_img,
+            (predicted, decision),
+            near,
+        )
+        said["accepted"] = decision <= thresholds_of(self.report_, self._keys(predicted, groups))
         return tuple(said[field] for field in fields)
 
     def predict(
@@ -232,22 +242,25 @@ class ThresholdPredictor(Persistent):
             groups=parts,
         )
 
-    def _compare_candidates(self, z_txt_set: Any) -> None:
-        text, known = Candidates(z_txt_set).text, self.candidates_
-        same = text.shape == known.shape and (self.caption_ or bool((text - known).abs().max() < 1e-3))
-        if not same:
-            warn(
-                "The candidates are not those of fit. The threshold is used as it is, but what was promised "
-                "holds for the candidates of fit only; fit again on calibration images with the new ones.",
-                PromiseWarning,
-            )
+
+def warn_of_candidates(z_txt_set: Any, known: Tensor, is_caption: bool, what: str) -> None:
+    """Warn where candidates are not those of a fit, of which captions are known by their number alone."""
+    text = Candidates(z_txt_set).text
+    if text.shape != known.shape or not (is_caption or bool((text - known).abs().max() < 1e-3)):
+        warn(
+            f"The candidates are not those of fit. The {what} is used as it is, but what was promised "
+            "holds for the candidates of fit only; fit again on calibration images with the new ones.",
+            PromiseWarning,
+        )
 
 
-def _thresholds(report: SelectionReport, keys: NDArray[Any] | None) -> float | NDArray[np.float64]:
-    """Return the threshold, or that of each row's group; groups that were not there accept nothing."""
+def thresholds_of(
+    report: Any, keys: NDArray[Any] | None, unseen: float = -math.inf
+) -> float | NDArray[np.float64]:
+    """Return the threshold of a report, or that of each row's group, `unseen` where that was not there."""
     if keys is None:
-        return report.threshold
-    thresholds = np.full(len(keys), -np.inf)
+        return float(report.threshold)
+    thresholds = np.full(len(keys), unseen)
     for part in report.groups:
         thresholds[keys == part.group] = part.threshold
     return thresholds

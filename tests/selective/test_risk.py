@@ -15,12 +15,12 @@ from vilu_sdk.selective.risk import interval
 STREAMS = [pytest.param(2000, marks=pytest.mark.slow), 100]
 
 
-def first_alarm(rng, rates, promised=0.05, alpha=0.05):
-    """The audit at which a stream of these risks raises the alarm; 0 if none."""
-    monitor = RiskMonitor(promised, alpha)
-    for start in range(0, len(rates), 50):
-        if monitor.update(rng.random(len(rates[start : start + 50])) > rates[start : start + 50]).broken:
-            return start + 50
+def first_alarm(rng, rates, step):
+    """The audit until which a stream of these risks raises the alarm, looked at every so often; 0 if none."""
+    monitor = RiskMonitor(0.05)
+    for part in np.split(rates, range(step, len(rates), step)):
+        if monitor.update(rng.random(len(part)) > part).broken:
+            return monitor.report_.n
     return 0
 
 
@@ -36,7 +36,7 @@ RISKS = {
 def test_false_alarms_over_the_whole_stream(risk, streams):
     rng = np.random.default_rng(0)
     rates = RISKS[risk](np.arange(2000))
-    alarms = sum(first_alarm(rng, rates) > 0 for _ in range(streams))
+    alarms = sum(first_alarm(rng, rates, 2000) > 0 for _ in range(streams))
     assert alarms <= binom.ppf(0.999, streams, 0.05)
 
 
@@ -45,7 +45,7 @@ def test_false_alarms_over_the_whole_stream(risk, streams):
 def test_a_doubled_risk_is_found_soon(change, most, streams):
     rng = np.random.default_rng(1)
     rates = np.where(np.arange(change + 1500) < change, 0.04, 0.1)
-    alarms = np.array([first_alarm(rng, rates) for _ in range(streams // 3)])
+    alarms = np.array([first_alarm(rng, rates, 100) for _ in range(streams // 3)])
     late = alarms[alarms > change] - change
     assert len(late) > 0.9 * len(alarms)
     assert np.median(late) < most

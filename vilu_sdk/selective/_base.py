@@ -16,14 +16,15 @@ from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
+from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
 from vilu_sdk.selective.alone import NEAR, score_near
+from vilu_sdk.selective.arrangement import OneSet
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
 
 
-class ThresholdPredictor(Persistent):
+class ThresholdPredictor(OneSet, Persistent):
     """Answers where the decision value is at most a threshold, abstains elsewhere.
 
     A subclass chooses the threshold in `_report`.
@@ -46,8 +47,9 @@ class ThresholdPredictor(Persistent):
     ) -> Self:
         """Find the threshold on a calibration set.
 
-        **The scorer must not have been fitted on these rows**: it is more certain of what it has seen,
-        and the promise would be void. It is used as it is and never fitted here.
+        **A fitted scorer must not have been fitted on these rows**: it is more certain of what it has seen,
+        and the promise would be void. It is used as it is. Of one that learns and has no fit, a clone is
+        fitted on a half of the rows, with an equal share of each class, and the other half calibrates.
 
         Parameters
         ----------
@@ -72,30 +74,29 @@ class ThresholdPredictor(Persistent):
         ------
         ValueError, TypeError
             As in `Scorer.fit`; also if a parameter is out of its range or the scorer is not one.
-        sklearn.exceptions.NotFittedError
-            If the scorer learns and was not fitted.
         """
         require_scorer(self.scorer)
         self._check()
         task = check_task(z_img, z_txt_set, labels, correct)
-        warn_of_fit_rows(self.scorer, z_img, "what the threshold promises will not hold")
+        rows = self._arrange(task, "what the threshold promises will not hold")
 
         def ask(z: Any) -> tuple[NDArray[Any], ...]:
-            return read(self.scorer, z, z_txt_set, "prediction", "decision")
+            return read(self.scorer_in_use, z, z_txt_set, "prediction", "decision")
 
         predicted, decision = ask(z_img)
-        self.near_ = NEAR * float(decision.std())
-        settled = np.zeros(len(decision), dtype=bool)
+        self.near_ = NEAR * float(decision[rows].std())
+        doubtful = np.isin(np.arange(len(decision)), rows)
         while True:
             keys = self._keys(predicted, groups)
-            report = self._choose(decision, task.wrong(predicted), keys)
-            near = self._is_near(decision, thresholds_of(report, keys)) & ~settled
+            known = None if keys is None else keys[rows]
+            report = self._choose(decision[rows], task.wrong(predicted)[rows], known)
+            near = self._is_near(decision, thresholds_of(report, keys)) & doubtful
             if not near.any():
                 break
             predicted, decision = score_near(ask, z_img, (predicted, decision), near)
-            settled |= near
-        self.report_ = report
-        self.predicts_ = getattr(self.scorer, "predicts", "zero-shot")
+            doubtful &= ~near
+        self.report_ = replace(report, fit_rows=len(decision) - len(rows))
+        self.predicts_ = getattr(self.scorer_in_use, "predicts", "zero-shot")
         self.candidates_ = task.text
         self.caption_ = task.is_caption
         self.n_features_in_ = task.images.d
@@ -140,7 +141,7 @@ class ThresholdPredictor(Persistent):
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
         check_is_fitted(self)
-        predicts = getattr(self.scorer, "predicts", "zero-shot")
+        predicts = getattr(self.scorer_in_use, "predicts", "zero-shot")
         if predicts != getattr(self, "predicts_", predicts):
             raise ValueError(
                 f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
@@ -149,7 +150,7 @@ class ThresholdPredictor(Persistent):
         warn_of_candidates(z_txt_set, self.candidates_, self.caption_, "threshold")
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
-        said = dict(zip(needed, read(self.scorer, z_img, z_txt_set, *needed), strict=True))
+        said = dict(zip(needed, read(self.scorer_in_use, z_img, z_txt_set, *needed), strict=True))
         predicted, decision = said["prediction"], said["decision"]
         keys = self._keys(predicted, groups)
         if (keys is None) == bool(self.report_.groups):
@@ -158,7 +159,7 @@ class ThresholdPredictor(Persistent):
             )
         near = self._is_near(decision, thresholds_of(self.report_, keys))
         predicted, decision = score_near(
-            lambda z: read(self.scorer, z, z_txt_set, "prediction", "decision"),
+            lambda z: read(self.scorer_in_use, z, z_txt_set, "prediction", "decision"),
             z_img,
             (predicted, decision),
             near,

@@ -55,6 +55,7 @@ class SetsByThreshold(OneSet, Persistent):
     def _calibrate(self, task: Task, z_txt_set: Any, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
         images, n = Rows(task.images.source, "z_img"), len(task.images)
+        fit_rows = n - len(rows)
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
         kinds = labels if self.per_label else self._kinds(groups, n)
         regular = self.method == "raps"
@@ -88,7 +89,7 @@ class SetsByThreshold(OneSet, Persistent):
                 score(np.array([row]))
             settled[doubtful] = True
         given = None if groups is None else np.asarray(found)[rows]
-        self._count(images.source[rows], z_txt_set, labels[rows], given)
+        self._count(images.source[rows], z_txt_set, labels[rows], given, fit_rows)
 
     def _choose(self, own: FloatVector, kinds: NDArray[Any] | None, k: int) -> SetReport:
         """Find the threshold, or that of each kind, for the scores (n,) of right candidates."""
@@ -102,7 +103,7 @@ class SetsByThreshold(OneSet, Persistent):
             ):
                 bound = 1 - risk_upper_bound(int(np.isinf(scores).sum()), len(scores), CONFIDENCE)
             return SetReport(
-                self.coverage, self.method, len(scores), k, limit, 0, (), bound, self.size_limit, kind
+                self.coverage, self.method, len(scores), k, limit, 0, (), bound, self.size_limit, group=kind
             )
 
         whole = report(own)
@@ -112,7 +113,9 @@ class SetsByThreshold(OneSet, Persistent):
         bound = min(part.coverage_bound for part in parts)
         return replace(whole, threshold=math.nan, coverage_bound=bound, groups=parts)
 
-    def _count(self, z_img: Any, z_txt_set: Any, labels: NDArray[np.int64], groups: Any) -> None:
+    def _count(
+        self, z_img: Any, z_txt_set: Any, labels: NDArray[np.int64], groups: Any, fit_rows: int
+    ) -> None:
         """Put into the report how large the sets of its rows are, and which hold the right candidate."""
         n = len(labels)
         sizes, inside = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
@@ -127,7 +130,7 @@ class SetsByThreshold(OneSet, Persistent):
             return replace(report, covered=int(inside[rows].sum()), sizes=counts)
 
         parts = tuple(counted(part, kinds == part.group) for part in self.report_.groups)
-        self.report_ = replace(counted(self.report_, slice(None)), groups=parts)
+        self.report_ = replace(counted(self.report_, slice(None)), groups=parts, fit_rows=fit_rows)
 
     def _tune(self, images: Rows, z_txt_set: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Choose the penalty with the smallest sets on some rows, and the free ranks."""

@@ -51,7 +51,7 @@ def conformity(
         tail = np.cumsum(np.take_along_axis(p, order, axis=1)[:, ::-1], axis=1)[:, ::-1]
         # What is left of the probability behind y, and u of its own: exact where next to nothing is left.
         slopes = np.take_along_axis(tail, rank, axis=1) - (1 - uniform[:, None]) * p
-        scores = penalty * np.maximum(rank + 1 - free, 0) - slopes
+        scores = (penalty * np.maximum(rank + 1 - free, 0) if method == "raps" else 0.0) - slopes
     if size_limit is not None:
         scores[rank >= size_limit] = np.inf
     if keep_top:

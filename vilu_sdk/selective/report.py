@@ -61,6 +61,8 @@ class SelectionReport(Findings):
     labels_needed : int or None
         Where the target was missed: how many calibration rows would reach it with a probability of 70 %,
         by what is known of the error rates of the most certain rows; None if no number is that likely to.
+    fit_rows : int
+        Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     group : int, str or None
         Whose report it is.
     groups : tuple of SelectionReport
@@ -82,6 +84,7 @@ class SelectionReport(Findings):
     smallest_risk: float = math.nan
     smallest_risk_coverage: float = math.nan
     labels_needed: int | None = None
+    fit_rows: int = 0
     group: int | str | None = None
     groups: "tuple[SelectionReport, ...]" = ()
 
@@ -98,7 +101,7 @@ class SelectionReport(Findings):
     def __str__(self) -> str:
         found = [
             f"{self.goal}, with {100 * self.confidence:g} % confidence ({self.method})",
-            f"  calibration rows   {self.n}",
+            f"  calibration rows   {rows_said(self.n, self.fit_rows)}",
             f"  accepted           {self.accepted} ({percent(self.accepted_share)})",
         ]
         if self.accepted and math.isfinite(self.coverage_bound):
@@ -139,6 +142,11 @@ class SelectionReport(Findings):
             for part in self.groups
         ]
         return lines(align([header, *body]))
+
+
+def rows_said(n: int, fit_rows: int) -> str:
+    """Return how many rows calibrated, and what became of the others."""
+    return f"{n}; the scorer was fitted on the other {fit_rows}" if fit_rows else str(n)
 
 
 def percent(share: float) -> str:

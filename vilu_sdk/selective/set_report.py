@@ -9,7 +9,7 @@ from scipy.stats import beta
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.selective.conformity import rank_needed
-from vilu_sdk.selective.report import Findings, percent
+from vilu_sdk.selective.report import Findings, percent, rows_said
 
 # Share of calibration sets whose coverage lies in the interval that is printed.
 MOST = 0.9
@@ -42,6 +42,8 @@ class SetReport(Findings):
         that, what the limited sets reach with 95 % confidence.
     size_limit : int or None
         Most candidates of a set.
+    fit_rows : int
+        Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     group : int, float, str or None
         Whose report it is.
     groups : tuple of SetReport
@@ -57,6 +59,7 @@ class SetReport(Findings):
     sizes: tuple[int, ...]
     coverage_bound: float
     size_limit: int | None = None
+    fit_rows: int = 0
     group: int | float | str | None = None
     groups: "tuple[SetReport, ...]" = ()
 
@@ -91,7 +94,7 @@ class SetReport(Findings):
     def __str__(self) -> str:
         found = [
             f"Sets that hold the right candidate of {100 * self.coverage:g} % of the images ({self.method})",
-            f"  calibration rows   {self.n}",
+            f"  calibration rows   {rows_said(self.n, self.fit_rows)}",
             f"  candidates         {self.mean_size:.1f} of {self.candidates} on average, one alone for "
             f"{percent(self.single_share)}, none for {percent(self.empty_share)}",
             f"  right one inside   {percent(self.observed_coverage)} of the rows",

@@ -16,7 +16,6 @@ from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
     require_scorer,
-    warn_of_fit_rows,
 )
 from vilu_sdk.selective._base import fraction, warn_of_candidates
 from vilu_sdk.selective._sets_base import SetsByThreshold
@@ -156,8 +155,7 @@ class SetPredictor(SetsByThreshold):
         require_posterior(self.scorer)
         self._check()
         task = check_task(z_img, z_txt_set, labels)
-        rows = self._arrange(task)
-        warn_of_fit_rows(self.scorer_in_use, task.images.source[rows], "what the sets promise will not hold")
+        rows = self._arrange(task, "what the sets promise will not hold")
         self.candidates_ = task.text
         self.caption_ = task.is_caption
         self.n_features_in_ = task.images.d

@@ -25,7 +25,7 @@ from vilu_sdk.scorers import (
     ViLUEstimator,
 )
 from vilu_sdk.scorers.official import convert_official_checkpoint
-from vilu_sdk.selective import SelectivePredictor
+from vilu_sdk.selective import SelectivePredictor, SetPredictor
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [  # noqa: RUF022, in groups
     # what most people want
     "ViLUEstimator",
     "SelectivePredictor",
+    "SetPredictor",
     # the published method, and its variations
     "PaperRecipe",
     "convert_official_checkpoint",

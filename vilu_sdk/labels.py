@@ -16,7 +16,7 @@ from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.scorers import ViLUEstimator
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior, require_posterior, require_scorer
 from vilu_sdk.scorers.base.folds import fits_without
 
 __all__ = ["LabelIssues", "find_label_issues"]
@@ -29,8 +29,6 @@ NO_CLASSES = (
     "labels must be the class of each image, integers in [0, K): captions and right/wrong feedback name no "
     "class that could be wrong."
 )
-# Probabilities add up to 1 to within this much.
-ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -240,8 +238,7 @@ def find_label_issues(
         raise ValueError(NO_CLASSES)
     scorer = ViLUEstimator(random_state=0) if scorer is None else scorer
     require_scorer(scorer)
-    if not hasattr(scorer, "predict_proba"):
-        raise TypeError(f"{type(scorer).__name__} has no predict_proba; pass a scorer that has a posterior.")
+    require_posterior(scorer)
     try:
         task = check_task(z_img, z_txt, labels, None, groups)
     except ValueError as error:
@@ -285,14 +282,4 @@ def _log_probabilities(
     for held, fold in fits_without(scorer, task, labels, FOLDS, 0):
         for some in cut(len(held), max(1, CHUNK_ELEMENTS // k)):
             rows = held[some]
-            (values,) = read(fold, task.images.source[rows], task.texts.source, "probabilities")
-            yield rows, _logarithms(values, (len(rows), k), type(scorer).__name__)
-
-
-def _logarithms(values: NDArray[Any], shape: tuple[int, int], name: str) -> NDArray[np.float64]:
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != shape:
-        raise ValueError(f"predict_proba of {name} must have shape {shape}, got {values.shape}.")
-    if not (values >= 0).all() or not np.allclose(values.sum(axis=1), 1, rtol=0, atol=ROUNDING):
-        raise ValueError(f"predict_proba of {name} must have rows of probabilities, which add up to 1.")
-    return np.asarray(np.log(np.maximum(values, np.finfo(np.float64).tiny)))
+            yield rows, read_posterior(fold, task.images.source[rows], task.texts.source)[1]

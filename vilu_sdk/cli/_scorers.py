@@ -138,8 +138,9 @@ def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredi
     """Load a saved scorer, or the scorer of a saved threshold and that threshold."""
     loaded = Persistent.from_pretrained(name, revision=revision)
     if isinstance(loaded, ThresholdPredictor):
-        assert isinstance(loaded.scorer, Scorer)  # or it could not have been saved
-        return loaded.scorer, loaded
+        scorer = loaded.scorer_in_use
+        assert isinstance(scorer, Scorer)  # or it could not have been saved
+        return scorer, loaded
     if not isinstance(loaded, Scorer):
         raise ValueError(f"{name} holds a {type(loaded).__name__}, which is not a scorer.")
     return loaded, None

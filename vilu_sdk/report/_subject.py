@@ -111,7 +111,7 @@ def _named(selective: Any, scorers: Mapping[str, FailureScorer]) -> list[tuple[s
             raise TypeError(
                 f"selective must be a predictor with a threshold, or several, got {type(predictor).__name__}."
             )
-        names = [name for name, scorer in scorers.items() if scorer is predictor.scorer]
+        names = [name for name, scorer in scorers.items() if scorer is predictor.scorer_in_use]
         if not names:
             raise ValueError("The scorer of a selective predictor is none of the scorers of the report.")
         if not hasattr(predictor, "report_"):

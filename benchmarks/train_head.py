@@ -1,12 +1,15 @@
 """Train a head to give away from embeddings of your own, or measure one, beside MCM.
 
-    python benchmarks/train_head.py --train FILE --output FOLDER --test FILE [FILE ...]
+    python benchmarks/train_head.py --train FILE [FILE ...] --output FOLDER --test FILE [FILE ...]
         [--backbone NAME] [--dataset TEXT] [--notes FILE] [--logit-scale 100]
     python benchmarks/train_head.py --head clip-b32-imagenet --test FILE [FILE ...]
+    python benchmarks/train_head.py --train FILE FILE FILE [FILE ...] --leave-one-set-out
 
 Files are .npz. Those to train on hold `z_img_train` (N, d), `labels_train` (N,) with row numbers of
 `z_txt`, and `z_txt` (K, d), one text for each class; those to test on hold `z_img_test`, `labels_test` and
-their own `z_txt`. Rows need not be normalised, float16 will do.
+their own `z_txt`. Rows need not be normalised, float16 will do. The head knows the classes of the first file;
+from the further ones, of the same backbone, it learns what carries over to candidates of no file. With
+`--leave-one-set-out` each file in turn is tested with a head trained on the others.
 
 A head is the default recipe in a form to give away: no kernel, whose landmarks would be embeddings of your
 images, texts kept as keys that cannot be turned back, large arrays at half precision. It is measured as it
@@ -26,6 +29,7 @@ import numpy as np
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.evaluation import evaluate
+from vilu_sdk.inputs.task import check_task
 from vilu_sdk.scorers import Card
 from vilu_sdk.scorers.posterior.portable import learn_portable
 
@@ -33,6 +37,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 DEFAULT_TEST = ("imagenet.npz", "dtd.npz", "stanford_cars.npz")
 METRICS = ("accuracy", "auc", "fpr95", "aupr_error", "aurc", "ece")
 SIZES = (2, 10, 100)
+LEFT_OUT_SIZES = (2, 5, 10, 20)
 
 
 class Problem(NamedTuple):
@@ -68,14 +73,36 @@ class Problem(NamedTuple):
         )
 
 
-def train(problem: Problem, logit_scale: float, seed: int) -> ViLUEstimator:
+def train(problems: list[Problem], logit_scale: float, seed: int) -> ViLUEstimator:
     """Fit an estimator in the form to give away."""
+    others = [check_task(*problem) for problem in problems[1:]]
 
     def learn(estimator: Any, task: Any) -> None:
-        estimator.model_ = learn_portable(task, logit_scale, seeded(seed))
+        estimator.model_ = learn_portable(task, logit_scale, seeded(seed), others)
 
     with patch.object(ViLUEstimator, "_learn", learn):
-        return ViLUEstimator(logit_scale=logit_scale).fit(*problem)
+        return ViLUEstimator(logit_scale=logit_scale).fit(*problems[0])
+
+
+def leave_one_set_out(files: list[Path], logit_scale: float, seed: int, draws: int) -> None:
+    """Print AUC and FPR95 over MCM's on each set, of heads that did not see it, also among few classes."""
+    few = [f"{k} classes: mean | worst" for k in LEFT_OUT_SIZES]
+    print(f"\n| left out | AUC | FPR95 | {' | '.join(few)} |\n|---|---:|---:|{'---:|---:|' * len(few)}")
+    every = []
+    for path in files:
+        head = train([Problem.read(f, "train") for f in files if f != path], logit_scale, seed)
+        problem = Problem.read(path, "test")
+        found = measure(head, {"head": problem})
+        auc, fpr95 = (100 * (found["head"][key] - found["head, MCM"][key]) for key in ("auc", "fpr95"))
+        rng, cells = np.random.default_rng(0), []
+        for k in LEFT_OUT_SIZES:
+            some = [rng.choice(len(problem.z_txt), k, replace=False) for _ in range(draws)]
+            gain = gains(head, [problem.among(classes) for classes in some])
+            cells.append(f"{gain.mean():+.2f} | {gain.min():+.2f}" if len(gain) else "– | –")
+        print(f"| {path.stem} | {auc:+.2f} | {fpr95:+.1f} | {' | '.join(cells)} |", flush=True)
+        every.append((auc, fpr95))
+    auc, fpr95 = np.mean(every, axis=0)
+    print(f"| mean | {auc:+.2f} | {fpr95:+.1f} | {' | '.join(['| '] * len(few))} |")
 
 
 def measure(head: ViLUEstimator, sets: dict[str, Problem]) -> dict[str, dict[str, float]]:
@@ -141,7 +168,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--train", type=Path, help="train on this file")
+    parser.add_argument("--train", type=Path, nargs="+", help="train on these files")
+    parser.add_argument("--leave-one-set-out", action="store_true", help="test each of them on the others")
     parser.add_argument("--output", type=Path, help="folder to save the trained head in; its name names it")
     parser.add_argument("--head", default="clip-b32-imagenet", help="without --train: the head to measure")
     parser.add_argument("--test", type=Path, nargs="*", help="files to measure on")
@@ -153,6 +181,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20, help="random class sets of each kind")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.leave_one_set_out:
+        if len(arguments.train or ()) < 3:
+            parser.error("--leave-one-set-out needs three files or more after --train")
+        leave_one_set_out(arguments.train, arguments.logit_scale, arguments.seed, arguments.draws)
+        return
     if (arguments.train is None) != (arguments.output is None):
         parser.error("--train and --output go together")
     files = arguments.test
@@ -162,10 +195,11 @@ def main() -> None:
     if arguments.train is None:
         report(ViLUEstimator.from_pretrained(arguments.head), sets, arguments.draws)
         return
-    head = train(Problem.read(arguments.train, "train"), arguments.logit_scale, arguments.seed)
+    problems = [Problem.read(path, "train") for path in arguments.train]
+    head = train(problems, arguments.logit_scale, arguments.seed)
     card = Card(
         backbone=arguments.backbone,
-        dataset=arguments.dataset or arguments.train.name,
+        dataset=arguments.dataset or arguments.train[0].name,
         metrics=report(head, sets, arguments.draws),
         notes=arguments.notes and arguments.notes.read_text(),
         license=arguments.license,

@@ -1,5 +1,6 @@
 """Tells when a prediction of a vision-language model is likely wrong, from embeddings alone."""
 
+from vilu_sdk import prompts as prompts
 from vilu_sdk.compute.device import set_device
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.scorers import (

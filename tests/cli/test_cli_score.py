@@ -141,7 +141,6 @@ def test_other_columns_of_parquet_are_kept(vilu, digits, tmp_path):
         (True, "--scorer my-scorer --scorer mcm", "takes one"),
         (True, "--scorer my-scorer -o scores.xls", "results are written to .csv, .json, .parquet, .npy or -"),
         (True, "--scorer my-scorer -o nowhere/scores.csv", "the folder nowhere does not exist"),
-        (True, "--scorer my-scorer -o out --names names.txt", "leave out --names"),
         (True, "--scorer my-scorer --engine ray", "pass -o"),
         (
             False,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
 from vilu_sdk.cli._exits import UsageError, usage
-from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_names, read_task
+from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
 from vilu_sdk.cli._parser import COUNT, SHARE, Argument, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers
@@ -91,8 +91,8 @@ def run_compare(arguments: Namespace) -> int:
             raise UsageError("--test takes two files: images and their labels (of captions: their texts).")
         options["test"] = open_both(test_images, rest[0] if labels is None else arguments.texts)
         if labels is not None:
-            n, k = map(len, options["test"])
-            options["test"] += (read_labels(rest[0], n, k, read_names(arguments, k)),)
+            test = options["test"][0]
+            options["test"] = (test, texts, read_labels(rest[0], len(test), texts))
     fit = bool(options) or any(one.scorer.learns and not one.saved for one in chosen)
     saved = [one.label for one in chosen if one.saved]
     if fit and saved:
@@ -138,14 +138,12 @@ def run_report(arguments: Namespace) -> int:
         check_parent(path)
     chosen = choose_scorers(arguments, fitted=True)
     images, texts, known = read_task(arguments)
-    names = read_names(arguments, len(texts))
     written = report(
         {one.label: one.scorer for one in chosen},
         images,
         texts,
         known["labels"],
         path,
-        class_names=None if names is None else names.written,
         selective=[one.predictor for one in chosen if one.predictor is not None] or None,
         **given(arguments, "title", "focus", "reference", "batch_size", "top"),
     )

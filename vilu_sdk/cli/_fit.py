@@ -65,11 +65,11 @@ def run(arguments: Namespace) -> int:
         if rank() == 0:
             scorer.save_pretrained(folder, card=card_of(arguments, scorer))
             name = type(scorer).__name__
-            facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts)}
+            facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts.values)}
             if arguments.json:
                 print(plain_json({**facts, "d": images.shape[1], "seconds": seconds}))
             else:
-                data = f"{len(images)} images and {len(texts)} texts"
+                data = f"{len(images)} images and {facts['texts']} texts"
                 print(f"{name} fitted on {data} in {seconds:.1f} s: {folder}")
     return 0
 

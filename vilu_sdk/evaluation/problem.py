@@ -112,7 +112,10 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
         predicted, decision, uncertainty, *others = read(scorer, z_img, z_txt, *asked)
         novelty, others = others[: len(more)], others[len(more) :]
         task = check_task(z_img, z_txt, labels)
-        wrongs = [task.wrong(candidates) for candidates in (predicted, *others)]
+        wrongs = [
+            task.wrong(candidates, is_zero_shot=field == ("zero_shot" if both else "prediction"))
+            for field, candidates in zip(("prediction", *both.values()), (predicted, *others), strict=True)
+        ]
         columns.append([first + predicted, decision, uncertainty, *novelty, *wrongs])
         first += len(predicted)
     seconds = time.perf_counter() - start

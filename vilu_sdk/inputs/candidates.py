@@ -105,15 +105,34 @@ def _named(given: Any, name: str) -> tuple[Names | None, Any]:
     if isinstance(given, Mapping) and not is_output(given):
         return _check_keys(given, name), list(given.values())
     if hasattr(given, "iloc"):  # of pandas
+        _refuse_text(given, name)
         return _check_keys(given.index, name), given
     return None, given
+
+
+def _refuse_text(frame: Any, name: str) -> None:
+    """Raise where a frame has names in a column, among embeddings."""
+    for at, kind in enumerate(getattr(frame, "dtypes", ()) if hasattr(frame, "columns") else ()):
+        if getattr(kind, "kind", "O") not in "fiub" and len(frame) and isinstance(frame.iloc[0, at], str):
+            column = frame.columns[at]
+            index = f"{name}.set_index({column!r})"
+            raise TypeError(
+                f"{name} has text in its column {column!r}. Pass its columns of numbers, or its one column "
+                f"of embeddings, alone; where the text is what candidates are called, pass {index}."
+            )
 
 
 def _check_keys(keys: Iterable[Any], name: str) -> Names | None:
     """Return names, none where candidates are numbered as their rows are anyway."""
     keys = list(keys)
     if all(isinstance(key, str) for key in keys):
-        return Names(keys, name)
+        try:
+            return Names(keys, name)
+        except BadRowError:
+            raise
+        except ValueError as error:
+            remedy = "Prompts of one candidate go together, into a mapping from its name to all of them."
+            raise ValueError(f"{error} {remedy}") from None
     if all(isinstance(key, int | np.integer) for key in keys) and keys == list(range(len(keys))):
         return None
     kinds = " and ".join(sorted({type(key).__name__ for key in keys}))
@@ -128,6 +147,11 @@ def _one_row_each(given: Any, name: str, names: Names | None) -> tuple[Any, int]
     """Return an array-like (K, d), with prompts averaged, and the most that a candidate has."""
     if isinstance(given, np.ndarray | Tensor) and given.ndim == 3:
         k, each, d = given.shape
+        if k == 1 and each > 1:
+            raise ValueError(
+                f"{name} must be two-dimensional (K, d), or (K, P, d) with P prompts each, got shape "
+                f"{tuple(given.shape)}, which is one candidate. Drop the first axis with {name}[0]."
+            )
         if each == 1:
             return given[:, 0], 1
         return _unit_means(plain(given, name).reshape(-1, d), [each] * k, name, names), each

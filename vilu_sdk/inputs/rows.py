@@ -6,6 +6,8 @@ caller changed it), with rows of norm 1 unless a method asks for the raw ones.
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,6 +29,18 @@ LARGEST_NORM = float(torch.finfo(torch.float64).max)
 UNIT = 4
 # Of pictures: grey, colour, and colour with transparency.
 CHANNELS = (1, 3, 4)
+
+_ZEROS = ContextVar("zeros", default=False)
+
+
+@contextmanager
+def zeros_allowed() -> Iterator[None]:
+    """Take rows of zeros as rows of cosine 0 to everything: features may be so, embeddings never are."""
+    token = _ZEROS.set(True)
+    try:
+        yield
+    finally:
+        _ZEROS.reset(token)
 
 
 class Rows:
@@ -54,6 +68,7 @@ class Rows:
         self.source = source
         self.name = name
         self.normalise = normalise
+        self.takes_zeros = _ZEROS.get()
 
     def __len__(self) -> int:
         return int(self.source.shape[0])
@@ -103,7 +118,9 @@ class Rows:
                 release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
         if not _lie_within(norms, SMALLEST_NORM, LARGEST_NORM):
-            self._refuse(index, norms)
+            if not (self.takes_zeros and _lie_within(norms, 0.0, LARGEST_NORM)):
+                self._refuse(index, norms)
+            norms = torch.where(norms < SMALLEST_NORM, 1.0, norms)
         return rows, norms, is_view
 
     def slices(self, width: int = 0) -> list[slice]:
@@ -135,7 +152,9 @@ class Rows:
         rows = torch.empty(len(index), self.d)
         for chunk in cut(len(index), max(1, CHUNK_ELEMENTS // self.d)):
             rows[chunk] = self.read(index[chunk])
-        return Rows(rows, self.name, normalise=False)
+        loaded = Rows(rows, self.name, normalise=False)
+        loaded.takes_zeros = self.takes_zeros
+        return loaded
 
     def _refuse(self, index: slice | np.ndarray | Tensor, norms: Tensor) -> NoReturn:
         """Raise for the first row without a finite norm, or else without one."""

@@ -103,6 +103,25 @@ def test_tags_say_what_a_scorer_needs(scorer, toy, fit_once):
 
 
 @every_scorer
+def test_a_row_of_zeros_is_no_error_where_there_are_no_texts(scorer, fit_once, toy):
+    zeros = np.vstack([toy.z_img[:50], np.zeros((2, toy.z_img.shape[1]))])
+    with pytest.raises(ValueError, match="all zero in row 50"):
+        fit_once(scorer).predict_uncertainty(zeros, toy.z_txt)
+    X, y = toy.z_img.copy(), toy.labels
+    X[3] = 0
+    bound = clone(scorer).bind(None).fit(X, y)
+    u, decision = bound.predict_uncertainty(zeros), bound.rank_uncertainty(zeros)
+    assert np.isfinite(decision).all()
+    assert u[50] == u[51]
+    assert bound.scorer_.softmax_scale > 0
+    np.testing.assert_allclose(MCMScorer().bind(None).fit(X, y).predict_proba(zeros)[50], 1 / 6, rtol=1e-6)
+    # Others are as if these were not there.
+    np.testing.assert_allclose(bound.predict_uncertainty(toy.z_img[:50]), u[:50], rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="all zero"):  # the door is closed again
+        fit_once(scorer).predict_uncertainty(zeros, toy.z_txt)
+
+
+@every_scorer
 def test_weights_are_taken_as_the_scorer_says_and_refused_otherwise(scorer, toy):
     arguments = toy.z_img, toy.z_txt, toy.labels
     if scorer.takes_weights:

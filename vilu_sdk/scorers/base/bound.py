@@ -1,6 +1,9 @@
 """A scorer and its candidates as one scikit-learn classifier over images."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,13 +20,28 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
-from vilu_sdk.inputs.containers import refuse_missing, to_numpy
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.containers import to_numpy
+from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
+from vilu_sdk.scorers.base.targets import as_labels, classes_of, refuse_sorted_numbers, rows_of
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.base.scorer import Scorer
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _zeros_are_rows(method: Method) -> Method:
+    """Let a method take rows of zeros where there are no texts: these are features, and may be so."""
+
+    @wraps(method)
+    def wrapped(self: "BoundClassifier", *args: Any, **kwargs: Any) -> Any:
+        with zeros_allowed() if self.z_txt_set is None else nullcontext():
+            return method(self, *args, **kwargs)
+
+    return cast(Method, wrapped)
 
 
 class BoundClassifier(ClassifierMixin, BaseEstimator):
@@ -62,7 +80,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     Metrics of scikit-learn that read columns of probabilities, such as ``"neg_log_loss"`` and ``"roc_auc"``,
     take them for those of the sorted labels. Give named candidates in the sorted order of their names there.
 
-    Without texts, images are compared with class means by their cosines, so centre features that are not
+    Without texts, images are compared with class means by their cosines (a row of zeros is a row of cosine 0
+    to all), so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
     from are the same images, moved as if each had been left out of its class mean; see
     ``docs/scikit-learn.md`` for what that is worth.
@@ -92,6 +111,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.z_txt_set = z_txt_set
 
     @plain_torch
+    @_zeros_are_rows
     def fit(
         self,
         X: ArrayLike,
@@ -130,7 +150,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             If weights enter the class means alone, because the scorer learns but takes none.
         """
         opened = self._opened()
-        checked = validate_data(self, _images(X), _rows_of(y, opened), ensure_all_finite=False)
+        checked = validate_data(self, _images(X), rows_of(y, opened), ensure_all_finite=False)
         images, target = map(np.asarray, checked)
         weights = torch.ones(len(images), dtype=torch.float64)
         units = None if groups is None else check_units(groups, len(images))
@@ -147,8 +167,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             if self.scorer.learns:
                 images = leave_own_out(images, labels, self.z_txt_set_, weights, units)
         else:
-            self.classes_ = _classes(opened)
+            self.classes_ = classes_of(opened)
             labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
+            refuse_sorted_numbers(y, labels, images, opened)
             self.z_txt_set_ = self.z_txt_set
         used = {} if sample_weight is None else self._usable(weights)
         used |= {} if units is None else {"groups": units}
@@ -160,11 +181,13 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         predicted = self._predict_rows(X)
         return np.asarray(self.classes_[predicted])
 
+    @_zeros_are_rows
     def predict_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return `Scorer.predict_uncertainty` for the candidates, (N,), higher = more likely wrong."""
         images = self._check(X)
         return self.scorer_.predict_uncertainty(images, self.z_txt_set_)
 
+    @_zeros_are_rows
     def rank_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.
 
@@ -182,6 +205,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return self.scorer_.decision_function(images, self.z_txt_set_)
 
     @plain_torch
+    @_zeros_are_rows
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return class scores, as scikit-learn's classifiers do.
 
@@ -207,6 +231,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         logits = self.scorer_.softmax_scale * cosines.numpy()
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
+    @_zeros_are_rows
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the class probabilities.
 
@@ -267,10 +292,11 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         predicted = self._predict_rows(X)
         opened = self._opened()
         if opened is None:
-            return np.asarray(self.classes_[predicted] != column_or_1d(_labels(y)))
-        known = check_labels(_rows_of(y, opened), len(predicted), len(self.classes_), name="y")
+            return np.asarray(self.classes_[predicted] != column_or_1d(as_labels(y)))
+        known = check_labels(rows_of(y, opened), len(predicted), len(self.classes_), name="y")
         return np.asarray(predicted != known.numpy())
 
+    @_zeros_are_rows
     def _predict_rows(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the predictions as rows of the candidates, (N,)."""
         images = self._check(X)
@@ -312,7 +338,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         opened = open_candidates(self.z_txt_set)
         text = Candidates(opened).text
         self.scorer_, self.z_txt_set_ = self.scorer, self.z_txt_set
-        self.classes_, self.n_features_in_ = _classes(opened), text.shape[1]
+        self.classes_, self.n_features_in_ = classes_of(opened), text.shape[1]
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -327,27 +353,3 @@ def _images(X: Any) -> Any:
         return to_numpy(X, "X")
     Rows(X, "X")  # what is wrong with a frame is said in the same words
     return X
-
-
-def _classes(opened: Opened) -> NDArray[Any]:
-    """Return the names of candidates, (K,), or their row numbers."""
-    names = opened.called()
-    return np.arange(len(Rows(opened.values, opened.argument))) if names is None else np.array(names)
-
-
-def _rows_of(y: Any, opened: Opened | None) -> Any:
-    """Return labels as rows of candidates that have names; others as they are."""
-    array = _labels(y)
-    if array is None or opened is None or opened.names is None:
-        return array
-    k = len(opened.names)
-    return check_labels(y, len(np.atleast_1d(array)), k, name="y", names=opened.names).numpy()
-
-
-def _labels(y: Any) -> Any:
-    """Return labels of any kind as an array; scikit-learn says what is wrong with None."""
-    if y is None:
-        return None
-    array = to_numpy(y, "y")
-    refuse_missing(array, "y")
-    return array

@@ -43,6 +43,8 @@ from vilu_sdk.scorers.posterior.transfer import (
 SAMPLE = 25_000
 SAMPLE_ELEMENTS = 20_000_000
 EM_ROUNDS = 3
+# Among so many candidates, some of them new, what is predicted of them counts half.
+FEW_CANDIDATES = 10
 GAUSSIANS, KERNEL, INTERCEPTS = SOURCES = (
     Source("class Gaussians", try_gaussians),
     Source("kernel", try_kernel),
@@ -100,6 +102,7 @@ class ClassModel(LogLinearModel):
         if not is_known:
             share = float((match >= 0).double().mean())
             weight = share * self.open_weights[0] + (1 - share) * self.open_weights[1]
+            weight *= len(text) / (len(text) + FEW_CANDIDATES)
             if weight and self.open_set is not None:
                 add(name, self.open_set.among(text, match).times(weight))
             return found

@@ -16,6 +16,8 @@ Frequencies = Literal["balanced", "estimated"] | Tensor | None
 COUNT, STEPS = 4.0, 10
 # Pseudo-images of each class when they are estimated, and the steps at most.
 PRIOR, ROUNDS = 3.0, 200
+# Steps in which shares are looked at for a dominant one.
+SHARE_STEPS = 30
 # The least frequency, so that no class is ruled out for good.
 LEAST = 1e-6
 # Nats that the estimate must gain for each image. On real embeddings it gains up to 0.19 where all classes
@@ -72,6 +74,19 @@ def estimate(q: Tensor, sharpness: float = 1.0) -> tuple[Tensor, float]:
             break
     b = (log_share - log_share.mean()) / sharpness
     return b.to(q), (value - before) / n
+
+
+def class_shares(q: Tensor) -> Tensor:
+    """Shares (K,) of the classes that make images of logits `q` (n, K) likeliest, by EM from equal ones.
+
+    Predictions alone hide a dominant class, whose errors are spread over the others.
+    """
+    n, k = q.shape
+    shares = torch.full((k,), 1 / k)
+    for _ in range(SHARE_STEPS):
+        mass = torch.softmax(q + shares.log(), dim=1).sum(dim=0)
+        shares = (mass + 1) / (n + k)
+    return shares
 
 
 def intercepts(q: Tensor, frequencies: Frequencies, sharpness: float) -> Tensor | None:

@@ -48,7 +48,7 @@ class ClassGaussians:
     predicts, and classes of similar texts move together, seen in training or not.
 
     `prior_images` is k, and `shared_prior` is λ in [0, 1]: the share of the prior's variance that classes
-    have in common through their texts (K, d).
+    have in common through their texts (K, d). `text_centre` (d,) is :math:`\bar t`, by default their mean.
     """
 
     shrinkage: float
@@ -58,7 +58,12 @@ class ClassGaussians:
     offsets: Tensor
 
     def __init__(
-        self, moments: Moments, text: Tensor | None, prior_images: float = 2.0, shared_prior: float = 0.5
+        self,
+        moments: Moments,
+        text: Tensor | None,
+        prior_images: float = 2.0,
+        shared_prior: float = 0.5,
+        text_centre: Tensor | None = None,
     ) -> None:
         k, d = moments.sums.shape
         self.n = float(moments.counts.sum())
@@ -70,7 +75,7 @@ class ClassGaussians:
         counts, sums = moments.counts, moments.sums
         prior = torch.zeros_like(sums)
         if text is not None:
-            self.text_centre = text.mean(dim=0)
+            self.text_centre = text.mean(dim=0) if text_centre is None else text_centre
             centred = text - self.text_centre
             alpha = _text_scale(centred, moments, prior_images)
             prior = alpha * centred

@@ -1,13 +1,16 @@
 """A class model to give away: small, and without a row of anyone's embeddings in it."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
+from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, class_model, learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
+from vilu_sdk.scorers.posterior.many_sets import learn_transfer
 from vilu_sdk.scorers.posterior.transfer import text_keys, transferred_weight
 
 # Numbers by which a class text is recognised: enough to tell texts apart, too few to give them back.
@@ -17,8 +20,14 @@ KEY_WIDTH = 64
 MAX_WEIGHT = 0.01
 
 
-def learn_portable(task: Task, logit_scale: float, generator: torch.Generator) -> ClassModel:
-    """Learn a class model from labels that holds each thing once, at half precision, texts as keys."""
+def learn_portable(
+    task: Task, logit_scale: float, generator: torch.Generator, others: Sequence[Task] = ()
+) -> ClassModel:
+    """Learn a class model from labels that holds each thing once, at half precision, texts as keys.
+
+    Its known classes are those of `task`. What is said of new texts is learned from `others` too, class sets
+    of the same backbone, as far as each set's classes are predicted from the other sets.
+    """
     # No kernel, whose landmarks are training images.
     blend = learn_blend(task, logit_scale, generator, sources=(GAUSSIANS, INTERCEPTS))
     model = class_model(blend, logit_scale, task.text, None)
@@ -30,10 +39,20 @@ def learn_portable(task: Task, logit_scale: float, generator: torch.Generator) -
         return model
     gaussians = blend.fitted[GAUSSIANS.name].gaussians
     assert gaussians is not None
-    weight = transferred_weight(blend.data, gaussians.prior_images, gaussians.shrinkage, MAX_WEIGHT)
     densities = TextDensities.of(gaussians)
+    if others:
+        transfer = learn_transfer([task, *others], logit_scale)
+        weight = transfer.weight
+        # Among known classes alone, what was learned of them is kept as it is.
+        linear = densities.among_known(torch.arange(len(task.text))).times(blend.weights[GAUSSIANS.name])
+        known[GAUSSIANS.name] = Logits(_halved(linear.directions), linear.offsets)
+        densities = transfer.densities(densities.means + densities.centre, task.text)
+    else:
+        weight = transferred_weight(blend.data, gaussians.prior_images, gaussians.shrinkage, MAX_WEIGHT)
     halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}
-    return replace(model, open_set=TextDensities(**halves), open_weights=(model.open_weights[0], weight))
+    # Beside new texts, known ones weigh no more where the set is another one.
+    open_weights = (weight if others else model.open_weights[0], weight)
+    return replace(model, known=known, open_set=TextDensities(**halves), open_weights=open_weights)
 
 
 def _halved(values: Tensor) -> Tensor:

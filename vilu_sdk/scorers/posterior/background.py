@@ -24,8 +24,8 @@ from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
 # Mean probability of "none" among images of candidates that is tried first, and then halved so often.
 RATE, HALVINGS = 0.0002, 2
-# Points of AUC that it may cost where all images show a candidate, by left-out scores and a standard error. On
-# new images of the sets that this was chosen on it costs at most a third of that.
+# Points of AUC that it may cost where all images show a candidate, by left-out scores and a standard error.
+# On new images of the sets that this was chosen on it costs at most a third of that.
 MOST_LOST = 0.4
 # Right and wrong predictions from which it can be said what a level costs.
 FEWEST_OUTCOMES = 20

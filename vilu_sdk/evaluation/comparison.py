@@ -55,6 +55,11 @@ def evaluate(
         As `failure_metrics` gives them, all rates as fractions; ``n`` is the number of rows scored.
         ``ece``, ``brier`` and ``nll`` are there if `scorer.is_probability` is True, ``zero_shot_accuracy``
         and ``answer_accuracy`` if it has answers of its own; ``accuracy`` is that of what `predicts` chooses.
+        With labels of -1: ``unknown_share``; ``unknown_auc`` and ``unknown_fpr95``, how the uncertainty tells
+        images of none of the candidates from the others, ``novelty_auc`` and ``novelty_fpr95``, how the
+        novelty does; ``known_auc``, the AUC among the others alone. All other metrics count a prediction for
+        such an image as a failure: they are those of selective classification with out-of-distribution
+        detection (SCOD).
 
     Raises
     ------

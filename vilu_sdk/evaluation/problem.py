@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import check_rows
 from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
@@ -55,7 +56,8 @@ class Answers:
     """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates.
 
     Where `is_probability`, the uncertainty is meant as the probability of failure. `accuracies` are those of
-    the zero-shot predictions and of the answers, for scorers that have answers of their own.
+    the zero-shot predictions and of the answers, for scorers that have answers of their own. `novelty` is
+    there where some images show none of the candidates, which `unknown` says, and the scorer ranks by it.
     """
 
     predicted: NDArray[np.int64]
@@ -66,6 +68,8 @@ class Answers:
     seconds: float
     groups: NDArray[np.int64]
     accuracies: dict[str, float] = field(default_factory=dict)
+    unknown: BoolVector | None = None
+    novelty: FloatVector | None = None
 
 
 @plain_torch
@@ -99,23 +103,28 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     start = time.perf_counter()
     both = {"zero_shot_accuracy": "zero_shot", "answer_accuracy": "answer"}
     both = both if getattr(scorer, "has_answers", False) else {}
+    unknown = None if problem.labels is None else problem.labels == NONE
+    more = ["novelty"] if unknown is not None and unknown.any() and hasattr(scorer, "novelty") else []
     columns: list[list[NDArray[Any]]] = []
     first = 0  # of the candidates of a batch
     for z_img, z_txt, labels in problem.parts():
-        asked = ("prediction", "decision", "uncertainty", *both.values())
+        asked = ("prediction", "decision", "uncertainty", *more, *both.values())
         predicted, decision, uncertainty, *others = read(scorer, z_img, z_txt, *asked)
+        novelty, others = others[: len(more)], others[len(more) :]
         task = check_task(z_img, z_txt, labels)
         wrongs = [
             task.wrong(candidates, is_zero_shot=field == ("zero_shot" if both else "prediction"))
             for field, candidates in zip(("prediction", *both.values()), (predicted, *others), strict=True)
         ]
-        columns.append([first + predicted, decision, uncertainty, *wrongs])
+        columns.append([first + predicted, decision, uncertainty, *novelty, *wrongs])
         first += len(predicted)
     seconds = time.perf_counter() - start
-    predicted, decision, uncertainty, wrong, *of_both = map(np.concatenate, zip(*columns, strict=True))
+    predicted, decision, uncertainty, *rest = map(np.concatenate, zip(*columns, strict=True))
+    found, (wrong, *of_both) = rest[: len(more)], rest[len(more) :]
     accuracies = {name: 1 - float(one.mean()) for name, one in zip(both, of_both, strict=True)}
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
     groups = problem.groups[: len(wrong)].numpy()
-    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups, accuracies)
+    answers = Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups, accuracies)
+    return replace(answers, unknown=unknown, novelty=check_scores(found[0], wrong)[0] if found else None)

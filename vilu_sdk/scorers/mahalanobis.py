@@ -124,13 +124,18 @@ class MahalanobisScorer(Scorer):
                 f"MahalanobisScorer was fitted with {self.k_} classes but z_txt_set has {len(text)}; pass "
                 "the classes of the fit in their order."
             )
-        means = self.means_ @ self.root_.T
+        root, centre_root = self.root_.double(), self.centre_root_.double()
+        means = self.means_.double() @ root.T
+        sizes = means.square().sum(dim=1)
 
         def decide(chunk: Chunk) -> Tensor:
-            x = chunk.z - self.centre_
-            nearest = torch.cdist(x @ self.root_.T, means).amin(dim=1).double().square()
-            if not self.relative:
-                return nearest.clamp_min(torch.finfo(torch.float64).tiny).log()
-            return 0.5 * (nearest - (x @ self.centre_root_.T).double().square().sum(dim=1))
+            # In float64, in which differences of large distances keep their digits.
+            x = (chunk.z - self.centre_).double()
+            white = x @ root.T
+            distances = white.square().sum(dim=1, keepdim=True) - 2 * white @ means.T + sizes
+            nearest = distances.amin(dim=1)
+            if self.relative:
+                return 0.5 * (nearest - (x @ centre_root.T).square().sum(dim=1)).float()
+            return nearest.clamp_min(torch.finfo(torch.float32).tiny).log().float()
 
         return Among(text, decision=decide, width=max(len(means), text.shape[1]))

@@ -49,6 +49,13 @@ def test_every_scorer_learns_beside_such_images_and_is_judged_on_them(scorer, tm
     metrics = evaluate(used, IMAGES_NEW, TEXT, LABELS_NEW)
     assert metrics["accuracy"] == pytest.approx(1 - wrong.mean())
     assert metrics["auc"] == pytest.approx(roc_auc_score(wrong, used.decision_function(IMAGES_NEW, TEXT)))
+    unknown = LABELS_NEW == -1
+    for name, verb in (("unknown_auc", used.decision_function), ("novelty_auc", used.novelty)):
+        assert metrics[name] == pytest.approx(roc_auc_score(unknown, verb(IMAGES_NEW, TEXT)))
+    closed = evaluate(used, IMAGES_NEW[~unknown], TEXT, LABELS_NEW[~unknown])
+    assert metrics["known_auc"] == pytest.approx(closed["auc"], abs=1e-4)
+    assert metrics["unknown_share"] == unknown.mean()
+    assert "unknown_auc" not in closed
     table = compare({"a": used}, IMAGES_NEW, TEXT, LABELS_NEW, fit=False)
     np.testing.assert_array_equal(table.failures["a"], wrong)
     for kind in (SelectivePredictor(used, 0.4), CoveragePredictor(used, 0.5), CostPredictor(used, 2.0, 1.0)):

@@ -184,9 +184,10 @@ class Verbs:
         Returns
         -------
         ndarray of shape (N,)
-            Higher = more likely none of them: minus the logarithm of the summed likelihoods of all
-            candidates where there is a posterior, minus the largest cosine elsewhere. Only its order has a
-            meaning.
+            Higher = more likely none of them: log-odds, where the default recipe has learned how likely that
+            is; else minus the logarithm of the summed likelihoods of all candidates where there is a
+            posterior, minus the largest cosine where there is none. Only its order has a meaning, unless
+            the fit was shown images of the label -1.
 
         Raises
         ------

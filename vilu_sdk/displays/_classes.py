@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import vector, what_it_holds
+from vilu_sdk.inputs.names import Names
 from vilu_sdk.metrics.vectors import as_vector
 
 
@@ -32,9 +33,13 @@ def told_apart(names: Sequence[Any]) -> list[str]:
     ]
 
 
-def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
-    """Return a vector of non-negative integers."""
+def check_classes(
+    values: Any, name: str, n: int, class_names: Sequence[str] | None = None
+) -> NDArray[np.int64]:
+    """Return a vector of non-negative integers, where classes have names also of names."""
     found = vector(values, name)
+    if found.dtype.kind == "U" and class_names is not None:
+        found = Names(class_names, "class_names").rows(found, name)
     if len(found) != n:
         raise ValueError(f"{name} has {len(found)} entries but uncertainty has {n}; pass one for each row.")
     numbers = as_vector(found, name) if found.dtype.kind in "iuf" else np.array([-1])

@@ -105,7 +105,10 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
         asked = ("prediction", "decision", "uncertainty", *both.values())
         predicted, decision, uncertainty, *others = read(scorer, z_img, z_txt, *asked)
         task = check_task(z_img, z_txt, labels)
-        wrongs = [task.wrong(candidates) for candidates in (predicted, *others)]
+        wrongs = [
+            task.wrong(candidates, is_zero_shot=field == ("zero_shot" if both else "prediction"))
+            for field, candidates in zip(("prediction", *both.values()), (predicted, *others), strict=True)
+        ]
         columns.append([first + predicted, decision, uncertainty, *wrongs])
         first += len(predicted)
     seconds = time.perf_counter() - start

@@ -98,12 +98,16 @@ class Task:
             return self.batch(slice(0, size))
         return self.batch(torch.linspace(0, n - 1, min(n, size)).long())
 
-    def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return where predictions (n,), rows of the candidates, are wrong."""
+    def wrong(self, prediction: NDArray[np.int64], *, is_zero_shot: bool = True) -> NDArray[np.bool_]:
+        """Return where predictions (n,), rows of the candidates, are wrong.
+
+        Zero-shot ones that are right no more often than chance bring a warning of the order of the labels.
+        """
         if self.correct is not None:
             return (~self.correct).numpy()
         labels = np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
-        warn_of_order(prediction, labels)
+        if is_zero_shot:
+            warn_of_order(prediction, labels)
         wrong: NDArray[np.bool_] = prediction != labels
         if self.is_caption:
             for rows in self.images.slices():

@@ -102,7 +102,7 @@ class LVUScorer(Scorer):
         weight_decay: float = 5e-4,
         warmup_epochs: int = 5,
         view_noise: float = 0.0,
-        adapt_epochs: int = 20,
+        adapt_epochs: int = 50,
         adapt_batch_size: int = 32,
         adapt_learning_rate: float = 0.05,
         random_state: Any = None,

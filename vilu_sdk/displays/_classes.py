@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import vector, what_it_holds
-from vilu_sdk.inputs.names import NONE
+from vilu_sdk.inputs.names import NONE, Names
 from vilu_sdk.metrics.vectors import as_vector
 
 
@@ -33,9 +33,13 @@ def told_apart(names: Sequence[Any]) -> list[str]:
     ]
 
 
-def check_classes(values: Any, name: str, n: int, least: int = NONE) -> NDArray[np.int64]:
-    """Return a vector of integers of at least 0, or of -1, for images of none of the classes."""
+def check_classes(
+    values: Any, name: str, n: int, class_names: Sequence[str] | None = None, least: int = NONE
+) -> NDArray[np.int64]:
+    """Return classes (n,) as integers: at least 0, or -1 for none of them; names are looked up."""
     found = vector(values, name)
+    if found.dtype.kind == "U" and class_names is not None:
+        found = Names(class_names, "class_names").rows(found, name)
     if len(found) != n:
         raise ValueError(f"{name} has {len(found)} entries but uncertainty has {n}; pass one for each row.")
     numbers = as_vector(found, name) if found.dtype.kind in "iuf" else np.array([-np.inf])

@@ -76,7 +76,8 @@ class ClassFailureDisplay(ScoreDisplay):
         uncertainty, failure : array-like of shape (N,)
             As in `failure_metrics`.
         classes : array-like of shape (N,)
-            The class of each row, true or predicted: an integer in [0, K), or -1 for none of them.
+            The class of each row, true or predicted: an integer in [0, K) or one of `class_names`, or -1 for
+            none of them.
         class_names : sequence of K str, optional
             By default "class 0", "class 1" and so on.
         probability : bool, default=False
@@ -92,7 +93,7 @@ class ClassFailureDisplay(ScoreDisplay):
             As in `failure_metrics`, or if the classes are no integers in [0, K).
         """
         u, y = check_scores(uncertainty, failure)
-        index = check_classes(classes, "classes", len(u))
+        index = check_classes(classes, "classes", len(u), class_names)
         names = name_classes(class_names, classes=index)
         present, place, n = np.unique(index, return_inverse=True, return_counts=True)
         wrong = np.bincount(place, y).astype(np.int64)

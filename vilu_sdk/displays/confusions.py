@@ -72,7 +72,8 @@ class ConfusionDisplay(ScoreDisplay):
         uncertainty : array-like of shape (N,)
             Scores, higher = more likely wrong.
         labels, predicted : array-like of shape (N,)
-            True and predicted class of each row, integers in [0, K); a true one of -1 is none of them.
+            True and predicted class of each row, integers in [0, K) or some of `class_names`; a true one of -1
+            is none of them.
         threshold : float, optional
             Above it a mistake is flagged. By default the one that accepts 95 % of the right predictions.
         top : int or None, default=12
@@ -87,7 +88,8 @@ class ConfusionDisplay(ScoreDisplay):
             predictions are right, or all are wrong and no threshold is given.
         """
         n = len(as_vector(uncertainty, "uncertainty"))
-        true, guess = check_classes(labels, "labels", n), check_classes(predicted, "predicted", n, 0)
+        true = check_classes(labels, "labels", n, class_names)
+        guess = check_classes(predicted, "predicted", n, class_names, 0)
         u, y = check_scores(uncertainty, true != guess)
         names = name_classes(class_names, labels=true, predicted=guess)
         if not y.any():

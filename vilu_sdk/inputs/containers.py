@@ -263,7 +263,8 @@ def _has_one_embedding(values: Any) -> bool:
 
 def is_column_of_data_set(values: Any) -> bool:
     """Whether an object is a column of a Hugging Face data set, which is read row by row unless sliced."""
-    return hasattr(values, "column_name") and hasattr(values, "source") and hasattr(values, "__getitem__")
+    has = ("column_name", "source", "__getitem__", "__len__")  # a stream has no length
+    return all(hasattr(values, name) for name in has)
 
 
 def _is_missing(value: Any) -> bool:

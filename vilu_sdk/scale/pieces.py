@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.foreign import JSON_BYTES, parse_json, read_bytes
 from vilu_sdk.inputs.formats import File, tables
 from vilu_sdk.inputs.identity import Identity, changes, touched
-from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.places import BadRowError, brief
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
@@ -144,11 +145,12 @@ def claim(
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Return what a folder is of, or say why this version does not know."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(read_bytes(path, JSON_BYTES, "score into another folder"))
         number, writer = found["manifest_version"], found.get("vilu_sdk_version")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{path} is damaged or not a manifest of vilu-sdk ({error!r}); score into another folder."
+            f"{path} is damaged or not a manifest of vilu-sdk ({brief(repr(error))}); score into another "
+            "folder."
         ) from error
     if number != MANIFEST_VERSION or not {"source", "z_txt_set", "work"} <= found.keys():
         raise ValueError(

@@ -1,10 +1,12 @@
 """What every scorer shares: fit, bind, and persistence, beside the verbs it is asked by."""
 
+import copy
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Tags
@@ -16,7 +18,8 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.tiles import nearest
 from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.places import shown
+from vilu_sdk.inputs.rows import WIDEST, Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.persistence.encoding import encode
@@ -160,6 +163,23 @@ class Scorer(Verbs, Persistent):
             batch = task.sample(LOOKED_AT)
             assert batch.labels is not None
             warn_of_order(nearest(batch.z, batch.text).numpy(), batch.labels.numpy())
+
+    def _try(self) -> None:
+        """Raise unless one image can be scored, where the scorer is ready to score."""
+        if not self.__sklearn_is_fitted__():
+            return
+        d = getattr(self, "n_features_in_", None) or 2
+        if type(d) is not int or not 0 < d <= WIDEST:
+            raise ValueError(f"n_features_in_ must be a number from 1 to {WIDEST}, got {shown(d)}.")
+        tried = copy.copy(self)  # which keeps what it makes of the candidates
+        texts = np.eye(self._n_tried(), d, dtype=np.float32) + np.float32(0.5)
+        decision, uncertainty = tried._read(texts[:1], texts, "decision", "uncertainty")
+        if decision.shape != (1,) or not np.isfinite([*decision, *uncertainty]).all():
+            raise ValueError(f"what it says of an image is {shown(decision.tolist())}, and no finite number.")
+
+    def _n_tried(self) -> int:
+        """Return among how many candidates an image can be scored."""
+        return max(2, self.min_candidates)
 
     def _settings(self) -> dict[str, Any]:
         """Return as JSON what tells the fits of one scorer from those of another."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, SCORER, TEXTS
+from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, RAW_CSV, SCORER, TEXTS
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import open_both, read_names, split
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, say, write_table
@@ -53,6 +53,7 @@ NAME = "name"
         help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
     ),
     switch("--json", help="on standard output: JSON in the place of CSV"),
+    RAW_CSV,
     QUIET,
     about="Predict, and say how likely each prediction is wrong: higher = more likely wrong. Killed and "
     "started again with the same arguments, it goes on where it was.",
@@ -85,13 +86,13 @@ def run(arguments: Namespace) -> int:
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
         candidates = Rows(texts, "z_txt_set", d=images.shape[1], normalise=False).read()
         blocks = _score_blocks(images, candidates, chosen)
-        write_table(_with_names(blocks, names), output, as_json=arguments.json)
+        write_table(_with_names(blocks, names), output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
         parts = _score_pieces(arguments, chosen, images, texts, pieces)
         parquet = require("pyarrow.parquet", "data")
         blocks = (block for part in parts for block in parquet.ParquetFile(part).iter_batches())
-        write_table(_with_names(blocks, names), output)
+        write_table(_with_names(blocks, names), output, raw_csv=arguments.raw_csv)
         shutil.rmtree(pieces)
     if output != STDOUT:
         say(arguments, f"{len(images)} rows: {output}")

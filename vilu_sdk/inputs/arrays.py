@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,7 +153,7 @@ class _Descriptor:
 
     def fill(self, values: NDArray[Any], start: int) -> bool:
         """Read an array from a place in the file; False where the file ends before."""
-        left = memoryview(values.reshape(-1).view(np.uint8))
+        left = memoryview(cast(Any, values.reshape(-1).view(np.uint8)))
         while len(left):
             done = os.preadv(self._number, [left], start)
             if not done:
@@ -255,7 +255,7 @@ def _safetensors_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFi
     column = choose(path, "tensor", column, list(entries))
     entry = entries[column]
     entry = entry if isinstance(entry, dict) else {}
-    name, shape, offsets = map(entry.get, ("dtype", "shape", "data_offsets"))
+    name, shape, offsets = (cast(Any, entry.get(key)) for key in ("dtype", "shape", "data_offsets"))
     if not (isinstance(name, str) and _are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
         raise ValueError(f"{path} says of {shown(column)} {shown(entry)}, which no safetensors file does.")
     if name not in SAFETENSORS:

@@ -5,15 +5,14 @@ Names, cards and settings come with heads and files of strangers. Each medium ha
 
 import html as _html
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 # Characters that steer a terminal or turn the direction of writing, and halves of characters, which no
 # encoding has.
 _RANGES = ((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069))
 _STEERING = {
-    code: f"\\u{code:04x}"
-    for first, last in (*_RANGES, (0xD800, 0xDFFF))
-    for code in range(first, last + 1)
+    code: f"\\u{code:04x}" for first, last in (*_RANGES, (0xD800, 0xDFFF)) for code in range(first, last + 1)
 }
 _LINE = {**_STEERING, ord("\n"): "\\n", ord("\t"): "\\t"}
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|[]`"} | {"<": "&lt;", "&": "&amp;"})
@@ -60,14 +59,18 @@ def html(text: str) -> str:
     return _html.escape(printable(text))
 
 
-def csv_row(values: Iterable[object]) -> list[object]:
-    """Return the cells of a row whose texts no spreadsheet takes for formulas: these get a quote before them.
+def csv_cells(values: Sequence[Any]) -> Sequence[Any]:
+    """Return a column whose texts no spreadsheet takes for formulas: these get an apostrophe before them.
 
     Examples
     --------
-    >>> csv_row(["=1+1", "cat", -0.5])
-    ["'=1+1", 'cat', -0.5]
+    >>> csv_cells(["=1+1", "cat", "-dash"])
+    ["'=1+1", 'cat', "'-dash"]
+    >>> csv_cells([-1.5, 2.0])
+    [-1.5, 2.0]
     """
+    if not isinstance(next((value for value in values if value is not None), None), str):
+        return values
     return [_cell(value) if isinstance(value, str) else value for value in values]
 
 

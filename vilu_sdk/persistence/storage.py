@@ -156,7 +156,7 @@ def _is_own(folder: Path, file: str, key: str) -> bool:
             return isinstance(config, dict) and "format_version" in config and key in config
         check_file(folder / TENSORS_FILE)
         with safetensors.safe_open(folder / TENSORS_FILE, framework="pt") as tensors:
-            return tensors.metadata() == WRITER
+            return bool(tensors.metadata() == WRITER)
     except (OSError, ValueError, safetensors.SafetensorError):
         return False
 
@@ -200,7 +200,7 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
 
 def check_parent(path: Path) -> None:
     """Raise where there is no folder for a file, or something else than a file in its place."""
-    final = _final(path)
+    final = final_file(path)
     path = final if path.is_symlink() else path
     if not final.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
@@ -208,7 +208,7 @@ def check_parent(path: Path) -> None:
         raise IsADirectoryError(f"{path} is a folder; name a file in it.")
 
 
-def _final(path: Path) -> Path:
+def final_file(path: Path) -> Path:
     """Return the file that a path leads to through links, or raise where that is a pipe or a device."""
     found = Path(os.path.realpath(path))
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -224,7 +224,7 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
 
     Links are followed; what is there must be a file or nothing.
     """
-    target = _final(target)
+    target = final_file(target)
     with _beside(target) as file:
         yield file
     try:

@@ -19,7 +19,7 @@ from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
-from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
+from vilu_sdk.scale.pieces import MANIFEST, Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -203,7 +203,7 @@ class Job(NamedTuple):
         parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
         work = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
         claim(folder, parts, known, identify(texts, whole=True), work)
-        sweep(folder, "*")
+        sweep(folder, "part-*.parquet", MANIFEST)
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
     def done(self) -> Scored:

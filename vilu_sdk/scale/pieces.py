@@ -20,6 +20,7 @@ from vilu_sdk.inputs.places import BadRowError, brief
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
+from vilu_sdk.persistence.locks import PATIENCE, held
 from vilu_sdk.persistence.storage import differences, whole_file
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
@@ -114,6 +115,16 @@ def claim(
     path = folder / MANIFEST
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        with held(folder, inside=True, patience=PATIENCE):
+            return _claim(folder, pieces, source, texts, work)
+    return _claim(folder, pieces, source, texts, work)
+
+
+def _claim(
+    folder: Path, pieces: list[Piece], source: Identity, texts: Identity, work: Mapping[str, Any]
+) -> None:
+    path = folder / MANIFEST
+    if not path.exists():
         strange = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
         if strange:
             raise ValueError(

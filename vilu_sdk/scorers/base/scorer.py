@@ -96,6 +96,10 @@ class Scorer(Verbs, Persistent):
             scorer, of other settings or other data.
         TypeError
             If an array does not hold real numbers.
+        FileExistsError
+            If the folder of the checkpoint holds a ``model.safetensors`` of something else.
+        BusyError
+            If another fit is working with the same checkpoint.
         """
         task = check_task(z_img, z_txt, labels, correct, groups, takes_views=self.takes_views)
         return self._fit(task, checkpoint)
@@ -151,8 +155,8 @@ class Scorer(Verbs, Persistent):
             self._learn(task)
             self.n_features_in_ = task.images.d
             self._remember(task.images, task.texts, FitRows.of(task.images) if self.learns else None)
-        if task.checkpoint is not None:
-            forget(task.checkpoint)
+            if task.checkpoint is not None:
+                forget(task.checkpoint)
         return self
 
     def _warn_of_order(self, task: Task) -> None:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
+from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, RAW_CSV, REFERENCE, SCORER, SCORERS
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
@@ -29,6 +29,7 @@ def _output(kinds: str) -> Argument:
     *LABELLED,
     *SCORER,
     _output(".csv, .json or .parquet"),
+    RAW_CSV,
     JSON,
     QUIET,
 )
@@ -39,7 +40,9 @@ def run_evaluate(arguments: Namespace) -> int:
     images, texts, known = read_task(arguments)
     metrics = evaluate(chosen.scorer, images, texts, known["labels"], batch_size=arguments.batch_size)
     if arguments.output != STDOUT:
-        write_table(as_blocks([{"scorer": chosen.label, **metrics}]), arguments.output)
+        write_table(
+            as_blocks([{"scorer": chosen.label, **metrics}]), arguments.output, raw_csv=arguments.raw_csv
+        )
     elif arguments.json:
         print(plain_json(metrics))
     else:
@@ -68,6 +71,7 @@ def run_evaluate(arguments: Namespace) -> int:
     switch("--intervals", help="in Markdown and HTML: an interval for each value"),
     switch("--markdown", help="print Markdown"),
     _output(".csv, .json, .parquet, .md or .html"),
+    RAW_CSV,
     JSON,
     QUIET,
     about="Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
@@ -162,4 +166,4 @@ def _write(table: ComparisonTable, arguments: Namespace) -> None:
     elif to_stdout:
         print(table)
     else:
-        write_table(as_blocks(table.to_dicts()), arguments.output)
+        write_table(as_blocks(table.to_dicts()), arguments.output, raw_csv=arguments.raw_csv)

@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
         scorer.fit(images, texts, groups=groups, checkpoint=arguments.checkpoint, **known)
         seconds = time.perf_counter() - start
         if rank() == 0:
-            scorer.save_pretrained(folder, card=card_of(arguments, scorer))
+            scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
             name = type(scorer).__name__
             facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts.values)}
             if arguments.json:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
@@ -143,7 +144,15 @@ def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
     values = found.values
     if values.dtype.kind not in "iuO":
         raise ValueError(f"{spec} has {values.dtype}; save groups as integers or texts.")
-    return np.array([plain(value) for value in values]) if values.dtype.kind == "O" else values
+    if values.dtype.kind != "O":
+        return values
+    names = [plain(value) for value in values]
+    if names and (long := max(map(len, names))) > GROUP_CHARACTERS:  # all are stored as wide as the longest
+        raise ValueError(
+            f"{spec} has a group of {long:,} characters, at most {GROUP_CHARACTERS} are read; write shorter "
+            "ones."
+        )
+    return np.array(names)
 
 
 def read_weights(spec: str, n: int) -> NDArray[np.float64]:
@@ -218,6 +227,9 @@ def _text(found: Vector, row: int) -> str:
     except UnicodeDecodeError:
         what = f"{found.spec} has {shown(value)} in"
         raise BadRowError(what, row, "; save it as text in UTF-8.", found.at(row)) from None
+    if len(text) > NAME_CHARACTERS:
+        what, most = f"{found.spec} has a text of {len(text):,} characters in", f"at most {NAME_CHARACTERS:,}"
+        raise BadRowError(what, row, f", {most} are read; write a shorter one.", found.at(row))
     if not text:
         raise BadRowError(f"{found.spec} has no value in", row, "; write one for each row.", found.at(row))
     return text

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, SCORER, TEXTS
+from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, RAW_CSV, SCORER, TEXTS
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import open_named, split
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, say, write_table
@@ -48,6 +48,7 @@ from vilu_sdk.scale.pieces import plan
         help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
     ),
     switch("--json", help="on standard output: JSON in the place of CSV"),
+    RAW_CSV,
     QUIET,
     about="Predict, and say how likely each prediction is wrong: higher = more likely wrong. Killed and "
     "started again with the same arguments, it goes on where it was.",
@@ -74,13 +75,13 @@ def run(arguments: Namespace) -> int:
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
         blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen)
-        write_table(blocks, output, as_json=arguments.json)
+        write_table(blocks, output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
         parts = _score_pieces(arguments, chosen, images, texts, pieces)
         parquet = require("pyarrow.parquet", "data")
         blocks = (block for part in parts for block in parquet.ParquetFile(part).iter_batches())
-        write_table(blocks, output)
+        write_table(blocks, output, raw_csv=arguments.raw_csv)
         shutil.rmtree(pieces)
     if output != STDOUT:
         say(arguments, f"{len(images)} rows: {output}")

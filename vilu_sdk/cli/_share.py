@@ -48,7 +48,7 @@ def run_convert(arguments: Namespace) -> int:
         raise FileNotFoundError(f"there is no file {arguments.checkpoint}; pass a checkpoint of the authors.")
     options = given(arguments, "logit_scale", "d", "n_iter_freeze", "keep_frozen", "target")
     scorer = convert_official_checkpoint(arguments.checkpoint, **options)
-    scorer.save_pretrained(folder, card=card_of(arguments, scorer))
+    scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
     print(f"{type(scorer).__name__} for embeddings of width {scorer.n_features_in_}: {folder}")
     return 0
 

@@ -72,8 +72,8 @@ class ConfusionDisplay(ScoreDisplay):
         uncertainty : array-like of shape (N,)
             Scores, higher = more likely wrong.
         labels, predicted : array-like of shape (N,)
-            True and predicted class of each row, integers in [0, K) or some of `class_names`; a true one of -1
-            is none of them.
+            True and predicted class of each row, integers in [0, K) or some of `class_names`; a true one of
+            -1 is none of them.
         threshold : float, optional
             Above it a mistake is flagged. By default the one that accepts 95 % of the right predictions.
         top : int or None, default=12

@@ -1,6 +1,5 @@
 """The table of a comparison: plain text, Markdown, HTML and dicts of the same numbers."""
 
-import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs import escape
 from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
@@ -134,16 +134,12 @@ class ComparisonTable:
         str
             A pipe table of aligned columns, then what was scored, then the notes.
         """
-
-        def escape(text: str) -> str:
-            return text.replace("\\", "\\\\").replace("|", "\\|")
-
-        grid = self._grid(escape, "**{}**", " ({})" if intervals else "")
+        grid = self._grid(escape.markdown, "**{}**", " ({})" if intervals else "")
         header, *body = align(grid, left=1, least=3)
         first, *numbers = (len(cell) - 1 for cell in header)
         rule = [":" + "-" * first, *("-" * width + ":" for width in numbers)]
         table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
-        notes = "\n".join(f"- {note}" for note in self._notes("Bold"))
+        notes = "\n".join(f"- {escape.markdown(note)}" for note in self._notes("Bold"))
         return "\n\n".join(filter(None, [table, self._summary(), notes]))
 
     def to_html(self, *, intervals: bool = True) -> str:
@@ -160,7 +156,7 @@ class ComparisonTable:
             A `table` element, and a `p` for each note. Names are escaped.
         """
         interval = "<br><small>{}</small>" if intervals else ""
-        header, *body = self._grid(html.escape, "<b>{}</b>", interval)
+        header, *body = self._grid(escape.html, "<b>{}</b>", interval)
 
         def tr(row: list[str], tag: str) -> str:
             left, right = "text-align: left", "text-align: right"
@@ -168,8 +164,8 @@ class ComparisonTable:
             return f"<tr>{''.join(cells)}</tr>"
 
         summary = self._summary()
-        caption = f"<caption>{html.escape(summary)}</caption>" if summary else ""
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes("Bold"))
+        caption = f"<caption>{escape.html(summary)}</caption>" if summary else ""
+        notes = "".join(f"<p>{escape.html(note)}</p>" for note in self._notes("Bold"))
         return (
             f"<table>{caption}<thead>{tr(header, 'th')}</thead>"
             f"<tbody>{''.join(tr(row, 'td') for row in body)}</tbody></table>{notes}"
@@ -188,7 +184,11 @@ class ComparisonTable:
         ]
         header, *body = align([self._header(), *rows], left=1)
         rule = ["-" * len(cell) for cell in header]
-        return "\n".join(filter(None, [self._summary(), *lines([header, rule, *body]), *self._notes(star)]))
+        return "\n".join(
+            filter(
+                None, [self._summary(), *lines([header, rule, *body]), *map(escape.line, self._notes(star))]
+            )
+        )
 
     __repr__ = __str__
 
@@ -214,11 +214,11 @@ class ComparisonTable:
         failures = (self.failures.get(row["scorer"]) for row in self.rows)
         return [None if failure is None else failure.tobytes() for failure in failures]
 
-    def _grid(self, escape: Callable[[str], str], best: str, interval: str) -> list[list[str]]:
+    def _grid(self, escaped: Callable[[str], str], best: str, interval: str) -> list[list[str]]:
         """Return header and rows as strings, by templates of the best cells and of intervals."""
 
         def show(cell: Cell) -> str:
-            text = escape(cell.text)
+            text = escaped(cell.text)
             text = (best.format(text) if cell.best else text) + cell.mark()
             return text + interval.format(cell.interval) if cell.interval else text
 

@@ -24,6 +24,8 @@ from vilu_sdk.inputs.slices import cut
 CHUNK_ELEMENTS = 1 << 22
 # Below this norm a row has no direction: CLIP-like embeddings have norms of 1 to 100.
 SMALLEST_NORM = 1e-12
+# Coordinates of the widest embeddings; models of today have 256 to 8,192. Some fits keep a matrix of d × d.
+WIDEST = 1 << 16
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
@@ -60,6 +62,11 @@ class Rows:
             )
         if source.shape[1] == 0:
             raise ValueError(f"{name} has rows of width 0; pass embeddings with at least one coordinate.")
+        if source.shape[1] > WIDEST:
+            raise ValueError(
+                f"{name}{_file(source)} has rows of width {source.shape[1]:,}, at most {WIDEST:,} are taken: "
+                "pass embeddings, one a row."
+            )
         if d is not None and source.shape[1] != d:
             raise ValueError(
                 f"{name}{_file(source)} has rows of width {source.shape[1]}, expected {d}: images and "

@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from vilu_sdk.inputs.escape import line, markdown, markdown_block
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
 
@@ -166,21 +167,21 @@ def describe(scorer: Any, name: str, card: Card | None = None) -> str:
     kind = type(scorer)
     package = kind.__module__.split(".")[0]
     facts = {
-        "scorer": f"`{' '.join(BaseEstimator.__repr__(scorer).split())}`",
-        "fitted on": card.dataset or UNKNOWN,
+        "scorer": f"`{_code(' '.join(BaseEstimator.__repr__(scorer).split()))}`",
+        "fitted on": markdown(card.dataset or UNKNOWN),
         "images of the fit": known["rows of the fit"],
-        "candidates of the fit": known["candidates"],
-        "prompts": known.get("prompts", UNKNOWN),
-        "backbone": known["backbone"],
+        "candidates of the fit": markdown(str(known["candidates"])),
+        "prompts": markdown(str(known.get("prompts", UNKNOWN))),
+        "backbone": markdown(str(known["backbone"])),
         "width d of its embeddings": known["width"],
         "its logit scale": known["logit scale"],
         "rows": "scaled to length 1 when they are read"
         if backbone["normalisation"] == "l2"
         else "taken as they are, not normalised",
-        "licence": card.license or UNKNOWN,
+        "licence": markdown(card.license or UNKNOWN),
     }
     sections = [
-        f"# {name}",
+        f"# {markdown(name)}",
         (inspect.getdoc(kind) or "A scorer.").split("\n\n")[0],
         _table(["", ""], [[key, str(value)] for key, value in facts.items()]),
         "## How to use",
@@ -199,18 +200,26 @@ u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely w
             "## Metrics",
             "As `vilu_sdk.evaluation.evaluate` returns them: rates are fractions.",
             _table(
-                ["", *card.metrics],
-                [[key, *(_number(values.get(key)) for values in card.metrics.values())] for key in rows],
+                ["", *map(markdown, card.metrics)],
+                [
+                    [markdown(key), *(_number(values.get(key)) for values in card.metrics.values())]
+                    for key in rows
+                ],
             ),
         ]
     if card.notes:
-        sections += ["## Notes", card.notes.strip()]
+        sections += ["## Notes", markdown_block(card.notes.strip())]
     return "\n\n".join(sections) + "\n"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _code(text: str) -> str:
+    """Return text for a span of code in a cell."""
+    return line(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
 
 
 def _number(value: float | None) -> str:

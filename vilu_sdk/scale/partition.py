@@ -21,7 +21,7 @@ from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
-from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
+from vilu_sdk.scale.pieces import MANIFEST, Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -235,7 +235,7 @@ class Job(NamedTuple):
         if texts.names is not None:
             work["names"] = texts.names.written
         claim(folder, parts, known, identify(texts.values, whole=True), work)
-        sweep(folder, "*")
+        sweep(folder, "part-*.parquet", MANIFEST)
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
     def done(self) -> Scored:

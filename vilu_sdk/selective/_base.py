@@ -196,6 +196,17 @@ class ThresholdPredictor(OneSet, Persistent):
         predicted, accepted = self._read(z_img, z_txt_set, "prediction", "accepted", groups=groups)
         return np.where(accepted, predicted, ABSTAIN)
 
+    def _try(self) -> None:
+        """Raise where what was loaded cannot say of an image whether to rely on it."""
+        require_scorer(self.scorer)
+        if isinstance(self.scorer, Persistent):
+            self.scorer._try()
+        self._check()
+        if hasattr(self, "report_"):
+            texts = Candidates(self.candidates_).text
+            groups = [self.report_.groups[0].group] if self.report_.groups and not self.per_class else None
+            self._read(texts[:1], texts, "accepted", groups=groups)
+
     def _check(self) -> None:
         """Check the parameters."""
         fraction(self.confidence, "confidence")

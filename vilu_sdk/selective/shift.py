@@ -199,6 +199,14 @@ class ShiftMonitor(Persistent):
         self.n_features_in_ = images.d
         return self
 
+    def _try(self) -> None:
+        """Raise where what was loaded cannot compare an image."""
+        require_scorer(self.scorer)
+        if isinstance(self.scorer, Persistent):
+            self.scorer._try()
+        if hasattr(self, "images_"):
+            self.check(self.images_[:1])
+
     @plain_torch
     def check(self, z_img: ArrayLike) -> ShiftReport:
         """Compare images with the calibration set.

@@ -1,11 +1,13 @@
 """What every scorer shares: fit, bind, and persistence, beside the verbs it is asked by."""
 
+import copy
 import os
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Tags
@@ -18,7 +20,8 @@ from vilu_sdk.compute.tiles import nearest
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.names import check_same_names
 from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.places import shown
+from vilu_sdk.inputs.rows import WIDEST, Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.persistence.card import FittedOn, expectations
@@ -99,6 +102,10 @@ class Scorer(Verbs, Persistent):
             another scorer, of other settings or other data.
         TypeError
             If an array does not hold real numbers.
+        FileExistsError
+            If the folder of the checkpoint holds a ``model.safetensors`` of something else.
+        BusyError
+            If another fit is working with the same checkpoint.
         """
         task = check_task(z_img, z_txt, labels, correct, groups, takes_views=self.takes_views)
         return self._fit(task, checkpoint)
@@ -155,8 +162,8 @@ class Scorer(Verbs, Persistent):
             self.n_features_in_ = task.images.d
             known = FitRows.of(task.images) if self.learns else None
             self._remember(task.images, task.texts, known, None if task.is_caption else task.given)
-        if task.checkpoint is not None:
-            forget(task.checkpoint)
+            if task.checkpoint is not None:
+                forget(task.checkpoint)
         return self
 
     def _warn_of_order(self, task: Task) -> None:
@@ -167,6 +174,23 @@ class Scorer(Verbs, Persistent):
             batch = task.sample(LOOKED_AT)
             assert batch.labels is not None
             warn_of_order(nearest(batch.z, batch.text).numpy(), batch.labels.numpy())
+
+    def _try(self) -> None:
+        """Raise unless one image can be scored, where the scorer is ready to score."""
+        if not self.__sklearn_is_fitted__():
+            return
+        d = getattr(self, "n_features_in_", None) or 2
+        if type(d) is not int or not 0 < d <= WIDEST:
+            raise ValueError(f"n_features_in_ must be a number from 1 to {WIDEST}, got {shown(d)}.")
+        tried = copy.copy(self)  # which keeps what it makes of the candidates
+        texts = np.eye(self._n_tried(), d, dtype=np.float32) + np.float32(0.5)
+        decision, uncertainty = tried._read(texts[:1], texts, "decision", "uncertainty")
+        if decision.shape != (1,) or not np.isfinite([*decision, *uncertainty]).all():
+            raise ValueError(f"what it says of an image is {shown(decision.tolist())}, and no finite number.")
+
+    def _n_tried(self) -> int:
+        """Return among how many candidates an image can be scored."""
+        return max(2, self.min_candidates)
 
     def _settings(self) -> dict[str, Any]:
         """Return as JSON what tells the fits of one scorer from those of another."""

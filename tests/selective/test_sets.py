@@ -189,7 +189,7 @@ def test_a_limit_of_the_size_that_forbids_the_promise_is_said(digits, mcm):
     accuracy = (mcm.predict(*known[:2]) == known[2]).mean()
     assert report.observed_coverage == pytest.approx(accuracy)
     assert accuracy - 0.03 < report.coverage_bound < accuracy
-    assert "size limit of 1" in str(report)
+    assert "at most 1 in a set" in str(report)
     low = 0
     for _, _, inside in draws(digits, predictor := SetPredictor(mcm, 0.95, size_limit=1), 100, 300):
         low += inside.mean() < predictor.report_.coverage_bound

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task
@@ -20,7 +21,7 @@ from vilu_sdk.scorers.base.contract import read_posterior
 from vilu_sdk.selective._base import thresholds_of
 from vilu_sdk.selective.alone import NEAR, score_near
 from vilu_sdk.selective.arrangement import OneSet
-from vilu_sdk.selective.conformity import Matrix, conformity, rank_needed, threshold, uniform_of
+from vilu_sdk.selective.conformity import Matrix, conformity, threshold, uniform_of
 from vilu_sdk.selective.set_report import SetReport
 
 # Of "raps": the penalties that are tried, and the share of the calibration rows that chooses among them, of
@@ -96,12 +97,8 @@ class SetsByThreshold(OneSet, Persistent):
 
         def report(scores: FloatVector, kind: Any = None) -> SetReport:
             limit, bound = threshold(scores, self.coverage), self.coverage
-            if (
-                self.size_limit is not None
-                and math.isinf(limit)
-                and rank_needed(len(scores), bound) <= len(scores)
-            ):
-                bound = 1 - risk_upper_bound(int(np.isinf(scores).sum()), len(scores), CONFIDENCE)
+            if self.size_limit is not None and limit == math.inf:
+                bound = 1 - risk_upper_bound(int((scores == math.inf).sum()), len(scores), CONFIDENCE)
             return SetReport(
                 self.coverage, self.method, len(scores), k, limit, 0, (), bound, self.size_limit, group=kind
             )
@@ -150,7 +147,7 @@ class SetsByThreshold(OneSet, Persistent):
                 self.penalty_ = before
 
     def _sets(
-        self, z_img: Any, z_txt_set: Any, groups: Any
+        self, z_img: Any, z_txt_set: Opened, groups: Any
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], Matrix, NDArray[np.int64]]]:
         """Yield rows (m,), their sets (m, K), log-probabilities (m, K) and predictions (m,)."""
         images = Rows(z_img, "z_img", d=self.n_features_in_)
@@ -160,7 +157,7 @@ class SetsByThreshold(OneSet, Persistent):
             raise ValueError(
                 "groups must be passed to predict_sets if, and only if, they were passed to fit."
             )
-        k = len(Rows(z_txt_set, "z_txt_set"))
+        k = len(Rows(z_txt_set.values, "z_txt_set"))
         of_candidates = thresholds_of(self.report_, np.arange(k), unseen=math.inf) if self.per_label else None
         for rows in self._parts(np.arange(len(images)), images, k):
             z = images.source[rows]

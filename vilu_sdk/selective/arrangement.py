@@ -42,6 +42,8 @@ class OneSet:
 
 
 def _lacks_fit(scorer: FailureScorer, task: Task) -> bool:
+    if hasattr(scorer, "__sklearn_is_fitted__"):
+        return not scorer.__sklearn_is_fitted__()
     try:
         read(scorer, task.images.source[:1], task.texts.source, "decision")
     except NotFittedError:

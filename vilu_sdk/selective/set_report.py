@@ -103,10 +103,10 @@ class SetReport(Findings):
             return "\n".join([*found, "", *self._group_lines()])
         if self.coverage_bound < self.coverage:
             found.append(
-                f"  The size limit of {self.size_limit} forbids that: of later images, at least "
-                f"{percent(self.coverage_bound)}, with 95 % confidence."
+                f"  With at most {self.size_limit} in a set that cannot be promised: of later images, at "
+                f"least {percent(self.coverage_bound)}, with 95 % confidence."
             )
-        elif math.isinf(self.threshold):
+        elif self.threshold == math.inf:
             found.append(
                 f"  {self.n} rows give no threshold, it takes {self.rows_needed}: sets hold all candidates."
             )

@@ -89,11 +89,14 @@ def read_posterior(
         If its probabilities are none.
     """
     require_posterior(scorer)
-    if hasattr(scorer, VERBS["log_probabilities"]):
+    if _has_one_pass(type(scorer), ("probabilities", "log_probabilities")):
         predicted, logarithms = read(scorer, z_img, z_txt_set, "prediction", "log_probabilities")
         return predicted, logarithms.astype(np.float64)
     predicted, values = read(scorer, z_img, z_txt_set, "prediction", "probabilities")
-    values, shape = values.astype(np.float64), (len(predicted), len(Rows(z_txt_set, "z_txt_set")))
+    values, shape = (
+        values.astype(np.float64),
+        (len(predicted), len(Rows(open_candidates(z_txt_set).values, "z_txt_set"))),
+    )
     name = type(scorer).__name__
     if values.shape != shape:
         raise ValueError(f"predict_proba of {name} must have shape {shape}, got {values.shape}.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task
@@ -160,7 +161,8 @@ class SetsByThreshold(OneSet, Persistent):
             raise ValueError(
                 "groups must be passed to predict_sets if, and only if, they were passed to fit."
             )
-        k = len(Rows(z_txt_set, "z_txt_set"))
+        z_txt_set = open_candidates(z_txt_set)
+        k = len(z_txt_set)
         of_candidates = thresholds_of(self.report_, np.arange(k), unseen=math.inf) if self.per_label else None
         for rows in self._parts(np.arange(len(images)), images, k):
             z = images.source[rows]

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.scorers.base.contract import (
@@ -154,12 +155,13 @@ class SetPredictor(SetsByThreshold):
         require_scorer(self.scorer)
         require_posterior(self.scorer)
         self._check()
-        task = check_task(z_img, z_txt_set, labels)
+        opened = open_candidates(z_txt_set)
+        task = check_task(z_img, opened, labels)
         rows = self._arrange(task, "what the sets promise will not hold")
         self.candidates_ = task.text
         self.caption_ = task.is_caption
         self.n_features_in_ = task.images.d
-        self._calibrate(task, z_txt_set, rows, groups)
+        self._calibrate(task, opened, rows, groups)
         return self
 
     def predict_sets(
@@ -194,9 +196,10 @@ class SetPredictor(SetsByThreshold):
         PromiseWarning
             If the candidates are not those of `fit`: nothing is promised for others.
         """
-        k = self._check_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set)
+        k = self._check_candidates(opened)
         sets = np.empty((len(Rows(z_img, "z_img")), k), dtype=bool)
-        for rows, members, *_ in self._sets(z_img, z_txt_set, groups):
+        for rows, members, *_ in self._sets(z_img, opened, groups):
             sets[rows] = members
         return sets
 
@@ -215,7 +218,7 @@ class SetPredictor(SetsByThreshold):
         z_img, z_txt_set, groups
             As in `predict_sets`.
         names : sequence of str, optional
-            Names of the candidates, by default their row numbers.
+            Names of the candidates, by default those that they have, or their row numbers.
 
         Returns
         -------
@@ -227,10 +230,12 @@ class SetPredictor(SetsByThreshold):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `predict_sets`; if `names` are not K.
         """
-        check_names(names, self._check_candidates(z_txt_set), "z_txt_set")
+        opened = open_candidates(z_txt_set)
+        self._check_candidates(opened)
+        names = opened.called(names)
         return [
             [name_of(names, at) for at in np.argsort(-log_p[i], kind="stable") if members[i, at]]
-            for _, members, log_p, _ in self._sets(z_img, z_txt_set, groups)
+            for _, members, log_p, _ in self._sets(z_img, opened, groups)
             for i in range(len(members))
         ]
 
@@ -247,10 +252,10 @@ class SetPredictor(SetsByThreshold):
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
 
-    def _check_candidates(self, z_txt_set: Any) -> int:
+    def _check_candidates(self, z_txt_set: Opened) -> int:
         """Check candidates against those of the fit, and return their number."""
         check_is_fitted(self)
-        k, known = len(Rows(z_txt_set, "z_txt_set")), len(self.candidates_)
+        k, known = len(z_txt_set), len(self.candidates_)
         if self.per_label and k != known:
             raise ValueError(f"per_label=True has a threshold for each of {known} candidates, got {k}.")
         warn_of_candidates(z_txt_set, self.candidates_, self.caption_, "threshold")

@@ -117,6 +117,9 @@ class MahalanobisScorer(Scorer):
         found: Tensor = root.to(torch.get_default_dtype())
         return found
 
+    def _n_tried(self) -> int:
+        return self.k_
+
     def _among(self, text: Tensor) -> Among:
         check_logit_scale(self.logit_scale)
         if len(text) != self.k_:

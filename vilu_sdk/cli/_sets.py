@@ -57,8 +57,8 @@ ROWS = 4096
     JSON,
     QUIET,
     about="With labels, calibrate on images that the scorer was not fitted on: sets hold the right "
-    "one as often as is promised. Without, and with the folder that this wrote as --scorer: print the set of each "
-    "image, the likeliest candidate first.",
+    "one as often as is promised. Without, and with the folder that this wrote as --scorer: print the set of "
+    "each image, the likeliest candidate first.",
 )
 def run(arguments: Namespace) -> int:
     """Calibrate, or write the sets of saved ones."""

@@ -53,11 +53,14 @@ class Opened:
     prompts: int
     argument: str
 
+    def __len__(self) -> int:
+        return len(Rows(self.values, self.argument))
+
     def called(self, names: Sequence[str] | None = None) -> Sequence[str] | None:
         """Return `names` where some are given, one for each, else the candidates' own, else None."""
         if names is None:
             return None if self.names is None else self.names.written
-        check_names(names, len(Rows(self.values, self.argument)), self.argument)
+        check_names(names, len(self), self.argument)
         return names
 
 

@@ -157,7 +157,7 @@ class SetsByThreshold(OneSet, Persistent):
             raise ValueError(
                 "groups must be passed to predict_sets if, and only if, they were passed to fit."
             )
-        k = len(Rows(z_txt_set.values, "z_txt_set"))
+        k = len(z_txt_set)
         of_candidates = thresholds_of(self.report_, np.arange(k), unseen=math.inf) if self.per_label else None
         for rows in self._parts(np.arange(len(images)), images, k):
             z = images.source[rows]

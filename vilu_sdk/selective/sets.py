@@ -218,7 +218,7 @@ class SetPredictor(SetsByThreshold):
         z_img, z_txt_set, groups
             As in `predict_sets`.
         names : sequence of str, optional
-            Names of the candidates, by default their row numbers.
+            Names of the candidates, by default those that they have, or their row numbers.
 
         Returns
         -------
@@ -255,7 +255,7 @@ class SetPredictor(SetsByThreshold):
     def _check_candidates(self, z_txt_set: Opened) -> int:
         """Check candidates against those of the fit, and return their number."""
         check_is_fitted(self)
-        k, known = len(Rows(z_txt_set.values, "z_txt_set")), len(self.candidates_)
+        k, known = len(z_txt_set), len(self.candidates_)
         if self.per_label and k != known:
             raise ValueError(f"per_label=True has a threshold for each of {known} candidates, got {k}.")
         warn_of_candidates(z_txt_set, self.candidates_, self.caption_, "threshold")

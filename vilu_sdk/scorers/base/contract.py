@@ -93,10 +93,7 @@ def read_posterior(
         predicted, logarithms = read(scorer, z_img, z_txt_set, "prediction", "log_probabilities")
         return predicted, logarithms.astype(np.float64)
     predicted, values = read(scorer, z_img, z_txt_set, "prediction", "probabilities")
-    values, shape = (
-        values.astype(np.float64),
-        (len(predicted), len(Rows(open_candidates(z_txt_set).values, "z_txt_set"))),
-    )
+    values, shape = values.astype(np.float64), (len(predicted), len(open_candidates(z_txt_set)))
     name = type(scorer).__name__
     if values.shape != shape:
         raise ValueError(f"predict_proba of {name} must have shape {shape}, got {values.shape}.")

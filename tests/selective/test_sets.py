@@ -189,7 +189,7 @@ def test_a_limit_of_the_size_that_forbids_the_promise_is_said(digits, mcm):
     accuracy = (mcm.predict(*known[:2]) == known[2]).mean()
     assert report.observed_coverage == pytest.approx(accuracy)
     assert accuracy - 0.03 < report.coverage_bound < accuracy
-    assert "at most 1 in a set" in str(report)
+    assert "Sets of at most 1 cannot promise that" in str(report)
     low = 0
     for _, _, inside in draws(digits, predictor := SetPredictor(mcm, 0.95, size_limit=1), 100, 300):
         low += inside.mean() < predictor.report_.coverage_bound
@@ -310,3 +310,31 @@ def test_what_cannot_be_is_refused_in_words(digits, mcm):
     grouped = SetPredictor(mcm).fit(*known, groups=np.zeros(50, int))
     with pytest.raises(ValueError, match="if, and only if"):
         grouped.predict_sets(*known[:2])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"method": "raps"}, {"size_limit": 3}, {"per_class": True}, {"allow_empty": False}]
+)
+def test_images_of_no_candidate_are_in_no_set(options, digits, mcm):
+    """A tenth of the images shows a digit that is no candidate, and is never counted as covered."""
+    z_txt, labels = digits.z_txt[:9], np.where(digits.labels_test == 9, -1, digits.labels_test)
+    none = labels == -1
+    for coverage in (0.8, 0.95):
+        sets = SetPredictor(mcm, coverage, **options).fit(digits.z_img_test, z_txt, labels)
+        members = sets.predict_sets(digits.z_img_test, z_txt)
+        covered = members[np.arange(len(labels)), labels] & ~none
+        report = sets.report_
+        if not options.get("method"):  # which keeps rows to choose by
+            assert report.covered == covered.sum()
+        assert report.observed_coverage <= 1 - none.mean() + 0.02
+        if coverage > 1 - none.mean():
+            assert report.coverage_bound < 1 - none.mean()
+            assert options or "show none of the candidates to promise that" in str(report)
+        elif not options:
+            assert report.coverage_bound == coverage
+            assert covered.mean() >= coverage
+    alone = SetPredictor(mcm, 0.9, per_label=True).fit(digits.z_img_test[~none], z_txt, labels[~none])
+    beside = SetPredictor(mcm, 0.9, per_label=True).fit(digits.z_img_test, z_txt, labels)
+    assert beside.report_ == alone.report_
+    with pytest.raises(ValueError, match="no image shows a candidate"):
+        SetPredictor(mcm).fit(digits.z_img_test, z_txt, np.full(len(labels), -1))

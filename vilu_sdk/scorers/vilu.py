@@ -131,7 +131,6 @@ class ViLUEstimator(WeightedScorer):
         labels: ArrayLike | None = None,
         *,
         frequencies: Literal["balanced", "estimated"] | ArrayLike | None = None,
-        **removed: Any,
     ) -> Self:
         """Move to a new domain or class set, with unlabelled images or a few labelled ones.
 
@@ -170,10 +169,6 @@ class ViLUEstimator(WeightedScorer):
         NothingLearnedWarning
             If frequencies cannot be estimated from these images.
         """
-        if removed:
-            name = next(iter(removed))
-            remedy = "say frequencies='balanced'" if name == "balanced" else "see its documentation"
-            raise TypeError(f"adapt takes no argument {name!r}; {remedy}.")
         scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task
@@ -59,6 +60,8 @@ class SetsByThreshold(OneSet, Persistent):
         fit_rows = n - len(rows)
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
         kinds = labels if self.per_label else self._kinds(groups, n)
+        if self.per_label:  # whose promise is about images of each candidate
+            rows = rows[labels[rows] != NONE]
         regular = self.method == "raps"
         self.penalty_, self.free_ranks_ = (self.penalty or 0.0, self.free_ranks or 0) if regular else (0.0, 0)
         if regular and (self.penalty is None or self.free_ranks is None):
@@ -72,12 +75,16 @@ class SetsByThreshold(OneSet, Persistent):
         def score(some: NDArray[np.int64]) -> None:
             predicted[some], log_p = self._ask(images.source[some], z_txt_set)
             scores, slopes = self._conformity(log_p, images, some)
-            at = np.arange(len(some)), labels[some]
-            own[some], slope[some], nats[some] = scores[at], slopes[at], log_p[at]
+            at, shown = (np.arange(len(some)), labels[some]), labels[some] != NONE
+            # No set holds what is none of the candidates.
+            own[some], slope[some] = np.where(shown, scores[at], np.inf), slopes[at]
+            nats[some] = np.where(shown, log_p[at], np.nan)
 
         for part in self._parts(rows, images, len(task.texts)):
             score(part)
-        self.near_ = NEAR * float(nats[rows].std())
+        if not len(rows) or np.isnan(nats[rows]).all():
+            raise ValueError("no image shows a candidate: all labels are -1; pass images of candidates too.")
+        self.near_ = NEAR * float(np.nanstd(nats[rows]))
         settled = np.zeros(n, dtype=bool)
         while True:
             found = predicted if self.per_class else kinds
@@ -97,8 +104,9 @@ class SetsByThreshold(OneSet, Persistent):
 
         def report(scores: FloatVector, kind: Any = None) -> SetReport:
             limit, bound = threshold(scores, self.coverage), self.coverage
-            if self.size_limit is not None and limit == math.inf:
-                bound = 1 - risk_upper_bound(int((scores == math.inf).sum()), len(scores), CONFIDENCE)
+            never = int((scores == math.inf).sum())  # in no set
+            if limit == math.inf and (never or self.size_limit is not None):
+                bound = 1 - risk_upper_bound(never, len(scores), CONFIDENCE)
             return SetReport(
                 self.coverage, self.method, len(scores), k, limit, 0, (), bound, self.size_limit, group=kind
             )
@@ -118,7 +126,8 @@ class SetsByThreshold(OneSet, Persistent):
         sizes, inside = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
         kinds = np.empty(n, dtype=np.int64) if self.per_class else labels if self.per_label else groups
         for rows, members, _, predicted in self._sets(z_img, z_txt_set, groups):
-            sizes[rows], inside[rows] = members.sum(axis=1), members[np.arange(len(rows)), labels[rows]]
+            sizes[rows] = members.sum(axis=1)
+            inside[rows] = members[np.arange(len(rows)), labels[rows]] & (labels[rows] != NONE)
             if self.per_class:
                 kinds[rows] = predicted
 
@@ -131,6 +140,7 @@ class SetsByThreshold(OneSet, Persistent):
 
     def _tune(self, images: Rows, z_txt_set: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Choose the penalty with the smallest sets on some rows, and the free ranks."""
+        rows = rows[labels[rows] != NONE]
         log_p = self._ask(images.source[rows], z_txt_set)[1]
         at = np.arange(len(rows)), labels[rows]
         if self.free_ranks is None:

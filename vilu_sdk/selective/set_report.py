@@ -38,8 +38,8 @@ class SetReport(Findings):
     sizes : tuple of int
         How many calibration rows have a set of 0, 1, 2, ... candidates.
     coverage_bound : float
-        What is promised: `coverage`, on average over calibration sets. Where a limit of the size forbids
-        that, what the limited sets reach with 95 % confidence.
+        What is promised: `coverage`, on average over calibration sets. Where a limit of the size, or images
+        of none of the candidates, forbid that, what the sets reach with 95 % confidence.
     size_limit : int or None
         Most candidates of a set.
     fit_rows : int
@@ -102,9 +102,13 @@ class SetReport(Findings):
         if self.groups:
             return "\n".join([*found, "", *self._group_lines()])
         if self.coverage_bound < self.coverage:
+            reason = (
+                "Too many images show none of the candidates to promise that"
+                if self.size_limit is None
+                else f"Sets of at most {self.size_limit} cannot promise that"
+            )
             found.append(
-                f"  With at most {self.size_limit} in a set that cannot be promised: of later images, at "
-                f"least {percent(self.coverage_bound)}, with 95 % confidence."
+                f"  {reason}: of later images, at least {percent(self.coverage_bound)}, with 95 % confidence."
             )
         elif self.threshold == math.inf:
             found.append(

@@ -137,8 +137,8 @@ class SetPredictor(SetsByThreshold):
         z_txt_set : array-like of shape (K, d)
             Candidate texts, those of later use.
         labels : array-like of shape (n,), optional
-            True classes, rows of `z_txt_set`. Without labels image i pairs with caption i, and sets hold
-            captions.
+            True classes, rows of `z_txt_set`, or -1 for none of them, which no set holds. Without labels
+            image i pairs with caption i, and sets hold captions.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
             as sites, and not the groups of `Scorer.fit`.

@@ -105,7 +105,7 @@ def test_what_is_said_of_frequencies_is_checked(said, error, message):
     with pytest.raises(error, match=message):
         scorer.adapt(IMAGES, TASK.z_txt, frequencies=said)
     assert scorer.model_ is model
-    with pytest.raises(TypeError, match="say frequencies='balanced'"):
+    with pytest.raises(TypeError, match="balanced"):
         scorer.adapt(IMAGES, TASK.z_txt, balanced=True)
 
 

@@ -1,7 +1,7 @@
 """The monitor of a promised risk: false alarms over whole streams, delay, and what its state survives."""
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -171,3 +171,11 @@ def test_what_cannot_be_watched_is_refused_in_words(digits):
     with pytest.raises(ValueError, match="cannot be merged"):
         RiskMonitor(0.05).merge(RiskMonitor(0.1))
     assert not math.isnan(RiskMonitor(0.05).report_.evidence)
+
+
+def test_sets_that_promise_nothing_cannot_be_watched(digits):
+    sets = SetPredictor(MCMScorer(logit_scale=digits.logit_scale), 0.9)
+    sets.fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    sets.report_ = replace(sets.report_, coverage_bound=0.0)
+    with pytest.raises(ValueError, match="nothing to watch"):
+        RiskMonitor(sets).update(True)

@@ -1,6 +1,7 @@
 """Sets of candidates: their formulas, their promise over hundreds of draws, and all they do not depend on."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -302,7 +303,7 @@ def test_what_cannot_be_is_refused_in_words(digits, mcm):
         SetPredictor(LVUScorer()).fit(*known)
     with pytest.raises(NotFittedError):
         SetPredictor(EntropyScorer()).predict_sets(*known[:2])
-    with pytest.raises(ValueError, match="predicted classes are the groups"):
+    with pytest.raises(ValueError, match="makes the predicted classes the groups"):
         SetPredictor(mcm, per_class=True).fit(*known, groups=np.zeros(50, int))
     fitted = SetPredictor(mcm, per_label=True).fit(*known)
     with pytest.raises(ValueError, match="a threshold for each of 10 candidates, got 4"):
@@ -338,3 +339,47 @@ def test_images_of_no_candidate_are_in_no_set(options, digits, mcm):
     assert beside.report_ == alone.report_
     with pytest.raises(ValueError, match="no image shows a candidate"):
         SetPredictor(mcm).fit(digits.z_img_test, z_txt, np.full(len(labels), -1))
+
+
+@pytest.mark.parametrize("options", [{}, {"per_class": True}, {"per_label": True}])
+def test_thresholds_of_named_candidates_are_found_by_name(options, digits, mcm):
+    named = dict(zip(digits.class_names, digits.z_txt, strict=True))
+    backwards = dict(reversed(named.items()))
+    sets = SetPredictor(mcm, 0.9, **options).fit(digits.z_img_test, named, digits.labels_test)
+    found = sets.predict_sets(digits.z_img_fit, named)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromiseWarning)
+        np.testing.assert_array_equal(sets.predict_sets(digits.z_img_fit, backwards)[:, ::-1], found)
+    if options:
+        with pytest.raises(ValueError, match="without names"):
+            sets.predict_sets(digits.z_img_test, digits.z_txt[:4])
+        assert {part.group for part in sets.report_.groups} == set(digits.class_names)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"size_limit": np.inf}, ValueError, "size_limit must be an integer of at least 1, got inf"),
+        ({"size_limit": True}, ValueError, "size_limit must be an integer"),
+        ({"penalty": "x"}, TypeError, "penalty must be a number"),
+        ({"penalty": -1.0}, ValueError, "penalty must be finite and above 0"),
+        ({"free_ranks": 1.5}, ValueError, "free_ranks must be an integer of at least 0"),
+    ],
+)
+def test_bad_parameters_of_sets_are_named(options, error, message, digits, mcm):
+    with pytest.raises(error, match=message):
+        SetPredictor(mcm, **options).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    with pytest.raises(ValueError, match="chooses on some rows and calibrates on others"):
+        SetPredictor(mcm, method="raps").fit(digits.z_img_test[:1], digits.z_txt, digits.labels_test[:1])
+
+
+def test_sets_that_cannot_be_used_are_not_loaded(digits, mcm, tmp_path):
+    sets = SetPredictor(mcm, 0.9).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    sets.save_pretrained(tmp_path / "sound")
+    loaded = SetPredictor.from_pretrained(tmp_path / "sound")
+    given = digits.z_img_test[:50], digits.z_txt
+    np.testing.assert_array_equal(loaded.predict_sets(*given), sets.predict_sets(*given))
+    sets.report_ = "nonsense"
+    sets.save_pretrained(tmp_path / "broken")
+    with pytest.raises((ValueError, AttributeError)):
+        SetPredictor.from_pretrained(tmp_path / "broken")

@@ -129,6 +129,20 @@ def require_candidates(k: int, method: str, minimum: int = 2) -> None:
         )
 
 
+def fraction(value: Any, name: str) -> float:
+    """Return a number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number strictly between 0 and 1, got {value!r}.")
+    return float(value)
+
+
+def whole(value: Any, name: str, least: int) -> int:
+    """Return an integer of at least so much."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
 def positive(value: Any, name: str) -> float:
     """Return a finite number above 0."""
     if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:

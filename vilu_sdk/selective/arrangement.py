@@ -1,23 +1,36 @@
-"""One labelled set for a scorer and its calibration: one part to fit on, the other to calibrate on."""
+"""What thresholds and sets share: the labelled set, its candidates, and whose threshold is whose."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
+from vilu_sdk.exceptions import PromiseWarning, warn
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.base.contract import FailureScorer, read, warn_of_fit_rows
+from vilu_sdk.inputs.values import check_groups
+from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.folds import fits_without
 
 # One of so many equal parts is calibrated on, the rest is fitted on.
 PARTS = 2
 
 
-class OneSet:
-    """Of an estimator whose parameter `scorer` may come without a fit; `fit` then splits what it is given."""
+class Calibrated(Persistent):
+    """An estimator that calibrates a scorer on labelled images, for the candidates that these have.
+
+    The parameter `scorer` may come without a fit; `fit` then splits what it is given.
+    """
 
     scorer: FailureScorer
+    per_class: bool
+    per_label: bool = False
+    report_: Any
 
     @property
     def scorer_in_use(self) -> Any:
@@ -31,7 +44,7 @@ class OneSet:
         copies of an image are in one part. A fitted scorer is warned of where it has seen the rows, with what
         follows from that.
         """
-        vars(self).pop("scorer_", None)
+        self.__dict__.pop("scorer_", None)
         if not _lacks_fit(self.scorer, task):
             warn_of_fit_rows(self.scorer, task.images.source, consequence)
             return np.arange(len(task.images))
@@ -39,6 +52,99 @@ class OneSet:
         strata = np.zeros(len(task.images)) if known is None else known
         held, self.scorer_ = next(fits_without(self.scorer, task, strata, PARTS, 0))
         return np.sort(held)
+
+    def _remember(self, task: Task, opened: Opened) -> None:
+        """Keep which candidates the promise is about, and which prediction."""
+        names = opened.called()
+        self.predicts_ = self._predicts()
+        self.candidates_ = task.text
+        self.names_ = None if names is None else list(names)
+        self.caption_ = task.is_caption
+        self.n_features_in_ = task.images.d
+
+    def _open(self, z_txt_set: Any, what: str) -> Opened:
+        """Return candidates, with a warning where they are not those of the fit."""
+        check_is_fitted(self)
+        opened = open_candidates(z_txt_set, d=self.n_features_in_)
+        text, known = Candidates(opened, self.n_features_in_).text, self.candidates_
+        # Captions are known by their number alone.
+        if text.shape != known.shape or not (self.caption_ or bool((text - known).abs().max() < 1e-3)):
+            warn(
+                f"The candidates are not those of fit. The {what} used as it is, but what was promised "
+                "holds for the candidates of fit only; fit again on calibration images with the new ones.",
+                PromiseWarning,
+            )
+        return opened
+
+    def _check_predicts(self) -> None:
+        """Raise where the scorer predicts otherwise than when the threshold was found."""
+        if self._predicts() != getattr(self, "predicts_", self._predicts()):
+            raise ValueError(
+                f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
+                f"predicts={self._predicts()!r}; set it back, or fit the threshold again."
+            )
+
+    def _predicts(self) -> str:
+        return str(getattr(self.scorer_in_use, "predicts", "zero-shot"))
+
+    def _names_of(self, opened: Opened) -> Sequence[str] | None:
+        """Return the names by which classes find their thresholds, None where `fit` saw none."""
+        known: list[str] | None = getattr(self, "names_", None)
+        if known is None or opened.names is not None or not (self.per_class or self.per_label):
+            return None if known is None else opened.called()
+        if len(opened) != len(known):
+            raise ValueError(
+                f"{opened.argument} has {len(opened)} rows without names, but the thresholds are "
+                f"those of {len(known)} names; pass a mapping from names to embeddings."
+            )
+        return known
+
+    def _keys(
+        self, classes: NDArray[np.int64], groups: Any, names: Sequence[str] | None
+    ) -> NDArray[Any] | None:
+        """Return whose threshold each image has: its class's (n,) or its group's; None where all have one."""
+        if not (self.per_class or self.per_label):
+            return None if groups is None else check_groups(groups, len(classes))
+        if groups is not None:
+            which = (
+                "per_class=True makes the predicted" if self.per_class else "per_label=True makes the true"
+            )
+            raise ValueError(f"{which} classes the groups; leave groups out.")
+        return classes if names is None else np.array(names)[classes]
+
+    def _require_groups(self, groups: Any, verbs: str) -> None:
+        """Raise unless groups are there if, and only if, there are thresholds of groups."""
+        has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
+        if (groups is not None) != has_groups:
+            raise ValueError(f"groups must be passed to {verbs} if, and only if, they were passed to fit.")
+
+    def _try_scorer(self) -> None:
+        """Raise where what was loaded has a scorer that cannot score, or parameters out of their range."""
+        require_scorer(self.scorer)
+        if isinstance(self.scorer_in_use, Persistent):
+            self.scorer_in_use._try()
+        self._check()
+
+    def _tried_groups(self) -> list[Any] | None:
+        """Return a group for one image, if groups are needed."""
+        has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
+        return [self.report_.groups[0].group] if has_groups else None
+
+    def _check(self) -> None:
+        """Check the parameters."""
+        raise NotImplementedError
+
+
+def thresholds_of(
+    report: Any, keys: NDArray[Any] | None, unseen: float = -math.inf
+) -> float | NDArray[np.float64]:
+    """Return the threshold of a report, or that of each row's group, `unseen` where that was not there."""
+    if keys is None:
+        return float(report.threshold)
+    thresholds = np.full(len(keys), unseen)
+    for part in report.groups:
+        thresholds[keys == part.group] = part.threshold
+    return thresholds
 
 
 def _lacks_fit(scorer: FailureScorer, task: Task) -> bool:

@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.inputs.containers import vector
 from vilu_sdk.inputs.slices import cut
-from vilu_sdk.inputs.values import check_correct
+from vilu_sdk.inputs.values import check_correct, fraction
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.selective._base import ThresholdPredictor, fraction
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective._sets_base import SetsByThreshold
 from vilu_sdk.selective.report import percent
 
@@ -257,19 +257,19 @@ class RiskMonitor(Persistent):
 
 def promised_risk(promise: Any) -> float:
     """Return the risk that a threshold, sets or a number promise."""
-    if isinstance(promise, SetsByThreshold):
-        check_is_fitted(promise)
-        return 1 - promise.report_.coverage_bound
-    if not isinstance(promise, ThresholdPredictor):
-        if isinstance(promise, float | np.floating):
-            return fraction(promise, "promise")
+    if isinstance(promise, float | np.floating):
+        return fraction(promise, "promise")
+    if not isinstance(promise, SetsByThreshold | ThresholdPredictor):
         raise TypeError(
             "promise must be a fitted threshold, fitted sets or a risk in (0, 1), got "
             f"{type(promise).__name__}."
         )
     check_is_fitted(promise)
-    parts = promise.report_.groups or (promise.report_,)
-    bounds = [part.risk_bound for part in parts if part.accepted]
+    if isinstance(promise, SetsByThreshold):
+        bounds = [1 - promise.report_.coverage_bound]
+    else:
+        parts = promise.report_.groups or (promise.report_,)
+        bounds = [part.risk_bound for part in parts if part.accepted]
     if not bounds or not 0 < max(bounds) < 1:
         raise ValueError("nothing is accepted, or no risk below 1 is promised: there is nothing to watch.")
     return max(bounds)  # a mixture of groups errs no more than the worst of them

@@ -91,3 +91,35 @@ def test_images_of_no_candidate_are_not_learned_from():
         alone = scorer.fit(FIT, TASK.z_txt, LABELS).decision_function(NEW, TASK.z_txt)
         beside = scorer.fit(images, TASK.z_txt, labels).decision_function(NEW, TASK.z_txt)
         np.testing.assert_allclose(beside, alone, atol=1e-4)
+
+
+def test_what_needs_no_fit_is_loaded_without_one(tmp_path):
+    scorer = NegLabelScorer(negatives=np.random.default_rng(3).normal(size=(8, 16)), logit_scale=20.0)
+    scorer.save_pretrained(tmp_path)
+    loaded = NegLabelScorer.from_pretrained(tmp_path)
+    expected = scorer.predict_uncertainty(NEW, TASK.z_txt)
+    np.testing.assert_array_equal(loaded.predict_uncertainty(NEW, TASK.z_txt), expected)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "error", "message"),
+    [
+        (NeighbourScorer(k=1.5), ValueError, "k must be an integer of at least 1"),
+        (NeighbourScorer(k=True), ValueError, "k must be an integer"),
+        (NeighbourScorer(max_images=0), ValueError, "max_images must be an integer of at least 1"),
+        (MahalanobisScorer(shrinkage="3"), TypeError, "shrinkage must be a number"),
+        (MahalanobisScorer(shrinkage=True), TypeError, "shrinkage must be a number"),
+        (MahalanobisScorer(shrinkage=0), ValueError, r"shrinkage must lie in \(0, 1\]"),
+        (NegLabelScorer(keep=None), TypeError, "keep must be a number"),
+    ],
+)
+def test_bad_parameters_are_named(scorer, error, message):
+    with pytest.raises(error, match=message):
+        scorer.fit(TASK.z_img, TASK.z_txt, TASK.labels).decision_function(NEW, TASK.z_txt)
+
+
+def test_classes_of_single_images_have_no_distance():
+    first = [int(np.flatnonzero(TASK.labels == k)[0]) for k in range(3)]
+    for rows in (first[:2], first, [first[0]] * 2):
+        with pytest.raises(ValueError, match="a class with two different images"):
+            MahalanobisScorer().fit(TASK.z_img[rows], TASK.z_txt, TASK.labels[rows])

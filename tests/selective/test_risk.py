@@ -88,7 +88,7 @@ def test_an_alarm_stays():
     after = monitor.update(np.ones(2000, bool))
     assert after.evidence < 1
     assert after.broken
-    assert "do not rely on the threshold" in str(after)
+    assert "do not rely on the promise" in str(after)
 
 
 def test_evidence_of_machines_multiplies_where_the_promise_fails_and_does_not_where_it_holds():
@@ -179,3 +179,12 @@ def test_sets_that_promise_nothing_cannot_be_watched(digits):
     sets.report_ = replace(sets.report_, coverage_bound=0.0)
     with pytest.raises(ValueError, match="nothing to watch"):
         RiskMonitor(sets).update(True)
+
+
+def test_merging_takes_no_alarm_back_and_no_monitor_twice():
+    monitor = RiskMonitor(0.05)
+    monitor.update([False] * 60)
+    monitor.update([True] * 2000)
+    assert monitor.merge(RiskMonitor(0.05)).broken
+    with pytest.raises(ValueError, match="into itself"):
+        monitor.merge(monitor)

@@ -11,8 +11,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from support.all_scorers import EXAMPLES
-from vilu_sdk import EntropyScorer, LVUScorer, MCMScorer, SetPredictor, ViLUEstimator
+from vilu_sdk import EntropyScorer, LVUScorer, MCMScorer, SelectivePredictor, SetPredictor, ViLUEstimator
 from vilu_sdk.exceptions import FitRowsWarning, PromiseWarning
+from vilu_sdk.scorers.base.contract import read_posterior
 from vilu_sdk.selective.conformity import METHODS, conformity, rank_needed, threshold, uniform_of
 
 DRAWS = 500
@@ -351,7 +352,7 @@ def test_thresholds_of_named_candidates_are_found_by_name(options, digits, mcm):
         warnings.simplefilter("ignore", PromiseWarning)
         np.testing.assert_array_equal(sets.predict_sets(digits.z_img_fit, backwards)[:, ::-1], found)
     if options:
-        with pytest.raises(ValueError, match="without names"):
+        with pytest.raises(ValueError, match=r"without names|a threshold for each"):
             sets.predict_sets(digits.z_img_test, digits.z_txt[:4])
         assert {part.group for part in sets.report_.groups} == set(digits.class_names)
 
@@ -383,3 +384,32 @@ def test_sets_that_cannot_be_used_are_not_loaded(digits, mcm, tmp_path):
     sets.save_pretrained(tmp_path / "broken")
     with pytest.raises((ValueError, AttributeError)):
         SetPredictor.from_pretrained(tmp_path / "broken")
+
+
+def test_what_counts_at_use_may_not_change_after_the_fit(digits, mcm):
+    data = digits.z_img_test, digits.z_txt
+    for name, value in {"per_class": True, "per_label": True, "method": "aps", "size_limit": 1}.items():
+        sets = SetPredictor(mcm, 0.9).fit(*data, digits.labels_test).set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"was found for {name}="):
+            sets.predict_sets(*data)
+    threshold = SelectivePredictor(mcm, 0.1).fit(*data, digits.labels_test).set_params(per_class=True)
+    with pytest.raises(ValueError, match="was found for per_class=False"):
+        threshold.accept(*data)
+
+
+@pytest.mark.parametrize("made", [SetPredictor, lambda scorer: SelectivePredictor(scorer, 0.2)])
+def test_groups_of_another_type_are_not_taken_for_unseen_ones(made, digits, mcm):
+    groups = np.arange(len(digits.labels_test)) % 2
+    found = made(mcm).fit(digits.z_img_test, digits.z_txt, digits.labels_test, groups=groups)
+    ask = found.predict_sets if isinstance(found, SetPredictor) else found.accept
+    with pytest.raises(ValueError, match="groups are like '0', but those of fit were like 0"):
+        ask(digits.z_img_test, digits.z_txt, groups=groups.astype(str))
+
+
+def test_sets_come_from_logarithms_in_one_pass(digits):
+    sharp = MCMScorer(logit_scale=1000.0)
+    logarithms = read_posterior(sharp, digits.z_img_test, digits.z_txt)[1]
+    np.testing.assert_array_equal(logarithms, sharp.predict_log_proba(digits.z_img_test, digits.z_txt))
+    assert logarithms.min() < -745  # which as a probability is 0
+    sets = SetPredictor(sharp, 0.95).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    assert sets.report_.mean_size < 5

@@ -96,7 +96,8 @@ class Task:
         views, count = self.views, self.views_of_each
         if views is not None:
             views = views.load((rows[:, None] * count + torch.arange(count)).flatten())
-        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights, groups, views)
+        images = self.images.load(rows)
+        return Task(images, texts, labels, correct, self.checkpoint, weights, groups, views, self.given)
 
     def sample(self, size: int) -> "Batch":
         """Read up to `size` rows, from all over the task where that costs no more than reading the first."""

@@ -6,10 +6,13 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import own_slices, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale
+from vilu_sdk.inputs.values import check_logit_scale, share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.posterior.moments import Moments
+
+# Squared distance from its class's mean below which an image does not differ from it.
+SMALLEST_SPREAD = 1e-6
 
 
 class MahalanobisScorer(Scorer):
@@ -81,10 +84,7 @@ class MahalanobisScorer(Scorer):
                 "MahalanobisScorer learns where images of classes lie, not from captions or feedback; pass "
                 "`labels`."
             )
-        if not 0 < self.shrinkage <= 1:
-            raise ValueError(f"shrinkage must lie in (0, 1], got {self.shrinkage}.")
-        if len(task.shown) < 2:
-            raise ValueError("MahalanobisScorer needs at least 2 images of candidates; pass more.")
+        share(self.shrinkage, "shrinkage")
         labels, k = task.labels, len(task.texts)
         shown = (labels >= 0).double()
         shift = task.images.read(slice(0, 1))[0] if world_size() > 1 else None
@@ -100,6 +100,8 @@ class MahalanobisScorer(Scorer):
         counts, sums = moments.counts[seen], moments.sums[seen]
         n = counts.sum()
         within = moments.scatter - sums.T @ (sums / counts[:, None])
+        if not float(within.diagonal().sum()) > SMALLEST_SPREAD * float(n):
+            raise ValueError("MahalanobisScorer needs a class with two different images; pass more.")
         self.centre_ = moments.centre
         self.means_ = sums / counts[:, None]  # about the centre
         self.root_ = self._inverse_root(within / n)

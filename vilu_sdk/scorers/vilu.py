@@ -175,7 +175,7 @@ class ViLUEstimator(WeightedScorer):
         given = open_candidates(z_txt_set, d=images.d)
         text = Candidates(given, images.d).text
         task = None if labels is None else check_task(z_img, given, labels)
-        said = check_frequencies(frequencies, len(text))
+        said = check_frequencies(frequencies, given)
         if task is not None and said is not None:
             raise ValueError(
                 "frequencies are of images without labels; leave them out where labels are given."
@@ -240,7 +240,7 @@ class ViLUEstimator(WeightedScorer):
         >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
         True
         """
-        opened = open_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
@@ -72,7 +73,7 @@ class ThresholdPredictor(Calibrated):
         """
         require_scorer(self.scorer)
         self._check()
-        opened = open_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct)
         names = opened.called()
         rows = self._arrange(task, "what the threshold promises will not hold")
@@ -135,10 +136,11 @@ class ThresholdPredictor(Calibrated):
     @plain_torch
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
-        opened = self._open(z_txt_set, "threshold is")
-        self._check_predicts()
+        opened = self._open(z_txt_set)
+        self._check_unchanged()
         self._require_groups(groups, "accept and predict")
         names = self._names_of(opened)
+        self._warn_of_candidates(opened)
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
         said = dict(zip(needed, read(self.scorer_in_use, z_img, opened, *needed), strict=True))

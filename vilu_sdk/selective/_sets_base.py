@@ -33,6 +33,8 @@ CONFIDENCE = 0.95
 class SetsByThreshold(Calibrated):
     """Puts into a set what scores at most a threshold; a subclass has the parameters and the verbs."""
 
+    used_later = ("per_class", "per_label", "method", "size_limit", "allow_empty")
+
     report_: SetReport
     coverage: float
     method: str
@@ -72,7 +74,8 @@ class SetsByThreshold(Calibrated):
 
         for part in self._parts(rows, images, len(opened)):
             take(part, self._ask(images.source[part], opened))
-        self.near_ = NEAR * float(np.nanstd(nats[rows]))
+        known = nats[rows][labels[rows] != NONE]
+        self.near_ = NEAR * float(known.std()) if len(known) else 0.0
         alone = Alone(lambda z: self._ask(z, opened), task.images.source)
         settled = np.zeros(n, dtype=bool)
         while True:

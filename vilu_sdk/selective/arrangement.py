@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class Calibrated(Persistent):
     per_class: bool
     per_label: bool = False
     report_: Any
+    #: Parameters that count when it is used, and not in `fit` alone.
+    used_later: ClassVar[tuple[str, ...]] = ("per_class",)
 
     @property
     def scorer_in_use(self) -> Any:
@@ -57,27 +59,35 @@ class Calibrated(Persistent):
         """Keep which candidates the promise is about, and which prediction."""
         names = opened.called()
         self.predicts_ = self._predicts()
+        self.found_for_ = {name: getattr(self, name) for name in self.used_later}
         self.candidates_ = task.text
         self.names_ = None if names is None else list(names)
         self.caption_ = task.is_caption
         self.n_features_in_ = task.images.d
 
-    def _open(self, z_txt_set: Any, what: str) -> Opened:
-        """Return candidates, with a warning where they are not those of the fit."""
+    def _open(self, z_txt_set: Any) -> Opened:
+        """Return candidates of the width of the fit."""
         check_is_fitted(self)
-        opened = open_candidates(z_txt_set, d=self.n_features_in_)
+        return open_candidates(z_txt_set, d=self.n_features_in_)
+
+    def _warn_of_candidates(self, opened: Opened) -> None:
+        """Warn where candidates are not those of the fit; captions are known by their number alone."""
         text, known = Candidates(opened, self.n_features_in_).text, self.candidates_
-        # Captions are known by their number alone.
         if text.shape != known.shape or not (self.caption_ or bool((text - known).abs().max() < 1e-3)):
             warn(
-                f"The candidates are not those of fit. The {what} used as it is, but what was promised "
-                "holds for the candidates of fit only; fit again on calibration images with the new ones.",
+                "The candidates are not those of fit, in their order. What was found is used as it is, but "
+                "the promise holds for the candidates of fit only; fit again on images with these.",
                 PromiseWarning,
             )
-        return opened
 
-    def _check_predicts(self) -> None:
-        """Raise where the scorer predicts otherwise than when the threshold was found."""
+    def _check_unchanged(self) -> None:
+        """Raise where a parameter that counts at use, or what the scorer predicts, has changed since."""
+        for name, before in getattr(self, "found_for_", {}).items():
+            if getattr(self, name) != before:
+                raise ValueError(
+                    f"the threshold was found for {name}={before!r}, but it is {getattr(self, name)!r} now; "
+                    "set it back, or fit again."
+                )
         if self._predicts() != getattr(self, "predicts_", self._predicts()):
             raise ValueError(
                 f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
@@ -106,10 +116,8 @@ class Calibrated(Persistent):
         if not (self.per_class or self.per_label):
             return None if groups is None else check_groups(groups, len(classes))
         if groups is not None:
-            which = (
-                "per_class=True makes the predicted" if self.per_class else "per_label=True makes the true"
-            )
-            raise ValueError(f"{which} classes the groups; leave groups out.")
+            option, which = ("per_class", "predicted") if self.per_class else ("per_label", "true")
+            raise ValueError(f"{option}=True makes the {which} classes the groups; leave groups out.")
         return classes if names is None else np.array(names)[classes]
 
     def _require_groups(self, groups: Any, verbs: str) -> None:
@@ -117,6 +125,15 @@ class Calibrated(Persistent):
         has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
         if (groups is not None) != has_groups:
             raise ValueError(f"groups must be passed to {verbs} if, and only if, they were passed to fit.")
+        if groups is None:
+            return
+        known = [part.group for part in self.report_.groups]
+        given = check_groups(groups, len(groups)).tolist()
+        if given and isinstance(given[0], str) != isinstance(known[0], str):
+            raise ValueError(
+                f"groups are like {given[0]!r}, but those of fit were like {known[0]!r}: write both as text, "
+                "or both as numbers."
+            )
 
     def _try_scorer(self) -> None:
         """Raise where what was loaded has a scorer that cannot score, or parameters out of their range."""

@@ -56,6 +56,8 @@ class RiskReport:
     low, high : float
         The mean risk of the predictions that were audited lies between these, with probability 1 - alpha for
         all times at once.
+    what : str
+        Of what the risk is.
     """
 
     promised: float
@@ -66,6 +68,7 @@ class RiskReport:
     largest_evidence: float
     low: float
     high: float
+    what: str = "the accepted predictions are wrong"
 
     @property
     def broken(self) -> bool:
@@ -75,11 +78,11 @@ class RiskReport:
     def __str__(self) -> str:
         if self.broken:
             first = (
-                f"More than {percent(self.promised)} of the accepted predictions are wrong, or were for a "
-                "time: do not rely on the threshold; calibrate again on newly labelled images."
+                f"More than {percent(self.promised)} of {self.what}, or were for a time: do not rely on the "
+                "promise; calibrate again on newly labelled images."
             )
         else:
-            first = f"No sign that more than {percent(self.promised)} of the accepted predictions are wrong."
+            first = f"No sign that more than {percent(self.promised)} of {self.what}."
         return (
             f"{first}\n"
             f"  audits    {self.n}, of which {self.errors} wrong; mean risk {percent(self.low)} to "
@@ -200,16 +203,18 @@ class RiskMonitor(Persistent):
         Returns
         -------
         RiskReport
-            About all audits together. An alarm that one of them has raised stays its own: the rate `alpha` is
-            that of each, and the merged one counts the evidence of all from here on.
+            About all audits together. An alarm that this monitor has raised stays; one that another has
+            raised stays with that one. The rate `alpha` is that of the audits before, and again of all.
 
         Raises
         ------
         ValueError
-            If they watch another risk.
+            If they watch another risk, or one of them is this monitor itself.
         """
         self._start()
         for other in others:
+            if other is self:
+                raise ValueError("a monitor cannot be merged into itself: its audits would count twice.")
             other._start()
             if not math.isclose(other.promised_, self.promised_):
                 raise ValueError(
@@ -222,7 +227,7 @@ class RiskMonitor(Persistent):
             self.bets_ = np.minimum((ours * theirs - self.reserve_) / len(ODDS), LARGEST)
             self.n_ += other.n_
             self.errors_ += other.errors_
-        self.largest_ = self._evidence()
+        self.largest_ = max(self.largest_, self._evidence())
         return self.report_
 
     @property
@@ -230,6 +235,7 @@ class RiskMonitor(Persistent):
         """What the audits say so far."""
         self._start()
         low, high = interval(self.errors_, self.n_, self.alpha)
+        is_sets = isinstance(self.promise, SetsByThreshold)
         return RiskReport(
             promised=self.promised_,
             alpha=self.alpha,
@@ -239,6 +245,7 @@ class RiskMonitor(Persistent):
             largest_evidence=self.largest_,
             low=low,
             high=high,
+            **({"what": "the sets lack the right candidate"} if is_sets else {}),
         )
 
     def _start(self) -> None:

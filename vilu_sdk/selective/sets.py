@@ -153,7 +153,7 @@ class SetPredictor(SetsByThreshold):
         require_scorer(self.scorer)
         require_posterior(self.scorer)
         self._check()
-        opened = open_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels)
         rows = self._arrange(task, "what the sets promise will not hold")
         self._calibrate(task, opened, rows, groups)
@@ -192,7 +192,7 @@ class SetPredictor(SetsByThreshold):
         PromiseWarning
             If the candidates are not those of `fit`: nothing is promised for others.
         """
-        opened = self._open(z_txt_set, "sets are")
+        opened = self._open(z_txt_set)
         sets = np.empty((len(Rows(z_img, "z_img")), len(opened)), dtype=bool)
         for rows, members, *_ in self._found(z_img, opened, groups):
             sets[rows] = members
@@ -225,7 +225,7 @@ class SetPredictor(SetsByThreshold):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `predict_sets`; if `names` are not K.
         """
-        opened = self._open(z_txt_set, "sets are")
+        opened = self._open(z_txt_set)
         names = opened.called(names)
         return [
             [name_of(names, at) for at in np.argsort(-log_p[i], kind="stable") if members[i, at]]
@@ -247,8 +247,7 @@ class SetPredictor(SetsByThreshold):
 
     def _found(self, z_img: Any, opened: Opened, groups: Any) -> Iterator[tuple[NDArray[Any], ...]]:
         """Yield what `_sets` does, once it is clear that the thresholds are those of these candidates."""
-        if self.per_class:
-            self._check_predicts()
+        self._check_unchanged()
         if self.per_label and len(opened) != len(self.candidates_):
             raise ValueError(
                 f"per_label=True has a threshold for each of {len(self.candidates_)} candidates, got "
@@ -256,7 +255,9 @@ class SetPredictor(SetsByThreshold):
             )
         self._require_groups(groups, "predict_sets")
         Rows(z_img, "z_img", d=self.n_features_in_)
-        return self._sets(z_img, opened, groups, self._names_of(opened))
+        names = self._names_of(opened)
+        self._warn_of_candidates(opened)
+        return self._sets(z_img, opened, groups, names)
 
     def _try(self) -> None:
         """Raise where what was loaded has no sets of an image."""

@@ -189,3 +189,37 @@ def test_calibration_counts_them():
     used = CalibratedScorer(random_state=0).fit(IMAGES_FIT, TEXT, LABELS_FIT)
     wrong = used.predict(IMAGES_NEW, TEXT) != LABELS_NEW
     assert abs(used.predict_uncertainty(IMAGES_NEW, TEXT).mean() - wrong.mean()) < 0.08
+
+
+def uncertainty_of(z_img, labels, digits, **given):
+    est = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0)
+    return est.fit(z_img, digits.z_txt, labels, **given).decision_function(digits.z_img_test, digits.z_txt)
+
+
+def test_copies_and_groups_of_images_of_no_candidate_count_once(digits):
+    z_img, labels = digits.z_img_fit[:300], np.where(np.arange(300) % 5 == 0, -1, digits.labels_fit[:300])
+    none = labels == -1
+    expected = uncertainty_of(z_img, labels, digits)
+    again = np.repeat(z_img[none], 20, axis=0)
+    more = np.concatenate([z_img, again]), np.append(labels, np.full(len(again), -1))
+    np.testing.assert_allclose(uncertainty_of(*more, digits), expected, rtol=1e-5, atol=1e-4)
+    source = np.append(np.arange(300), np.repeat(np.flatnonzero(none), 20))
+    noisy = more[0] + 1e-4 * np.random.default_rng(0).normal(size=more[0].shape)
+    grouped = uncertainty_of(noisy, more[1], digits, groups=source)
+    assert np.abs(grouped - expected).mean() < 0.3
+    # One image, however often, is no evidence.
+    shown = z_img[~none], labels[~none]
+    one = np.concatenate([shown[0], np.repeat(z_img[:1], 100, axis=0)]), np.append(shown[1], np.full(100, -1))
+    np.testing.assert_allclose(
+        uncertainty_of(*one, digits), uncertainty_of(*shown, digits), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_a_weight_of_0_is_the_image_left_out_beside_images_of_no_candidate(digits):
+    z_img, labels = digits.z_img_fit[:300], np.where(np.arange(300) % 5 == 0, -1, digits.labels_fit[:300])
+    weights = (np.arange(300) % 3 > 0).astype(float)
+    kept = weights > 0
+    np.testing.assert_array_equal(
+        uncertainty_of(z_img, labels, digits, sample_weight=weights),
+        uncertainty_of(z_img[kept], labels[kept], digits),
+    )

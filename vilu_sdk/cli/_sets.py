@@ -6,16 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import IMAGES, JSON, NAMES, OVERWRITE, QUIET, SCORER, TEXTS, VALUES
+from vilu_sdk.cli._arguments import IMAGES, JSON, NAMES, OVERWRITE, QUIET, RAW_CSV, SCORER, TEXTS, VALUES
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import open_named, read_groups, read_task
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, plain_json, say, write_table
 from vilu_sdk.cli._parser import COUNT, SHARE, command, given, one_of, option, switch
 from vilu_sdk.cli._scorers import choose_one
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
-from vilu_sdk.persistence.storage import CONFIG_FILE
 from vilu_sdk.selective import SetPredictor
 from vilu_sdk.selective.conformity import METHODS
 
@@ -54,6 +54,7 @@ ROWS = 4096
         "default standard output (-)",
     ),
     OVERWRITE,
+    RAW_CSV,
     JSON,
     QUIET,
     about="With labels, calibrate on images that the scorer was not fitted on: sets hold the right "
@@ -75,7 +76,7 @@ def _calibrate(arguments: Namespace) -> int:
     images, texts, known = read_task(arguments)
     sets.fit(images, texts, known["labels"], groups=read_groups(arguments.groups, len(images)))
     if folder is not None:
-        sets.save_pretrained(folder)
+        sets.save_pretrained(folder, overwrite=arguments.overwrite)
     print(plain_json(asdict(sets.report_)) if arguments.json else sets.report_)
     return 0
 
@@ -85,27 +86,32 @@ def _write(arguments: Namespace) -> int:
     given_too = given(arguments, "coverage", "method", "size_limit")
     if given_too or arguments.no_empty or arguments.per_class or arguments.per_label:
         raise UsageError("labels of calibration images are missing: pass --labels or --captions.")
-    if len(arguments.scorer) != 1 or not (Path(arguments.scorer[0]).expanduser() / CONFIG_FILE).exists():
-        raise UsageError("without --labels, --scorer is a folder that vilu sets has written with them.")
     output = arguments.output or STDOUT
     check_output(output)
-    sets = SetPredictor.from_pretrained(arguments.scorer[0])
+    sets = choose_one(arguments).predictor
+    if not isinstance(sets, SetPredictor):
+        raise UsageError("without --labels, --scorer is a folder that vilu sets has written with them.")
     images, texts = open_named(arguments)
     groups = read_groups(arguments.groups, len(images))
-    as_lists = arguments.json if output == STDOUT else Path(output).suffix != ".csv"
-    write_table(_blocks(sets, images, texts, groups, as_lists), output, as_json=arguments.json)
+    kind = Path(output).suffix if output != STDOUT else ".json" if arguments.json else ".csv"
+    blocks = _blocks(sets, images, texts, groups, kind)
+    write_table(blocks, output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     if output != STDOUT:
         say(arguments, f"{len(images)} rows: {output}")
     return 0
 
 
-def _blocks(sets: SetPredictor, images: Shards, texts: Any, groups: Any, as_lists: bool) -> Iterator[Block]:
+def _blocks(sets: SetPredictor, images: Shards, texts: Any, groups: Any, kind: str) -> Iterator[Block]:
     """Yield the rows of the table; a cell of CSV holds the candidates of a set, one after the other."""
     for rows in cut(len(images), ROWS):
         some = None if groups is None else groups[rows]
         found = sets.predict_names(images[rows], texts, groups=some)
+        cells: Any = found if kind != ".csv" else ["; ".join(map(str, candidates)) for candidates in found]
+        if kind == ".parquet":  # whose type does not wait for a set that is not empty
+            arrow = require("pyarrow", "data")
+            cells = arrow.array(found, arrow.list_(arrow.int64() if texts.names is None else arrow.string()))
         yield {
             "row": list(range(rows.start, rows.start + len(found))),
             "size": [len(candidates) for candidates in found],
-            "candidates": found if as_lists else ["; ".join(map(str, candidates)) for candidates in found],
+            "candidates": cells,
         }

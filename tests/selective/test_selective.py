@@ -498,3 +498,14 @@ def test_the_report_is_frozen_and_compares(mcm, calibration):
     assert isinstance(report, SelectionReport)
     with pytest.raises(AttributeError):
         report.threshold = 0.0
+
+
+def test_answers_by_name(digits, mcm):
+    named = dict(zip(digits.class_names, digits.z_txt, strict=True))
+    predictor = SelectivePredictor(mcm, 0.1).fit(digits.z_img_test, named, digits.labels_test)
+    rows = predictor.predict(digits.z_img_fit, named)
+    expected = [None if row == -1 else digits.class_names[row] for row in rows]
+    assert {None, "zero"} < set(expected)
+    assert predictor.predict_names(digits.z_img_fit, named) == expected
+    found = predictor.predict_names(digits.z_img_fit, digits.z_txt)
+    assert found == [None if row == -1 else row for row in rows.tolist()]

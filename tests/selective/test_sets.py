@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -413,3 +414,18 @@ def test_sets_come_from_logarithms_in_one_pass(digits):
     assert logarithms.min() < -745  # which as a probability is 0
     sets = SetPredictor(sharp, 0.95).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
     assert sets.report_.mean_size < 5
+
+
+def test_sets_that_are_never_empty_are_promised_from_below_alone(digits, mcm):
+    sets = SetPredictor(mcm, 0.6, allow_empty=False).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    assert sets.report_.observed_coverage > 0.8  # the likeliest alone is right more often
+    assert "of at least 60.0 % of later images" in str(sets.report_)
+    assert "in 90 % of draws" not in str(sets.report_)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9, 0.95, 0.99, 1 - 1e-6, 2 / 3])
+def test_the_rows_needed_are_the_fewest_with_a_threshold(coverage, digits, mcm):
+    report = SetPredictor(mcm, 0.9).fit(digits.z_img_test, digits.z_txt, digits.labels_test).report_
+    n = replace(report, coverage=coverage).rows_needed
+    assert rank_needed(n, coverage) <= n
+    assert n == 1 or rank_needed(n - 1, coverage) > n - 1

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import fraction
@@ -179,6 +180,30 @@ class ThresholdPredictor(Calibrated):
         """
         predicted, accepted = self._read(z_img, z_txt_set, "prediction", "accepted", groups=groups)
         return np.where(accepted, predicted, ABSTAIN)
+
+    def predict_names(
+        self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> list[str | int | None]:
+        """Return the names of the predictions, or None where it is abstained.
+
+        Parameters
+        ----------
+        z_img, z_txt_set, groups
+            As in `accept`.
+
+        Returns
+        -------
+        list of str, int or None
+            Of N images; row numbers where the candidates have no names.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `accept`.
+        """
+        names = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d).called()
+        found = self.predict(z_img, z_txt_set, groups=groups)
+        return [None if row == ABSTAIN else name_of(names, row) for row in found]
 
     def _try(self) -> None:
         """Raise where what was loaded cannot say of an image whether to rely on it."""

@@ -100,7 +100,9 @@ class SetsByThreshold(Calibrated):
             if limit == math.inf and (never or self.size_limit is not None):
                 bound = 1 - risk_upper_bound(never, len(scores), CONFIDENCE)
             return SetReport(
-                self.coverage, self.method, len(scores), k, limit, 0, (), bound, self.size_limit, group=kind
+                *(self.coverage, self.method, len(scores), k, limit, 0, (), bound),
+                *(self.size_limit, self.allow_empty),
+                group=kind,
             )
 
         whole = report(own)

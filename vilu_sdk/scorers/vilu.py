@@ -1,6 +1,7 @@
 """ViLU: the estimator that users meet first."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
+from vilu_sdk.persistence.card import FittedOn
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
@@ -190,7 +192,11 @@ class ViLUEstimator(WeightedScorer):
             # Images without labels may be judged: nobody has told the answers.
             earlier = getattr(self, "fit_rows_", None)
             known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
+            before = getattr(self, "fitted_on_", None) or FittedOn(0, None)
             self._remember(images, texts, known, given)
+            labelled = before.images + len(images) * (task is not None)
+            adapted = before.adapted + len(images) * (task is None)
+            self.fitted_on_ = replace(self.fitted_on_, images=labelled, adapted=adapted)
         return self
 
     @plain_torch

@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from support.data import draw_task
 from vilu_sdk import EnergyScorer, MahalanobisScorer, MaxLogitScorer, NegLabelScorer, NeighbourScorer
+from vilu_sdk.exceptions import NothingLearnedWarning
 
 TASK = draw_task(n=600, k=6, noise=0.8)
 FIT, LABELS = TASK.z_img[:400], TASK.labels[:400]
@@ -118,8 +119,13 @@ def test_bad_parameters_are_named(scorer, error, message):
         scorer.fit(TASK.z_img, TASK.z_txt, TASK.labels).decision_function(NEW, TASK.z_txt)
 
 
-def test_classes_of_single_images_have_no_distance():
+@pytest.mark.parametrize("relative", [False, True])
+def test_classes_of_single_images_have_euclidean_distances(relative):
     first = [int(np.flatnonzero(TASK.labels == k)[0]) for k in range(3)]
     for rows in (first[:2], first, [first[0]] * 2):
-        with pytest.raises(ValueError, match="a class with two different images"):
-            MahalanobisScorer().fit(TASK.z_img[rows], TASK.z_txt, TASK.labels[rows])
+        with pytest.warns(NothingLearnedWarning, match="no class has two different images"):
+            scorer = MahalanobisScorer(relative=relative).fit(TASK.z_img[rows], TASK.z_txt, TASK.labels[rows])
+        classes, new, centre = unit(TASK.z_img[rows]), unit(NEW), unit(TASK.z_img[rows]).mean(axis=0)
+        squares = ((new[:, None] - classes[None]) ** 2).sum(axis=2).min(axis=1)
+        expected = (squares - ((new - centre) ** 2).sum(axis=1)) / 2 if relative else np.log(squares)
+        np.testing.assert_allclose(scorer.decision_function(NEW, TASK.z_txt), expected, rtol=1e-3, atol=1e-4)

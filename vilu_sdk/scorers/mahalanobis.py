@@ -5,6 +5,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import own_slices, world_size
 from vilu_sdk.compute.progress import track
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale, share
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -46,7 +47,8 @@ class MahalanobisScorer(Scorer):
     Notes
     -----
     It learns from labels and sees images alone: the candidates that are scored are the classes of the fit, in
-    their order. Images of the label -1 are left out. It is not a probability of failure.
+    their order. Images of the label -1 are left out. It is not a probability of failure. Where no class has
+    two different images, distances are Euclidean, with a warning.
 
     References
     ----------
@@ -100,18 +102,23 @@ class MahalanobisScorer(Scorer):
         counts, sums = moments.counts[seen], moments.sums[seen]
         n = counts.sum()
         within = moments.scatter - sums.T @ (sums / counts[:, None])
-        if not float(within.diagonal().sum()) > SMALLEST_SPREAD * float(n):
-            raise ValueError("MahalanobisScorer needs a class with two different images; pass more.")
         self.centre_ = moments.centre
         self.means_ = sums / counts[:, None]  # about the centre
-        self.root_ = self._inverse_root(within / n)
-        self.centre_root_ = self._inverse_root(moments.scatter / n)
+        covariances = within / n, moments.scatter / n
+        if not float(covariances[0].diagonal().sum()) > SMALLEST_SPREAD:
+            warn(
+                "MahalanobisScorer: no class has two different images, so that nothing is known of how they "
+                "scatter about their class; distances count all directions alike. Pass more images.",
+                NothingLearnedWarning,
+            )
+            covariances = (torch.eye(len(within)),) * 2
+        self.root_, self.centre_root_ = map(self._inverse_root, covariances)
         self.k_ = k
 
     def _inverse_root(self, covariance: Tensor) -> Tensor:
         """Inverse Cholesky root (d, d) of a shrunk covariance, in the default dtype."""
         covariance = covariance.double()
-        size = covariance.diagonal().mean().clamp_min(1e-12)
+        size = covariance.diagonal().mean()
         covariance = (1 - self.shrinkage) * covariance
         covariance.diagonal().add_(self.shrinkage * size)
         identity = torch.eye(len(covariance), dtype=torch.float64)

@@ -71,8 +71,9 @@ class ClassModel(LogLinearModel):
     # Slope and offset that calibrate the log-odds among known, and among new candidates.
     platt: tuple[float, float] = (1.0, 0.0)
     base_platt: tuple[float, float] = (1.0, 0.0)
-    # What makes the softmax among known candidates calibrated.
+    # What makes the softmax among known, and among new candidates calibrated.
     known_sharpness: float = 1.0
+    base_sharpness: float = 1.0
     # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
 
@@ -110,9 +111,12 @@ class ClassModel(LogLinearModel):
     def unknown_share(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
         below = 1.0 if self.base is None else self.base.unknown_share(text)
+        match = self.match(text)
+        if self.key is not None and bool((match < 0).any()):
+            return below  # a head, of another set than the user's: its own classes may look otherwise there
         if self.open_set is None:  # nothing was learned here, or only from images without labels
             return below
-        return min(below, float((self.match(text) < 0).double().mean()))
+        return min(below, float((match < 0).double().mean()))
 
     def calibration(self, text: Tensor) -> tuple[float, float]:
         """See `LogLinearModel`."""
@@ -124,7 +128,7 @@ class ClassModel(LogLinearModel):
         """See `LogLinearModel`."""
         if bool((self.match(text) >= 0).all()):
             return self.known_sharpness
-        return 1.0 if self.base is None else self.base.sharpness(text)
+        return self.base_sharpness if self.base is None else self.base.sharpness(text)
 
 
 def learn_blend(

@@ -127,7 +127,9 @@ def without_labels(sets: dict[str, ClassSet], fitted: list[dict[str, ViLUEstimat
             train, test = skewed(data, skew, seed)
             problem = data.z_img_test[test], data.z_txt, data.labels_test[test]
             for (start, estimator, scorer), balanced in product(starts, (False, True)):
-                moved = copy.copy(estimator).adapt(data.z_img[train], data.z_txt, balanced=balanced)
+                moved = copy.copy(estimator).adapt(
+                    data.z_img[train], data.z_txt, frequencies="balanced" if balanced else None
+                )
                 row = f"{target}, balanced" if balanced else target
                 tables[start].add(row, skew, auc(moved, *problem) - auc(scorer, *problem))
     return tables
@@ -174,7 +176,7 @@ def pairs_without_labels(sets: dict[str, EmbeddingSet], seeds: int) -> Gains:
                         failure = scorer.predict(images, text) != own
                         for balanced in (False, True):
                             moved = copy.copy(starts[start])
-                            moved.adapt(z_img[held[seen]], text, balanced=balanced)
+                            moved.adapt(z_img[held[seen]], text, frequencies="balanced" if balanced else None)
                             row = f"{name}, {start}, on {on}{', balanced' if balanced else ''}"
                             result = before, moved.decision_function(images, text), failure
                             pooled.setdefault((row, skew), []).append(result)

@@ -1,5 +1,6 @@
 """Tells when a prediction of a vision-language model is likely wrong, from embeddings alone."""
 
+from vilu_sdk import prompts as prompts
 from vilu_sdk.compute.device import set_device
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.scorers import (
@@ -7,10 +8,15 @@ from vilu_sdk.scorers import (
     CalibratedScorer,
     Card,
     DoctorScorer,
+    EnergyScorer,
     EntropyScorer,
     KroneckerFactors,
     LVUScorer,
+    MahalanobisScorer,
+    MaxLogitScorer,
     MCMScorer,
+    NegLabelScorer,
+    NeighbourScorer,
     PaperRecipe,
     ProbVLMScorer,
     RelUScorer,
@@ -19,7 +25,7 @@ from vilu_sdk.scorers import (
     ViLUEstimator,
 )
 from vilu_sdk.scorers.official import convert_official_checkpoint
-from vilu_sdk.selective import SelectivePredictor
+from vilu_sdk.selective import SelectivePredictor, SetPredictor
 
 __version__ = "0.1.0"
 
@@ -27,6 +33,7 @@ __all__ = [  # noqa: RUF022, in groups
     # what most people want
     "ViLUEstimator",
     "SelectivePredictor",
+    "SetPredictor",
     # the published method, and its variations
     "PaperRecipe",
     "convert_official_checkpoint",
@@ -42,6 +49,12 @@ __all__ = [  # noqa: RUF022, in groups
     "KroneckerFactors",
     "ProbVLMScorer",
     "CalibratedScorer",
+    # scores of images that show none of the candidates
+    "MaxLogitScorer",
+    "EnergyScorer",
+    "MahalanobisScorer",
+    "NeighbourScorer",
+    "NegLabelScorer",
     # to build on
     "Scorer",
     "Card",

@@ -4,6 +4,7 @@ Wrong arguments raise `ValueError` and `TypeError`, scorers without a fit scikit
 files the errors of the operating system. Beside these::
 
     RuntimeError
+    ├── BusyError                  another process writes into the same place
     └── ProcessDiedError           another process of a shared fit has died
     UserWarning
     └── ViLUWarning                everything the package warns of
@@ -38,6 +39,7 @@ from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
 __all__ = [
     "BackboneWarning",
+    "BusyError",
     "FitRowsWarning",
     "LabelWarning",
     "LogitScaleWarning",
@@ -53,6 +55,10 @@ __all__ = [
 
 # Where no line is the user's: this package, and what calls it on the user's behalf.
 INSIDE = (*(str(Path(str(file)).parent) for file in (__file__, sklearn.__file__)), contextlib.__file__)
+
+
+class BusyError(RuntimeError):
+    """Another process, or another thread, is writing into the same place; the message says which."""
 
 
 class ProcessDiedError(RuntimeError):
@@ -114,6 +120,8 @@ class ScorerFailedWarning(ViLUWarning, FitFailedWarning):
     """A scorer got no values, while the others did."""
 
 
+# Whether warnings of a context go nowhere.
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 # What the call under way has warned of; None outside of one.
 _said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
@@ -131,8 +139,20 @@ def one_call() -> Iterator[None]:
         _said.reset(token)
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Warn of nothing inside, in this thread alone."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def warn(message: str, category: type[ViLUWarning], *, about: str | None = None) -> None:
     """Warn at the line outside the package that led here, once in a call of `about`, or of the message."""
+    if _silent.get():
+        return
     said, key = _said.get(), about or message
     if said is not None:
         if key in said:

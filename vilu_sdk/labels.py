@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.names import NONE, name_of
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.scorers import ViLUEstimator
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
+from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior, require_posterior, require_scorer
 from vilu_sdk.scorers.base.folds import fits_without
 
 __all__ = ["LabelIssues", "find_label_issues"]
@@ -28,8 +29,6 @@ NO_CLASSES = (
     "labels must be the class of each image, integers in [0, K): captions and right/wrong feedback name no "
     "class that could be wrong."
 )
-# Probabilities add up to 1 to within this much.
-ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def find_label_issues(
     groups : array-like of shape (N,), optional
         What each row comes from, as in `fit`: a label is judged without the whole group of its image.
     names : sequence of str, optional
-        Names of the candidates, for the tables.
+        Names of the candidates, for the tables; by default those that they have.
 
     Returns
     -------
@@ -239,8 +238,7 @@ def find_label_issues(
         raise ValueError(NO_CLASSES)
     scorer = ViLUEstimator(random_state=0) if scorer is None else scorer
     require_scorer(scorer)
-    if not hasattr(scorer, "predict_proba"):
-        raise TypeError(f"{type(scorer).__name__} has no predict_proba; pass a scorer that has a posterior.")
+    require_posterior(scorer)
     try:
         task = check_task(z_img, z_txt, labels, None, groups)
     except ValueError as error:
@@ -249,9 +247,13 @@ def find_label_issues(
         raise
     k = len(task.texts)
     require_candidates(k, "find_label_issues")
-    check_names(names, k, "z_txt")
     assert task.labels is not None
+    assert task.given is not None
+    names = task.given.called(names)
     given = task.labels.numpy()
+    if len(none := np.flatnonzero(given == NONE)):
+        before, after = "labels must name a class that could be wrong, but", " is -1; leave such images out."
+        raise BadRowError(before, int(none[0]), after, f"labels[{none[0]}]")
     n = len(given)
     own, other, rival = np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)
     for rows, found in _log_probabilities(scorer, task, given):
@@ -280,14 +282,4 @@ def _log_probabilities(
     for held, fold in fits_without(scorer, task, labels, FOLDS, 0):
         for some in cut(len(held), max(1, CHUNK_ELEMENTS // k)):
             rows = held[some]
-            (values,) = read(fold, task.images.source[rows], task.texts.source, "probabilities")
-            yield rows, _logarithms(values, (len(rows), k), type(scorer).__name__)
-
-
-def _logarithms(values: NDArray[Any], shape: tuple[int, int], name: str) -> NDArray[np.float64]:
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != shape:
-        raise ValueError(f"predict_proba of {name} must have shape {shape}, got {values.shape}.")
-    if not (values >= 0).all() or not np.allclose(values.sum(axis=1), 1, rtol=0, atol=ROUNDING):
-        raise ValueError(f"predict_proba of {name} must have rows of probabilities, which add up to 1.")
-    return np.asarray(np.log(np.maximum(values, np.finfo(np.float64).tiny)))
+            yield rows, read_posterior(fold, task.images.source[rows], task.texts.source)[1]

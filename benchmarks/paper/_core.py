@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _data import CAPTION_SETS, CLIP, Data, Folder
+from _data import CAPTION_SETS, CLASS_SETS, CLIP, Data, Folder
 from _entry import Job, Row, Values
 from _fits import CAPTIONS, METHODS, Fits, Fitted
 from _published import published
@@ -61,6 +61,11 @@ class Bench:
                 files = " and ".join(data.path.stem for data in found)
                 self.miss(f"no embeddings, measured on {files} instead", where)
             yield from found
+
+    def varied(self, names: Sequence[str]) -> Iterator[Data]:
+        """Yield the data sets on which the paper varies its head, and other class sets asked for by name."""
+        asked = [name for name in CLASS_SETS if name not in names and self.folder.asked_for(name)]
+        yield from self.sets([*names, *asked])
 
     def miss(self, reason: str, what: str) -> None:
         """Note what cannot be measured."""

@@ -235,6 +235,7 @@ class Folder:
 
     def __init__(self, path: Path, only: frozenset[str] = frozenset(), hold_out: float | None = None) -> None:
         self.path = path
+        self._only = only
         self._hold_out = hold_out
         self._opened: dict[Path, Data] = {}
         if not path.is_dir():
@@ -264,6 +265,11 @@ class Folder:
             for stem, other in STAND_INS.items()
             if other.of == name and (path := self._at(place, stem))
         ]
+
+    def asked_for(self, name: str) -> bool:
+        """Say whether the data set, or what stands in for it, was named among those to use."""
+        stems = {PAPER_SETS[name].stem, *(stem for stem, other in STAND_INS.items() if other.of == name)}
+        return not stems.isdisjoint(self._only)
 
     def _data(self, path: Path, name: str, backbone: str) -> Data:
         """Return the same object for the same path, so that files are read once."""

@@ -98,7 +98,7 @@ def figure7(bench: Bench) -> Iterator[Job]:
 
     The paper's figures are points of a picture, in whole percent.
     """
-    for data in bench.sets([CIFAR10, IMAGENET]):
+    for data in bench.varied([CIFAR10, IMAGENET]):
         for key in bench.methods("vilu"):
             for layers, hidden in DEPTHS.items():
                 measure = partial(bench.evaluate, data, key, hidden=hidden)

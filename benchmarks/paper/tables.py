@@ -52,7 +52,7 @@ def table3(bench: Bench) -> Iterator[Job]:
         "visual + cross attention": ("z_v, z_α", {"predicted": False}),
         "ViLU full": ("z_v, z_t̂, z_α", {}),
     }
-    for data in bench.sets([CIFAR10, IMAGENET, CC12M]):
+    for data in bench.varied([CIFAR10, IMAGENET, CC12M]):
         for key in bench.methods("mcm"):
             yield bench.job("table3", data, key, partial(bench.evaluate, data, key))
         for key in bench.methods("vilu"):
@@ -73,7 +73,7 @@ def table4(bench: Bench) -> Iterator[Job]:
         "BCE": ("correct", "static"),
         "BCE w/ weighting (ViLU)": ("correct", "adaptive"),
     }
-    for data in bench.sets([CIFAR10, IMAGENET]):
+    for data in bench.varied([CIFAR10, IMAGENET]):
         for key in bench.methods("vilu"):
             for method, (target, weighting) in variants.items():
                 measure = partial(bench.evaluate, data, key, target=target, weighting=weighting)

@@ -20,6 +20,29 @@ def test_fit_gives_the_scorer_that_python_gives(fitted, digits):
     )
 
 
+@pytest.mark.parametrize("kind", [".txt", ".npy"])
+def test_fit_is_told_the_weights(kind, digits, vilu, tmp_path):
+    weights, file = np.arange(798) % 3 / 2, tmp_path / f"weights{kind}"
+    (np.save if kind == ".npy" else np.savetxt)(file, weights)
+    line = f"fit images.npy texts.npy --labels labels.npy --logit-scale {SCALE} -o {tmp_path / 's'}"
+    assert vilu(f"{line} --weights {file}").code == 0
+    expected = ViLUEstimator(logit_scale=SCALE, random_state=0)
+    expected.fit(digits.z_img_fit, digits.z_txt, digits.labels_fit, sample_weight=weights)
+    np.testing.assert_allclose(
+        Scorer.from_pretrained(tmp_path / "s").decision_function(digits.z_img_test, digits.z_txt),
+        expected.decision_function(digits.z_img_test, digits.z_txt),
+        rtol=1e-6,
+    )
+    done = vilu(f"{line} --weights {file} --scorer lvu")
+    assert (done.code, "takes no weights" in done.err) == (2, True)
+    (tmp_path / "bad.txt").write_text("1\n" * 797 + "heavy\n")
+    done = vilu(f"{line} --weights {tmp_path / 'bad.txt'}")
+    assert (done.code, "has 'heavy' in row 797; expected a number" in done.err) == (3, True)
+    (tmp_path / "bad.txt").write_text("1\n" * 797 + "-1\n")
+    done = vilu(f"{line} --weights {tmp_path / 'bad.txt'}")
+    assert (done.code, "not negative, but row 797 is -1" in done.err) == (3, True)
+
+
 def test_fit_is_told_the_groups(digits, vilu, tmp_path):
     groups = np.arange(798) // 3
     np.savetxt(tmp_path / "groups.txt", groups, fmt="video %d")
@@ -54,7 +77,7 @@ def test_any_scorer_with_its_parameters(options, expected, vilu, tmp_path):
     assert done.json["scorer"] == type(scorer).__name__
     assert (done.json["images"], done.json["texts"], done.json["d"]) == (798, 10, 32)
     if isinstance(expected, Scorer):
-        assert repr(scorer) == repr(expected.set_params(logit_scale=SCALE))
+        assert repr(scorer).startswith(repr(expected.set_params(logit_scale=SCALE)))
     elif expected is PaperRecipe:
         assert (scorer.recipe.epochs, list(scorer.recipe.hidden)) == (1, [8])
     elif expected is LVUScorer:

@@ -16,6 +16,7 @@ import pytest
 from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.evaluation import evaluate
+from vilu_sdk.scorers import Scorer
 
 # Names that look like row numbers of others, or like numbers at all, and names that tables must quote.
 CODES = ["3", "1", "0", "4", "2"]
@@ -255,3 +256,50 @@ def test_every_command_names_a_damaged_file(command, task, tmp_path, capsys):
             assert (done.code, done.err.count("\n")) == (3, 1), done.err
             assert str(bad) in done.err
             assert len(done.err) < 500
+
+
+@pytest.fixture
+def prompts(task):
+    """The same candidates as a table of names and embeddings, with some rows a name in any order."""
+    rng = np.random.default_rng(1)
+    owners = np.array([3, 0, 1, 2, 4, 0, 3, 3, 1, 0])
+    z = task[1][owners] + 0.2 * rng.normal(size=(10, D)).astype(np.float32)
+    table = {"prompt": [f"a photo of {ODD[k]}" for k in owners], "class": [ODD[k] for k in owners]}
+    pq.write_table(pa.table({**table, "z": z.tolist()}), "texts.parquet")
+    np.savez("texts.npz", z=z, names=np.array(table["class"]))
+    order = list(dict.fromkeys(owners.tolist()))
+    return {ODD[k]: z[owners == k] for k in order}, [ODD[k] for k in task[2]]
+
+
+@pytest.mark.parametrize(
+    "texts", ["texts.parquet --names texts.parquet::class", "texts.npz::z --names texts.npz::names"]
+)
+def test_rows_of_one_name_beside_their_embeddings_are_prompts(texts, task, prompts, capsys):
+    candidates, labels = prompts
+    write("words.csv", ODD, task[2])
+    mcm = MCMScorer(logit_scale=9)
+    expected = [list(candidates)[row] for row in mcm.predict(task[0], candidates)]
+    for rows in (1000, 20):
+        line = f"score images.npy {texts} {QUICK} --piece-rows {rows}"
+        for output in ("scores.parquet", f"folder-{rows}"):
+            assert Run(f"{line} -o {output}", capsys).code == 0
+            assert pq.read_table(output).column("name").to_pylist() == expected
+    line = f"evaluate images.npy {texts} --labels words.csv {QUICK} --json"
+    assert Run(line, capsys).json == pytest.approx(evaluate(mcm, task[0], candidates, labels))
+    for line in LABELLED.values():
+        known = f"--labels words.csv {texts.partition(' ')[2]}"
+        line = line.format(
+            images="images.npy", texts=texts.partition(" ")[0], known=known, labels="words.csv"
+        )
+        assert Run(line, capsys).code == 0, line
+
+
+def test_a_head_and_its_thresholds_keep_the_names(task, prompts, capsys):
+    candidates, _ = prompts
+    write("words.csv", ODD, task[2])
+    data = "images.npy texts.parquet --names texts.parquet::class --labels words.csv -q"
+    assert Run(f"fit {data} --logit-scale 9 -o head", capsys).code == 0
+    assert Scorer.from_pretrained("head").names_ == list(candidates)
+    assert "dog|cat" in Run("info head", capsys).out.replace("\\|", "|")
+    done = Run(f"threshold {data} --scorer mcm --logit-scale 9 --coverage 0.5 --per-class --json", capsys)
+    assert {part["group"] for part in done.json["groups"]} <= set(candidates)

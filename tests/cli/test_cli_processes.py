@@ -115,7 +115,7 @@ def test_unexpected_errors_are_one_line_too(folder, monkeypatch, capsys):
     assert Run(line, capsys).err == (
         f"vilu: error: there is neither a file nor a folder {folder / 'no.npy'}.\n"
     )
-    monkeypatch.setattr("vilu_sdk.cli._score.open_both", fails)
+    monkeypatch.setattr("vilu_sdk.cli._score.open_named", fails)
     done = Run(line, capsys)
     assert (done.code, done.err) == (70, "vilu: error: KeyError: 'x' (--debug shows where)\n")
     assert "Traceback" in Run(f"--debug {line}", capsys).err

@@ -13,6 +13,9 @@ import pytest
 from support.cli_tools import DATA
 from vilu_sdk.scale import partition
 
+# What `vilu score` writes of a scorer with answers of its own.
+COLUMNS = ["prediction", "uncertainty", "answer", "answer_uncertainty", "novelty"]
+
 
 def read_table(path):
     """The rows of a table as dicts of numbers and strings."""
@@ -22,7 +25,8 @@ def read_table(path):
         return json.loads(path.read_text())
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    numbers = {"row": int, "prediction": int, "uncertainty": float, "accepted": lambda text: text == "True"}
+    numbers = {**dict.fromkeys(("row", "prediction", "answer"), int), "accepted": lambda text: text == "True"}
+    numbers |= dict.fromkeys(("uncertainty", "answer_uncertainty", "novelty"), float)
     return [{name: numbers.get(name, str)(text) for name, text in row.items()} for row in rows]
 
 
@@ -33,13 +37,16 @@ def test_score_writes_what_python_computes(kind, piece_rows, vilu, fitted, digit
     done = vilu(f"score {DATA} --names names.txt --scorer my-scorer -o {out} --piece-rows {piece_rows}")
     assert (done.code, done.out, done.err) == (0, "", f"vilu: 799 rows: {out}\n")
     rows = read_table(out)
-    assert list(rows[0]) == ["row", "prediction", "uncertainty", "name"]
+    assert list(rows[0]) == ["row", *COLUMNS, "name", "answer_name"]
     assert [row["row"] for row in rows] == list(range(799))
     predicted = fitted.predict(digits.z_img_test, digits.z_txt)
     np.testing.assert_array_equal([row["prediction"] for row in rows], predicted)
+    said = fitted.judge(digits.z_img_test, digits.z_txt)
+    for column in COLUMNS:
+        found = [row[column] for row in rows]
+        np.testing.assert_allclose(found, getattr(said, column), rtol=1e-5, atol=1e-5)
     assert [row["name"] for row in rows] == [digits.class_names[k] for k in predicted]
-    expected = fitted.predict_uncertainty(digits.z_img_test, digits.z_txt)
-    np.testing.assert_allclose([row["uncertainty"] for row in rows], expected, rtol=1e-5, atol=1e-9)
+    assert [row["answer_name"] for row in rows] == [digits.class_names[k] for k in said.answer]
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
@@ -53,7 +60,7 @@ def test_npy_holds_the_uncertainty_alone(vilu, fitted, digits, tmp_path):
 
 def test_blocks_of_rows_go_together_whatever_their_size(vilu, tmp_path, monkeypatch):
     whole = vilu(f"score {DATA} --scorer my-scorer").out
-    assert whole.startswith("row,prediction,uncertainty\n0,")
+    assert whole.startswith(",".join(["row", *COLUMNS]) + "\n0,")
     monkeypatch.setattr("vilu_sdk.cli._score.CHUNK_ELEMENTS", 32 * 100)
     parts = vilu(f"score {DATA} --scorer my-scorer -o -").out
     assert [line.split(",")[:2] for line in parts.splitlines()] == [
@@ -119,7 +126,7 @@ def test_other_columns_of_parquet_are_kept(vilu, digits, tmp_path):
         line = f"score {tmp_path}/images.parquet texts.npy --names names.txt --scorer my-scorer"
         assert vilu(f"{line} -o {out} --piece-rows {piece_rows}").code == 0
         rows = read_table(out)
-        assert list(rows[0]) == ["path", "taken", "prediction", "uncertainty", "name"]
+        assert list(rows[0]) == ["path", "taken", *COLUMNS, "name", "answer_name"]
         assert [row["path"] for row in rows] == table["path"].to_pylist()
     assert [row["taken"] for row in rows] == table["taken"].to_pylist()
     assert pq.read_schema(out).field("taken").type == pa.int32()
@@ -134,7 +141,6 @@ def test_other_columns_of_parquet_are_kept(vilu, digits, tmp_path):
         (True, "--scorer my-scorer --scorer mcm", "takes one"),
         (True, "--scorer my-scorer -o scores.xls", "results are written to .csv, .json, .parquet, .npy or -"),
         (True, "--scorer my-scorer -o nowhere/scores.csv", "the folder nowhere does not exist"),
-        (True, "--scorer my-scorer -o out --names names.txt", "leave out --names"),
         (True, "--scorer my-scorer --engine ray", "pass -o"),
         (
             False,

@@ -51,6 +51,7 @@ def test_info_tells_what_a_file_or_a_scorer_is(vilu, digits, tmp_path):
         "random_state": 0,
         "recipe": "auto",
         "predicts": "zero-shot",
+        "unknown_rate": None,
     }
     assert facts["backbone"]["dimension"] == 32
 

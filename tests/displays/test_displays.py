@@ -368,3 +368,22 @@ except ImportError as error:
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == 'Pictures need matplotlib: pip install "vilu-sdk[plot]"\n'
+
+
+def test_classes_may_be_named(toy):
+    names = ["a", "007", "c", "d", "e", "f"]
+    mcm = MCMScorer(logit_scale=5)
+    z_txt = dict(zip(names, toy.z_txt, strict=True))
+    u, predicted = mcm.decision_function(toy.z_img, z_txt), mcm.predict(toy.z_img, z_txt)
+    words = [names[label] for label in toy.labels]
+    for known in (toy.labels, words):
+        display = ConfusionDisplay.from_estimator(mcm, toy.z_img, z_txt, known)
+        assert display.class_names == names
+        scored = ConfusionDisplay.from_scores(u, known, [names[row] for row in predicted], class_names=names)
+        np.testing.assert_array_equal(scored.pairs, display.pairs)
+        classes = ClassFailureDisplay.from_estimator(mcm, toy.z_img, z_txt, known)
+        assert classes.class_names == names
+        found = ClassFailureDisplay.from_scores(u, predicted != toy.labels, known, class_names=names)
+        np.testing.assert_array_equal(found.classes, classes.classes)
+    with pytest.raises(ValueError, match="'7' in row 0, which is not in class_names"):
+        ClassFailureDisplay.from_scores([0.1, 0.2], [0, 1], ["7", "a"], class_names=names)

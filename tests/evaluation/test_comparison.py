@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
 import vilu_sdk
-from vilu_sdk import EntropyScorer, MCMScorer
+from vilu_sdk import EntropyScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import ComparisonTable, compare, evaluate, failure_metrics
 
 SECONDS = {"fit_seconds", "score_seconds"}
@@ -280,6 +280,43 @@ def test_compare_checks_its_arguments():
         compare({"a": MCMScorer()}, *classes(), test=data)
 
 
+def test_both_accuracies_are_told_and_ranking_is_compared_among_the_same_predictions(digits):
+    scale = {"logit_scale": digits.logit_scale}
+    scorers = {
+        "MCM": MCMScorer(**scale),
+        "ViLU": ViLUEstimator(random_state=0, **scale),
+        "answers": ViLUEstimator(random_state=0, predicts="posterior", **scale),
+    }
+    data = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    test = digits.z_img_test, digits.z_txt, digits.labels_test
+    for scorer in scorers.values():
+        scorer.fit(*data)
+    for name, scorer in scorers.items():
+        metrics = evaluate(scorer, *test)
+        zero_shot = float((scorers["MCM"].predict(*test[:2]) == test[2]).mean())
+        right = float((scorers["answers"].predict(*test[:2]) == test[2]).mean())
+        if name == "MCM":
+            assert not {"zero_shot_accuracy", "answer_accuracy"} & set(metrics)
+        else:
+            assert metrics["zero_shot_accuracy"] == pytest.approx(zero_shot)
+            assert metrics["answer_accuracy"] == pytest.approx(right)
+        assert metrics["accuracy"] == pytest.approx(right if name == "answers" else zero_shot)
+    for confidence in (0.95, None):
+        table = compare(scorers, *data, test=test, confidence=confidence)
+        body = table.to_markdown().splitlines()
+        cells = {row.split("|")[1].strip(): row.split("|")[2:] for row in body if row.startswith("|")}
+        bold = {name: ["**" in cell for cell in row] for name, row in cells.items()}
+        # AUC and FPR95 of the answers are about other failures; AURC is the same question for all.
+        assert (bold["ViLU"][:2], bold["answers"][:3]) == ([True, True], [False] * 3)
+        assert (bold["ViLU"][3], bold["answers"][3]) == (False, True)
+        rows = {row["scorer"]: row for row in table.to_dicts()}
+        assert rows["ViLU"]["answer_accuracy"] == rows["answers"]["accuracy"]
+        assert math.isnan(rows["MCM"]["answer_accuracy"])
+        if confidence is not None:
+            assert (rows["ViLU"]["auc_p_best"], rows["answers"]["aurc_p_best"]) == (1.0, 1.0)
+            assert math.isnan(rows["answers"]["auc_p_best"])
+
+
 # --- the table --------------------------------------------------------------------------------
 
 
@@ -303,7 +340,7 @@ def test_text():
     assert len({len(line) for line in lines[1:-1]}) == 1
     assert header.split("  ")[0].startswith("scorer")
     assert re.findall(r"-+", rule) == rule.split()
-    assert body[0].split() == ["first", "91.23", "50.00", "–", "5.00", "–", "–", "–", "0.500"]
+    assert body[0].split() == ["first", "91.23", "50.00", "5.00", "0.500"]
     # Numbers end where their headers end.
     for match in re.finditer(r"-+", rule):
         assert all(line[match.end() - 1] != " " for line in (header, *body)) or match.start() == 0
@@ -314,12 +351,12 @@ def test_markdown():
     assert len({len(line) for line in (header, rule, *body)}) == 1
     assert re.fullmatch(r"\| :-+ (\| -+: )+\|", rule)
     cells = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in body]
-    assert {len(row) for row in cells} == {9}
+    assert {len(row) for row in cells} == {5}
     assert cells[0][:3] == ["first", "**91.23**", "50.00"]
     assert cells[1][:3] == [r"a\|<b>", "80.00", "**40.00**"]
     # Equal as printed is equally good; seconds have no winner.
-    assert [row[4] for row in cells] == ["**5.00**", "**5.00**", "–"]
-    assert [row[8] for row in cells] == ["0.500", "0.500", "–"]
+    assert [row[3] for row in cells] == ["**5.00**", "**5.00**", "–"]
+    assert [row[4] for row in cells] == ["0.500", "0.500", "–"]
 
 
 def test_html():

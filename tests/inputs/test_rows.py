@@ -135,11 +135,12 @@ def test_a_zero_row_is_named_in_whatever_chunk(matrix):
 def test_labels_are_checked():
     assert check_labels([0, 2], 2, 3).dtype == torch.int64
     assert check_labels(torch.tensor([0, 2], dtype=torch.uint8), 2, 3).tolist() == [0, 2]
+    assert check_labels([-1, 2], 2, 3).tolist() == [-1, 2]
     for labels, message in [
         ([0.0, 1.0], "integers"),
         ([True, False], "integers"),
         ([0, 3], r"labels\[1\] is 3"),
-        ([-1, 0], r"labels\[0\] is -1"),
+        ([-2, 0], r"labels\[0\] is -2"),
         ([0], "1 entries but z_img has 2"),
         ([[0, 1]], "one-dimensional"),
         (["a", "b"], "integers"),

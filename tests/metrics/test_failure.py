@@ -261,6 +261,18 @@ def test_coverage_at_risk_keeps_its_promise(data, risk):
     np.testing.assert_allclose(accepted.mean(axis=0), curve.coverage)
 
 
+@PROPERTY
+@given(scored(both=False))
+@SINGLE_CLASS
+@pytest.mark.filterwarnings("ignore:No threshold reaches")
+def test_the_share_answered_is_the_coverage_at_that_risk(data):
+    u, failure = data
+    metrics = failure_metrics(u, failure)
+    for percent in (1, 5, 10):
+        share = coverage_at_risk(u, failure, percent / 100)
+        assert metrics[f"answered_at_{percent}"] == (0 if math.isnan(share) else share)
+
+
 def test_coverage_at_risk_out_of_reach():
     with pytest.warns(UndefinedMetricWarning, match="lowest is 0.5") as record:
         assert math.isnan(coverage_at_risk([1, 1], [0, 1], risk=0.2))

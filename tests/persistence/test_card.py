@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sklearn.base import clone
 
 from support.toy_scorer import ToyScorer
-from vilu_sdk import MCMScorer, ViLUEstimator, cli
+from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator, cli
 from vilu_sdk.evaluation import evaluate
 from vilu_sdk.persistence import storage
 from vilu_sdk.scorers import Card, Scorer
@@ -27,7 +28,7 @@ def readme(folder: Path) -> str:
 def test_a_card_survives_saving_and_saving_again(tmp_path, toy):
     scorer = ToyScorer().fit(toy.z_img, toy.z_txt, toy.labels)
     scorer.save_pretrained(tmp_path / "a", card=CARD)
-    assert not hasattr(scorer, "card_")  # saving changes nothing
+    assert scorer.card_ == Card()  # saving changes nothing
     loaded = Scorer.from_pretrained(tmp_path / "a")
     loaded.save_pretrained(tmp_path / "b")
     again = Scorer.from_pretrained(tmp_path / "b")
@@ -146,3 +147,44 @@ def test_info_says_in_one_line_what_is_wrong(tmp_path, capsys):
         assert err.startswith("vilu: error: ")
         assert message in err
         assert err.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.ViLUWarning")
+@pytest.mark.parametrize("recipe", ["auto", PaperRecipe(epochs=1, hidden=(4,))])
+def test_a_fitted_or_loaded_scorer_says_what_it_wants_and_was_fitted_on(recipe, toy, tmp_path):
+    names = ["cat", "<b>", "c", "d", "e", "f"]
+    z_txt = {name: [z, 2 * z + 0.1] for name, z in zip(names, toy.z_txt, strict=True)}
+    scorer = ViLUEstimator(recipe, logit_scale=14.25, random_state=0)
+    call = repr(scorer)
+    scorer.fit(toy.z_img, z_txt, toy.labels)
+    scorer.save_pretrained(tmp_path, card=Card(backbone="a/b", prompts=["a photo of a {}.", "a {}."]))
+    loaded = ViLUEstimator.from_pretrained(tmp_path)
+    assert repr(scorer).startswith(f"{call}\n")
+    assert repr(loaded) != repr(scorer)
+    facts = (
+        "14.25",
+        "16",
+        "a/b",
+        "6: cat, <b>, c, d, e, …; up to 2 prompts each",
+        "640",
+        "a photo of a {}., a {}.",
+    )
+    for fact in facts:
+        assert fact in repr(loaded)
+        assert fact in readme(tmp_path)
+        for html in (loaded._repr_html_(), loaded._repr_mimebundle_()["text/html"]):
+            assert fact.replace("<b>", "&lt;b&gt;") in html
+            assert "<b>," not in html
+    assert (repr(clone(loaded)), clone(loaded).card_) == (call, Card())
+    assert scorer.fit(toy.z_img[:320], toy.z_img[320:]).names_ is None
+    assert "captions" in repr(scorer)
+
+
+def test_a_card_is_always_there(toy, tmp_path):
+    scorer = MCMScorer()
+    assert scorer.card_ == scorer.fit(toy.z_img, toy.z_txt, toy.labels).card_ == Card()
+    scorer.save_pretrained(tmp_path)
+    assert Scorer.from_pretrained(tmp_path).card_ == Card()
+    assert Card(prompts="a {}").prompts == ("a {}",)
+    with pytest.raises(TypeError, match="prompts of a card must be a string, got int"):
+        Card(prompts=[3])

@@ -116,7 +116,7 @@ def test_a_pending_file_that_moves_while_it_is_read_is_found_under_its_name(tmp_
 
 
 def test_leftovers_of_killed_writes_go_once_they_are_old(tmp_path):
-    for name, age in [("old", 2 * storage.LEFTOVER_SECONDS), ("new", 0)]:
+    for name, age in [("01d", 2 * storage.LEFTOVER_SECONDS), ("4e3", 0)]:
         for file in (storage.TENSORS_FILE, storage.CONFIG_FILE):
             path = tmp_path / f".{file}.{name:0>32}"
             path.touch()
@@ -125,4 +125,4 @@ def test_leftovers_of_killed_writes_go_once_they_are_old(tmp_path):
     os.utime(tmp_path / ".gitignore", (0, 0))
     storage.write_folder(tmp_path, CONFIG, tensors())
     left = [name for name in visible(tmp_path) if name not in (storage.CONFIG_FILE, storage.TENSORS_FILE)]
-    assert sorted(name[-3:] for name in left) == ["new", "new", "ore"]
+    assert sorted(name[-3:] for name in left) == ["4e3", "4e3", "ore"]

@@ -208,6 +208,15 @@ def test_variants_differ(folder):
         assert len(set(values)) == len(values)
 
 
+def test_heads_are_varied_on_the_sets_that_are_named_too(folder, results):
+    assert {one["data"] for one in results["figure7"]["rows"]} == {"CIFAR-10", "ImageNet-1k"}
+    asked = run(
+        folder, "table3", "table4", "figure7", "--epochs", "2", "--sets", "dtd", "--scorers", "vilu", "--json"
+    )
+    for entry, rows in zip(json.loads(asked), (4, 4, 5), strict=True):
+        assert [(one["data"], one["auc_paper"]) for one in entry["rows"]] == [("DTD", None)] * rows
+
+
 def test_all_test_pairs_are_the_candidates_where_there_are_fewer_than_a_batch(results):
     for method in ("MCM", "ViLU, our default"):
         whole = row(results, "table6", data="CC12M", method=method, setting="140 captions")

@@ -26,6 +26,7 @@ from vilu_sdk.scale import pieces
 from vilu_sdk.scale.partition import score_partition, score_piece, score_to_folder
 from vilu_sdk.scale.pieces import MANIFEST, plan
 from vilu_sdk.scorers import Scorer
+from vilu_sdk.selective import SelectivePredictor
 
 N, D = 41, 6
 RNG = np.random.default_rng(0)
@@ -101,6 +102,32 @@ def test_scores_are_those_of_the_rows_whatever_holds_them(table):
     np.testing.assert_array_equal(values(scored, "uncertainty"), MCM.predict_uncertainty(z_img, Z_TXT))
     assert values(scored, "prediction").dtype == np.int64
     assert values(scored, "uncertainty").dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: SelectivePredictor(s, 0.3)], ids=["scorer", "threshold"]
+)
+@pytest.mark.parametrize("predicts", ["zero-shot", "posterior"])
+def test_a_scorer_with_answers_of_its_own_writes_what_it_judges(predicts, wrap):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(4, size=200)
+    z_img = Z_TXT[labels] + rng.normal(size=(200, D))
+    est = ViLUEstimator(logit_scale=2.0, random_state=0, predicts=predicts).fit(z_img, Z_TXT, labels)
+    scorer = wrap(est)
+    if scorer is not est:
+        scorer.fit(Z_IMG, Z_TXT, est.predict(Z_IMG, Z_TXT))
+    scored = score_partition({"z": Z_IMG}, scorer, Z_TXT)
+    said = est.judge(Z_IMG, Z_TXT)
+    answers = ["answer", "answer_uncertainty", "novelty"]
+    assert list(scored) == [*NAMES[2:], *answers, *(["accepted"] if scorer is not est else [])]
+    for column in answers:
+        np.testing.assert_array_equal(scored[column], getattr(said, column))
+    np.testing.assert_array_equal(scored["prediction"], est.predict(Z_IMG, Z_TXT))
+    np.testing.assert_array_equal(scored["uncertainty"], est.predict_uncertainty(Z_IMG, Z_TXT))
+    none = score_partition({"z": Z_IMG[:0]}, scorer, Z_TXT)
+    assert {name: values.dtype for name, values in none.items()} == {
+        name: values.dtype for name, values in scored.items()
+    }
 
 
 def test_other_columns_stay_as_they_were(table):

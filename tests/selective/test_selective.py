@@ -11,7 +11,7 @@ from scipy.stats import binom, binomtest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from vilu_sdk import MCMScorer, TemperatureScaledMCMScorer
+from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import risk_coverage_curve
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.report._thresholds import effect
@@ -438,9 +438,44 @@ def test_bad_parameters_are_named_at_fit(predictor, error, message, mcm, calibra
         predictor(mcm).fit(*calibration)
 
 
-def test_a_scorer_that_was_not_fitted_is_refused(calibration):
-    with pytest.raises(NotFittedError):
-        SelectivePredictor(TemperatureScaledMCMScorer()).fit(*calibration)
+@every_predictor
+@pytest.mark.parametrize("supervision", ["labels", "correct", "captions"])
+def test_one_labelled_set_is_split_between_scorer_and_calibration(cls, supervision, calibration, digits):
+    z_img, z_txt, labels = calibration
+    scorer = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0)
+    if supervision == "labels":
+        predictor = cls(scorer).fit(z_img, z_txt, labels)
+    elif supervision == "correct":
+        predictor = cls(scorer).fit(z_img, z_txt, correct=scorer.predict(z_img, z_txt) == labels)
+    else:
+        z_txt = z_img + 0.1 * np.random.default_rng(0).normal(size=z_img.shape)
+        predictor = cls(scorer).fit(z_img, z_txt)
+    report = predictor.report_
+    assert not scorer.__sklearn_is_fitted__()  # what is passed stays as it is
+    assert report.n + report.fit_rows == len(labels)
+    assert abs(report.n - report.fit_rows) <= 10
+    assert f"the other {report.fit_rows}" in str(report)
+    fit_rows = predictor.scorer_in_use.fit_rows_
+    assert len(fit_rows.hashes) == report.fit_rows
+    accepted = predictor.accept(digits.z_img_test, z_txt)
+    assert report.accepted
+    if supervision == "labels":
+        wrong = predictor.scorer_in_use.predict(digits.z_img_test, z_txt) != digits.labels_test
+        assert wrong[accepted].mean() < report.risk_bound + 0.02
+    # Fitted with another scorer, it forgets the one it made.
+    again = predictor.set_params(scorer=MCMScorer()).fit(*calibration)
+    assert again.scorer_in_use is predictor.scorer
+    assert again.report_.fit_rows == 0
+
+
+def test_a_threshold_with_a_scorer_of_its_own_is_saved_with_it(calibration, digits, tmp_path):
+    scorer = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0)
+    predictor = SelectivePredictor(scorer).fit(*calibration)
+    predictor.save_pretrained(tmp_path)
+    loaded = SelectivePredictor.from_pretrained(tmp_path)
+    assert loaded.report_ == predictor.report_
+    expected = predictor.predict(digits.z_img_test, digits.z_txt)
+    np.testing.assert_array_equal(loaded.predict(digits.z_img_test, digits.z_txt), expected)
 
 
 def test_groups_are_checked(mcm, calibration, digits):

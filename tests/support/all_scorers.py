@@ -19,6 +19,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "loss"},
     ],
     "BayesVLMScorer": [{"random_state": 0}],
+    "MahalanobisScorer": [{}, {"relative": True}],
+    "NeighbourScorer": [{"k": 5}],
     "CalibratedScorer": [
         {"random_state": 0},
         {"scorer": vilu_sdk.RelUScorer(), "method": "isotonic", "random_state": 0},

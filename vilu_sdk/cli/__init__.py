@@ -5,8 +5,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, cast
 
 from vilu_sdk import __version__
 from vilu_sdk.cli import _completion, _demo, _evaluate, _fit, _labels, _score, _share, _threshold
@@ -21,9 +21,10 @@ from vilu_sdk.cli._exits import (
     message_of,
     terminable,
 )
-from vilu_sdk.cli._outputs import refuse_overwriting
+from vilu_sdk.cli._outputs import Printable, output_held, refuse_overwriting
 from vilu_sdk.cli._parser import Formatter, Parser
 from vilu_sdk.compute.progress import set_progress
+from vilu_sdk.inputs.places import cut
 
 __all__ = ["main"]
 
@@ -46,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(arguments, "quiet", False):
         set_progress(False)
     try:
-        with terminable(), _brief_warnings():
+        with terminable(), _brief_warnings(), redirect_stdout(cast(Any, Printable(sys.stdout))):
             refuse_overwriting(arguments)
-            code: int = arguments.run(arguments)
+            with output_held(arguments):
+                code: int = arguments.run(arguments)
             sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt, Terminated) as error:
@@ -85,7 +87,7 @@ def _brief_warnings() -> Iterator[None]:
     """Print each warning in one line, without its place in the code."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"vilu: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"vilu: warning: {cut(str(message))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

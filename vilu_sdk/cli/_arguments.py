@@ -35,6 +35,8 @@ GROUPS = option(
     metavar="FILE",
     help=f"what each image is a view, frame or copy of: {VALUES}",
 )
+#: How much each image counts.
+WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
 #: Labels alone, which there must be.
 LABELS = option("--labels", metavar="FILE", required=True, help=_LABELS_HELP)
 #: Labels or feedback.
@@ -94,4 +96,9 @@ FOLDER = option("-o", "--output", metavar="FOLDER", required=True, help="where t
 OVERWRITE = switch("--overwrite", help="write into a folder that holds something else than a scorer")
 REFERENCE = option("--reference", metavar="LABEL", help="the scorer to test the others against")
 JSON = switch("--json", help="print JSON")
+RAW_CSV = switch(
+    "--raw-csv",
+    help="in CSV: texts as they are. By default those that a spreadsheet takes for formulas, which begin "
+    "with =, +, - or @, get an apostrophe before them",
+)
 QUIET = switch("-q", "--quiet", help="no progress bars and no notes")

@@ -1,5 +1,6 @@
 """`vilu demo`: all scorers on a tiny, real vision-language model, or its data as files to try commands on."""
 
+import io
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -57,11 +58,12 @@ TITLES = {
         "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"
     ),
     option("--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"),
+    switch("--overwrite", help="with --data: replace files of the same names"),
 )
 def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:
-        return write_data(Path(arguments.data).expanduser(), arguments.random_state)
+        return write_data(Path(arguments.data).expanduser(), arguments.random_state, arguments.overwrite)
     quiet = arguments.quiet
     page = REPORT if arguments.report is None and not quiet else arguments.report
     for chapter, text in chapters(arguments.random_state, page):
@@ -72,12 +74,11 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def write_data(folder: Path, random_state: int) -> int:
+def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     """Write the digits as files of embeddings and labels, and print commands to try on them."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; the data is written into a folder.")
     data = load_digits_vlm(random_state)
-    folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, NDArray[Any]] = {
         "images": data.z_img_fit,
         "labels": data.labels_fit,
@@ -85,11 +86,18 @@ def write_data(folder: Path, random_state: int) -> int:
         "new-labels": data.labels_test,
         "texts": data.z_txt,
     }
-    for name, values in arrays.items():
-        with opened(folder / f"{name}.npy") as file:
-            np.save(file, values)
-    with opened(folder / "names.txt", text=True) as file:
-        file.writelines(f"{name}\n" for name in data.class_names)
+    files = {f"{name}.npy": _npy(values) for name, values in arrays.items()}
+    files["names.txt"] = "".join(f"{name}\n" for name in data.class_names).encode()
+    for name, content in files.items():
+        path = folder / name
+        if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
+            raise UsageError(
+                f"{path} is there and holds something else; name another folder, or pass --overwrite."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with opened(folder / name) as file:
+            file.write(content)
     print(f"""\
 {len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, {len(data.z_txt)} texts, logit \
 scale {data.logit_scale:.2f}. Go on with
@@ -98,6 +106,13 @@ scale {data.logit_scale:.2f}. Go on with
     vilu fit images.npy texts.npy --labels labels.npy --logit-scale {data.logit_scale:.2f} -o my-scorer
     vilu score new-images.npy texts.npy --names names.txt --scorer my-scorer -o scores.csv""")
     return 0
+
+
+def _npy(values: NDArray[Any]) -> bytes:
+    """Return an array as the bytes of a file."""
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
 
 
 def scorers(logit_scale: float, random_state: int = 0) -> dict[str, Scorer]:

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, REFERENCE, SCORER, SCORERS
+from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, RAW_CSV, REFERENCE, SCORER, SCORERS
 from vilu_sdk.cli._exits import UsageError, usage
-from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_names, read_task
+from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
 from vilu_sdk.cli._parser import COUNT, SHARE, Argument, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers
@@ -29,6 +29,7 @@ def _output(kinds: str) -> Argument:
     *LABELLED,
     *SCORER,
     _output(".csv, .json or .parquet"),
+    RAW_CSV,
     JSON,
     QUIET,
 )
@@ -39,7 +40,9 @@ def run_evaluate(arguments: Namespace) -> int:
     images, texts, known = read_task(arguments)
     metrics = evaluate(chosen.scorer, images, texts, known["labels"], batch_size=arguments.batch_size)
     if arguments.output != STDOUT:
-        write_table(as_blocks([{"scorer": chosen.label, **metrics}]), arguments.output)
+        write_table(
+            as_blocks([{"scorer": chosen.label, **metrics}]), arguments.output, raw_csv=arguments.raw_csv
+        )
     elif arguments.json:
         print(plain_json(metrics))
     else:
@@ -68,6 +71,7 @@ def run_evaluate(arguments: Namespace) -> int:
     switch("--intervals", help="in Markdown and HTML: an interval for each value"),
     switch("--markdown", help="print Markdown"),
     _output(".csv, .json, .parquet, .md or .html"),
+    RAW_CSV,
     JSON,
     QUIET,
     about="Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
@@ -91,8 +95,8 @@ def run_compare(arguments: Namespace) -> int:
             raise UsageError("--test takes two files: images and their labels (of captions: their texts).")
         options["test"] = open_both(test_images, rest[0] if labels is None else arguments.texts)
         if labels is not None:
-            n, k = map(len, options["test"])
-            options["test"] += (read_labels(rest[0], n, k, read_names(arguments, k)),)
+            test = options["test"][0]
+            options["test"] = (test, texts, read_labels(rest[0], len(test), texts))
     fit = bool(options) or any(one.scorer.learns and not one.saved for one in chosen)
     saved = [one.label for one in chosen if one.saved]
     if fit and saved:
@@ -138,14 +142,12 @@ def run_report(arguments: Namespace) -> int:
         check_parent(path)
     chosen = choose_scorers(arguments, fitted=True)
     images, texts, known = read_task(arguments)
-    names = read_names(arguments, len(texts))
     written = report(
         {one.label: one.scorer for one in chosen},
         images,
         texts,
         known["labels"],
         path,
-        class_names=None if names is None else names.written,
         selective=[one.predictor for one in chosen if one.predictor is not None] or None,
         **given(arguments, "title", "focus", "reference", "batch_size", "top"),
     )
@@ -164,4 +166,4 @@ def _write(table: ComparisonTable, arguments: Namespace) -> None:
     elif to_stdout:
         print(table)
     else:
-        write_table(as_blocks(table.to_dicts()), arguments.output)
+        write_table(as_blocks(table.to_dicts()), arguments.output, raw_csv=arguments.raw_csv)

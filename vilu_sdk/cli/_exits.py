@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from vilu_sdk.exceptions import ProcessDiedError
+from vilu_sdk.exceptions import BusyError, ProcessDiedError
+from vilu_sdk.inputs.places import cut
 
 DONE, NO, USAGE, DATA, MACHINE, EXTRA = range(6)
 # As sysexits.h has it, and those of a process that these signals end.
@@ -21,15 +22,13 @@ MEANINGS = {
     NO: "the answer is no: threshold found none that keeps the promise",
     USAGE: "usage: arguments that are wrong, or do not go together",
     DATA: "input: files missing, damaged or changed, a folder of other work, or values that do not fit",
-    MACHINE: "machine: disk, permission, memory or network",
+    MACHINE: "machine: disk, permission, memory or network, or another process writes there",
     EXTRA: "an extra of vilu-sdk is not installed",
     FAULT: "a fault of vilu itself (--debug shows where)",
     INTERRUPTED: "interrupted (SIGINT)",
     BROKEN_PIPE: "whoever read the output has stopped",
     TERMINATED: "terminated (SIGTERM)",
 }
-#: Characters of an error that are shown: its beginning, and its end, which says what to do.
-BEGINNING, END = 700, 200
 
 
 class UsageError(ValueError):
@@ -86,7 +85,7 @@ def code_of(error: BaseException) -> int:
     missing = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
     if isinstance(error, ValueError | TypeError) or (isinstance(error, missing) and error.errno is None):
         return DATA
-    return MACHINE if isinstance(error, OSError | MemoryError | ProcessDiedError) else FAULT
+    return MACHINE if isinstance(error, OSError | MemoryError | ProcessDiedError | BusyError) else FAULT
 
 
 def message_of(error: BaseException, arguments: Namespace) -> str:
@@ -100,9 +99,7 @@ def message_of(error: BaseException, arguments: Namespace) -> str:
     elif isinstance(error, OSError) and error.errno is not None:
         place = error.filename if error.filename is not None else "standard output"
         text = f"{place}: {(error.strerror or text).lower()}; {_remedy(error)}."
-    if len(text) > BEGINNING + END + 3:
-        text = f"{text[:BEGINNING]} … {text[-END:]}"
-    return text
+    return cut(text)
 
 
 def text_of(error: BaseException) -> str:

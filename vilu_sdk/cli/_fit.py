@@ -5,9 +5,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import CARD, DATA, FEEDBACK, FOLDER, GROUPS, JSON, OVERWRITE, QUIET, TO_FIT
+from vilu_sdk.cli._arguments import (
+    CARD,
+    DATA,
+    FEEDBACK,
+    FOLDER,
+    GROUPS,
+    JSON,
+    OVERWRITE,
+    QUIET,
+    TO_FIT,
+    WEIGHTS,
+)
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import read_groups, read_task
+from vilu_sdk.cli._inputs import read_groups, read_task, read_weights
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import card_of, choose_to_fit
@@ -23,6 +34,7 @@ from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
     FOLDER,
     *FEEDBACK,
     GROUPS,
+    WEIGHTS,
     *TO_FIT,
     option(
         "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
@@ -43,17 +55,21 @@ def run(arguments: Namespace) -> int:
         scorer: Any = choose_to_fit(arguments)
         images, texts, known = read_task(arguments)
         groups = read_groups(arguments.groups, len(images))
+        if arguments.weights is not None:
+            if not scorer.takes_weights:
+                raise UsageError(f"{scorer!r} takes no weights; leave --weights out.")
+            known["sample_weight"] = read_weights(arguments.weights, len(images))
         start = time.perf_counter()
         scorer.fit(images, texts, groups=groups, checkpoint=arguments.checkpoint, **known)
         seconds = time.perf_counter() - start
         if rank() == 0:
-            scorer.save_pretrained(folder, card=card_of(arguments, scorer))
+            scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
             name = type(scorer).__name__
-            facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts)}
+            facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts.values)}
             if arguments.json:
                 print(plain_json({**facts, "d": images.shape[1], "seconds": seconds}))
             else:
-                data = f"{len(images)} images and {len(texts)} texts"
+                data = f"{len(images)} images and {facts['texts']} texts"
                 print(f"{name} fitted on {data} in {seconds:.1f} s: {folder}")
     return 0
 

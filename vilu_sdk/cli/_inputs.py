@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 from vilu_sdk.inputs.stored import kind
-from vilu_sdk.inputs.values import check_correct, check_labels
+from vilu_sdk.inputs.values import check_correct, check_labels, check_weights
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
@@ -62,14 +64,32 @@ def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
     return open_pairs(path, column=name)
 
 
-def read_task(arguments: Namespace) -> tuple[Shards, Shards, dict[str, NDArray[Any] | None]]:
+def open_named(arguments: Namespace) -> tuple[Shards, Any]:
+    """Open images and texts, with the names of the texts where there are any.
+
+    Where names stand beside the embeddings, in one table, rows of one name are prompts of one candidate.
+    """
+    images, texts = open_both(arguments.images, arguments.texts)
+    if getattr(arguments, "names", None) is None:
+        return images, open_candidates(texts)
+    found = read_values(arguments.names)
+    check_count(found, len(texts), "TEXTS")
+    if split(arguments.names)[0].resolve() != texts.path.resolve():
+        return images, Opened(texts, Names(found.values, arguments.names), 1, "z_txt_set")
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(found.values):
+        rows.setdefault(plain(name) if found.is_text else str(name), []).append(row)
+    values = texts[:]
+    return images, open_candidates({name: values[own] for name, own in rows.items()}, arguments.names)
+
+
+def read_task(arguments: Namespace) -> tuple[Shards, Any, dict[str, NDArray[Any] | None]]:
     """Open images and texts, and read labels or feedback as arguments of `fit`."""
     if arguments.labels is not None and getattr(arguments, "batch_size", None) is not None:
         raise UsageError("--batch-size goes with captions; with --labels, leave it out.")
-    images, texts = open_both(arguments.images, arguments.texts)
+    images, texts = open_named(arguments)
     if arguments.labels is not None:
-        names = read_names(arguments, len(texts))
-        return images, texts, {"labels": read_labels(arguments.labels, len(images), len(texts), names)}
+        return images, texts, {"labels": read_labels(arguments.labels, len(images), texts)}
     if getattr(arguments, "correct", None) is not None:
         return images, texts, {"correct": read_correct(arguments.correct, len(images))}
     if not arguments.captions and arguments.texts is not None:
@@ -80,9 +100,9 @@ def read_task(arguments: Namespace) -> tuple[Shards, Shards, dict[str, NDArray[A
     return images, texts, {"labels": None}
 
 
-def read_labels(spec: str, n: int, k: int, names: Names | None) -> NDArray[np.int64]:
+def read_labels(spec: str, n: int, texts: Opened) -> NDArray[np.int64]:
     """Read the row of each image's text: integers as they are, text as names or, without any, as numbers."""
-    found = read_values(spec)
+    found, names = read_values(spec), texts.names
     if not found.is_text:
         rows = found.values
     elif names is not None:
@@ -92,7 +112,7 @@ def read_labels(spec: str, n: int, k: int, names: Names | None) -> NDArray[np.in
     check_count(found, n, "IMAGES")
     try:
         with _placed(found):
-            return check_labels(rows, n, k, name=spec).numpy()
+            return check_labels(rows, n, len(texts.values), name=spec).numpy()
     except ValueError as error:
         if names is not None and not found.is_text:
             error.add_note("Integers are row numbers; names stand in a text file or column.")
@@ -124,16 +144,32 @@ def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
     values = found.values
     if values.dtype.kind not in "iuO":
         raise ValueError(f"{spec} has {values.dtype}; save groups as integers or texts.")
-    return np.array([plain(value) for value in values]) if values.dtype.kind == "O" else values
+    if values.dtype.kind != "O":
+        return values
+    names = [plain(value) for value in values]
+    if names and (long := max(map(len, names))) > GROUP_CHARACTERS:  # all are stored as wide as the longest
+        raise ValueError(
+            f"{spec} has a group of {long:,} characters, at most {GROUP_CHARACTERS} are read; write shorter "
+            "ones."
+        )
+    return np.array(names)
 
 
-def read_names(arguments: Namespace, k: int) -> Names | None:
-    """Read the name of each of k texts, if --names was given; numbers are names as they are printed."""
-    if arguments.names is None:
-        return None
-    found = read_values(arguments.names)
-    check_count(found, k, "TEXTS")
-    return Names(found.values, arguments.names)
+def read_weights(spec: str, n: int) -> NDArray[np.float64]:
+    """Read how much each image counts."""
+    found = read_values(spec)
+    check_count(found, n, "IMAGES")
+    values = np.array([_number(found, row) for row in range(n)]) if found.is_text else found.values
+    with _placed(found):
+        return check_weights(values, n, name=spec).numpy()
+
+
+def _number(found: Vector, row: int) -> float:
+    try:
+        return float(found.values[row])
+    except ValueError:
+        what = f"{found.spec} has {shown(found.values[row])} in"
+        raise BadRowError(what, row, "; expected a number.", found.at(row)) from None
 
 
 def read_values(spec: str) -> Vector:
@@ -191,6 +227,9 @@ def _text(found: Vector, row: int) -> str:
     except UnicodeDecodeError:
         what = f"{found.spec} has {shown(value)} in"
         raise BadRowError(what, row, "; save it as text in UTF-8.", found.at(row)) from None
+    if len(text) > NAME_CHARACTERS:
+        what, most = f"{found.spec} has a text of {len(text):,} characters in", f"at most {NAME_CHARACTERS:,}"
+        raise BadRowError(what, row, f", {most} are read; write a shorter one.", found.at(row))
     if not text:
         raise BadRowError(f"{found.spec} has no value in", row, "; write one for each row.", found.at(row))
     return text

@@ -2,9 +2,9 @@
 
 from argparse import Namespace
 
-from vilu_sdk.cli._arguments import GROUPS, IMAGES, JSON, LABELS, NAMES, QUIET, TEXTS, TO_FIT
+from vilu_sdk.cli._arguments import GROUPS, IMAGES, JSON, LABELS, NAMES, QUIET, RAW_CSV, TEXTS, TO_FIT
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_names
+from vilu_sdk.cli._inputs import open_named, read_groups, read_labels
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, say, write_table
 from vilu_sdk.cli._parser import COUNT, command, option
 from vilu_sdk.cli._scorers import choose_to_fit
@@ -29,6 +29,7 @@ from vilu_sdk.labels import TOP, find_label_issues
         default=STDOUT,
         help="a .csv, .json or .parquet file with all labels, by default the worst on standard output (-)",
     ),
+    RAW_CSV,
     JSON,
     QUIET,
     about="Find labels that are likely wrong: the worst are first. Each is judged by a posterior that was "
@@ -42,18 +43,16 @@ def run(arguments: Namespace) -> int:
         raise UsageError(
             f"{type(scorer).__name__} has no posterior over the candidates; name another scorer."
         )
-    images, texts = open_both(arguments.images, arguments.texts)
-    names = read_names(arguments, len(texts))
+    images, texts = open_named(arguments)
     issues = find_label_issues(
         images,
         texts,
-        read_labels(arguments.labels, len(images), len(texts), names),
+        read_labels(arguments.labels, len(images), texts),
         scorer=scorer,
         groups=read_groups(arguments.groups, len(images)),
-        names=None if names is None else names.written,
     )
     if arguments.output != STDOUT:
-        write_table(as_blocks(issues.worst(len(issues))), arguments.output)
+        write_table(as_blocks(issues.worst(len(issues))), arguments.output, raw_csv=arguments.raw_csv)
         say(arguments, f"{len(issues)} labels: {arguments.output}")
     elif arguments.json:
         print(plain_json(issues.worst(arguments.top)))

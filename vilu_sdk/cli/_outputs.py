@@ -5,6 +5,7 @@ import glob
 import io
 import json
 import math
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,10 +17,12 @@ import numpy as np
 
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import split
+from vilu_sdk.inputs.escape import csv_cells, line, printable
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.stored import kind
-from vilu_sdk.persistence.storage import check_parent, sweep, whole_file
+from vilu_sdk.persistence.locks import held
+from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
 
@@ -29,15 +32,21 @@ STDOUT = "-"
 Block = Any
 
 
-def write_table(blocks: Iterable[Block], output: str, *, as_json: bool = False) -> None:
+def write_table(
+    blocks: Iterable[Block], output: str, *, as_json: bool = False, raw_csv: bool = False
+) -> None:
     """Write blocks of rows one after the other, holding one at a time, to ``-`` or a file of known kind."""
     kind = Path(output).suffix if output != STDOUT else ".json" if as_json else ".csv"
+    if kind == ".csv" and not raw_csv:
+        blocks = (
+            {line(name): csv_cells(cells) for name, cells in columns(block).items()} for block in blocks
+        )
     with opened(output, text=kind in (".csv", ".json")) as file:
         WRITERS[kind](blocks, file)
 
 
 #: Arguments that name what a command reads.
-SOURCES = ("images", "texts", "labels", "correct", "names", "groups", "test", "checkpoint")
+SOURCES = ("images", "texts", "labels", "correct", "names", "groups", "weights", "test", "checkpoint")
 
 
 def refuse_overwriting(arguments: Namespace) -> None:
@@ -54,6 +63,36 @@ def refuse_overwriting(arguments: Namespace) -> None:
                     f"the output {path} is where {name} are read from, {source}; nothing was read or "
                     "written. Write into another file."
                 )
+
+
+@contextmanager
+def output_held(arguments: Namespace) -> Iterator[None]:
+    """Hold the output of a command against others that write there, and remove what killed ones have left."""
+    output = getattr(arguments, "output", None)
+    # Of processes that torchrun has started, the first one writes.
+    if output is None or output == STDOUT or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with usage():
+        path = final_file(Path(output).expanduser())
+    with held(path) as alone:
+        if alone:
+            sweep(path.parent, glob.escape(path.name), older=0)
+        yield
+
+
+class Printable:
+    """Standard output for which control characters in texts of others are written out."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> Any:
+        """Write text that steers no terminal."""
+        return self._stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def check_output(output: str, *more: str) -> None:
@@ -82,13 +121,12 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
-    sweep(path.parent, glob.escape(path.name))
 
 
 def say(arguments: Namespace, text: str) -> None:
     """Print a note on standard error, unless the command is to be quiet."""
     if not arguments.quiet:
-        print(f"vilu: {text}", file=sys.stderr)
+        print(f"vilu: {printable(text)}", file=sys.stderr)
 
 
 def columns(block: Block) -> dict[str, list[Any]]:

@@ -2,28 +2,23 @@
 
 import shutil
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, SCORER, TEXTS
+from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, RAW_CSV, SCORER, TEXTS
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import open_both, read_names, split
-from vilu_sdk.cli._outputs import STDOUT, Block, check_output, columns, say, write_table
+from vilu_sdk.cli._inputs import open_named, split
+from vilu_sdk.cli._outputs import STDOUT, Block, check_output, say, write_table
 from vilu_sdk.cli._parser import COUNT, command, option, switch
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.names import Names
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
+from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.scale.partition import PIECE_ROWS, PREDICTION, score_to_folder, scored_tables
+from vilu_sdk.scale.partition import PIECE_ROWS, loaded, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import plan
-
-# Column that comes with --names.
-NAME = "name"
 
 
 @command(
@@ -53,6 +48,7 @@ NAME = "name"
         help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
     ),
     switch("--json", help="on standard output: JSON in the place of CSV"),
+    RAW_CSV,
     QUIET,
     about="Predict, and say how likely each prediction is wrong: higher = more likely wrong. Killed and "
     "started again with the same arguments, it goes on where it was.",
@@ -69,29 +65,23 @@ def run(arguments: Namespace) -> int:
     elif to_folder and path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, and no .csv, .json, .parquet or .npy; name another.")
     chosen = choose_one(arguments)
-    images, texts = open_both(arguments.images, arguments.texts)
+    images, texts = open_named(arguments)
     if not len(images):
         raise ValueError(f"{images.path} has no rows; there is nothing to score.")
-    names = read_names(arguments, len(texts))
     if to_folder:
-        if names is not None:
-            raise UsageError(
-                "names go into a file or to standard output, not into a folder; leave out --names."
-            )
         parts = _score_pieces(arguments, chosen, images, texts, path)
         say(arguments, f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
-        candidates = Rows(texts, "z_txt_set", d=images.shape[1], normalise=False).read()
-        blocks = _score_blocks(images, candidates, chosen)
-        write_table(_with_names(blocks, names), output, as_json=arguments.json)
+        blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen)
+        write_table(blocks, output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
         parts = _score_pieces(arguments, chosen, images, texts, pieces)
         parquet = require("pyarrow.parquet", "data")
         blocks = (block for part in parts for block in parquet.ParquetFile(part).iter_batches())
-        write_table(_with_names(blocks, names), output)
+        write_table(blocks, output, raw_csv=arguments.raw_csv)
         shutil.rmtree(pieces)
     if output != STDOUT:
         say(arguments, f"{len(images)} rows: {output}")
@@ -99,7 +89,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _score_pieces(
-    arguments: Namespace, chosen: Chosen, images: Shards, texts: Shards, folder: Path
+    arguments: Namespace, chosen: Chosen, images: Shards, texts: Any, folder: Path
 ) -> list[Path]:
     """Score piece by piece into a folder, with the engine of the command line."""
     how: dict[str, Any] = {"column": split(arguments.images)[1], "piece_rows": arguments.piece_rows}
@@ -110,16 +100,7 @@ def _score_pieces(
     return score_to_folder(images.path, folder, chosen.judge, texts, **how).files
 
 
-def _score_blocks(images: Shards, texts: Tensor, chosen: Chosen) -> Iterator[Block]:
+def _score_blocks(images: Shards, texts: Opened, chosen: Chosen) -> Iterator[Block]:
     """Yield the scores of all rows, some at a time, in the order of the files."""
     for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
         yield from scored_tables(piece, chosen.judge, texts)
-
-
-def _with_names(blocks: Iterable[Block], names: Names | None) -> Iterator[Block]:
-    """Add the name of each prediction."""
-    for block in blocks:
-        if names is not None:
-            new = [names[row] for row in columns(block)[PREDICTION]]
-            block = {**block, NAME: new} if isinstance(block, dict) else block.append_column(NAME, new)
-        yield block

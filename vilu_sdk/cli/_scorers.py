@@ -138,8 +138,9 @@ def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredi
     """Load a saved scorer, or the scorer of a saved threshold and that threshold."""
     loaded = Persistent.from_pretrained(name, revision=revision)
     if isinstance(loaded, ThresholdPredictor):
-        assert isinstance(loaded.scorer, Scorer)  # or it could not have been saved
-        return loaded.scorer, loaded
+        scorer = loaded.scorer_in_use
+        assert isinstance(scorer, Scorer)  # or it could not have been saved
+        return scorer, loaded
     if not isinstance(loaded, Scorer):
         raise ValueError(f"{name} holds a {type(loaded).__name__}, which is not a scorer.")
     return loaded, None
@@ -148,7 +149,7 @@ def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredi
 def card_of(arguments: Namespace, scorer: Scorer) -> Card | None:
     """Return the card of a scorer with the fields of the command line added."""
     fields = given(arguments, "backbone", "dataset", "notes", "license")
-    known: Card | None = getattr(scorer, "card_", None)
+    known: Card | None = vars(scorer).get("card_")
     return replace(known or Card(), **fields) if fields else known
 
 

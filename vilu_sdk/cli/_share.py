@@ -48,7 +48,7 @@ def run_convert(arguments: Namespace) -> int:
         raise FileNotFoundError(f"there is no file {arguments.checkpoint}; pass a checkpoint of the authors.")
     options = given(arguments, "logit_scale", "d", "n_iter_freeze", "keep_frozen", "target")
     scorer = convert_official_checkpoint(arguments.checkpoint, **options)
-    scorer.save_pretrained(folder, card=card_of(arguments, scorer))
+    scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
     print(f"{type(scorer).__name__} for embeddings of width {scorer.n_features_in_}: {folder}")
     return 0
 
@@ -80,7 +80,7 @@ def run_info(arguments: Namespace) -> int:
     scorer, predictor = load(arguments.name, arguments.revision)
     if arguments.json:
         facts = {"scorer": type(scorer).__name__, "parameters": scorer.get_params()}
-        print(plain_json({**facts, "backbone": backbone_of(scorer, getattr(scorer, "card_", None))}))
+        print(plain_json({**facts, "backbone": backbone_of(scorer, scorer.card_)}))
     elif predictor is None:
         print(describe(scorer, arguments.name), end="")
     else:

@@ -69,6 +69,6 @@ def run(arguments: Namespace) -> int:
     predictor.fit(images, texts, groups=groups, **known)
     report = predictor.report_
     if folder is not None:
-        predictor.save_pretrained(folder)
+        predictor.save_pretrained(folder, overwrite=arguments.overwrite)
     print(plain_json(asdict(report)) if arguments.json else report)
     return 0 if report.accepted else NO

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import vector, what_it_holds
+from vilu_sdk.inputs.names import NONE, Names
 from vilu_sdk.metrics.vectors import as_vector
 
 
@@ -32,13 +33,17 @@ def told_apart(names: Sequence[Any]) -> list[str]:
     ]
 
 
-def check_classes(values: Any, name: str, n: int) -> NDArray[np.int64]:
-    """Return a vector of non-negative integers."""
+def check_classes(
+    values: Any, name: str, n: int, class_names: Sequence[str] | None = None, least: int = NONE
+) -> NDArray[np.int64]:
+    """Return classes (n,) as integers: at least 0, or -1 for none of them; names are looked up."""
     found = vector(values, name)
+    if found.dtype.kind == "U" and class_names is not None:
+        found = Names(class_names, "class_names").rows(found, name)
     if len(found) != n:
         raise ValueError(f"{name} has {len(found)} entries but uncertainty has {n}; pass one for each row.")
-    numbers = as_vector(found, name) if found.dtype.kind in "iuf" else np.array([-1])
-    if (numbers != np.floor(numbers)).any() or (numbers < 0).any():
+    numbers = as_vector(found, name) if found.dtype.kind in "iuf" else np.array([-np.inf])
+    if (numbers != np.floor(numbers)).any() or (numbers < least).any():
         raise ValueError(
             f"{name} must be class numbers, integers from 0 on, got {what_it_holds(found)}; names go into "
             "class_names."

@@ -11,6 +11,7 @@ from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, how_many, name_classes
 from vilu_sdk.displays._style import BLACK, WRONG, bars, height_of_bars, percent, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
@@ -75,7 +76,8 @@ class ClassFailureDisplay(ScoreDisplay):
         uncertainty, failure : array-like of shape (N,)
             As in `failure_metrics`.
         classes : array-like of shape (N,)
-            The class of each row, true or predicted: an integer in [0, K).
+            The class of each row, true or predicted: an integer in [0, K) or one of `class_names`, or -1 for
+            none of them.
         class_names : sequence of K str, optional
             By default "class 0", "class 1" and so on.
         probability : bool, default=False
@@ -91,17 +93,17 @@ class ClassFailureDisplay(ScoreDisplay):
             As in `failure_metrics`, or if the classes are no integers in [0, K).
         """
         u, y = check_scores(uncertainty, failure)
-        index = check_classes(classes, "classes", len(u))
+        index = check_classes(classes, "classes", len(u), class_names)
         names = name_classes(class_names, classes=index)
-        n, wrong = np.bincount(index), np.bincount(index, y).astype(np.int64)
-        present = np.flatnonzero(n)
+        present, place, n = np.unique(index, return_inverse=True, return_counts=True)
+        wrong = np.bincount(place, y).astype(np.int64)
         # Of equal rates the one with more predictions is the worse.
-        ranked = present[np.lexsort((-n[present], -wrong[present] / n[present]))]
+        ranked = np.lexsort((-n, -wrong / n))
         return cls(
-            classes=ranked,
+            classes=present[ranked],
             n=n[ranked],
             wrong=wrong[ranked],
-            mean_uncertainty=np.bincount(index, u)[ranked] / n[ranked] if probability else None,
+            mean_uncertainty=np.bincount(place, u)[ranked] / n[ranked] if probability else None,
             class_names=names,
             name=name,
         ).plot(ax, top=top)
@@ -114,7 +116,7 @@ class ClassFailureDisplay(ScoreDisplay):
             raise ValueError(f'by must be "true" or "predicted", got {by!r}.')
         if problem.labels is None:
             raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
-        options.setdefault("class_names", check_names(None, len(problem.text)))
+        options.setdefault("class_names", check_names(problem.names, len(problem.text)))
         classes = problem.labels if by == "true" else answers.predicted
         known = answers.is_probability
         u = answers.uncertainty if known else answers.decision
@@ -144,7 +146,7 @@ class ClassFailureDisplay(ScoreDisplay):
                 markersize=4.5,
                 label=label,
             )
-        names = [shorten(self.class_names[index]) for index in self.classes[shown]]
+        names = [shorten(str(name_of(self.class_names, index))) for index in self.classes[shown]]
         bars(ax, [f"{text} ({count})" for text, count in zip(names, n, strict=True)])
         ax.set(xlabel="predictions (%)", xlim=(0, 1.01))
         percent(ax.xaxis)

@@ -11,6 +11,7 @@ from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, how_many, name_classes
 from vilu_sdk.displays._style import SKY, WRONG, bars, height_of_bars, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.vectors import as_vector, check_scores
 
 
@@ -71,7 +72,8 @@ class ConfusionDisplay(ScoreDisplay):
         uncertainty : array-like of shape (N,)
             Scores, higher = more likely wrong.
         labels, predicted : array-like of shape (N,)
-            True and predicted class of each row, integers in [0, K).
+            True and predicted class of each row, integers in [0, K) or some of `class_names`; a true one of
+            -1 is none of them.
         threshold : float, optional
             Above it a mistake is flagged. By default the one that accepts 95 % of the right predictions.
         top : int or None, default=12
@@ -86,7 +88,8 @@ class ConfusionDisplay(ScoreDisplay):
             predictions are right, or all are wrong and no threshold is given.
         """
         n = len(as_vector(uncertainty, "uncertainty"))
-        true, guess = check_classes(labels, "labels", n), check_classes(predicted, "predicted", n)
+        true = check_classes(labels, "labels", n, class_names)
+        guess = check_classes(predicted, "predicted", n, class_names, 0)
         u, y = check_scores(uncertainty, true != guess)
         names = name_classes(class_names, labels=true, predicted=guess)
         if not y.any():
@@ -116,7 +119,7 @@ class ConfusionDisplay(ScoreDisplay):
             raise ValueError(
                 "A caption task has no classes to confuse: pass labels, or draw another picture."
             )
-        options.setdefault("class_names", check_names(None, len(problem.text)))
+        options.setdefault("class_names", check_names(problem.names, len(problem.text)))
         return cls.from_scores(answers.decision, problem.labels, answers.predicted, **options)
 
     def _height(self, *, top: int | None = 12) -> float:
@@ -131,7 +134,10 @@ class ConfusionDisplay(ScoreDisplay):
         self.missed_ = ax.barh(rows, missed, 0.7, left=flagged, color=WRONG, label="let through")
         for patch in self.flagged_:
             patch.set(edgecolor="white", linewidth=0)
-        names = [[shorten(self.class_names[index], 16) for index in pair] for pair in self.pairs[shown]]
+        names = [
+            [shorten(str(name_of(self.class_names, index)), 16) for index in pair]
+            for pair in self.pairs[shown]
+        ]
         bars(ax, [" → ".join(pair) for pair in names])
         ax.set_xlabel("mistakes, true → predicted class", loc="right")
         ax.xaxis.get_major_locator().set_params(integer=True)

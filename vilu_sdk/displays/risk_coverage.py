@@ -109,7 +109,7 @@ class RiskCoverageDisplay(ScoreDisplay):
             raise ValueError(
                 "The predictor has a threshold for each group: draw the scores of a group with its threshold."
             )
-        return scorer.scorer, {"threshold": report.threshold, "bound": report.risk_bound}
+        return scorer.scorer_in_use, {"threshold": report.threshold, "bound": report.risk_bound}
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         look = next_look(ax)

@@ -14,6 +14,7 @@ from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._style import entry, next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Problem, ask, check_problem
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.metrics.failure import ranking_metrics
 from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.scorers.base.contract import FailureScorer
@@ -231,9 +232,9 @@ class CandidatesDisplay(SweepDisplay):
             if problem.labels is None:
                 part = check_problem(problem.images[order], problem.text[order], None, size)
             else:
-                place = np.full(k, -1)
+                place = np.full(k + 1, NONE)  # and of -1 itself, which is the last
                 place[order[:size]] = np.arange(size)
-                rows = np.flatnonzero(place[problem.labels] >= 0)
+                rows = np.flatnonzero((place[problem.labels] != NONE) | (problem.labels == NONE))
                 if not len(rows):
                     return math.nan
                 part = check_problem(

@@ -40,9 +40,10 @@ def evaluate(
     z_txt : array-like of shape (K, d)
         Candidate texts.
     labels : array-like of shape (N,), optional
-        True class of each image, an integer in [0, K). Without labels this is a caption task: row i pairs
-        with caption i, the candidates are the captions of the batch, and a row is right if no other
-        caption of the batch is more similar than its own (exact ties are right).
+        True class of each image, an integer in [0, K), or -1 for none of the candidates, whose prediction
+        is always a failure. Without labels this is a caption task: row i pairs with caption i, the
+        candidates are the captions of the batch, and a row is right if no other caption of the batch is more
+        similar than its own (exact ties are right).
     batch_size : int, optional
         Rows of a batch in a caption task, consecutive; by default all rows make one batch. A last batch
         that is smaller is dropped, unless it is the only one. Scores are pooled over batches, and metrics
@@ -52,7 +53,13 @@ def evaluate(
     -------
     dict of str to float
         As `failure_metrics` gives them, all rates as fractions; ``n`` is the number of rows scored.
-        ``ece``, ``brier`` and ``nll`` are there if `scorer.is_probability` is True.
+        ``ece``, ``brier`` and ``nll`` are there if `scorer.is_probability` is True, ``zero_shot_accuracy``
+        and ``answer_accuracy`` if it has answers of its own; ``accuracy`` is that of what `predicts` chooses.
+        With labels of -1: ``unknown_share``; ``unknown_auc`` and ``unknown_fpr95``, how the uncertainty tells
+        images of none of the candidates from the others, ``novelty_auc`` and ``novelty_fpr95``, how the
+        novelty does; ``known_auc``, the AUC among the others alone. All other metrics count a prediction for
+        such an image as a failure: they are those of selective classification with out-of-distribution
+        detection (SCOD).
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """What is scored, what a scorer says of it, and where that is wrong."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import check_rows
 from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
@@ -20,7 +22,8 @@ from vilu_sdk.scorers.base.groups import groups_of
 class Problem(NamedTuple):
     """Checked rows: images (N, d), candidates, labels (N,) or None, the batches that are scored, groups (N,).
 
-    `told` is whether the groups were given; otherwise exact copies of an image are one.
+    `told` is whether the groups were given; otherwise exact copies of an image are one. `names` are those of
+    the candidates, where they have any.
     """
 
     images: Any
@@ -29,6 +32,7 @@ class Problem(NamedTuple):
     batches: list[slice]
     groups: Tensor
     told: bool
+    names: Sequence[str] | None = None
 
     def parts(self) -> list[tuple[Any, Any, NDArray[np.int64] | None]]:
         """Return images, candidates and labels, all at once or batch by batch."""
@@ -51,7 +55,9 @@ class Problem(NamedTuple):
 class Answers:
     """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates.
 
-    Where `is_probability`, the uncertainty is meant as the probability of failure.
+    Where `is_probability`, the uncertainty is meant as the probability of failure. `accuracies` are those of
+    the zero-shot predictions and of the answers, for scorers that have answers of their own. `novelty` is
+    there where some images show none of the candidates, which `unknown` says, and the scorer ranks by it.
     """
 
     predicted: NDArray[np.int64]
@@ -61,6 +67,9 @@ class Answers:
     is_probability: bool
     seconds: float
     groups: NDArray[np.int64]
+    accuracies: dict[str, float] = field(default_factory=dict)
+    unknown: BoolVector | None = None
+    novelty: FloatVector | None = None
 
 
 @plain_torch
@@ -81,9 +90,10 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None, g
     # A smaller last batch would be an easier task than the others.
     batches = [slice(start, start + size) for start in range(0, n - size + 1, size)]
     # The scorers get the rows as they came, since some use the norms.
-    text = Rows(z_txt, "z_txt").source
+    assert task.given is not None
+    text, names = Rows(task.given.values, "z_txt").source, task.given.called()
     numbers = None if task.labels is None else task.labels.numpy()
-    return Problem(task.images.source, text, numbers, batches, groups_of(task), groups is not None)
+    return Problem(task.images.source, text, numbers, batches, groups_of(task), groups is not None, names)
 
 
 @plain_torch
@@ -91,17 +101,30 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     """Score all rows, each once."""
     warn_of_fit_rows(scorer, problem.images, "these figures are better than those of new images")
     start = time.perf_counter()
+    both = {"zero_shot_accuracy": "zero_shot", "answer_accuracy": "answer"}
+    both = both if getattr(scorer, "has_answers", False) else {}
+    unknown = None if problem.labels is None else problem.labels == NONE
+    more = ["novelty"] if unknown is not None and unknown.any() and hasattr(scorer, "novelty") else []
     columns: list[list[NDArray[Any]]] = []
     first = 0  # of the candidates of a batch
     for z_img, z_txt, labels in problem.parts():
-        predicted, *values = read(scorer, z_img, z_txt, "prediction", "decision", "uncertainty")
-        wrong = check_task(z_img, z_txt, labels).wrong(predicted)
-        columns.append([first + predicted, wrong, *values])
+        asked = ("prediction", "decision", "uncertainty", *more, *both.values())
+        predicted, decision, uncertainty, *others = read(scorer, z_img, z_txt, *asked)
+        novelty, others = others[: len(more)], others[len(more) :]
+        task = check_task(z_img, z_txt, labels)
+        wrongs = [
+            task.wrong(candidates, is_zero_shot=field == ("zero_shot" if both else "prediction"))
+            for field, candidates in zip(("prediction", *both.values()), (predicted, *others), strict=True)
+        ]
+        columns.append([first + predicted, decision, uncertainty, *novelty, *wrongs])
         first += len(predicted)
     seconds = time.perf_counter() - start
-    predicted, wrong, decision, uncertainty = map(np.concatenate, zip(*columns, strict=True))
+    predicted, decision, uncertainty, *rest = map(np.concatenate, zip(*columns, strict=True))
+    found, (wrong, *of_both) = rest[: len(more)], rest[len(more) :]
+    accuracies = {name: 1 - float(one.mean()) for name, one in zip(both, of_both, strict=True)}
     is_probability = bool(getattr(scorer, "is_probability", False))
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
     groups = problem.groups[: len(wrong)].numpy()
-    return Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups)
+    answers = Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups, accuracies)
+    return replace(answers, unknown=unknown, novelty=check_scores(found[0], wrong)[0] if found else None)

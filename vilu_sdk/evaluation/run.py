@@ -47,10 +47,25 @@ class Round(NamedTuple):
 
 def metrics_of(answers: Answers) -> dict[str, float]:
     """Return all metrics that the answers allow."""
-    metrics = ranking_metrics(answers.decision, answers.failure)
+    metrics = ranking_metrics(answers.decision, answers.failure) | answers.accuracies
     if answers.is_probability:
         metrics |= calibration_metrics(answers.uncertainty, answers.failure)
-    return metrics
+    return metrics | _unknown_metrics(answers)
+
+
+def _unknown_metrics(answers: Answers) -> dict[str, float]:
+    """How images of none of the candidates are told from the others, where there are both."""
+    unknown = answers.unknown
+    if unknown is None or not unknown.any() or unknown.all():
+        return {}
+    found = {"unknown_share": float(unknown.mean())}
+    by = {"unknown": answers.decision, "novelty": answers.novelty}
+    for name, values in by.items():
+        if values is not None:
+            metrics = ranking_metrics(values, unknown)
+            found |= {f"{name}_auc": metrics["auc"], f"{name}_fpr95": metrics["fpr95"]}
+    known = ~unknown
+    return found | {"known_auc": ranking_metrics(answers.decision[known], answers.failure[known])["auc"]}
 
 
 def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds: int) -> Results:

@@ -10,11 +10,13 @@ from vilu_sdk.evaluation.problem import Answers
 from vilu_sdk.evaluation.run import Outcome, Results
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics import significance
+from vilu_sdk.metrics.failure import ANSWERED_AT
 
 METRICS = (
     *("auc", "fpr95", "fpr95_conservative", "fpr95_error", "aupr_error", "aupr_success"),
     *("aurc", "e_aurc", "augrc", "e_augrc", "accuracy", "error_rate", "n", "ece", "brier", "nll"),
-    *("fit_seconds", "score_seconds"),
+    *(f"answered_at_{risk}" for risk in ANSWERED_AT),
+    *("zero_shot_accuracy", "answer_accuracy", "fit_seconds", "score_seconds"),
 )
 
 
@@ -33,8 +35,8 @@ def summarise(
     rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
     if confidence is not None and failures:
         every_failure = np.stack(list(failures.values()))
+        shared = significance.same_rows(every_failure)
         if n_splits > 1:
-            shared = significance.same_rows(every_failure)
             estimates = significance.of_splits(values, results.test_share, confidence, shared)
         else:
             estimates = significance.of_rows(
@@ -47,7 +49,7 @@ def summarise(
                 results.first.groups if results.first else None,
             )
         position = list(done).index(reference) if reference in done else None
-        judged = significance.pairwise_tests(estimates, position, confidence)
+        judged = significance.pairwise_tests(estimates, position, confidence, shared)
         rows = [row | entries for row, entries in zip(rows, judged, strict=True)]
     nothing = dict.fromkeys(rows[0] if rows else METRICS, math.nan)
     by_name = dict(zip(done, rows, strict=True))

@@ -1,6 +1,5 @@
 """The table of a comparison: plain text, Markdown, HTML and dicts of the same numbers."""
 
-import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.inputs import escape
+from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
@@ -30,10 +31,12 @@ COLUMNS = (
     Column("aurc", "AURC % ↓", better=-1),
     Column("augrc", "AUGRC % ↓", better=-1),
     Column("ece", "ECE % ↓", better=-1),
+    Column("answered_at_5", "answered at 5 %", better=1),
+    Column("accuracy", "accuracy %"),
+    Column("answer_accuracy", "answers right %"),
     Column("fit_seconds", "fit s", scale=1, decimals=3),
     Column("score_seconds", "score s", scale=1, decimals=3),
 )
-HEADER = ["scorer", *(column.header for column in COLUMNS)]
 MISSING = "–"
 BEST = "*"
 EQUAL = "≈"
@@ -101,9 +104,10 @@ class ComparisonTable:
         -------
         list of dict
             ``scorer``: the name. The metrics of `failure_metrics`, as fractions; ``ece``, ``brier`` and
-            ``nll`` are NaN for a scorer whose uncertainty is not a probability. ``fit_seconds`` (NaN if it
-            was not fitted here), ``score_seconds``. ``note``: why a scorer has no values, that it
-            is judged on predictions of its own, or "".
+            ``nll`` are NaN for a scorer whose uncertainty is not a probability. ``zero_shot_accuracy`` and
+            ``answer_accuracy``, of the posterior's answers: NaN for a scorer that has none of its own.
+            ``fit_seconds`` (NaN if it was not fitted here), ``score_seconds``. ``note``: why a scorer has no
+            values, that it is judged on predictions of its own, or "".
             With a confidence, for each metric of auc, fpr95, aupr_error, aurc, augrc, ece, brier, accuracy:
             ``auc_low``, ``auc_high``: the interval (NaN for ``ece`` on one split).
             ``auc_p_best``: p-value of the difference to the best value of the table, corrected for all
@@ -130,16 +134,12 @@ class ComparisonTable:
         str
             A pipe table of aligned columns, then what was scored, then the notes.
         """
-
-        def escape(text: str) -> str:
-            return text.replace("\\", "\\\\").replace("|", "\\|")
-
-        grid = self._grid(escape, "**{}**", " ({})" if intervals else "")
+        grid = self._grid(escape.markdown, "**{}**", " ({})" if intervals else "")
         header, *body = align(grid, left=1, least=3)
         first, *numbers = (len(cell) - 1 for cell in header)
         rule = [":" + "-" * first, *("-" * width + ":" for width in numbers)]
         table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
-        notes = "\n".join(f"- {note}" for note in self._notes("Bold"))
+        notes = "\n".join(f"- {escape.markdown(note)}" for note in self._notes("Bold"))
         return "\n\n".join(filter(None, [table, self._summary(), notes]))
 
     def to_html(self, *, intervals: bool = True) -> str:
@@ -156,7 +156,7 @@ class ComparisonTable:
             A `table` element, and a `p` for each note. Names are escaped.
         """
         interval = "<br><small>{}</small>" if intervals else ""
-        header, *body = self._grid(html.escape, "<b>{}</b>", interval)
+        header, *body = self._grid(escape.html, "<b>{}</b>", interval)
 
         def tr(row: list[str], tag: str) -> str:
             left, right = "text-align: left", "text-align: right"
@@ -164,8 +164,8 @@ class ComparisonTable:
             return f"<tr>{''.join(cells)}</tr>"
 
         summary = self._summary()
-        caption = f"<caption>{html.escape(summary)}</caption>" if summary else ""
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes("Bold"))
+        caption = f"<caption>{escape.html(summary)}</caption>" if summary else ""
+        notes = "".join(f"<p>{escape.html(note)}</p>" for note in self._notes("Bold"))
         return (
             f"<table>{caption}<thead>{tr(header, 'th')}</thead>"
             f"<tbody>{''.join(tr(row, 'td') for row in body)}</tbody></table>{notes}"
@@ -182,26 +182,50 @@ class ComparisonTable:
             [cell.text + cell.mark(star).ljust(place) for cell, place in zip(row, places, strict=True)]
             for row in zip(*columns, strict=True)
         ]
-        header, *body = align([HEADER, *rows], left=1)
+        header, *body = align([self._header(), *rows], left=1)
         rule = ["-" * len(cell) for cell in header]
-        return "\n".join(filter(None, [self._summary(), *lines([header, rule, *body]), *self._notes(star)]))
+        return "\n".join(
+            filter(
+                None, [self._summary(), *lines([header, rule, *body]), *map(escape.line, self._notes(star))]
+            )
+        )
 
     __repr__ = __str__
 
     def _columns(self) -> list[list[Cell]]:
         alpha = None if self.confidence is None else 1 - self.confidence
         names = [Cell(row["scorer"]) for row in self.rows]
-        return [names, *(column_cells(column, self.rows, alpha) for column in COLUMNS)]
+        shown = self._shown()
+        return [names, *(column_cells(column, self.rows, alpha, self._kinds(column)) for column in shown)]
 
-    def _grid(self, escape: Callable[[str], str], best: str, interval: str) -> list[list[str]]:
+    def _shown(self) -> list[Column]:
+        """Return the columns that some scorer has a value in; one accuracy for all is in the summary."""
+        held = {column.key: {row.get(column.key, math.nan) for row in self.rows} for column in COLUMNS}
+        known = {key: {value for value in values if not math.isnan(value)} for key, values in held.items()}
+        return [column for column in COLUMNS if len(known[column.key]) > (column.key == "accuracy")]
+
+    def _header(self) -> list[str]:
+        return ["scorer", *(column.header for column in self._shown())]
+
+    def _kinds(self, column: Column) -> list[Any]:
+        """Return for each row what tells it from those that it is not comparable with in a column."""
+        if column.key not in OF_GIVEN_FAILURES:
+            return [None] * len(self.rows)
+        failures = (self.failures.get(row["scorer"]) for row in self.rows)
+        return [None if failure is None else failure.tobytes() for failure in failures]
+
+    def _grid(self, escaped: Callable[[str], str], best: str, interval: str) -> list[list[str]]:
         """Return header and rows as strings, by templates of the best cells and of intervals."""
 
         def show(cell: Cell) -> str:
-            text = escape(cell.text)
+            text = escaped(cell.text)
             text = (best.format(text) if cell.best else text) + cell.mark()
             return text + interval.format(cell.interval) if cell.interval else text
 
-        return [HEADER, *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True))]
+        return [
+            self._header(),
+            *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True)),
+        ]
 
     def _summary(self) -> str:
         scored = [row for row in self.rows if not math.isnan(row["n"])]
@@ -228,11 +252,18 @@ class ComparisonTable:
             if any(cell.best for cell in cells):
                 notes.append(
                     f"{best}: the best of its column or not distinguishable from it at {level} "
-                    "(Holm, all pairs)"
+                    f"(Holm, all pairs){self._among_their_own()}"
                 )
             if any(cell.equal for cell in cells):
                 notes.append(f"{EQUAL}: not distinguishable from {self.reference} at {level} (Holm)")
         return notes + [f"{row['scorer']}: {row['note']}" for row in self.rows if row["note"]]
+
+    def _among_their_own(self) -> str:
+        """Say which columns compare scorers of the same failures alone, where there are others."""
+        kinds = {failure.tobytes() for failure in self.failures.values()}
+        return (
+            "; in AUC, FPR95 and AUPR-error among scorers of the same predictions" if len(kinds) > 1 else ""
+        )
 
     def _without_intervals(self) -> list[str]:
         """Say which scorers have too few rows of a kind."""
@@ -247,16 +278,23 @@ class ComparisonTable:
         ]
 
 
-def column_cells(column: Column, rows: Sequence[dict[str, Any]], alpha: float | None) -> list[Cell]:
-    """Format one column; without tests (alpha is None) the best are the best as printed."""
+def column_cells(
+    column: Column, rows: Sequence[dict[str, Any]], alpha: float | None, kinds: Sequence[Any]
+) -> list[Cell]:
+    """Format one column; without tests (alpha is None) the best of a kind are the best as printed."""
     texts = [_number(column, row, column.key) for row in rows]
     tested = alpha is not None and column.better != 0
     if tested:
         best = [row.get(f"{column.key}_p_best", math.nan) > alpha for row in rows]
     else:
-        ranked = [column.better * float(text) for text in texts if text != MISSING]
-        top = max(ranked) if column.better and len(ranked) > 1 else None
-        best = [text != MISSING and column.better * float(text) == top for text in texts]
+        ranked: dict[Any, list[float]] = {}
+        for kind, text in zip(kinds, texts, strict=True):
+            ranked.setdefault(kind, []).extend([column.better * float(text)] if text != MISSING else [])
+        top = {kind: max(own) for kind, own in ranked.items() if column.better and len(own) > 1}
+        best = [
+            text != MISSING and column.better * float(text) == top.get(kind)
+            for kind, text in zip(kinds, texts, strict=True)
+        ]
     return [
         Cell(
             _spread(column, row, text),

@@ -1,8 +1,10 @@
 """Arrays in ``.npy``, ``.npz`` and ``.safetensors`` files: their headers, and their rows by memory maps."""
 
-import json
+import errno
+import io
 import math
 import mmap
+import os
 import shutil
 import struct
 import tempfile
@@ -10,19 +12,18 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs.places import shown
+from vilu_sdk.inputs.foreign import JSON_BYTES, NPY_HEADER_BYTES, opened_zip, parse_json
+from vilu_sdk.inputs.places import LISTED, brief, shown
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.stored import Stamp, Stored, kind
 
 #: Columns of the tables that arrays are read as.
 ROW, EMBEDDING = "row", "embedding"
-# Names that an error lists.
-LISTED = 20
 # Types of safetensors and their numpy form; bfloat16, which numpy lacks, is read as integers and widened.
 SAFETENSORS = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1"},
@@ -96,14 +97,23 @@ class ArrayFile(Stored):
         with self._file() as file:
             self.check_size(file.seek(0, 2))
             self.check()
+            opened = _Descriptor(file)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         array = np.ndarray(self.shape, self.stored, mapped, self.offset, order=self.order)
+        in_blocks = self.order == "C" and hasattr(os, "preadv")
 
         def read(rows: NDArray[np.intp]) -> NDArray[Any]:
             consecutive = len(rows) > 0 and bool((np.diff(rows) == 1).all())
-            values = np.array(array[rows[0] : rows[-1] + 1] if consecutive else array[rows], order="C")
-            if hasattr(mapped, "madvise"):  # or a scan of the file would stay in memory
-                mapped.madvise(mmap.MADV_DONTNEED)
+            if consecutive and in_blocks:
+                # Not from the map: of a file that is cut meanwhile, that would end the process (SIGBUS).
+                values = np.empty((len(rows), *self.shape[1:]), self.stored)
+                start = self.offset + int(rows[0]) * (values.nbytes // len(rows))
+                if not opened.fill(values, start):
+                    raise ValueError(f"{self.path} was cut while it was read; copy it, and start again.")
+            else:
+                values = np.array(array[rows[0] : rows[-1] + 1] if consecutive else array[rows], order="C")
+                if hasattr(mapped, "madvise"):  # or a scan of the file would stay in memory
+                    mapped.madvise(mmap.MADV_DONTNEED)
             return (values.astype(np.uint32) << 16).view(np.float32) if self.is_bfloat16 else values
 
         return read
@@ -121,11 +131,35 @@ class ArrayFile(Stored):
         if self.member is None:
             return self.path.open("rb")
         # Rows of a compressed member cannot be read at random; those of a decompressed copy on the disk can.
+        size = self.offset + self.stored.itemsize * math.prod(self.shape)
+        if size > shutil.disk_usage(tempfile.gettempdir()).free:
+            what = f"no room for the {size:,} bytes that {self.path} decompresses to"
+            raise OSError(errno.ENOSPC, what, tempfile.gettempdir())
         copy = tempfile.TemporaryFile()  # noqa: SIM115, the caller closes it
-        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as member:
+        with opened_zip(self.path) as archive, archive.open(self.member) as member:
             shutil.copyfileobj(member, copy, 1 << 20)
         copy.flush()
         return copy
+
+
+class _Descriptor:
+    """A file that is open for as long as something reads it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._number = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        os.close(self._number)
+
+    def fill(self, values: NDArray[Any], start: int) -> bool:
+        """Read an array from a place in the file; False where the file ends before."""
+        left = memoryview(cast(Any, values.reshape(-1).view(np.uint8)))
+        while len(left):
+            done = os.preadv(self._number, [left], start)
+            if not done:
+                return False
+            left, start = left[done:], start + done
+        return True
 
 
 def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
@@ -136,6 +170,8 @@ def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
         raise ValueError(f"{path} holds an array of shape {file.shape}, expected {dimensions}.")
     if file.stored.kind not in kinds:
         raise ValueError(f"{path} holds {file.stored}, expected {numbers}.")
+    if min(file.shape) < 0 or 0 in file.shape[1:]:
+        raise ValueError(f"{path} says that its array has the shape {shown(file.shape)}; write it again.")
     if file.member is None:
         file.check_size(path.stat().st_size)
     return file
@@ -154,7 +190,7 @@ def array_names(path: Path) -> list[str]:
         return list(_safetensors_entries(path)[0])
     if kind(path) == ".npy":
         return []
-    with zipfile.ZipFile(path) as archive:
+    with opened_zip(path) as archive:
         return list(_npz_members(archive))
 
 
@@ -163,12 +199,18 @@ def _npz_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+    with opened_zip(path) as archive, path.open("rb") as file:
         members = _npz_members(archive)
         column = choose(path, "array", column, list(members))
         info = members[column]
         with archive.open(info) as member:
             found = _npy_block(member, path, stamp, column)
+        size = found.offset + found.stored.itemsize * math.prod(found.shape)
+        if size != info.file_size:
+            raise ValueError(
+                f"{path} is damaged: the header of {shown(column)} promises {size:,} bytes, and the archive "
+                f"has {info.file_size:,}; write it again."
+            )
         # The member's own header has a name and extra fields, whose lengths stand at byte 26.
         file.seek(info.header_offset + 26)
         start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
@@ -180,21 +222,26 @@ def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
 
 def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     """Read a header of numpy, after which the numbers follow in the same file or member."""
+    head = io.BytesIO(file.read(NPY_HEADER_BYTES))  # its length comes from the file
     try:
-        first = np.lib.format.read_magic(file) == (1, 0)
+        first = np.lib.format.read_magic(head) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, is_fortran, dtype = read(file)
+        shape, is_fortran, dtype = read(head)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged or not in numpy's format ({error}); write it again.") from error
-    return ArrayFile(path, stamp, column, shape, dtype, file.tell(), "F" if is_fortran else "C")
+        said = brief(error)
+        raise ValueError(f"{path} is damaged or not in numpy's format ({said}); write it again.") from error
+    return ArrayFile(path, stamp, column, shape, dtype, head.tell(), "F" if is_fortran else "C")
 
 
 def _safetensors_entries(path: Path) -> tuple[dict[str, Any], int]:
     """Return what is said of each tensor, and where the numbers begin."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+        if JSON_BYTES < length <= size:
+            raise ValueError(f"{path} has a header of {length:,} bytes, at most {JSON_BYTES:,} are read.")
         try:
-            header = json.loads(file.read(length)) if length <= path.stat().st_size else None
+            header = parse_json(file.read(length)) if length <= size else None
         except ValueError:
             header = None
     if not isinstance(header, dict):
@@ -207,11 +254,24 @@ def _safetensors_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFi
     entries, start = _safetensors_entries(path)
     column = choose(path, "tensor", column, list(entries))
     entry = entries[column]
-    if entry["dtype"] not in SAFETENSORS:
-        raise ValueError(f"{path} holds {entry['dtype']}, expected one of {', '.join(SAFETENSORS)}.")
-    dtype, offset = np.dtype(SAFETENSORS[entry["dtype"]]), start + entry["data_offsets"][0]
-    is_bfloat16 = entry["dtype"] == "BF16"
-    return ArrayFile(path, stamp, column, tuple(entry["shape"]), dtype, offset, is_bfloat16=is_bfloat16)
+    entry = entry if isinstance(entry, dict) else {}
+    name, shape, offsets = (cast(Any, entry.get(key)) for key in ("dtype", "shape", "data_offsets"))
+    if not (isinstance(name, str) and _are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
+        raise ValueError(f"{path} says of {shown(column)} {shown(entry)}, which no safetensors file does.")
+    if name not in SAFETENSORS:
+        raise ValueError(f"{path} holds {brief(name)}, expected one of {', '.join(SAFETENSORS)}.")
+    dtype = np.dtype(SAFETENSORS[name])
+    if offsets[1] - offsets[0] != dtype.itemsize * math.prod(shape):
+        raise ValueError(
+            f"{path} has {offsets[1] - offsets[0]} bytes for {shown(column)}, whose shape {shown(shape)} "
+            f"takes {shown(dtype.itemsize * math.prod(shape))}; write it again."
+        )
+    is_bfloat16 = name == "BF16"
+    return ArrayFile(path, stamp, column, tuple(shape), dtype, start + offsets[0], is_bfloat16=is_bfloat16)
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 HEADERS: dict[str, Callable[[Path, Stamp, str | None], ArrayFile]] = {
@@ -229,7 +289,9 @@ def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
         return name
     twice = len(set(names)) < len(names) and max(names, key=names.count)
     if twice and name in (None, twice):
-        raise ValueError(f"{path} has {names.count(twice)} of the name {twice!r}; rename all but one {what}.")
+        n = names.count(twice)
+        raise ValueError(f"{path} has {n} of the name {shown(twice)}; rename all but one {what}.")
     asked = "pass column, the name of one" if name is None else f"none is called {shown(name)}"
-    has = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    has = ", ".join(map(brief, names[:LISTED])) + more
     raise ValueError(f"{path} must have one {what}; {asked}. It has: {has or 'none'}.")

@@ -151,6 +151,11 @@ def _open(values: Any, name: str) -> NDArray[Any]:
     """Read what is no array and no tensor as an array, perhaps of objects."""
     if is_column(values):
         return from_arrow(values, name)
+    if is_column_of_data_set(values):
+        values = values[:]  # a list, or what the format of the data set makes of it
+        return to_numpy(values, name)
+    if is_output(values) and _has_one_embedding(values):
+        return to_numpy(values["pooler_output"], f"{name}.pooler_output")
     _refuse_others(values, name)
     is_list = isinstance(values, list | tuple)
     if is_list:
@@ -243,6 +248,23 @@ def is_row(value: Any) -> bool:
     if isinstance(value, str | bytes | Mapping | Set):
         return False
     return bool(getattr(value, "ndim", 1)) and hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def is_output(values: Any) -> bool:
+    """Whether a mapping is what a model returned, or what it takes, by what its entries are called."""
+    return isinstance(values, Mapping) and any(key in values for key in (*EMBEDDINGS, *UNEMBEDDED))
+
+
+def _has_one_embedding(values: Any) -> bool:
+    """Whether an output of `transformers` is what ``get_image_features`` and ``get_text_features`` return."""
+    own_class = hasattr(values, "to_tuple")
+    return own_class and values.get("pooler_output") is not None and not {*EMBEDDINGS[:2]} & {*values}
+
+
+def is_column_of_data_set(values: Any) -> bool:
+    """Whether an object is a column of a Hugging Face data set, which is read row by row unless sliced."""
+    has = ("column_name", "source", "__getitem__", "__len__")  # a stream has no length
+    return all(hasattr(values, name) for name in has)
 
 
 def _is_missing(value: Any) -> bool:

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.places import BadRowError, shown
 
+#: The label of an image that shows none of the candidates, so that every prediction for it is wrong.
+NONE = -1
+#: What the label `NONE`, of an image that shows none of the candidates, is called where labels are names.
+NO_CANDIDATE = "none"
 #: How a row number is written: no leading zeros, no sign but a minus, no other script.
 ROW_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 
@@ -80,12 +84,16 @@ class Names:
     def rows(
         self, labels: Iterable[str], what: str, at: Callable[[int], str] = "row {}".format
     ) -> NDArray[np.int64]:
-        """Return the row of each label, (n,), or raise for the first that is no name; `at` names its row."""
+        """Return the row of each label, (n,), or raise for the first that is no name; `at` names its row.
+
+        Where no candidate is called so, "none" is the label -1: none of the candidates.
+        """
         keys = [plain(label) for label in labels]
-        found = [self._rows.get(key, -1) for key in keys]
-        if -1 in found:
-            row = found.index(-1)
-            if max(found) < 0 and self._are_row_numbers(keys):
+        rows = {NO_CANDIDATE: NONE} | self._rows
+        found = [rows.get(key) for key in keys]
+        if None in found:
+            row = found.index(None)
+            if not any(key in rows for key in keys) and self._are_row_numbers(keys):
                 remedy = ", but every label is a row number; pass integers in .npy, or leave out the names."
             else:
                 remedy = self._nearest(keys[row])
@@ -123,6 +131,19 @@ def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
         raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
 
 
+def check_same_names(names: Sequence[str], known: Sequence[str], texts: str) -> None:
+    """Raise where candidates have other names, or another order of them, than is known."""
+    keys, other = list(map(plain, names)), list(map(plain, known))
+    if len(keys) == len(other) and keys != other:
+        row = next(row for row, key in enumerate(keys) if key != other[row])
+        raise ValueError(
+            f"{texts} has {shown(names[row])} in row {row}, where the fit had {shown(known[row])}; this "
+            "scorer knows the candidates of its fit only, in their order."
+        )
+
+
 def name_of(names: Sequence[str] | None, index: int) -> str | int:
-    """Return the name of a candidate, or its row where candidates have none."""
-    return int(index) if names is None else names[int(index)]
+    """Return the name of a candidate, or its row where candidates have none; of -1, "none" or -1."""
+    if names is None:
+        return int(index)
+    return NO_CANDIDATE if index == NONE else names[int(index)]

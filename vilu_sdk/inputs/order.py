@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.exceptions import LabelWarning, warn
+from vilu_sdk.inputs.names import NONE
 
 # Agreement within so many standard deviations of what independence gives is chance.
 CHANCE = 2.0
@@ -19,9 +20,15 @@ LOOKED_AT = 1000
 def warn_of_order(prediction: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
     """Warn where predictions and labels (n,), rows of the candidates, agree no better than by chance.
 
+    Images that show none of them say nothing about their order.
+
     Labels that start at 1, and texts in another order than the classes, give wrong numbers and no error.
     """
+    shown = labels != NONE
+    prediction, labels = prediction[shown], labels[shown]
     n = len(labels)
+    if not n:
+        return
     right = int((prediction == labels).sum())
     expected, deviation, most = _by_chance(prediction, labels)
     found = f"zero-shot accuracy is {right / n:.1%}, where chance gives {expected / n:.1%}"

@@ -19,6 +19,8 @@ from vilu_sdk.inputs.stored import Stamp, Stored
 BATCH_ELEMENTS = 1 << 20
 # How it is read: pre-buffered, as in some versions by default, the whole row group would be in memory.
 IN_PARTS = {"buffer_size": 1 << 20, "pre_buffer": False}
+#: Rows of a column of single values.
+VALUES = 1 << 26
 # Rows that are looked at together for the first that has an embedding.
 FIRST_ROWS = 16
 
@@ -170,6 +172,9 @@ def parquet_names(path: Path) -> list[str]:
 def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     """Read a column of single values, (n,)."""
     file = _opened(path)
+    # A kilobyte can say that one value stands in a billion rows, each of which would be an object.
+    if file.metadata.num_rows > VALUES:
+        raise ValueError(f"{path} has {file.metadata.num_rows:,} rows, at most {VALUES:,} values are read.")
     plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
     column = choose(path, "column of single values", column, plain)
     found = file.read([column]).column(0)

@@ -3,13 +3,19 @@
 import os
 import reprlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from vilu_sdk.inputs.escape import line
+
 #: Characters of a value, and of the message of another library, that an error shows.
 SHOWN, QUOTED = 60, 160
+#: Names that an error lists.
+LISTED = 20
+#: Characters of an error that comes of a file: its beginning, and its end, which says what to do.
+BEGINNING, END = 700, 200
 
 
 class BadRowError(ValueError):
@@ -50,12 +56,40 @@ def shown(value: Any) -> str:
     """Quote a value, of a long one its beginning and its end."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = SHOWN
-    return short.repr(value)
+    try:
+        return line(short.repr(value))
+    except ValueError:  # of integers with thousands of digits
+        return f"a long {type(value).__name__}"
+
+
+def brief(value: Any, most: int = QUOTED) -> str:
+    """Return a text, or what an error of a library says, in one line of at most so many characters."""
+    said = line(" ".join(str(value).split())) or type(value).__name__
+    return said if len(said) <= most else f"{said[:most]} …"
+
+
+def listed(names: Iterable[Any], most: int = LISTED) -> str:
+    """Return the first of some names in their order, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["b", "a", "c"], 2)
+    'a, b and 1 more'
+    """
+    found = sorted(map(brief, names))
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
+def cut(said: str) -> str:
+    """Return what an error says in one line; of a long one its beginning, and its end, with the remedy."""
+    said = line(" ".join(said.split()))
+    return said if len(said) <= BEGINNING + END + 3 else f"{said[:BEGINNING]} … {said[-END:]}"
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Let no error of a library leave without the file that it is of, and what to do.
+    """Let no error of a library leave without the file that it is of, and what to do, in one line.
 
     Errors that name the file pass, and so do those of the operating system, with the file added.
     """
@@ -64,10 +98,15 @@ def reading(path: Path) -> Iterator[None]:
     except (ImportError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, BadRowError) or str(path) in str(error):
+        said = str(error)
+        if isinstance(error, BadRowError):
             raise
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = error.filename or str(path)
             raise
-        said = " ".join(str(error).split())[:QUOTED] or type(error).__name__
+        if str(path) in said:
+            if said == cut(said) or not isinstance(error, ValueError):
+                raise
+            raise ValueError(cut(said)) from error
+        said = brief(error)
         raise ValueError(f"{path} is damaged or truncated ({said}); copy or write it again.") from error

@@ -6,12 +6,15 @@ caller changed it), with rows of norm 1 unless a method asks for the raw ones.
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import plain, what_it_holds
 from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.shards import Shards
@@ -21,18 +24,33 @@ from vilu_sdk.inputs.slices import cut
 CHUNK_ELEMENTS = 1 << 22
 # Below this norm a row has no direction: CLIP-like embeddings have norms of 1 to 100.
 SMALLEST_NORM = 1e-12
+# Coordinates of the widest embeddings; models of today have 256 to 8,192. Some fits keep a matrix of d × d.
+WIDEST = 1 << 16
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
 # Of pictures: grey, colour, and colour with transparency.
 CHANNELS = (1, 3, 4)
 
+_ZEROS = ContextVar("zeros", default=False)
+
+
+@contextmanager
+def zeros_allowed() -> Iterator[None]:
+    """Take rows of zeros as rows of cosine 0 to everything: features may be so, embeddings never are."""
+    token = _ZEROS.set(True)
+    try:
+        yield
+    finally:
+        _ZEROS.reset(token)
+
 
 class Rows:
     """A checked matrix (n, d) of embeddings, read chunk by chunk; bad rows raise when they are read."""
 
     def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
-        if not isinstance(source, Shards):
+        source = opened(source, name)
+        if not isinstance(source, Shards | Column):
             source = plain(source, name)
         _check_real(source, name)
         if source.ndim and source.shape[0] == 0:
@@ -44,6 +62,11 @@ class Rows:
             )
         if source.shape[1] == 0:
             raise ValueError(f"{name} has rows of width 0; pass embeddings with at least one coordinate.")
+        if source.shape[1] > WIDEST:
+            raise ValueError(
+                f"{name}{_file(source)} has rows of width {source.shape[1]:,}, at most {WIDEST:,} are taken: "
+                "pass embeddings, one a row."
+            )
         if d is not None and source.shape[1] != d:
             raise ValueError(
                 f"{name}{_file(source)} has rows of width {source.shape[1]}, expected {d}: images and "
@@ -52,6 +75,7 @@ class Rows:
         self.source = source
         self.name = name
         self.normalise = normalise
+        self.takes_zeros = _ZEROS.get()
 
     def __len__(self) -> int:
         return int(self.source.shape[0])
@@ -101,7 +125,9 @@ class Rows:
                 release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
         if not _lie_within(norms, SMALLEST_NORM, LARGEST_NORM):
-            self._refuse(index, norms)
+            if not (self.takes_zeros and _lie_within(norms, 0.0, LARGEST_NORM)):
+                self._refuse(index, norms)
+            norms = torch.where(norms < SMALLEST_NORM, 1.0, norms)
         return rows, norms, is_view
 
     def slices(self, width: int = 0) -> list[slice]:
@@ -117,7 +143,7 @@ class Rows:
     @property
     def on_disk(self) -> bool:
         """Whether the rows are read from files, in which consecutive ones come at a fraction of the cost."""
-        return isinstance(self.source, Shards) or (
+        return isinstance(self.source, Shards | Column) or (
             isinstance(self.source, np.ndarray) and memory_map(self.source)[0] is not None
         )
 
@@ -133,7 +159,9 @@ class Rows:
         rows = torch.empty(len(index), self.d)
         for chunk in cut(len(index), max(1, CHUNK_ELEMENTS // self.d)):
             rows[chunk] = self.read(index[chunk])
-        return Rows(rows, self.name, normalise=False)
+        loaded = Rows(rows, self.name, normalise=False)
+        loaded.takes_zeros = self.takes_zeros
+        return loaded
 
     def _refuse(self, index: slice | np.ndarray | Tensor, norms: Tensor) -> NoReturn:
         """Raise for the first row without a finite norm, or else without one."""

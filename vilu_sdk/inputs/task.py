@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import dimensions, plain
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.order import warn_of_order
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Shards
@@ -30,10 +33,11 @@ class Task:
     """What `fit` was given: images, candidates and one kind of supervision.
 
     `texts` is a class set, in memory, or the captions, read batch by batch. `labels` (n,) when the true
-    classes are known, `correct` (n,) when only right or wrong is known; neither in a caption task, where
-    row i pairs with candidate i. `weights` (n,) in float64, for scorers that can use them. `groups` (n,) are
-    numbers of what the rows come from, which is left out, split and drawn as a whole. `views` (n·V, d) where
-    images have V views each, one after the other; `images` are the first ones.
+    classes are known, -1 where an image shows none of the candidates, `correct` (n,) when only right or wrong
+    is known; neither in a caption task, where row i pairs with candidate i. `weights` (n,) in float64, for
+    scorers that can use them. `groups` (n,) are numbers of what the rows come from, which is left out, split
+    and drawn as a whole. `views` (n·V, d) where images have V views each, one after the other; `images` are
+    the first ones. `given` are the candidates as they came, with their names.
     """
 
     images: Rows
@@ -44,6 +48,7 @@ class Task:
     weights: Tensor | None = None
     groups: Tensor | None = None
     views: Rows | None = None
+    given: Opened | None = None
 
     @property
     def views_of_each(self) -> int:
@@ -54,6 +59,12 @@ class Task:
     def is_caption(self) -> bool:
         """Whether images and candidates are pairs."""
         return self.labels is None and self.correct is None
+
+    @property
+    def shown(self) -> Tensor:
+        """Rows (m,) of images that show a candidate: all but those of the label -1, of labels or captions."""
+        n = len(self.images)
+        return torch.arange(n) if self.labels is None else torch.nonzero(self.labels != NONE)[:, 0]
 
     @property
     def on_disk(self) -> bool:
@@ -94,12 +105,16 @@ class Task:
             return self.batch(slice(0, size))
         return self.batch(torch.linspace(0, n - 1, min(n, size)).long())
 
-    def wrong(self, prediction: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return where predictions (n,), rows of the candidates, are wrong."""
+    def wrong(self, prediction: NDArray[np.int64], *, is_zero_shot: bool = True) -> NDArray[np.bool_]:
+        """Return where predictions (n,), rows of the candidates, are wrong.
+
+        Zero-shot ones that are right no more often than chance bring a warning of the order of the labels.
+        """
         if self.correct is not None:
             return (~self.correct).numpy()
         labels = np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
-        warn_of_order(prediction, labels)
+        if is_zero_shot:
+            warn_of_order(prediction, labels)
         wrong: NDArray[np.bool_] = prediction != labels
         if self.is_caption:
             for rows in self.images.slices():
@@ -155,7 +170,8 @@ def check_task(
 ) -> Task:
     """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
     views = None
-    if takes_views and not isinstance(z_img, Shards) and dimensions(z_img) == 3:
+    z_img = opened(z_img, "z_img")
+    if takes_views and not isinstance(z_img, Shards | Column) and dimensions(z_img) == 3:
         if correct is not None:
             raise ValueError(
                 "z_img has several views of each image, of which some may be right and others wrong; pass "
@@ -166,7 +182,8 @@ def check_task(
         z_img = z_img[:, 0]
     images = Rows(z_img, "z_img")
     try:
-        texts = Rows(z_txt, "z_txt", d=images.d)
+        given = open_candidates(z_txt, "z_txt", images.d)
+        texts = Rows(given.values, "z_txt", d=images.d)
     except (ValueError, TypeError):
         if dimensions(z_txt) == 1 and dimensions(labels) == 2:
             raise ValueError(
@@ -184,8 +201,9 @@ def check_task(
     return Task(
         images,
         texts if is_caption else texts.load(),
-        None if labels is None else check_labels(labels, len(images), len(texts)),
+        None if labels is None else check_labels(labels, len(images), len(texts), names=given.names),
         None if correct is None else check_correct(correct, len(images)),
         groups=None if groups is None else check_units(groups, len(images)),
         views=views,
+        given=given,
     )

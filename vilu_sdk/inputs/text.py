@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import choose
+from vilu_sdk.inputs.foreign import LINE_CHARACTERS, TEXT_BYTES, read_bytes
 from vilu_sdk.inputs.names import plain
 from vilu_sdk.inputs.stored import kind
 
@@ -34,7 +36,7 @@ def text_vector(path: Path, column: str | None) -> NDArray[Any]:
 
 def decoded(path: Path) -> str:
     """Read a file in UTF-8, or in an encoding that its first bytes name."""
-    data = path.read_bytes()
+    data = read_bytes(path, TEXT_BYTES, "save so many values in .npy or .parquet")
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8-sig")
     try:
         text = data.decode(encoding)
@@ -52,34 +54,55 @@ def _lines(path: Path, text: str, column: str | None) -> list[str]:
     if column is not None:
         raise ValueError(f"{path} has lines and no columns; leave out column={column!r}, or name it .csv.")
     # Not splitlines(), which also cuts at form feeds and at separators that names may hold.
-    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    return [line.strip() for line in _short_lines(path, io.StringIO(text, newline=None))]
+
+
+def _short_lines(path: Path, lines: io.StringIO) -> Iterator[str]:
+    """Yield lines, each with its end, none of which is too long to be one of values."""
+    for number, line in enumerate(lines, 1):
+        if len(line) > LINE_CHARACTERS:
+            raise ValueError(
+                f"{path} has {len(line):,} characters in line {number}, at most {LINE_CHARACTERS:,} are "
+                "read; write one value for each row."
+            )
+        yield line
 
 
 def _column(path: Path, text: str, column: str | None) -> list[str]:
     delimiter = "\t" if kind(path) == ".tsv" else ","
-    table = _table(path, text, delimiter)
-    if kind(path) == ".csv" and len(table[0]) == 1:  # spreadsheets of many countries write semicolons
-        other = next((mark for mark in ";\t" if mark in table[0][0]), None)
-        table = _table(path, text, other) if other else table
-    header, *rows = table
+    rows = _table(path, text, delimiter)
+    header = next(rows)
+    if kind(path) == ".csv" and len(header) == 1:  # spreadsheets of many countries write semicolons
+        other = next((mark for mark in ";\t" if mark in header[0]), None)
+        if other:
+            rows = _table(path, text, other)
+            header = next(rows)
     header = [plain(name) for name in header]
     column = choose(path, "column", None if column is None else plain(column), [one for one in header if one])
     position = header.index(column)
+    found = []
     for row, values in enumerate(rows):
         if any(value.strip() for value in values[len(header) :]):
             raise ValueError(
                 f"{path} has {len(values)} values in row {row} under a header of {len(header)}; put quotes "
                 "around values that hold the separator."
             )
-    return [values[position].strip() if position < len(values) else "" for values in rows]
+        found.append(values[position].strip() if position < len(values) else "")
+    return found
 
 
-def _table(path: Path, text: str, delimiter: str) -> list[list[str]]:
-    """Cut text into the header and the rows; an empty file has an empty header."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _table(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield the header and the rows of a text; an empty file has an empty header."""
+    lines = _short_lines(path, io.StringIO(text, newline=""))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    empty = True
     try:
-        return list(reader) or [[]]
+        for row in reader:
+            empty = False
+            yield row
     except csv.Error as error:
         raise ValueError(
             f"{path} is no table in line {reader.line_num} ({error}); check the quotes there."
         ) from error
+    if empty:
+        yield []

@@ -10,36 +10,65 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.exceptions import LogitScaleWarning, warn
+from vilu_sdk.inputs.columns import class_names
 from vilu_sdk.inputs.containers import refuse_missing, vector, what_it_holds
+from vilu_sdk.inputs.names import NONE, Names
 from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
 
 
-def check_labels(labels: Any, n: int, k: int, *, name: str = "labels") -> Tensor:
-    """Return labels as an int64 tensor of shape (n,) with values in [0, k)."""
+def check_labels(labels: Any, n: int, k: int, *, name: str = "labels", names: Names | None = None) -> Tensor:
+    """Return labels as an int64 tensor of shape (n,) with values in [0, k), or `NONE`.
+
+    Where candidates have `names`, labels that are text are names; integers are row numbers always, but for
+    those of a column of a data set that says which classes they stand for.
+    """
     array = vector(labels, name, n, k)
     refuse_missing(array, name)
+    if names is not None:
+        array = _rows_of_names(array, class_names(labels), names, name)
     if array.dtype.kind not in "iu":
         remedy = {
             "b": "whether predictions were right goes into correct=",
             "f": "convert them if all are whole, as with .astype(int) or .long()",
-            "U": "names are looked up first, such as [names.index(label) for label in labels]",
+            "U": "names are labels where candidates have them: pass a mapping from names to embeddings, or "
+            "[names.index(label) for label in labels]",
+            "O": "pass all names, or all row numbers",
         }.get(array.dtype.kind)
         raise ValueError(
             f"{name} must be integers (row numbers of z_txt), got {what_it_holds(array)}"
             f"{f'; {remedy}' if remedy else ''}."
         )
-    outside = np.flatnonzero((array < 0) | (array >= k))
+    outside = np.flatnonzero((array < NONE) | (array >= k))
     if len(outside):
         row = outside[0]
         starts_at_1 = array.min() == 1 and array.max() == k
-        remedy = "check that labels and z_txt use the same class order."
+        remedy = "check that labels and z_txt use the same class order; -1 says none of the candidates."
         before = f"{name} must lie in [0, {k}), the rows of z_txt, but"
         after = f" is {array[row]}; {'labels seem to start at 1: subtract 1.' if starts_at_1 else remedy}"
         raise BadRowError(before, int(row), after, f"{name}[{row}]")
     return torch.from_numpy(array.astype(np.int64))
+
+
+def _rows_of_names(array: NDArray[Any], classes: list[str] | None, names: Names, name: str) -> NDArray[Any]:
+    """Return the rows of labels (n,) that are names or stand for those of `classes`, others as they are."""
+    if array.dtype.kind == "U":
+        texts, first, which = np.unique(array, return_index=True, return_inverse=True)
+        rows, order = np.empty(len(texts), np.int64), np.argsort(first)
+        try:
+            rows[order] = names.rows(texts[order], name)
+        except BadRowError as error:
+            row = int(first[order][error.row])
+            raise error.moved(row - error.row, f"row {row}") from None
+        return rows[which]
+    if classes is None or array.dtype.kind not in "iu":
+        return array
+    used = np.unique(array[(array >= 0) & (array < len(classes))])
+    rows = np.arange(max(len(classes), len(names)))
+    rows[used] = names.rows([classes[code] for code in used], f"the class names of {name}")
+    return np.where((array >= 0) & (array < len(classes)), rows[array.clip(0, len(classes) - 1)], array)
 
 
 def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
@@ -64,7 +93,9 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
     array = array.astype(np.float64)
     bad = np.flatnonzero(~((array >= 0) & np.isfinite(array)))
     if len(bad):
-        raise ValueError(f"{name} must be finite and not negative, but {name}[{bad[0]}] is {array[bad[0]]}.")
+        row = int(bad[0])
+        before, after = f"{name} must be finite and not negative, but", f" is {array[row]}."
+        raise BadRowError(before, row, after, f"{name}[{row}]")
     if not array.any():
         raise ValueError(f"{name} is zero for every image; give at least one a weight.")
     return torch.from_numpy(array)

@@ -12,6 +12,8 @@ from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 
+# Error rates, in percent, at which the share of answered rows is told.
+ANSWERED_AT = (1, 5, 10)
 FPR95Method = Literal["official", "conservative", "error"]
 
 
@@ -132,6 +134,8 @@ def failure_metrics(
         ``aurc``, ``e_aurc``, ``augrc``: see the functions of that name; ``e_augrc``: AUGRC minus
         that of a perfect ranking, half the squared error rate.
         ``accuracy``, ``error_rate``, ``n``: of the predictions.
+        ``answered_at_1``, ``answered_at_5``, ``answered_at_10``: the largest share of rows, the most certain
+        ones, of which at most 1, 5 or 10 % are wrong; 0 if there is none. As seen on these rows, no promise.
         With `probability`, ``ece``, ``brier``, ``nll`` too.
 
     Raises
@@ -182,4 +186,5 @@ def ranking_metrics(u: FloatVector, y: BoolVector) -> dict[str, float]:
         "accuracy": (n - errors) / n,
         "error_rate": error_rate,
         "n": n,
+        **{f"answered_at_{risk}": ranking.answered_at(risk / 100) for risk in ANSWERED_AT},
     }

@@ -56,6 +56,11 @@ class Ranking:
         n = len(self)
         return float(auc(np.append(0, self.rows) / n, np.append(0, self.errors) / n))
 
+    def answered_at(self, risk: float) -> float:
+        """Return the largest share of rows that can be accepted at this error rate; 0 if none."""
+        reached = self.rows[self.errors / self.rows <= risk]
+        return float(reached[-1] / len(self)) if reached.size else 0.0
+
     def threshold(self, m: int) -> float:
         """Return the largest threshold that accepts the first m rows and no others; m cuts through no tie."""
         if m in (0, len(self)):

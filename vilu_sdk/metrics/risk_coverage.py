@@ -213,13 +213,13 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     """
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must be in [0, 1], got {risk!r}.")
-    curve = risk_coverage_curve(uncertainty, failure)
-    reached = curve.coverage[curve.risk <= risk]
-    if not reached.size:
-        warn(
-            f"No threshold reaches a risk of {risk:g}; the lowest is {curve.risk.min():g}. "
-            "The coverage at this risk is returned as NaN.",
-            UndefinedScoreWarning,
-        )
-        return math.nan
-    return float(reached[-1])
+    ranking = rank(uncertainty, failure)
+    if share := ranking.answered_at(risk):
+        return share
+    lowest = float((ranking.errors / ranking.rows).min())
+    warn(
+        f"No threshold reaches a risk of {risk:g}; the lowest is {lowest:g}. The coverage at this risk is "
+        "returned as NaN.",
+        UndefinedScoreWarning,
+    )
+    return math.nan

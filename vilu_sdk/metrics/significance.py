@@ -190,15 +190,21 @@ def of_splits(
 
 
 def pairwise_tests(
-    estimates: Mapping[str, Estimates], reference: int | None, confidence: float
+    estimates: Mapping[str, Estimates],
+    reference: int | None,
+    confidence: float,
+    shared: NDArray[np.bool_] | None = None,
 ) -> list[dict[str, float]]:
-    """Return for each scorer its intervals, its p-values, and its differences to the reference."""
+    """Return for each scorer its intervals, its p-values, and its differences to the reference.
+
+    `shared` (S, S) says which scorers fail on the same rows, all if it is None.
+    """
     count = len(estimates["auc"].value)
     rows: list[dict[str, float]] = [{} for _ in range(count)]
     for name, direction in DIRECTIONS.items():
         given = estimates[name]
         columns = {f"{name}_low": given.low, f"{name}_high": given.high}
-        columns[f"{name}_p_best"] = _p_best(given, direction)
+        columns[f"{name}_p_best"] = _p_best(given, direction, shared if name in OF_GIVEN_FAILURES else None)
         if reference is not None:
             columns |= _differences(name, given, reference, confidence)
         for row, entries in zip(rows, zip(*columns.values(), strict=True), strict=True):
@@ -265,19 +271,24 @@ def _p_values(difference: FloatVector, error: FloatVector, df: float) -> FloatVe
     return np.where((error <= ROUNDING) & (np.abs(difference) <= ROUNDING), 1.0, p)
 
 
-def _p_best(given: Estimates, direction: int) -> FloatVector:
-    """P-values against the best value, corrected for all pairs because the data choose the best."""
+def _p_best(given: Estimates, direction: int, comparable: NDArray[np.bool_] | None = None) -> FloatVector:
+    """P-values against the best value among those that are comparable with it.
+
+    They are corrected for all pairs, because the data choose the best.
+    """
     count = len(given.value)
-    corrected = np.full((count, count), math.nan)
-    if count < 2 or np.isnan(given.value).all():
-        return np.diag(corrected)
+    corrected, found = np.full((count, count), math.nan), np.full(count, math.nan)
     first, second = np.triu_indices(count, 1)
     p = _p_values(given.value[first] - given.value[second], given.error[first, second], given.df)
     corrected[first, second] = corrected[second, first] = holm(p)
-    best = int(np.nanargmax(direction * given.value))
-    if not np.isnan(corrected[best]).all():
-        corrected[best, best] = 1.0
-    return np.asarray(corrected[best])
+    for kind in np.ones((1, count), bool) if comparable is None else np.unique(comparable, axis=0):
+        values = np.where(kind, direction * given.value, math.nan)
+        if not np.isnan(values).all():
+            best = int(np.nanargmax(values))
+            if not np.isnan(corrected[best, kind]).all():
+                found[kind] = corrected[best, kind]
+                found[best] = 1.0
+    return found
 
 
 def _differences(name: str, given: Estimates, reference: int, confidence: float) -> dict[str, FloatVector]:

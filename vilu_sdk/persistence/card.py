@@ -4,13 +4,18 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
+from vilu_sdk.inputs.escape import line, markdown, markdown_block
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
 
+#: What is said of what is not known, and how many names are listed.
+UNKNOWN, NAMED = "not recorded", 5
 TAGS = ["vilu-sdk", "uncertainty", "failure-prediction", "vision-language"]
 
 
@@ -32,6 +37,9 @@ class Card:
         Markdown: good uses, and uses to avoid.
     license : str, optional
         Identifier of the weights' licence as the Hub spells it, such as "apache-2.0".
+    prompts : str or sequence of str
+        The templates of the candidate texts, such as "a photo of a {}.", as `vilu_sdk.prompts.fill` takes
+        them.
 
     Raises
     ------
@@ -50,14 +58,50 @@ class Card:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: str | None = None
     license: str | None = None
+    prompts: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name != "metrics" and not (value is None or isinstance(value, str)):
-                raise TypeError(f"{item.name} of a card must be a string, got {type(value).__name__}.")
+        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
+        object.__setattr__(self, "prompts", prompts)
+        texts = [(item.name, getattr(self, item.name)) for item in fields(self)]
+        texts = [pair for pair in texts if pair[0] not in ("metrics", "prompts")]
+        for name, value in [*texts, *(("prompts", prompt) for prompt in prompts)]:
+            if not (value is None or isinstance(value, str)):
+                raise TypeError(f"{name} of a card must be a string, got {type(value).__name__}.")
         # A copy of plain numbers, so that the card cannot change afterwards.
         object.__setattr__(self, "metrics", _plain(self.metrics))
+
+
+@storable
+@dataclass(frozen=True)
+class FittedOn:
+    """What a scorer was fitted on, in numbers and names.
+
+    Attributes
+    ----------
+    images : int
+        Rows of the fit.
+    candidates : int or None
+        How many there were; None for captions.
+    prompts : int
+        The most prompts that one of them had.
+    names : tuple of str or None
+        What they are called, if anything.
+    """
+
+    images: int
+    candidates: int | None
+    prompts: int = 1
+    names: tuple[str, ...] | None = None
+
+    def describe(self) -> str:
+        """Say in words which candidates there were."""
+        if self.candidates is None:
+            return "captions"
+        found = f"{self.candidates:,}"
+        if self.names is not None:
+            found += f": {', '.join(self.names[:NAMED])}{', …' if len(self.names) > NAMED else ''}"
+        return found if self.prompts == 1 else f"{found}; up to {self.prompts} prompts each"
 
 
 def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
@@ -73,6 +117,32 @@ def backbone_of(scorer: Any, card: Card | None) -> dict[str, Any]:
         # BayesVLM's exact mode takes embeddings as the projection returns them.
         "normalisation": "none" if getattr(scorer, "mode", None) == "exact" else "l2",
     }
+
+
+def expectations(scorer: Any, card: Card | None = None) -> dict[str, str]:
+    """Return in words what a scorer expects of embeddings and was fitted on, as far as it is known."""
+    card = card or scorer.card_
+    backbone = backbone_of(scorer, card)
+    known: FittedOn | None = getattr(scorer, "fitted_on_", None)
+    rows = getattr(getattr(scorer, "fit_rows_", None), "hashes", None)
+    n = known.images if known is not None else None if rows is None else len(rows)
+    recipe = getattr(scorer, "recipe", None)
+    scale = backbone["logit_scale"]
+    return {
+        **({} if recipe is None else {"recipe": recipe if isinstance(recipe, str) else repr(recipe)}),
+        "backbone": card.backbone or UNKNOWN,
+        "width": str(backbone["dimension"] or "any"),
+        "logit scale": "not used" if scale is None else f"{scale:g}",
+        "candidates": UNKNOWN if known is None else known.describe(),
+        **({"prompts": _first(card.prompts)} if card.prompts else {}),
+        "rows of the fit": UNKNOWN if n is None else f"{n:,}",
+    }
+
+
+def _first(values: Sequence[str]) -> str:
+    """Return the first of some texts, and how many there are."""
+    shown = ", ".join(values[:NAMED])
+    return shown if len(values) <= NAMED else f"{shown}, … ({len(values)})"
 
 
 def model_card(scorer: Any, name: str, card: Card | None) -> str:
@@ -92,23 +162,26 @@ def model_card(scorer: Any, name: str, card: Card | None) -> str:
 
 def describe(scorer: Any, name: str, card: Card | None = None) -> str:
     """Return the Markdown of `model_card`, by default with the card that the scorer was loaded with."""
-    card = card or getattr(scorer, "card_", None) or Card()
-    backbone = backbone_of(scorer, card)
+    card = card or scorer.card_
+    backbone, known = backbone_of(scorer, card), expectations(scorer, card)
     kind = type(scorer)
     package = kind.__module__.split(".")[0]
     facts = {
-        "scorer": f"`{' '.join(repr(scorer).split())}`",
-        "fitted on": card.dataset or "not recorded",
-        "backbone": card.backbone or "not recorded",
-        "width d of its embeddings": backbone["dimension"] or "any",
-        "its logit scale": "not used" if backbone["logit_scale"] is None else f"{backbone['logit_scale']:g}",
+        "scorer": f"`{_code(' '.join(BaseEstimator.__repr__(scorer).split()))}`",
+        "fitted on": markdown(card.dataset or UNKNOWN),
+        "images of the fit": known["rows of the fit"],
+        "candidates of the fit": markdown(str(known["candidates"])),
+        "prompts": markdown(str(known.get("prompts", UNKNOWN))),
+        "backbone": markdown(str(known["backbone"])),
+        "width d of its embeddings": known["width"],
+        "its logit scale": known["logit scale"],
         "rows": "scaled to length 1 when they are read"
         if backbone["normalisation"] == "l2"
         else "taken as they are, not normalised",
-        "licence": card.license or "not recorded",
+        "licence": markdown(card.license or UNKNOWN),
     }
     sections = [
-        f"# {name}",
+        f"# {markdown(name)}",
         (inspect.getdoc(kind) or "A scorer.").split("\n\n")[0],
         _table(["", ""], [[key, str(value)] for key, value in facts.items()]),
         "## How to use",
@@ -127,18 +200,26 @@ u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely w
             "## Metrics",
             "As `vilu_sdk.evaluation.evaluate` returns them: rates are fractions.",
             _table(
-                ["", *card.metrics],
-                [[key, *(_number(values.get(key)) for values in card.metrics.values())] for key in rows],
+                ["", *map(markdown, card.metrics)],
+                [
+                    [markdown(key), *(_number(values.get(key)) for values in card.metrics.values())]
+                    for key in rows
+                ],
             ),
         ]
     if card.notes:
-        sections += ["## Notes", card.notes.strip()]
+        sections += ["## Notes", markdown_block(card.notes.strip())]
     return "\n\n".join(sections) + "\n"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _code(text: str) -> str:
+    """Return text for a span of code in a cell."""
+    return line(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
 
 
 def _number(value: float | None) -> str:

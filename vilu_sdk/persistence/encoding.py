@@ -10,6 +10,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vilu_sdk.inputs.places import listed, shown
+
 # Classes a file may name. A file can only choose among them, never import code.
 _CLASSES: dict[str, type] = {}
 _STREAMS = (np.random.RandomState, np.random.Generator, torch.Generator)
@@ -104,11 +106,12 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {key: decode(item, tensors) for key, item in value.items()}
     expected = _ENTRIES.get(kind, {})
     if value.keys() != expected.keys():
-        wrong = sorted(value.keys() ^ expected.keys())
-        raise ValueError(f"config.json has unknown or missing keys beside {kind}: {', '.join(wrong)}.")
+        wrong = listed(value.keys() ^ expected.keys())
+        raise ValueError(f"config.json has unknown or missing keys beside {shown(kind)[1:-1]}: {wrong}.")
     for key, form in expected.items():
         if not isinstance(value[key], form):
-            raise ValueError(f"config.json has {key}: {value[key]!r}, which should be a {form.__name__}.")
+            found = shown(value[key])
+            raise ValueError(f"config.json has {key}: {found}, which should be a {form.__name__}.")
     content = value[kind]
     if kind == "__float__":
         return float(content)
@@ -140,6 +143,16 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         raise ValueError(f"The saved {content} does not fit the class: {error}") from error
 
 
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise where a tensor holds NaN or infinite numbers, with which nothing can be scored."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        # A finite sum has no other numbers in it, and is found without a copy of all of them.
+        if not bool(tensor.sum(dtype=torch.float64).isfinite()) and not bool(tensor.isfinite().all()):
+            raise ValueError(f"The tensor {shown(name)} {where} holds NaN or infinite numbers.")
+
+
 def moved(value: T, device: torch.device) -> T:
     """Return a copy of an encodable value, with its tensors on a device."""
     tensors: dict[str, Tensor] = {}
@@ -168,7 +181,7 @@ def _encode_estimator(estimator: BaseEstimator, where: str, tensors: dict[str, T
         name: None if isinstance(value, _STREAMS) else encode(value, f"{start}params.{name}", tensors)
         for name, value in estimator.get_params(deep=False).items()
     }
-    learned = {name: value for name, value in vars(estimator).items() if _is_learned(name)}
+    learned = {name: value for name, value in vars(estimator).copy().items() if _is_learned(name)}
     fitted = {name: encode(value, f"{start}{name}", tensors) for name, value in learned.items()}
     return {"__class__": type(estimator).__name__, "params": params, "fitted": fitted}
 
@@ -178,15 +191,15 @@ def _decode_estimator(
 ) -> BaseEstimator:
     if not issubclass(cls, BaseEstimator):
         raise ValueError(f"config.json has a {cls.__name__} where a scorer or an estimator belongs.")
-    unknown = sorted(params.keys() - signature(cls).parameters.keys())
+    unknown = params.keys() - signature(cls).parameters.keys()
     if unknown:
         raise ValueError(
-            f"config.json has parameters that {cls.__name__} does not know: {', '.join(unknown)}; it was "
+            f"config.json has parameters that {cls.__name__} does not know: {listed(unknown)}; it was "
             "changed or needs a newer vilu-sdk."
         )
     wrong = [name for name in fitted if not _is_learned(name)]
     if wrong:
-        raise ValueError(f"config.json has learned attributes of impossible names: {', '.join(wrong)}.")
+        raise ValueError(f"config.json has learned attributes of impossible names: {listed(wrong)}.")
     estimator = cls(**{name: decode(value, tensors) for name, value in params.items()})
     for name, value in fitted.items():
         setattr(estimator, name, decode(value, tensors))
@@ -201,7 +214,7 @@ def class_of(name: Any) -> Any:
     """Return the admitted class of this name."""
     if not isinstance(name, str) or name not in _CLASSES:
         raise ValueError(
-            f"config.json names the class {name!r}, which this version of vilu-sdk does not have."
+            f"config.json names the class {shown(name)}, which this version of vilu-sdk does not have."
         )
     return _CLASSES[name]
 
@@ -223,13 +236,13 @@ def _put(kind: str, name: str, tensor: Tensor, tensors: dict[str, Tensor]) -> di
 def _take(entry: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Tensor:
     """Return the tensor of an entry, and no other than the one that was stored."""
     if name not in tensors:
-        raise ValueError(f"model.safetensors lacks the tensor {name!r} that config.json names.")
+        raise ValueError(f"model.safetensors lacks the tensor {shown(name)} that config.json names.")
     tensor, dtype = tensors.pop(name), _dtype(entry["dtype"])
     halved = dtype == torch.float32 and tensor.dtype == torch.float16
     if list(tensor.shape) != entry["shape"] or not (tensor.dtype == dtype or halved):
         raise ValueError(
-            f"The tensor {name!r} in model.safetensors has shape {list(tensor.shape)} and {tensor.dtype}, "
-            f"but config.json says {entry['shape']} and {dtype}."
+            f"The tensor {shown(name)} in model.safetensors has shape {list(tensor.shape)} and "
+            f"{tensor.dtype}, but config.json says {shown(entry['shape'])} and {dtype}."
         )
     return tensor.to(dtype)
 
@@ -237,7 +250,7 @@ def _take(entry: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Tenso
 def _dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"config.json has the dtype {name!r}, which torch does not know.")
+        raise ValueError(f"config.json has the dtype {shown(name)}, which torch does not know.")
     return dtype
 
 
@@ -245,4 +258,4 @@ def _device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"config.json has the device {name!r}, which torch does not know.") from error
+        raise ValueError(f"config.json has the device {shown(name)}, which torch does not know.") from error

@@ -10,13 +10,24 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vilu_sdk.exceptions import silent
+from vilu_sdk.inputs.places import cut, listed, shown
 from vilu_sdk.persistence import hub, storage
 from vilu_sdk.persistence.card import Card, backbone_of, model_card
-from vilu_sdk.persistence.encoding import class_of, decode, encode, storable
+from vilu_sdk.persistence.encoding import check_finite, class_of, decode, encode, storable
+from vilu_sdk.persistence.locks import PATIENCE, held
 
 
 class Persistent(BaseEstimator):
-    """Adds saving and loading to an estimator; every subclass is admitted as `storable`."""
+    """Adds saving and loading to an estimator; every subclass is admitted as `storable`.
+
+    Attributes
+    ----------
+    card_ : Card
+        What is known of it beside its weights; an empty card where nothing is.
+    """
+
+    card_: Card = Card()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -30,7 +41,9 @@ class Persistent(BaseEstimator):
             for name, value in params.items()
         }
 
-    def save_pretrained(self, folder: str | os.PathLike[str], *, card: Card | None = None) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, card: Card | None = None, overwrite: bool = False
+    ) -> None:
         """Save parameters and everything learned into a folder.
 
         The folder then holds ``config.json`` and ``model.safetensors``, of which a crash keeps either
@@ -45,11 +58,20 @@ class Persistent(BaseEstimator):
         card : Card, optional
             What is known of the scorer beside its weights; by default that of the scorer it was loaded
             as, which `fit` forgets.
+        overwrite : bool, default=False
+            Also replace a ``config.json`` and a ``model.safetensors`` that are not of a saved scorer of this
+            package.
 
         Raises
         ------
         TypeError
             If a parameter or learned attribute is of a kind that is not stored.
+        ValueError
+            If a learned array holds NaN or infinite numbers, with which nothing could be scored.
+        FileExistsError
+            If the folder holds such files of something else, and `overwrite` is False.
+        BusyError
+            If another process has been saving there for a minute.
         OSError
             If the folder cannot be written; what it held is unchanged.
 
@@ -62,7 +84,9 @@ class Persistent(BaseEstimator):
         ...     MCMScorer.from_pretrained(folder)
         MCMScorer(logit_scale=50.0)
         """
-        self._save(folder, Path(folder).resolve().name, card)
+        if not overwrite:
+            storage.refuse_foreign(folder, "__class__")
+        self._save(Path(folder), Path(folder).resolve().name, card)
 
     @classmethod
     def from_pretrained(
@@ -100,7 +124,8 @@ class Persistent(BaseEstimator):
         Returns
         -------
         scorer
-            Of the class that was saved. If it was saved with a `Card`, that is its attribute ``card_``.
+            Of the class that was saved. Its attribute ``card_`` is the `Card` that it was saved with, or an
+            empty one.
 
         Raises
         ------
@@ -110,8 +135,8 @@ class Persistent(BaseEstimator):
         TypeError
             If another class was saved; the base class loads any.
         ValueError
-            If the files are damaged, from a newer version, or do not fit the class; if the device is
-            another than the CPU.
+            If the files are damaged, from a newer version, do not fit the class, hold NaN or infinite
+            numbers, or make a scorer that cannot score; if the device is another than the CPU.
         PermissionError
             If the repository is gated, or the token may not read it.
         ConnectionError
@@ -137,12 +162,21 @@ class Persistent(BaseEstimator):
         )
         config, tensors = storage.read_folder(folder)
         try:
-            return cls._from_config(config, tensors)
+            loaded = cls._from_config(config, tensors)
+            with silent():
+                loaded._try()
+            return loaded
         except (TypeError, ValueError) as error:
+            if (said := cut(str(error))) != str(error):
+                error = (TypeError if isinstance(error, TypeError) else ValueError)(said)
             error.add_note(f"While loading {folder}.")
-            raise
+            raise error from None
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError) as error:
-            raise ValueError(f"{folder} holds no scorer that fits together: {error!r}.") from error
+            said = cut(repr(error))
+            raise ValueError(f"{folder} holds no scorer that fits together: {said}.") from error
+
+    def _try(self) -> None:
+        """Raise where what was loaded cannot do its work."""
 
     def push_to_hub(
         self,
@@ -191,7 +225,7 @@ class Persistent(BaseEstimator):
         """
         published = self if fit_rows else _without_fit_rows(copy.deepcopy(self))
         with TemporaryDirectory() as folder:
-            published._save(folder, repo_id, card)
+            published._save(Path(folder), repo_id, card)
             return hub.upload_folder(
                 Path(folder),
                 repo_id,
@@ -201,18 +235,24 @@ class Persistent(BaseEstimator):
                 commit_message=commit_message or f"Upload {type(self).__name__}",
             )
 
-    def _save(self, folder: str | os.PathLike[str], name: str, card: Card | None) -> None:
+    def _save(self, folder: Path, name: str, card: Card | None) -> None:
         """Write the files; `name` is what the model card calls the scorer."""
         if card is None:
-            card = getattr(self, "card_", None)
+            card = vars(self).get("card_")
         elif not isinstance(card, Card):
             raise TypeError(f"card must be a vilu_sdk.scorers.Card, got {type(card).__name__}.")
         tensors: dict[str, Tensor] = {}
         config = encode(self, "", tensors)
+        check_finite(tensors, "to be saved")
         if card is not None:
             config["fitted"]["card_"] = encode(card, "card_", tensors)
         config = {"backbone": backbone_of(self, card)} | config
-        storage.write_folder(folder, config, tensors, model_card(self, name, card))
+        readme = model_card(self, name, card)
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder, inside=True, patience=PATIENCE) as alone:
+            if alone:
+                storage.sweep(folder, *storage.FILES, older=0)
+            storage.write_folder(folder, config, tensors, readme)
 
     @classmethod
     def _from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
@@ -225,18 +265,19 @@ class Persistent(BaseEstimator):
                 f"{cls.__name__}.from_pretrained was given a saved {saved.__name__}; call "
                 f"{saved.__name__}.from_pretrained instead."
             )
+        check_finite(tensors, "in model.safetensors")
         unused = dict(tensors)
         scorer = decode(config, unused)
         if unused:
-            raise ValueError(f"model.safetensors holds unexpected tensors: {', '.join(sorted(unused))}.")
-        card = getattr(scorer, "card_", None)
-        if not isinstance(card, Card | None):
+            raise ValueError(f"model.safetensors holds unexpected tensors: {listed(unused)}.")
+        card = scorer.card_
+        if not isinstance(card, Card):
             raise ValueError(f"config.json has a {type(card).__name__} where the card belongs.")
         expected = backbone_of(scorer, card)
         if backbone != expected:
             raise ValueError(
-                f"config.json says of the backbone {backbone}, but its scorer expects {expected}; one of "
-                "the two was changed."
+                f"config.json says of the backbone {shown(backbone)}, but its scorer expects {expected}; one "
+                "of the two was changed."
             )
         return cast(Self, scorer)
 

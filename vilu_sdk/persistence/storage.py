@@ -19,16 +19,23 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from vilu_sdk.inputs.foreign import JSON_BYTES, check_file, kind_of, parse_json, read_bytes
+from vilu_sdk.inputs.places import brief, shown
+
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 README_FILE = "README.md"
 FILES = (CONFIG_FILE, TENSORS_FILE, README_FILE)
 #: Format of the folders that this version writes, the newest that it reads.
 FORMAT_VERSION = 1
+#: Bytes of the tensors that are read at most.
+TENSORS_BYTES = 16 << 30
+#: Metadata by which tensors are known as those of this package, also without a configuration.
+WRITER = {"writer": "vilu-sdk"}  # one entry: the library writes several in any order
 #: Age at which a temporary file can no longer belong to a save under way.
 LEFTOVER_SECONDS = 3600
-# Characters of two values that are told.
-MOST_SHOWN = 100
+# Characters of two values that are told, and bytes of the end of a README that are looked at.
+MOST_SHOWN, END_BYTES = 100, 1000
 #: Last line of a generated README; one without it is the user's and stays.
 GENERATED = "<!-- Written by vilu-sdk at each save; without this line it is left as it is. -->"
 
@@ -51,13 +58,18 @@ def write_folder(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    data = safetensors.torch.save(dict(tensors), metadata={"format": "pt"})
+    data = safetensors.torch.save(dict(tensors), metadata=WRITER)
     header = {
         "format_version": FORMAT_VERSION,
         "vilu_sdk_version": version("vilu-sdk"),
         "tensors_sha256": checksum(data),
     }
     text = json.dumps(header | dict(config), indent=2, allow_nan=False) + "\n"
+    if len(text) > JSON_BYTES or len(data) > TENSORS_BYTES:  # or it could not be loaded
+        raise ValueError(
+            f"{folder} would have a {CONFIG_FILE} of {len(text):,} bytes and tensors of {len(data):,}; at "
+            f"most {JSON_BYTES:,} and {TENSORS_BYTES:,} can be loaded."
+        )
     pending: dict[str, Path] = {}
     try:
         pending[TENSORS_FILE] = _write_beside(folder / TENSORS_FILE, data)
@@ -83,10 +95,10 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     folder = Path(folder)
     text = _read(folder, CONFIG_FILE)
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        config = parse_json(text)
+    except ValueError as error:
         raise ValueError(
-            f"{folder / CONFIG_FILE} is not valid JSON ({error}); save or download the scorer again."
+            f"{folder / CONFIG_FILE} is not valid JSON ({brief(error)}); save or download the scorer again."
         ) from error
     if not isinstance(config, dict) or "format_version" not in config:
         raise ValueError(
@@ -105,7 +117,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     try:
         return config, safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{folder / TENSORS_FILE} is not a safetensors file ({error}).") from error
+        raise ValueError(f"{folder / TENSORS_FILE} is not a safetensors file ({brief(error)}).") from error
 
 
 def remove_folder(folder: str | os.PathLike[str]) -> None:
@@ -116,6 +128,37 @@ def remove_folder(folder: str | os.PathLike[str]) -> None:
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
+
+
+def refuse_foreign(folder: str | os.PathLike[str], key: str) -> None:
+    """Raise where a folder holds files that a save would replace and that no save of this kind has written.
+
+    Saves of scorers have the `key` "__class__" in their configuration, states of fits "fit".
+    """
+    folder = Path(folder)
+    there = [file for file in (CONFIG_FILE, TENSORS_FILE) if os.path.lexists(folder / file)]
+    if there and not _is_own(folder, there[0], key):
+        raise FileExistsError(
+            f"{folder} holds a {there[0]} that is not of {_KEYS[key]} of vilu-sdk, and would be replaced; "
+            "name another folder."
+        )
+
+
+#: What the saves are called, by the keys of their configurations.
+_KEYS = {"__class__": "a saved scorer", "fit": "the state of a fit"}
+
+
+def _is_own(folder: Path, file: str, key: str) -> bool:
+    """Whether a file was written by `write_folder`; tensors alone are what a killed removal leaves."""
+    try:
+        if file == CONFIG_FILE:
+            config = parse_json(_read(folder, CONFIG_FILE))
+            return isinstance(config, dict) and "format_version" in config and key in config
+        check_file(folder / TENSORS_FILE)
+        with safetensors.safe_open(folder / TENSORS_FILE, framework="pt") as tensors:
+            return bool(tensors.metadata() == WRITER)
+    except (OSError, ValueError, safetensors.SafetensorError):
+        return False
 
 
 def checksum(values: bytes | Tensor) -> str:
@@ -133,8 +176,8 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         ]
     if before == now:
         return []
-    both = f" ({before!r} there, {now!r} here)"
-    return [where + both * (len(both) < MOST_SHOWN)]
+    both = f" ({shown(before)} there, {shown(now)} here)"
+    return [brief(where) + both * (len(both) < MOST_SHOWN)]
 
 
 def _check_version(number: Any, writer: Any, folder: Path) -> None:
@@ -143,28 +186,45 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
         return
     if type(number) is not int or number < 1:
         raise ValueError(
-            f"{folder / CONFIG_FILE} has the format_version {number!r}, and there is no such version; "
+            f"{folder / CONFIG_FILE} has the format_version {shown(number)}, and there is no such version; "
             "save or download the scorer again."
         )
     installed = version("vilu-sdk")
-    known = isinstance(writer, str) and re.fullmatch(r"\d+(\.\d+)+\w*", writer)
+    known = isinstance(writer, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9}){1,3}\w{0,9}", writer, re.ASCII)
+    newer = f"{writer} or newer" if known else "in a newer version"
     raise ValueError(
-        f"{folder} was written in format {number}, and the installed vilu-sdk {installed} reads formats up "
-        f"to {FORMAT_VERSION}; install vilu-sdk {f'{writer} or newer' if known else 'in a newer version'}."
+        f"{folder} was written in format {shown(number)}, and the installed vilu-sdk {installed} reads "
+        f"formats up to {FORMAT_VERSION}; install vilu-sdk {newer}."
     )
 
 
 def check_parent(path: Path) -> None:
-    """Raise where there is no folder for a file, or a folder in its place."""
-    if not path.parent.is_dir():
+    """Raise where there is no folder for a file, or something else than a file in its place."""
+    final = final_file(path)
+    path = final if path.is_symlink() else path
+    if not final.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it.")
 
 
+def final_file(path: Path) -> Path:
+    """Return the file that a path leads to through links, or raise where that is a pipe or a device."""
+    found = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError, NotADirectoryError):
+        what = kind_of(found.stat().st_mode)
+        if what is not None and not found.is_dir():
+            raise FileExistsError(f"{path} is {what} and no file; name a file to write into.")
+    return found
+
+
 @contextmanager
 def whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name once all of it is on the disk, or never."""
+    """Yield a file that gets its name once all of it is on the disk, or never.
+
+    Links are followed; what is there must be a file or nothing.
+    """
+    target = final_file(target)
     with _beside(target) as file:
         yield file
     try:
@@ -175,11 +235,14 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
     sync_names(target.parent)
 
 
-def sweep(folder: Path, *names: str) -> None:
-    """Remove hidden files for these names (patterns) that killed writers have left and none still writes."""
+def sweep(folder: Path, *names: str, older: float = LEFTOVER_SECONDS) -> None:
+    """Remove hidden files for these names (patterns) that killed writers have left and none still writes.
+
+    Those older than some seconds go: any, for whoever holds the lock of the names.
+    """
     for path in _hidden(folder, names):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+            if time.time() - path.lstat().st_mtime > older:
                 path.unlink()
 
 
@@ -187,7 +250,11 @@ def _may_write(readme: Path) -> bool:
     """Return whether there is no README, or one that an earlier save generated."""
     if not readme.exists():
         return True
-    return readme.is_file() and readme.read_bytes().rstrip().endswith(GENERATED.encode())
+    if not readme.is_file():
+        return False
+    with readme.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - END_BYTES))
+        return file.read().rstrip().endswith(GENERATED.encode())
 
 
 def _write_beside(target: Path, data: bytes) -> Path:
@@ -216,7 +283,7 @@ def _beside(target: Path) -> Iterator[IO[bytes]]:
 
 def _hidden(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the files that `_beside` made and that have not got their final name."""
-    return sorted(path for name in names for path in folder.glob(f".{name}.{'?' * 32}"))
+    return sorted(path for name in names for path in folder.glob(f".{name}.{'[0-9a-f]' * 32}"))
 
 
 def sync_names(folder: Path) -> None:
@@ -230,9 +297,10 @@ def sync_names(folder: Path) -> None:
 
 
 def _read(folder: Path, file: str) -> bytes:
+    most = JSON_BYTES if file == CONFIG_FILE else TENSORS_BYTES
     with suppress(FileNotFoundError):
         if (folder / file).is_file():  # a pipe would be waited for
-            return (folder / file).read_bytes()
+            return read_bytes(folder / file, most, "no scorer of vilu-sdk has so many")
     raise FileNotFoundError(
         f"{folder} has no {file}; a saved scorer is a folder with {CONFIG_FILE} and {TENSORS_FILE}."
     )

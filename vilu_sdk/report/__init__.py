@@ -1,5 +1,6 @@
 """One HTML page on how well failures are predicted."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -131,11 +132,17 @@ def report(
 def _lead(subject: Subject) -> str:
     """Return the most important numbers in large print."""
     row = next(row for row in subject.table.rows if row["scorer"] == subject.focus)
+    right = row.get("answer_accuracy", math.nan)
+    answers = (
+        {} if math.isnan(right) else {f"answers of {subject.focus} that are right": _html.percent(right)}
+    )
     return _html.facts(
         {
             "images": f"{len(subject.failure):,}",
             "captions" if subject.labels is None else "candidate classes": f"{len(subject.candidates):,}",
             "predictions that are right": _html.percent(1 - float(subject.failure.mean())),
+            **answers,
+            "answered, of which 5 % are wrong": _html.percent(row["answered_at_5"]),
             f"AUC of {subject.focus}": _html.percent(row["auc"]),
             f"FPR95 of {subject.focus}": _html.percent(row["fpr95"]),
         }

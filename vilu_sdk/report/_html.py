@@ -1,15 +1,15 @@
-"""Parts of a page; everything from outside is escaped here."""
+"""Parts of a page, in which everything from outside is escaped."""
 
 import io
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from vilu_sdk.displays._style import prepare
+from vilu_sdk.inputs.escape import html as escape
 
 TEMPLATE = "template.html"
 # Widths are computed with the first of these fonts; the others are about as wide.

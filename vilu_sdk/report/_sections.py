@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vilu_sdk import displays
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.report import _words as words
 from vilu_sdk.report._html import code, fold, number, percent, picture, scroll, table, text
 from vilu_sdk.report._subject import Subject
@@ -146,17 +147,17 @@ def classes(subject: Subject) -> str:
         title = "Confusions, and which of them are flagged"
         parts.append(picture("c1", title, words.CONFUSIONS, confusions))
     header = ["class", "images", "wrong", "wrong", "mean uncertainty"]
-    n = np.bincount(labels, minlength=len(subject.candidates))
-    wrong, total = np.bincount(labels, failure, len(n)), np.bincount(labels, u, len(n))
+    present, place, n = np.unique(labels, return_inverse=True, return_counts=True)
+    wrong, total = np.bincount(place, failure), np.bincount(place, u)
     rows = [
         [
-            subject.candidates[k],
-            str(n[k]),
-            str(int(wrong[k])),
-            percent(wrong[k] / n[k]),
-            percent(total[k] / n[k]) if p is not None else number(total[k] / n[k]),
+            str(name_of(subject.candidates, k)),
+            str(n[i]),
+            str(int(wrong[i])),
+            percent(wrong[i] / n[i]),
+            percent(total[i] / n[i]) if p is not None else number(total[i] / n[i]),
         ]
-        for k in np.flatnonzero(n)
+        for i, k in enumerate(present)
     ]
     return f'<div class="pictures">{"".join(parts)}</div>' + fold(
         f"All {len(rows)} classes as a table", table(f"Classes, by {subject.focus}", header, rows)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from vilu_sdk.displays._classes import check_names
 from vilu_sdk.evaluation import ComparisonTable, compare
 from vilu_sdk.evaluation.problem import Problem, check_problem
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
@@ -47,7 +48,7 @@ class Subject:
 
     def true_name(self, row: int) -> str:
         """Return the true class of a row."""
-        return self.candidates[row if self.labels is None else self.labels[row]]
+        return str(name_of(self.candidates, row if self.labels is None else int(self.labels[row])))
 
 
 def gather(
@@ -69,6 +70,7 @@ def gather(
         raise ValueError(f"focus is {focus!r}, but the scorers are {', '.join(scorers) or 'none'}.")
     problem = check_problem(z_img, z_txt, labels, batch_size)
     k = len(problem.text)
+    class_names = problem.names if class_names is None else class_names
     if class_names is None and problem.labels is None:
         class_names = [f"caption {index}" for index in range(k)]
     candidates = check_names(class_names, k)
@@ -109,7 +111,7 @@ def _named(selective: Any, scorers: Mapping[str, FailureScorer]) -> list[tuple[s
             raise TypeError(
                 f"selective must be a predictor with a threshold, or several, got {type(predictor).__name__}."
             )
-        names = [name for name, scorer in scorers.items() if scorer is predictor.scorer]
+        names = [name for name, scorer in scorers.items() if scorer is predictor.scorer_in_use]
         if not names:
             raise ValueError("The scorer of a selective predictor is none of the scorers of the report.")
         if not hasattr(predictor, "report_"):

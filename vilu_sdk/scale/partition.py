@@ -5,6 +5,7 @@ A job over files that is killed at any moment and started again scores nothing t
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -13,19 +14,29 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
-from vilu_sdk.scale.pieces import Piece, claim, plan, write_parquet
+from vilu_sdk.scale.pieces import MANIFEST, Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
-#: Columns that scoring adds.
-PREDICTION, UNCERTAINTY, ACCEPTED = "prediction", "uncertainty", "accepted"
-DTYPES = {PREDICTION: np.int64, UNCERTAINTY: np.float64, ACCEPTED: np.bool_}
+#: Columns that scoring adds: what is judged, what a posterior of its own says beside it, and the decision.
+PREDICTION, UNCERTAINTY, ANSWER, ACCEPTED = "prediction", "uncertainty", "answer", "accepted"
+ANSWERS = {ANSWER: np.int64, "answer_uncertainty": np.float64, "novelty": np.float64}
+#: Where candidates have names, columns of names, and what they name.
+NAMED = {"name": PREDICTION, "answer_name": ANSWER}
+DTYPES = {
+    PREDICTION: np.int64,
+    UNCERTAINTY: np.float64,
+    **ANSWERS,
+    ACCEPTED: np.bool_,
+    **dict.fromkeys(NAMED, np.str_),
+}
 #: Rows of a piece: what a killed worker does again.
 PIECE_ROWS = 1 << 18
 # Rows that are scored before a job begins, to find out what is wrong with it.
@@ -51,7 +62,7 @@ class Scored(NamedTuple):
 
 
 def score_partition(
-    rows: Any, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike, *, column: str | None = None
+    rows: Any, scorer: FailureScorer | ThresholdPredictor, z_txt_set: Any, *, column: str | None = None
 ) -> Any:
     """Score a table of rows, one embedding each.
 
@@ -73,8 +84,11 @@ def score_partition(
     -------
     table of the same kind
         The other columns as they were, then `prediction` (int64), the row of `z_txt_set`, and
-        `uncertainty` (float64), higher = more likely wrong, and of a predictor with a threshold `accepted`
-        (bool). Of no rows, the same columns.
+        `uncertainty` (float64), higher = more likely wrong. Of a scorer with answers of its own, such as
+        `ViLUEstimator`, also `answer` (int64), `answer_uncertainty` and `novelty` (float64), as in
+        `Scorer.judge`; of a predictor with a threshold `accepted` (bool). Where
+        candidates have names, `name` and `answer_name` are those of prediction and answer. Of no rows, the
+        same columns.
 
     Raises
     ------
@@ -96,11 +110,22 @@ def score_partition(
     >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
     (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
     """
-    columns = [PREDICTION, UNCERTAINTY, *([ACCEPTED] if isinstance(scorer, ThresholdPredictor) else [])]
-    z_img, rebuild = split(rows, column, tuple(columns))
+    columns = _columns(scorer)
+    opened = open_candidates(z_txt_set)
+    names = opened.called()
+    named = {} if names is None else {name: of for name, of in NAMED.items() if of in columns}
+    new = [*columns, *named]
+    z_img, rebuild = split(rows, column, tuple(new))
     if not len(z_img):
-        return rebuild({name: np.empty(0, DTYPES[name]) for name in columns})
-    return rebuild(dict(zip(columns, read(scorer, z_img, z_txt_set, *columns), strict=True)))
+        return rebuild({name: np.empty(0, DTYPES[name]) for name in new})
+    found = dict(zip(columns, read(scorer, z_img, opened, *columns), strict=True))
+    return rebuild(found | {name: np.array(names)[found[of]] for name, of in named.items()})
+
+
+def _columns(scorer: FailureScorer | ThresholdPredictor) -> list[str]:
+    """Return the columns that scoring adds, in their order."""
+    judge, last = (scorer.scorer, [ACCEPTED]) if isinstance(scorer, ThresholdPredictor) else (scorer, [])
+    return [PREDICTION, UNCERTAINTY, *(ANSWERS if getattr(judge, "has_answers", False) else ()), *last]
 
 
 def score_to_folder(
@@ -135,8 +160,8 @@ def score_to_folder(
     -------
     Scored
         The files. Their columns are as `score_partition` returns them: of a parquet source its other
-        columns, of arrays `row` (int64), the number of the row in the whole source; then `prediction`,
-        `uncertainty` and, of a predictor with a threshold, `accepted`.
+        columns, of arrays `row` (int64), the number of the row in the whole source; then those that scoring
+        adds.
 
     Raises
     ------
@@ -169,11 +194,11 @@ def score_to_folder(
 
 
 class Job(NamedTuple):
-    """What any engine has to do: the pieces, those of them that are missing, and the candidates (K, d)."""
+    """What any engine has to do: the pieces, those of them that are missing, and the candidates."""
 
     pieces: list[Piece]
     missing: list[Piece]
-    texts: Tensor
+    texts: Opened
 
     @classmethod
     def prepare(
@@ -189,7 +214,7 @@ class Job(NamedTuple):
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
         opened = open_embeddings(source, column=column)
-        texts = Rows(z_txt_set, "z_txt_set", d=opened.shape[1], normalise=False).read()
+        texts = loaded(z_txt_set, opened.shape[1])
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
         if not len(opened):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
@@ -201,9 +226,16 @@ class Job(NamedTuple):
             return cls(parts, parts, texts)
         known = identify(opened)
         parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
-        work = {"scorer": _describe(scorer), "column": column, "piece_rows": piece_rows}
-        claim(folder, parts, known, identify(texts, whole=True), work)
-        sweep(folder, "*")
+        work: dict[str, Any] = {
+            "scorer": _describe(scorer),
+            "column": column,
+            "piece_rows": piece_rows,
+            "writes": _columns(scorer),
+        }
+        if texts.names is not None:
+            work["names"] = texts.names.written
+        claim(folder, parts, known, identify(texts.values, whole=True), work)
+        sweep(folder, "part-*.parquet", MANIFEST)
         return cls(parts, [piece for piece in parts if not piece.is_done()], texts)
 
     def done(self) -> Scored:
@@ -212,7 +244,13 @@ class Job(NamedTuple):
         return Scored([piece.output for piece in self.pieces], rows, len(self.pieces) - len(self.missing))
 
 
-def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike) -> None:
+def loaded(z_txt_set: Any, d: int | None = None) -> Opened:
+    """Return candidates in memory, to be sent to who scores."""
+    opened = open_candidates(z_txt_set, d=d)
+    return replace(opened, values=Rows(opened.values, "z_txt_set", d=d, normalise=False).read())
+
+
+def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: Any) -> None:
     """Write the scores of a piece unless they are there."""
     if not piece.is_done():
         with whole_file(piece.output) as file:
@@ -221,9 +259,7 @@ def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_
             write_parquet(scored_tables(piece, scorer, z_txt_set), file, checksum)
 
 
-def scored_tables(
-    piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: ArrayLike
-) -> Iterator[Any]:
+def scored_tables(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: Any) -> Iterator[Any]:
     """Yield the scores of a piece, batch by batch, as dicts of columns or record batches."""
     return piece.map(lambda rows: score_partition(rows, scorer, z_txt_set, column=piece.file.embeddings))
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.foreign import JSON_BYTES, parse_json, read_bytes
 from vilu_sdk.inputs.formats import File, tables
 from vilu_sdk.inputs.identity import Identity, changes, touched
-from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.places import BadRowError, brief
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
+from vilu_sdk.persistence.locks import PATIENCE, held
 from vilu_sdk.persistence.storage import differences, whole_file
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
@@ -113,6 +115,16 @@ def claim(
     path = folder / MANIFEST
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        with held(folder, inside=True, patience=PATIENCE):
+            return _claim(folder, pieces, source, texts, work)
+    return _claim(folder, pieces, source, texts, work)
+
+
+def _claim(
+    folder: Path, pieces: list[Piece], source: Identity, texts: Identity, work: Mapping[str, Any]
+) -> None:
+    path = folder / MANIFEST
+    if not path.exists():
         strange = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
         if strange:
             raise ValueError(
@@ -144,11 +156,12 @@ def claim(
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Return what a folder is of, or say why this version does not know."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(read_bytes(path, JSON_BYTES, "score into another folder"))
         number, writer = found["manifest_version"], found.get("vilu_sdk_version")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{path} is damaged or not a manifest of vilu-sdk ({error!r}); score into another folder."
+            f"{path} is damaged or not a manifest of vilu-sdk ({brief(repr(error))}); score into another "
+            "folder."
         ) from error
     if number != MANIFEST_VERSION or not {"source", "z_txt_set", "work"} <= found.keys():
         raise ValueError(

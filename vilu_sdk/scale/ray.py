@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.scale.partition import PIECE_ROWS, Job, score_partition, score_piece, scored_tables
+from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
+from vilu_sdk.scale.partition import PIECE_ROWS, Job, loaded, score_partition, score_piece, scored_tables
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -93,10 +93,10 @@ def score_dataset(
             raise ValueError(
                 "output goes with paths; write a Dataset with score_dataset(...).write_parquet(output)."
             )
-        texts = Rows(z_txt_set, "z_txt_set", normalise=False).read()
+        texts = loaded(z_txt_set)
         how["fn_constructor_args"] = (ray.put((scorer, texts, [])), num_cpus)
         how["fn_kwargs"] = {"column": column}
-        return data.map_batches(_ScoreRows, batch_size=max(1, CHUNK_ELEMENTS // texts.shape[1]), **how)
+        return data.map_batches(_ScoreRows, batch_size=max(1, CHUNK_ELEMENTS // texts.values.shape[1]), **how)
 
     job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows)
     how["fn_constructor_args"] = (ray.put((scorer, job.texts, job.missing)), num_cpus)

@@ -4,6 +4,10 @@ from vilu_sdk.persistence.card import Card
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.calibrated import CalibratedScorer
+from vilu_sdk.scorers.logits import EnergyScorer, MaxLogitScorer
+from vilu_sdk.scorers.mahalanobis import MahalanobisScorer
+from vilu_sdk.scorers.neglabel import NegLabelScorer
+from vilu_sdk.scorers.neighbour import NeighbourScorer
 from vilu_sdk.scorers.paper.lvu import LVUScorer
 from vilu_sdk.scorers.paper.recipe import PaperRecipe
 from vilu_sdk.scorers.probabilistic.bayesvlm import BayesVLMScorer
@@ -20,10 +24,15 @@ __all__ = [
     "CalibratedScorer",
     "Card",
     "DoctorScorer",
+    "EnergyScorer",
     "EntropyScorer",
     "KroneckerFactors",
     "LVUScorer",
     "MCMScorer",
+    "MahalanobisScorer",
+    "MaxLogitScorer",
+    "NegLabelScorer",
+    "NeighbourScorer",
     "PaperRecipe",
     "ProbVLMScorer",
     "RelUScorer",

@@ -171,6 +171,10 @@ class CalibratedScorer(Scorer):
             found |= super()._said(z_img, z_txt_set, ["novelty"])
         return {column: found[name] for column, name in judged.items()}
 
+    def _n_tried(self) -> int:
+        inner = self.scorer_
+        return inner._n_tried() if isinstance(inner, Scorer) else super()._n_tried()
+
     def _among(self, text: Tensor) -> Among:
         return Among(text)  # of which only predictions and cosines are read
 

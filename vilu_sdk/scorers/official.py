@@ -10,7 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vilu_sdk.inputs.foreign import check_file
+from vilu_sdk.inputs.places import brief, cut, listed, shown
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.persistence.pickled import UnknownNameError, read_pickled
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.paper.lvu import LVUScorer
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
@@ -31,9 +34,9 @@ def convert_official_checkpoint(
 ) -> LVUScorer | ViLUEstimator:
     """Turn a checkpoint of the authors' code into a fitted scorer.
 
-    The file is read with ``weights_only=True``: of what its pickle may name beyond tensors, only the
-    numpy numbers of the training meters are let through, as placeholders that do nothing. What the
-    network is made of follows from the shapes; what a checkpoint does not hold is an argument.
+    Nothing in the file is run: its pickle may name plain tensors, and numpy numbers of the training meters,
+    for which there are placeholders that do nothing. What the network is made of follows from the shapes;
+    what a checkpoint does not hold is an argument.
 
     Parameters
     ----------
@@ -90,14 +93,12 @@ def convert_official_checkpoint(
         attends = PROJECTIONS[0] in state
         d, predicted = _inputs(state, widths[0], d)
     except _Unfit as problem:
-        raise ValueError(f"{path} {problem}") from problem.__cause__
-    head = ViLUHead(d, hidden, attention_scale=logit_scale if attends else None, predicted=predicted)
-    head.load_state_dict(
-        {f"attention.{key}" if key in PROJECTIONS else key: state[key] for key in state if key != COUNTER}
-    )
-    head.eval()
-    if head.attention is not None:
-        head.attention.frozen = keep_frozen or int(state[COUNTER]) <= n_iter_freeze
+        raise ValueError(cut(f"{path} {problem}")) from problem.__cause__
+    config = {"d": d, "hidden": list(hidden), "attention_scale": logit_scale if attends else None}
+    names = {key: f"attention.{key}" if key in PROJECTIONS else key for key in state if key != COUNTER}
+    weights = {name: state[key].to(torch.get_default_dtype()) for key, name in names.items()}
+    frozen = keep_frozen or int(state[COUNTER]) <= n_iter_freeze
+    head = ViLUHead.from_state({**config, "predicted": predicted, "frozen": frozen}, weights)
     scorer: LVUScorer | ViLUEstimator
     if not (attends or predicted):
         scorer = LVUScorer(logit_scale=logit_scale, target=target, hidden=hidden)
@@ -116,59 +117,43 @@ class _Unfit(Exception):
     """What is wrong with a file, as the end of a sentence that its name begins."""
 
 
-class _Ignored:
-    """Stands for a numpy number of the training meters, which nothing reads."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-
-# How numpy 1 and numpy 2 name what a pickled number is made of.
-_METERS = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-
-
 def _read(path: Path) -> Any:
     """Read what torch saved, without ever running what it names."""
-    with path.open("rb") as file, torch.serialization.safe_globals([(_Ignored, name) for name in _METERS]):
+    check_file(path)
+    with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise _Unfit("is not what torch.save writes, or was cut off; download it again.")
-        try:
-            file.seek(0)
-            unsafe = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-            file.seek(0)
-            content = None if unsafe else torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise _Unfit(f"is damaged or is not what torch.save writes ({_first_line(error)}).") from error
-    if unsafe:
+    try:
+        return read_pickled(path)
+    except UnknownNameError as error:
         raise _Unfit(
-            f"names {', '.join(unsafe)} in its pickle, which no checkpoint of the authors does; it was "
-            "not loaded, and nothing in it was run."
-        )
-    return content
+            f"names {brief(error)} in its pickle, which no checkpoint of the authors does; it was not "
+            "loaded, and nothing in it was run."
+        ) from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {brief(error)}"
+        raise _Unfit(f"is damaged or is not what torch.save writes ({said}).") from error
 
 
 def _weights(content: Any) -> dict[str, Tensor]:
     """Return the weights of a checkpoint, plain tensors of finite numbers under the authors' keys."""
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
-        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        found = listed(content) if isinstance(content, Mapping) else type(content).__name__
         raise _Unfit(f"has no state_dict, so it is not a checkpoint of the authors; it holds: {found}.")
-    state = {str(key): value for key, value in state.items()}
+    state = {brief(key): value for key, value in state.items()}
     _check_keys(state)
     for key, value in state.items():
         plain = isinstance(value, Tensor) and value.device.type == "cpu" and value.is_contiguous()
         if not plain or value.layout is not torch.strided:
-            raise _Unfit(f"has something else than a tensor of numbers at state_dict[{key!r}].")
+            raise _Unfit(f"has something else than a tensor of numbers at state_dict[{shown(key)}].")
         if key == COUNTER:
             if value.ndim or value.is_floating_point() or value.is_complex():
-                raise _Unfit(f"has no integer at state_dict[{key!r}].")
+                raise _Unfit(f"has no integer at state_dict[{shown(key)}].")
         elif not value.is_floating_point():
-            raise _Unfit(f"has {value.dtype} at state_dict[{key!r}], where weights are expected.")
+            raise _Unfit(f"has {value.dtype} at state_dict[{shown(key)}], where weights are expected.")
         elif not torch.isfinite(value).all():
-            raise _Unfit(f"has NaN or infinite weights at state_dict[{key!r}].")
+            raise _Unfit(f"has NaN or infinite weights at state_dict[{shown(key)}].")
     return state
 
 
@@ -182,10 +167,10 @@ def _check_keys(state: Mapping[str, Tensor]) -> None:
     expected = {COUNTER, *(f"{layer}.{part}" for layer in _layers(state) for part in ("weight", "bias"))}
     if state.keys() & set(PROJECTIONS):
         expected |= set(PROJECTIONS)
-    if missing := sorted(expected - state.keys()):
-        raise _Unfit(f"lacks {', '.join(missing)} in its state_dict.")
-    if extra := sorted(state.keys() - expected):
-        raise _Unfit(f"has unknown keys in its state_dict: {', '.join(extra)}.")
+    if missing := expected - state.keys():
+        raise _Unfit(f"lacks {listed(missing)} in its state_dict.")
+    if extra := state.keys() - expected:
+        raise _Unfit(f"has unknown keys in its state_dict: {listed(extra)}.")
 
 
 def _widths(state: Mapping[str, Tensor]) -> list[int]:
@@ -231,8 +216,4 @@ def _inputs(state: Mapping[str, Tensor], width: int, d: int | None) -> tuple[int
 
 
 def _shape(key: str, value: Tensor, expected: str) -> str:
-    return f"has shape {tuple(value.shape)} at state_dict[{key!r}], expected {expected}."
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    return f"has shape {tuple(value.shape)} at state_dict[{shown(key)}], expected {expected}."

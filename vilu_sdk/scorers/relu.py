@@ -110,6 +110,9 @@ class RelUScorer(WeightedScorer):
             distance = torch.ones(k, k, dtype=torch.float64).fill_diagonal_(0)
         self.distance_ = (distance / torch.linalg.matrix_norm(distance)).to(task.text.dtype)
 
+    def _n_tried(self) -> int:
+        return len(self.distance_)
+
     def _among(self, text: Tensor) -> Among:
         k = len(self.distance_)
         if len(text) != k:

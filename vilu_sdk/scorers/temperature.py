@@ -11,6 +11,7 @@ from vilu_sdk.compute.distributed import add_up, own_slices
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.metrics.calibration import expected_calibration_error
@@ -48,7 +49,8 @@ class TemperatureScaledMCMScorer(WeightedScorer):
     Notes
     -----
     In a caption task the candidates of an image are all captions given to `fit`. The best T depends on
-    their number, so fit with as many candidates as will be scored.
+    their number, so fit with as many candidates as will be scored. Images of the label -1, none of the
+    candidates, are left out of the likelihood; in the calibration error they are wrong.
 
     References
     ----------
@@ -81,6 +83,11 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         self.objective = objective
         self.search = search
 
+    @property
+    def takes_weights(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes weights of images: to learn by the likelihood it does."""
+        return self.objective != "ece"
+
     def _learn(self, task: Task) -> None:
         if task.correct is not None:
             raise ValueError(
@@ -92,9 +99,9 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         if self.search not in searches:
             raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
         minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
-        if self.objective == "ece" and task.weights is not None:
-            raise ValueError("objective='ece' has no sample_weight; leave it out, or use objective='nll'.")
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
+        if not len(task.shown):
+            raise ValueError("all labels are -1, none of the candidates; pass images of candidates too.")
         self.temperature_ = minimise(task, labels, check_logit_scale(self.logit_scale))
 
     def _among(self, text: Tensor) -> Among:
@@ -109,6 +116,9 @@ class TemperatureScaledMCMScorer(WeightedScorer):
 def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
     """Return T where the NLL, convex in b = 1/T, has slope zero: the mean logit equals the label's logit."""
     weights = torch.ones(len(labels), dtype=torch.float64) if task.weights is None else task.weights
+    # What shows no candidate has no likelihood among them.
+    weights = weights * (labels != NONE)
+    own = labels.clamp_min(0)
     # The slope's sign is judged against zero, so the weights' unit may not underflow.
     weights = weights / weights.mean()
 
@@ -117,7 +127,7 @@ def _minimise_nll(task: Task, labels: Tensor, scale: float) -> float:
         for rows in own_slices(task.images, len(task.text)):
             logits = scale * (task.images.read(rows) @ task.text.T)
             p = torch.softmax(math.exp(log_b) * logits, dim=1)
-            gap = (p * logits).sum(dim=1) - logits.gather(1, labels[rows, None])[:, 0]
+            gap = (p * logits).sum(dim=1) - logits.gather(1, own[rows, None])[:, 0]
             total += gap.double() @ weights[rows]
         add_up(total)
         return float(total) / len(labels)

@@ -11,26 +11,26 @@ from torch import Tensor
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.inputs.names import check_names
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
-from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.base.verbs import Predicts
+from vilu_sdk.scorers.base.weighted import WeightedScorer
 from vilu_sdk.scorers.explanation import Explanation
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
+from vilu_sdk.scorers.posterior.frequencies import Frequencies, check_frequencies
 from vilu_sdk.scorers.posterior.left_out import left_out, uses_all_rows
 from vilu_sdk.scorers.posterior.model import LogLinearModel, scores
 from vilu_sdk.scorers.posterior.recipe import adapt_auto, learn_auto
 from vilu_sdk.training.resume import shared_fit
 
 
-class ViLUEstimator(Scorer):
+class ViLUEstimator(WeightedScorer):
     r"""Learned vision-language uncertainty: how likely the zero-shot prediction is wrong.
 
     The default recipe turns whatever `fit` was given into a posterior over the candidates,
@@ -51,6 +51,10 @@ class ViLUEstimator(Scorer):
         What `predict` returns and all verbs judge: the zero-shot prediction, as published work does, or
         the candidate that the learned posterior holds likeliest, which is right far more often. It can be
         changed after the fit.
+    unknown_rate : float, optional
+        Share of images that show none of the candidates, in [0, 1), which the uncertainty is to count. By
+        default the share that images with the label -1 have in the fit; without any, as much as costs
+        nothing where all images show a candidate. 0 says that all do. Only "auto" can use it.
     logit_scale : float
         The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
@@ -89,13 +93,25 @@ class ViLUEstimator(Scorer):
         recipe: Literal["auto", "paper"] | PaperRecipe = "auto",
         *,
         predicts: Predicts = "zero-shot",
+        unknown_rate: float | None = None,
         logit_scale: float = 100.0,
         random_state: Any = None,
     ) -> None:
         self.recipe = recipe
         self.predicts = predicts
+        self.unknown_rate = unknown_rate
         self.logit_scale = logit_scale
         self.random_state = random_state
+
+    @property
+    def has_answers(self) -> bool:  # type: ignore[override]
+        """Whether its posterior gives answers of its own: that of the default recipe does."""
+        return isinstance(getattr(self, "model_", None), LogLinearModel)
+
+    @property
+    def takes_weights(self) -> bool:  # type: ignore[override]
+        """Whether `fit` takes weights of images: the default recipe does."""
+        return self.recipe == "auto"
 
     @property
     def takes_views(self) -> bool:  # type: ignore[override]
@@ -114,7 +130,8 @@ class ViLUEstimator(Scorer):
         z_txt_set: ArrayLike,
         labels: ArrayLike | None = None,
         *,
-        balanced: bool = False,
+        frequencies: Literal["balanced", "estimated"] | ArrayLike | None = None,
+        **removed: Any,
     ) -> Self:
         """Move to a new domain or class set, with unlabelled images or a few labelled ones.
 
@@ -131,9 +148,12 @@ class ViLUEstimator(Scorer):
             Its candidates.
         labels : array-like of shape (N,), optional
             Classes of the images, integers in [0, K).
-        balanced : bool
-            Only without labels: say that all candidates occur about equally often among these images.
-            This is worth several points of AUC where it is true, and ruins the ranking where it is not.
+        frequencies : {"balanced", "estimated"} or array-like of shape (K,), optional
+            Only without labels: how often the candidates occur among these images. "balanced" says about
+            equally often, which is worth several points of AUC where it is true, and ruins the ranking where
+            it is not; an array gives their shares, in any unit. "estimated" finds them by the likelihood of
+            the images under the posterior: worth 1 to 14 points where half of the candidates or fewer occur.
+            Where that cannot be told from errors of the posterior, they stay as they are, with a warning.
 
         Returns
         -------
@@ -143,26 +163,39 @@ class ViLUEstimator(Scorer):
         Raises
         ------
         ValueError
-            As in `fit`; and for the published recipe without labels, or `balanced` with labels.
+            As in `fit`; and for the published recipe without labels, or `frequencies` with labels.
+
+        Warns
+        -----
+        NothingLearnedWarning
+            If frequencies cannot be estimated from these images.
         """
+        if removed:
+            name = next(iter(removed))
+            remedy = "say frequencies='balanced'" if name == "balanced" else "see its documentation"
+            raise TypeError(f"adapt takes no argument {name!r}; {remedy}.")
         scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        text = Candidates(z_txt_set, images.d).text
-        task = None if labels is None else check_task(z_img, z_txt_set, labels)
-        if task is not None and balanced:
-            raise ValueError("balanced speaks of images without labels; leave it out where labels are given.")
+        given = open_candidates(z_txt_set, d=images.d)
+        text = Candidates(given, images.d).text
+        task = None if labels is None else check_task(z_img, given, labels)
+        said = check_frequencies(frequencies, len(text))
+        if task is not None and said is not None:
+            raise ValueError(
+                "frequencies are of images without labels; leave them out where labels are given."
+            )
         warn_of_mismatch(self, images, text)
         if task is not None:
             self._warn_of_order(task)
         texts = Rows(text, "z_txt_set", normalise=False)
         with shared_fit(task or Task(images, texts, None, None), self._settings):
-            self.model_ = self._adapted(images, text, task, scale, generator, balanced)
+            self.model_ = self._adapted(images, text, task, scale, generator, said)
             self.n_features_in_ = images.d
             # Images without labels may be judged: nobody has told the answers.
             earlier = getattr(self, "fit_rows_", None)
             known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
-            self._remember(images, texts, known)
+            self._remember(images, texts, known, given)
         return self
 
     @plain_torch
@@ -185,7 +218,7 @@ class ViLUEstimator(Scorer):
         top_k : int
             How many competitors, at most K - 1.
         names : sequence of str, optional
-            Names of the candidates, for the table.
+            Names of the candidates, for the table; by default those that they have.
 
         Returns
         -------
@@ -212,13 +245,14 @@ class ViLUEstimator(Scorer):
         >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
         True
         """
-        images, texts = self._check_score(z_img, z_txt_set)
+        opened = open_candidates(z_txt_set)
+        images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
         warn_of_mismatch(self, images, text)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
-        check_names(names, k, "z_txt_set")
+        names = opened.called(names)
         top_k = min(top_k, k - 1)
         parts, among = self.model_.parts(text), self.model_.among(text)
         sharpness = self.model_.sharpness(text)
@@ -263,9 +297,21 @@ class ViLUEstimator(Scorer):
         scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)
         if self.recipe == "auto":
             require_candidates(len(task.texts), "ViLUEstimator")
-            self.model_ = learn_auto(task, scale, generator)
+            self.model_ = learn_auto(task, scale, generator, None, self._unknown_rate())
             return
+        self._unknown_rate()
         self.model_ = self._published().learn(task, scale, generator)
+
+    def _unknown_rate(self) -> float | None:
+        """Return the share of images of no candidate that is given."""
+        rate = self.unknown_rate
+        if rate is None:
+            return None
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate < 1:
+            raise ValueError(f"unknown_rate must be a number in [0, 1), or None, got {rate!r}.")
+        if self.recipe != "auto":
+            raise ValueError("unknown_rate is for recipe='auto'; leave it out.")
+        return float(rate)
 
     def _published(self) -> PaperRecipe:
         """Return the recipe where it is the published one, which "paper" names."""
@@ -281,7 +327,7 @@ class ViLUEstimator(Scorer):
         task: Task | None,
         scale: float,
         generator: torch.Generator,
-        balanced: bool,
+        frequencies: Frequencies,
     ) -> LogLinearModel | PaperModel:
         model = getattr(self, "model_", None)
         if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
@@ -293,9 +339,9 @@ class ViLUEstimator(Scorer):
             return self._published().adapt(model, task, generator)
         require_candidates(len(text), "adapt")
         if task is not None:
-            return learn_auto(task, scale, generator, model)
+            return learn_auto(task, scale, generator, model, self._unknown_rate())
         before = CaptionModel(scale) if model is None else model
-        return adapt_auto(before, images, text, generator, balanced=balanced)
+        return adapt_auto(before, images, text, generator, frequencies=frequencies)
 
     def _among(self, text: Tensor) -> Among:
         return self.model_.among(text)

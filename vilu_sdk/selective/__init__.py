@@ -1,16 +1,23 @@
-"""From a score to a decision: thresholds with guarantees, and a monitor of what they rest on."""
+"""From a score to a decision: thresholds and sets with guarantees, and monitors of what they rest on."""
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.selective.predictor import SelectivePredictor
 from vilu_sdk.selective.report import SelectionReport
+from vilu_sdk.selective.risk import RiskMonitor, RiskReport
+from vilu_sdk.selective.set_report import SetReport
+from vilu_sdk.selective.sets import SetPredictor
 from vilu_sdk.selective.shift import ShiftMonitor, ShiftReport
 from vilu_sdk.selective.tradeoffs import CostPredictor, CoveragePredictor
 
 __all__ = [
     "CostPredictor",
     "CoveragePredictor",
+    "RiskMonitor",
+    "RiskReport",
     "SelectionReport",
     "SelectivePredictor",
+    "SetPredictor",
+    "SetReport",
     "ShiftMonitor",
     "ShiftReport",
     "risk_upper_bound",

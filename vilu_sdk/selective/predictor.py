@@ -29,7 +29,8 @@ class SelectivePredictor(ThresholdPredictor):
     Parameters
     ----------
     scorer : scorer
-        Ranks the predictions. Used as it is: fitted before, on other rows.
+        Ranks the predictions. Used as it is: fitted before, on other rows. One that learns and has no fit is
+        fitted by `fit`, on a half of its rows.
     target_risk : float
         Highest error rate among accepted predictions, in (0, 1).
     confidence : float

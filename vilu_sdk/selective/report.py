@@ -8,9 +8,25 @@ from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.encoding import storable
 
 
+class Findings:
+    """A report whose fields can be NaN: two are equal if all their fields are, NaN being equal to NaN."""
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, type(self))
+        return self._values() == other._values() if same else NotImplemented  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple[Any, ...]:
+        """Values of the fields, in which NaN, unequal to itself, is a word."""
+        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return tuple("nan" if isinstance(value, float) and math.isnan(value) else value for value in values)
+
+
 @storable
 @dataclass(frozen=True, eq=False)
-class SelectionReport:
+class SelectionReport(Findings):
     """Findings on the calibration set, for all rows or for one group; prints as a few lines.
 
     Two reports are equal if all their fields are, NaN being equal to NaN.
@@ -45,6 +61,8 @@ class SelectionReport:
     labels_needed : int or None
         Where the target was missed: how many calibration rows would reach it with a probability of 70 %,
         by what is known of the error rates of the most certain rows; None if no number is that likely to.
+    fit_rows : int
+        Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     group : int, str or None
         Whose report it is.
     groups : tuple of SelectionReport
@@ -66,6 +84,7 @@ class SelectionReport:
     smallest_risk: float = math.nan
     smallest_risk_coverage: float = math.nan
     labels_needed: int | None = None
+    fit_rows: int = 0
     group: int | str | None = None
     groups: "tuple[SelectionReport, ...]" = ()
 
@@ -79,29 +98,18 @@ class SelectionReport:
         """Error rate among accepted calibration rows, NaN if there are none."""
         return self.errors / self.accepted if self.accepted else math.nan
 
-    def __eq__(self, other: object) -> bool:
-        return self._values() == other._values() if isinstance(other, SelectionReport) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def _values(self) -> tuple[Any, ...]:
-        """Values of the fields, in which NaN, unequal to itself, is a word."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return tuple("nan" if isinstance(value, float) and math.isnan(value) else value for value in values)
-
     def __str__(self) -> str:
         found = [
             f"{self.goal}, with {100 * self.confidence:g} % confidence ({self.method})",
-            f"  calibration rows   {self.n}",
-            f"  accepted           {self.accepted} ({_percent(self.accepted_share)})",
+            f"  calibration rows   {rows_said(self.n, self.fit_rows)}",
+            f"  accepted           {self.accepted} ({percent(self.accepted_share)})",
         ]
         if self.accepted and math.isfinite(self.coverage_bound):
-            found[-1] += f", of new images at least {_percent(self.coverage_bound)}"
+            found[-1] += f", of new images at least {percent(self.coverage_bound)}"
         if self.accepted:
-            found.append(f"  errors among them  {self.errors} ({_percent(self.observed_risk)})")
+            found.append(f"  errors among them  {self.errors} ({percent(self.observed_risk)})")
         if self.accepted and math.isfinite(self.risk_bound):
-            found[-1] += f", of new images at most {_percent(self.risk_bound)}"
+            found[-1] += f", of new images at most {percent(self.risk_bound)}"
         if math.isfinite(self.cost):
             found.append(f"  cost of an image   {self.cost:.3g}, of new images at most {self.cost_bound:.3g}")
         if self.groups:
@@ -111,7 +119,7 @@ class SelectionReport:
         else:
             found.append("  No threshold can promise it: everything is abstained on.")
         if not self.accepted and math.isfinite(self.smallest_risk):
-            least, part = _percent(self.smallest_risk), _percent(self.smallest_risk_coverage)
+            least, part = percent(self.smallest_risk), percent(self.smallest_risk_coverage)
             found.append(f"  what could be      {least} for the most certain {part} of the images")
             found.append(f"  labels needed      {self._labels()}")
         return "\n".join(found)
@@ -136,5 +144,11 @@ class SelectionReport:
         return lines(align([header, *body]))
 
 
-def _percent(share: float) -> str:
+def rows_said(n: int, fit_rows: int) -> str:
+    """Return how many rows calibrated, and what became of the others."""
+    return f"{n}; the scorer was fitted on the other {fit_rows}" if fit_rows else str(n)
+
+
+def percent(share: float) -> str:
+    """Return a share as text."""
     return f"{100 * share:.1f} %"

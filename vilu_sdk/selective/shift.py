@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
@@ -191,11 +192,20 @@ class ShiftMonitor(Persistent):
         images = Rows(z_img, "z_img")
         warn_of_fit_rows(self.scorer, z_img, "new images will look as if they had moved")
         # As they came, since some scorers use the norms; and the same in every check.
-        self.candidates_ = Rows(z_txt_set, "z_txt_set", normalise=False).read().clone()
+        given = open_candidates(z_txt_set)
+        self.candidates_ = Rows(given.values, "z_txt_set", normalise=False).read().clone()
         self.decision_ = self.scorer.decision_function(z_img, self.candidates_)
         self.images_ = self._draw(images)
         self.n_features_in_ = images.d
         return self
+
+    def _try(self) -> None:
+        """Raise where what was loaded cannot compare an image."""
+        require_scorer(self.scorer)
+        if isinstance(self.scorer, Persistent):
+            self.scorer._try()
+        if hasattr(self, "images_"):
+            self.check(self.images_[:1])
 
     @plain_torch
     def check(self, z_img: ArrayLike) -> ShiftReport:

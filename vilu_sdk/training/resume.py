@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from vilu_sdk.inputs.identity import changes, identify
 from vilu_sdk.inputs.task import Checkpoint, Task
 from vilu_sdk.persistence import storage
 from vilu_sdk.persistence.encoding import decode, encode
+from vilu_sdk.persistence.locks import held
 
 # Seconds of work that a killed fit may lose.
 EVERY_SECONDS = 30.0
@@ -40,6 +41,7 @@ class FitState:
         """Return the state in the folder, if any; ValueError if it belongs to another fit."""
         assert self._folder is not None
         if not (self._folder / storage.CONFIG_FILE).exists():
+            storage.refuse_foreign(self._folder, "fit")
             return {}
         config, tensors = storage.read_folder(self._folder)
         if "fit" not in config:
@@ -79,7 +81,10 @@ class FitState:
 
 @contextmanager
 def shared_fit(task: Task, settings: Callable[[], dict[str, Any]]) -> Iterator[None]:
-    """Check that all processes were given the same fit, and say how to go on where one of them dies."""
+    """Check that all processes were given the same fit, and say how to go on where one of them dies.
+
+    Nobody else works with the checkpoint meanwhile.
+    """
     if world_size() > 1:
         known = from_all(_describe(task, settings()))
         for number, other in enumerate(known):
@@ -89,10 +94,30 @@ def shared_fit(task: Task, settings: Callable[[], dict[str, Any]]) -> Iterator[N
                     "Pass the same settings and the whole data to every process; each reads its own part."
                 )
     try:
-        yield
+        with _checkpoint_held(task.checkpoint):
+            yield
     except ProcessDiedError as error:
         error.advice = error.advice or _how_to_go_on(task.checkpoint)
         raise
+
+
+@contextmanager
+def _checkpoint_held(checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Hold the folder of a checkpoint, in the first process; it goes if nothing is in it in the end."""
+    with ExitStack() as holding:
+
+        def hold() -> None:
+            assert checkpoint is not None
+            checkpoint.folder.mkdir(parents=True, exist_ok=True)
+            if holding.enter_context(held(checkpoint.folder, inside=True)):
+                storage.sweep(checkpoint.folder, *storage.FILES, older=0)
+
+        if checkpoint is not None:
+            from_first(hold)
+        yield
+    if checkpoint is not None and leads():
+        with suppress(OSError):
+            checkpoint.folder.rmdir()
 
 
 def forget(checkpoint: Checkpoint) -> None:

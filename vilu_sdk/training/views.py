@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Batch, Task
 
 # Images at most whose differences are the noise.
@@ -50,15 +51,17 @@ def _noise(task: Task, level: float) -> Callable[[Batch, Tensor], Tensor]:
     n = len(task.images)
     rows = torch.linspace(0, n - 1, min(n, BANK), dtype=torch.float64).long()
     rows = rows[torch.argsort(task.labels[rows], stable=True)]
+    rows = rows[task.labels[rows] != NONE]
     images, counts = read(task.images, rows), torch.bincount(task.labels[rows], minlength=len(task.text))
     starts = counts.cumsum(0) - counts
 
     def moved(batch: Batch, drawn: Tensor) -> Tensor:
         assert batch.labels is not None
-        known = counts[batch.labels] > 0
+        labels = batch.labels.clamp_min(0)
+        known = (counts[labels] > 0) & (batch.labels != NONE)
         # Rounding may make the number 1, and the row the next class's first.
-        offsets = (drawn * counts[batch.labels, None]).long().minimum(counts[batch.labels, None] - 1)
-        pairs = images[(starts[batch.labels, None] + offsets) * known[:, None]]
+        offsets = (drawn * counts[labels, None]).long().minimum(counts[labels, None] - 1)
+        pairs = images[(starts[labels, None] + offsets) * known[:, None]]
         # Two images differ by twice the variance of one.
         difference = (pairs[:, 0] - pairs[:, 1]) * known[:, None] * (level / 2**0.5)
         return normalize(batch.z + difference, dim=1)

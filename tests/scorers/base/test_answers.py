@@ -54,9 +54,17 @@ def test_answers_are_right_more_often_than_zero_shot(answering):
     assert expected_calibration_error(judged.answer_uncertainty, wrong) < 0.06
 
 
-def test_the_probability_of_the_answer_is_one_minus_its_uncertainty(answering):
-    p = answering.predict_proba(*NEW)
-    np.testing.assert_allclose(1 - p.max(axis=1), answering.predict_uncertainty(*NEW), atol=1e-5)
+def test_the_probability_of_the_answer_is_one_minus_its_uncertainty():
+    """Among the candidates alone; an image that may show none of them is more uncertain."""
+    for rate in (0.0, 0.1):
+        answering = estimator(predicts="posterior", unknown_rate=rate).fit(*FIT)
+        wrong, uncertainty = (
+            1 - answering.predict_proba(*NEW).max(axis=1),
+            answering.predict_uncertainty(*NEW),
+        )
+        if not rate:
+            np.testing.assert_allclose(wrong, uncertainty, atol=1e-5)
+        assert (uncertainty >= wrong - 1e-5).all()
 
 
 def test_every_verb_is_about_the_answers(answering, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer
@@ -264,3 +264,23 @@ def test_temperature_without_texts_is_calibrated_on_new_images(toy):
     rate = bound.find_failures(z[new], labels[new]).mean()
     gap, naive_gap = (abs(b.predict_uncertainty(z[new]).mean() - rate) for b in (bound, naive))
     assert gap < 0.5 * naive_gap
+
+
+def test_names_are_classes_for_scikit_learn(toy):
+    names = np.array(["f", "b", "d", "a", "e", "c"])
+    labels = names[toy.labels]
+    z_txt = dict(zip(names.tolist(), toy.z_txt, strict=True))
+    bound = MCMScorer(logit_scale=5).bind(z_txt)
+    plain = MCMScorer(logit_scale=5).bind(toy.z_txt)
+    assert cross_val_score(bound, toy.z_img, labels, scoring="accuracy", cv=3) == pytest.approx(
+        cross_val_score(plain, toy.z_img, toy.labels, scoring="accuracy", cv=3), abs=0.02
+    )
+    # Columns of probabilities are read in the sorted order of the names.
+    ordered = MCMScorer(logit_scale=5).bind(dict(sorted(z_txt.items())))
+    loss = log_loss(toy.labels, plain.predict_proba(toy.z_img))
+    assert log_loss(labels, ordered.predict_proba(toy.z_img)) == pytest.approx(loss)
+    columns = cross_val_predict(ordered, toy.z_img, labels, method="predict_proba", cv=3)
+    assert log_loss(labels, columns) == pytest.approx(loss)
+    with pytest.raises(ValueError, match=r"y seems to number the names in their sorted order.*dict\(sorted"):
+        cross_val_predict(bound, toy.z_img, labels, method="predict_proba", cv=3)
+    assert (bound.fit(toy.z_img, toy.labels).predict(toy.z_img) == bound.predict(toy.z_img)).all()

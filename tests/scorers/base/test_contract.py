@@ -69,7 +69,7 @@ def test_fit_returns_itself_and_keeps_its_parameters(scorer, toy):
     scorer = clone(scorer)
     before = repr(scorer)
     assert scorer.fit(toy.z_img, toy.z_txt, toy.labels) is scorer
-    assert repr(scorer) == before
+    assert repr(scorer).startswith(before)  # then comes what it was fitted on
     assert scorer.n_features_in_ == 16
     check_is_fitted(scorer)
 
@@ -103,12 +103,32 @@ def test_tags_say_what_a_scorer_needs(scorer, toy, fit_once):
 
 
 @every_scorer
-def test_weights_are_taken_as_the_signature_says_and_refused_otherwise(scorer, toy):
+def test_a_row_of_zeros_is_no_error_where_there_are_no_texts(scorer, fit_once, toy):
+    zeros = np.vstack([toy.z_img[:50], np.zeros((2, toy.z_img.shape[1]))])
+    with pytest.raises(ValueError, match="all zero in row 50"):
+        fit_once(scorer).predict_uncertainty(zeros, toy.z_txt)
+    X, y = toy.z_img.copy(), toy.labels
+    X[3] = 0
+    bound = clone(scorer).bind(None).fit(X, y)
+    u, decision = bound.predict_uncertainty(zeros), bound.rank_uncertainty(zeros)
+    assert np.isfinite(decision).all()
+    assert u[50] == u[51]
+    assert bound.scorer_.softmax_scale > 0
+    np.testing.assert_allclose(MCMScorer().bind(None).fit(X, y).predict_proba(zeros)[50], 1 / 6, rtol=1e-6)
+    # Others are as if these were not there.
+    np.testing.assert_allclose(bound.predict_uncertainty(toy.z_img[:50]), u[:50], rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="all zero"):  # the door is closed again
+        fit_once(scorer).predict_uncertainty(zeros, toy.z_txt)
+
+
+@every_scorer
+def test_weights_are_taken_as_the_scorer_says_and_refused_otherwise(scorer, toy):
     arguments = toy.z_img, toy.z_txt, toy.labels
-    if has_fit_parameter(scorer, "sample_weight"):
+    if scorer.takes_weights:
         clone(scorer).fit(*arguments, sample_weight=np.ones(640))
     else:
-        with pytest.raises(TypeError, match="sample_weight"):
+        error = ValueError if has_fit_parameter(scorer, "sample_weight") else TypeError
+        with pytest.raises(error, match="sample_weight"):
             clone(scorer).fit(*arguments, sample_weight=np.ones(640))
 
 
@@ -388,7 +408,7 @@ def test_bad_embeddings_are_named(scorer, case, toy, fit_once):
     ("labels", "error", "message"),
     [
         (lambda y: y + 1, ValueError, r"labels must lie in \[0, 6\)"),
-        (lambda y: y - 1, ValueError, r"labels must lie in \[0, 6\)"),
+        (lambda y: y - 2, ValueError, r"labels must lie in \[0, 6\)"),
         (lambda y: y[:-1], ValueError, "labels has 639 entries but z_img has 640 rows"),
         (lambda y: y[:, None], ValueError, "labels must be one-dimensional"),
         (lambda y: y.astype(float), ValueError, "labels must be integers"),

@@ -43,7 +43,7 @@ def scorers(toy, captions):
         "new candidates": (estimator().fit(*fit), few),
         "captions": (estimator().fit(toy.z_img, captions), few),
         "paper": (estimator(recipe=paper).fit(*fit), toy.z_txt),
-        "adapted": (estimator().fit(*fit).adapt(toy.z_img, few, balanced=True), few),
+        "adapted": (estimator().fit(*fit).adapt(toy.z_img, few, frequencies="balanced"), few),
     }
 
 
@@ -142,7 +142,9 @@ def test_adapting_needs_no_fit(digits):
     mcm = MCMScorer(logit_scale=digits.logit_scale)
     test = digits.z_img_test, digits.z_txt, digits.labels_test
     assert auc(scorer, *test) > auc(mcm, *test)
-    balanced = estimator(logit_scale=digits.logit_scale).adapt(digits.z_img_fit, digits.z_txt, balanced=True)
+    balanced = estimator(logit_scale=digits.logit_scale).adapt(
+        digits.z_img_fit, digits.z_txt, frequencies="balanced"
+    )
     assert auc(balanced, *test) > auc(mcm, *test) + 0.02
 
 
@@ -279,7 +281,7 @@ def test_lvu_adapts_with_labels_after_a_fit_and_an_error_leaves_it_as_it_was(toy
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"labels": np.zeros(640, dtype=int), "balanced": True}, ValueError, "balanced"),
+        ({"labels": np.zeros(640, dtype=int), "frequencies": "balanced"}, ValueError, "frequencies"),
         ({"labels": np.full(640, 6)}, ValueError, "labels must lie in"),
         ({"labels": np.zeros(639, dtype=int)}, ValueError, "labels has 639 entries"),
         ({"z_img": np.full((640, 16), np.nan)}, ValueError, "z_img"),
@@ -317,7 +319,8 @@ def test_adapting_leaves_the_global_generators_alone_and_is_deterministic(toy):
     np.random.seed(3)  # noqa: NPY002 - the legacy global state is what must not move
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     decisions = [
-        estimator().adapt(toy.z_img, new, balanced=True).decision_function(toy.z_img, new) for _ in range(2)
+        estimator().adapt(toy.z_img, new, frequencies="balanced").decision_function(toy.z_img, new)
+        for _ in range(2)
     ]
     np.testing.assert_array_equal(*decisions)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.posterior import LinearPosterior, Posterior
 from vilu_sdk.compute.tiles import Logits, nearest, tile_width
+from vilu_sdk.scorers.base.background import Background
 
 #: What can be read of a chunk, in an order in which nothing is computed twice.
 COLUMNS = (
@@ -61,7 +62,7 @@ class Chunk:
     @cached_property
     def decision(self) -> Tensor:
         """Decision values (n,): higher = the prediction is more likely wrong."""
-        return self._among.decision(self)
+        return self._with_none(self._among.decision(self))
 
     @property
     def answer(self) -> Tensor:
@@ -71,14 +72,29 @@ class Chunk:
     @property
     def answer_decision(self) -> Tensor:
         """Decision values (n,): higher = the answer is more likely wrong."""
-        return self.posterior.sharp_log_odds if self._among.answers else self.decision
+        return self._with_none(self.posterior.sharp_log_odds) if self._among.answers else self.decision
 
     @property
     def novelty(self) -> Tensor:
         """How little speaks for any of the candidates (n,): higher = more likely none of them."""
+        if self._none is not None:
+            return self._none
         if self._among.posterior is not None:
             return -self.posterior.log_sum
         return -(self.z * self._among.text[self.prediction]).sum(dim=1)
+
+    @cached_property
+    def _none(self) -> Tensor | None:
+        """Log-odds (n,) that none of the candidates is shown, where the scorer knows how likely that is."""
+        background = self._among.background
+        return None if background is None else background.log_odds(self.posterior)
+
+    def _with_none(self, decision: Tensor) -> Tensor:
+        """Count in decision values (n,) that an image may show none of the candidates."""
+        background = self._among.background
+        if background is None or self._none is None:
+            return decision
+        return background.against(decision, self._none)
 
     @property
     def log_odds(self) -> Tensor:
@@ -123,6 +139,8 @@ class Among:
         Whether predictions are read off the posterior, because it ranks the candidates as the cosines do.
     answers : bool
         Whether the posterior ranks them otherwise, and so gives answers of its own.
+    background : Background, optional
+        How likely an image shows none of the candidates, which decision values then count.
     """
 
     text: Tensor
@@ -131,6 +149,7 @@ class Among:
     width: int | None = None
     top_is_prediction: bool = False
     answers: bool = False
+    background: Background | None = None
 
     @classmethod
     def linear(
@@ -143,6 +162,7 @@ class Among:
         top_is_prediction: bool = False,
         answers: bool = False,
         sharpness: float = 1.0,
+        background: Background | None = None,
     ) -> Self:
         """Logits that are linear in the images, or in features of them, and are read tile by tile."""
         x = features or (lambda z: z)
@@ -150,7 +170,8 @@ class Among:
         def posterior(z: Tensor) -> Posterior:
             return LinearPosterior(x(z), logits, sharpness)
 
-        return cls(text, posterior, decision, tile_width(len(text)), top_is_prediction, answers)
+        width = tile_width(len(text))
+        return cls(text, posterior, decision, width, top_is_prediction, answers, background)
 
     @classmethod
     def zero_shot(cls, text: Tensor, scale: float, whole: Callable[[Chunk], Tensor] | None = None) -> Self:

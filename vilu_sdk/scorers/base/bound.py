@@ -1,6 +1,9 @@
 """A scorer and its candidates as one scikit-learn classifier over images."""
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,20 +13,35 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
-from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.inputs.containers import refuse_missing, to_numpy
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.containers import to_numpy
+from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
+from vilu_sdk.scorers.base.targets import as_labels, classes_of, refuse_sorted_numbers, rows_of
 
 if TYPE_CHECKING:
     from vilu_sdk.scorers.base.scorer import Scorer
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _zeros_are_rows(method: Method) -> Method:
+    """Let a method take rows of zeros where there are no texts: these are features, and may be so."""
+
+    @wraps(method)
+    def wrapped(self: "BoundClassifier", *args: Any, **kwargs: Any) -> Any:
+        with zeros_allowed() if self.z_txt_set is None else nullcontext():
+            return method(self, *args, **kwargs)
+
+    return cast(Method, wrapped)
 
 
 class BoundClassifier(ClassifierMixin, BaseEstimator):
@@ -35,14 +53,15 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     ----------
     scorer : Scorer
         Tells which predictions are likely wrong. `fit` clones it.
-    z_txt_set : array-like of shape (K, d) or None
-        Candidate texts; classes are their row numbers. None takes the classes from y, and for the text
-        of a class the mean of its images.
+    z_txt_set : array-like of shape (K, d), mapping, frame or None
+        Candidate texts; classes are their names, or their row numbers where they have none. None takes the
+        classes from y, and for the text of a class the mean of its images.
 
     Attributes
     ----------
     classes_ : ndarray of shape (K,)
-        ``arange(K)``, or the distinct values of y if there are no texts.
+        The names of the texts, in their order, or ``arange(K)``, or the distinct values of y if there are no
+        texts.
     z_txt_set_ : array-like of shape (K, d)
         The texts, or the class means of the unit images.
     scorer_ : Scorer
@@ -58,7 +77,11 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     scorer to scorer is `predict_uncertainty`, which `score` judges. Of an estimator with
     ``predicts="posterior"`` they are those of its posterior.
 
-    Without texts, images are compared with class means by their cosines, so centre features that are not
+    Metrics of scikit-learn that read columns of probabilities, such as ``"neg_log_loss"`` and ``"roc_auc"``,
+    take them for those of the sorted labels. Give named candidates in the sorted order of their names there.
+
+    Without texts, images are compared with class means by their cosines (a row of zeros is a row of cosine 0
+    to all), so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
     from are the same images, moved as if each had been left out of its class mean; see
     ``docs/scikit-learn.md`` for what that is worth.
@@ -88,6 +111,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         self.z_txt_set = z_txt_set
 
     @plain_torch
+    @_zeros_are_rows
     def fit(
         self,
         X: ArrayLike,
@@ -102,8 +126,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         X : array-like of shape (N, d)
             Image embeddings.
         y : array-like of shape (N,)
-            True classes: rows of `z_txt_set`, of which not every one has to occur, or any labels of at
-            least two classes if there are no texts.
+            True classes: names or rows of `z_txt_set`, of which not every one has to occur, or any labels of
+            at least two classes if there are no texts.
         sample_weight : array-like of shape (N,), optional
             Weights of the images, at least 0, in the class means and for scorers whose `fit` takes them.
         groups : array-like of shape (N,), optional
@@ -125,7 +149,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         SampleWeightWarning
             If weights enter the class means alone, because the scorer learns but takes none.
         """
-        checked = validate_data(self, _images(X), _labels(y), ensure_all_finite=False)
+        opened = self._opened()
+        checked = validate_data(self, _images(X), rows_of(y, opened), ensure_all_finite=False)
         images, target = map(np.asarray, checked)
         weights = torch.ones(len(images), dtype=torch.float64)
         units = None if groups is None else check_units(groups, len(images))
@@ -135,15 +160,16 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             kept = (weights > 0).numpy()
             images, target, weights = images[kept], target[kept], weights[kept]
             units = None if units is None else units[kept]
-        if self.z_txt_set is None:
+        if opened is None:
             check_classification_targets(target)
             self.classes_, labels = np.unique(target, return_inverse=True)
             self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
             if self.scorer.learns:
                 images = leave_own_out(images, labels, self.z_txt_set_, weights, units)
         else:
-            self.classes_ = np.arange(len(Rows(self.z_txt_set, "z_txt_set")))
+            self.classes_ = classes_of(opened)
             labels = check_labels(target, len(target), len(self.classes_), name="y").numpy()
+            refuse_sorted_numbers(y, labels, images, opened)
             self.z_txt_set_ = self.z_txt_set
         used = {} if sample_weight is None else self._usable(weights)
         used |= {} if units is None else {"groups": units}
@@ -152,14 +178,16 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the predictions, (N,) of `classes_`; zero-shot and the same for every scorer by default."""
-        images = self._check(X)
-        return np.asarray(self.classes_[self.scorer_.predict(images, self.z_txt_set_)])
+        predicted = self._predict_rows(X)
+        return np.asarray(self.classes_[predicted])
 
+    @_zeros_are_rows
     def predict_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return `Scorer.predict_uncertainty` for the candidates, (N,), higher = more likely wrong."""
         images = self._check(X)
         return self.scorer_.predict_uncertainty(images, self.z_txt_set_)
 
+    @_zeros_are_rows
     def rank_uncertainty(self, X: ArrayLike) -> NDArray[np.float64]:
         """Rank images by uncertainty, without saturation.
 
@@ -177,6 +205,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         return self.scorer_.decision_function(images, self.z_txt_set_)
 
     @plain_torch
+    @_zeros_are_rows
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return class scores, as scikit-learn's classifiers do.
 
@@ -202,6 +231,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         logits = self.scorer_.softmax_scale * cosines.numpy()
         return logits[:, 1] - logits[:, 0] if len(text) == 2 else logits
 
+    @_zeros_are_rows
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the class probabilities.
 
@@ -259,11 +289,22 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def find_failures(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
         """Return where the prediction is wrong, (N,); labels y (N,) as in `fit`, or of unknown classes."""
-        predicted = self.predict(X)
-        y = _labels(y)
-        if self.z_txt_set is not None:
-            check_labels(y, len(predicted), len(self.classes_), name="y")
-        return np.asarray(predicted != column_or_1d(y))
+        predicted = self._predict_rows(X)
+        opened = self._opened()
+        if opened is None:
+            return np.asarray(self.classes_[predicted] != column_or_1d(as_labels(y)))
+        known = check_labels(rows_of(y, opened), len(predicted), len(self.classes_), name="y")
+        return np.asarray(predicted != known.numpy())
+
+    @_zeros_are_rows
+    def _predict_rows(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the predictions as rows of the candidates, (N,)."""
+        images = self._check(X)
+        return self.scorer_.predict(images, self.z_txt_set_)
+
+    def _opened(self) -> Opened | None:
+        """Return the candidates, if there are texts."""
+        return None if self.z_txt_set is None else open_candidates(self.z_txt_set)
 
     @property
     def _has_answers(self) -> bool:
@@ -273,7 +314,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _usable(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the weights as an argument of the scorer's fit, if it has it."""
-        if has_fit_parameter(self.scorer, "sample_weight"):
+        if self.scorer.takes_weights:
             return {"sample_weight": weights}
         name = type(self.scorer).__name__
         if self.z_txt_set is not None:
@@ -294,9 +335,10 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _use_as_fitted(self) -> Self:
         """Score with the scorer as it is."""
-        text = Candidates(self.z_txt_set).text
+        opened = open_candidates(self.z_txt_set)
+        text = Candidates(opened).text
         self.scorer_, self.z_txt_set_ = self.scorer, self.z_txt_set
-        self.classes_, self.n_features_in_ = np.arange(len(text)), text.shape[1]
+        self.classes_, self.n_features_in_ = classes_of(opened), text.shape[1]
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -311,12 +353,3 @@ def _images(X: Any) -> Any:
         return to_numpy(X, "X")
     Rows(X, "X")  # what is wrong with a frame is said in the same words
     return X
-
-
-def _labels(y: Any) -> Any:
-    """Return labels of any kind as an array; scikit-learn says what is wrong with None."""
-    if y is None:
-        return None
-    array = to_numpy(y, "y")
-    refuse_missing(array, "y")
-    return array

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import has_fit_parameter
 
 from vilu_sdk.exceptions import FitRowsWarning, warn
+from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers.base.fit_rows import FitRows
 
@@ -21,6 +22,8 @@ VERBS = {
 }
 #: What every scorer can be asked for.
 NEEDED = ("prediction", "decision", "uncertainty")
+# Probabilities add up to 1 to within this much.
+ROUNDING = 1e-3
 
 
 @runtime_checkable
@@ -69,7 +72,40 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
     if _has_one_pass(type(scorer), fields):
         found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
-    return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, z_txt_set)) for field in fields)
+    values = open_candidates(z_txt_set).values  # scorers of others know arrays
+    return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, values)) for field in fields)
+
+
+def read_posterior(
+    scorer: FailureScorer, z_img: Any, z_txt_set: Any
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the predictions (N,) of a scorer and the logarithms (N, K) of its posterior, of few images.
+
+    Raises
+    ------
+    TypeError
+        If it has no posterior.
+    ValueError
+        If its probabilities are none.
+    """
+    require_posterior(scorer)
+    if hasattr(scorer, VERBS["log_probabilities"]):
+        predicted, logarithms = read(scorer, z_img, z_txt_set, "prediction", "log_probabilities")
+        return predicted, logarithms.astype(np.float64)
+    predicted, values = read(scorer, z_img, z_txt_set, "prediction", "probabilities")
+    values, shape = values.astype(np.float64), (len(predicted), len(Rows(z_txt_set, "z_txt_set")))
+    name = type(scorer).__name__
+    if values.shape != shape:
+        raise ValueError(f"predict_proba of {name} must have shape {shape}, got {values.shape}.")
+    if not (values >= 0).all() or not np.allclose(values.sum(axis=1), 1, rtol=0, atol=ROUNDING):
+        raise ValueError(f"predict_proba of {name} must have rows of probabilities, which add up to 1.")
+    return predicted, np.log(np.maximum(values, np.finfo(np.float64).tiny))
+
+
+def require_posterior(scorer: Any) -> None:
+    """Raise where a scorer has no posterior over the candidates."""
+    if not hasattr(scorer, VERBS["probabilities"]):
+        raise TypeError(f"{type(scorer).__name__} has no predict_proba; pass a scorer that has a posterior.")
 
 
 def groups_argument(scorer: Any, groups: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class FitRows:
     @classmethod
     def of(cls, images: Rows) -> "FitRows":
         """Hash all rows, each process its own."""
-        own = [_hash(_cells(images.look(rows))[0]) for rows in own_slices(images, DIRECTIONS)]
+        own = [hashes(images.look(rows)) for rows in own_slices(images, DIRECTIONS)]
         parts = from_all(np.concatenate(own) if own else np.empty(0, np.int64))
         return cls(torch.from_numpy(np.sort(np.concatenate(parts))))
 
@@ -58,6 +58,11 @@ class FitRows:
         if not found or len(sample) == n:
             return found
         return sum(int(_is_among(known, images.look(rows)).sum()) for rows in images.slices(DIRECTIONS))
+
+
+def hashes(z: Tensor) -> NDArray[np.int64]:
+    """Return 64 bits for each unit row (n, d), which are the same for the same image."""
+    return _hash(_cells(z)[0])
 
 
 def _is_among(known: NDArray[np.int64], z: Tensor) -> NDArray[np.bool_]:

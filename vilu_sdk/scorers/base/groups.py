@@ -38,16 +38,20 @@ def distinct_rows(task: Task) -> tuple[Tensor, Tensor, Tensor]:
 
     A row is a copy if image, answer and group are the same; it says nothing new. Without groups, the rows of
     one image are one: with several labels, or several captions. Third comes which of the m each of all rows
-    (n,) is, or is a copy of; -1 where it is left out, because its group is large.
+    (n,) is, or is a copy of; -1 where it is left out, because its group is large or its weight 0.
     """
+    n = len(task.images)
+    numbers = np.arange(n) if task.weights is None else np.flatnonzero(task.weights.numpy())
     images = copies(task.images)
     groups = images if task.groups is None else task.groups
     known = next((x for x in (task.labels, task.correct) if x is not None), None)
     answers = copies(task.texts) if known is None else known.long()
-    keys = torch.stack([images, answers, groups], dim=1).numpy()
+    keys = torch.stack([images, answers, groups], dim=1).numpy()[numbers]
     _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     rows = np.sort(first)
-    which = torch.from_numpy(np.searchsorted(rows, first)[same.reshape(-1)])
+    which = torch.full((n,), -1)
+    which[numbers] = torch.from_numpy(np.searchsorted(rows, first)[same.reshape(-1)])
+    rows = numbers[rows]
     groups = number(groups[rows])
     sizes = torch.bincount(groups)
     if int(sizes.max()) <= MOST_OF_GROUP:
@@ -57,8 +61,23 @@ def distinct_rows(task: Task) -> tuple[Tensor, Tensor, Tensor]:
     place[order] = torch.arange(len(order)) - (sizes.cumsum(dim=0) - sizes)[groups[order]]
     step = (sizes[groups] / MOST_OF_GROUP).clamp_min(1)
     kept = ((place + 1) / step).floor() > (place / step).floor()
-    which = torch.where(kept, kept.cumsum(dim=0) - 1, -1)[which]
+    which = torch.where(which < 0, -1, torch.where(kept, kept.cumsum(dim=0) - 1, -1)[which])
     return torch.from_numpy(rows)[kept], groups[kept], which
+
+
+def importance(task: Task, which: Tensor, m: int) -> Tensor:
+    """Return how much each of m distinct rows counts by the weights of a task, the mean of its copies'.
+
+    The unit of the weights does not matter: they are scaled to sum to as many rows as the weighted ones are
+    worth (Kish's effective sample size), so that equal weights are 1.
+    """
+    if task.weights is None:
+        return torch.ones(m, dtype=torch.float64)
+    used = which >= 0
+    given = task.weights[used] / task.weights[used].max()
+    weights = torch.zeros(m, dtype=torch.float64).index_add(0, which[used], given)
+    weights /= torch.bincount(which[used], minlength=m)
+    return weights * (weights.sum() / weights.square().sum())
 
 
 def groups_of(task: Task) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vilu_sdk.compute.tiles import tile_width
-from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.persistence.encoding import moved
 from vilu_sdk.scorers.base.among import Among
 
@@ -33,7 +33,8 @@ class Kept(NamedTuple):
 def recall(scorer: Any, z_txt_set: Any, d: int) -> Candidates:
     """Return candidates, checked and normalised; at once if they are those of last time."""
     kept: Kept | None = vars(scorer).get("_kept")
-    return kept.texts if kept is not None and kept.texts.are(z_txt_set, d) else Candidates(z_txt_set, d)
+    opened = open_candidates(z_txt_set, d=d)
+    return kept.texts if kept is not None and kept.texts.are(opened, d) else Candidates(opened, d)
 
 
 def predict_among(scorer: Any, texts: Candidates, device: torch.device) -> Among:

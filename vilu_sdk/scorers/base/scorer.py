@@ -1,10 +1,13 @@
 """What every scorer shares: fit, bind, and persistence, beside the verbs it is asked by."""
 
+import copy
 import os
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Tags
@@ -14,11 +17,14 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import check_rows, from_first, leads, world_size
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.tiles import nearest
-from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.names import check_same_names
 from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.places import shown
+from vilu_sdk.inputs.rows import WIDEST, Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale
+from vilu_sdk.persistence.card import FittedOn, expectations
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.among import Among
@@ -43,6 +49,8 @@ class Scorer(Verbs, Persistent):
     fixed_candidates: ClassVar[bool] = False
     #: Whether `fit` takes several views of each image, (N, V, d).
     takes_views: ClassVar[bool] = False
+    #: Whether `fit` takes weights of images, as the scorer is set.
+    takes_weights: ClassVar[bool] = False
 
     @plain_torch
     def fit(
@@ -68,8 +76,9 @@ class Scorer(Verbs, Persistent):
         z_txt : array-like of shape (K, d)
             Embeddings of the candidate texts.
         labels : array-like of shape (N,), optional
-            True class of each image, an integer in [0, K). Without labels (and without `correct`)
-            this is a caption task: row i of `z_img` pairs with row i of `z_txt`, so K = N.
+            True class of each image, an integer in [0, K), or -1 for none of the candidates, whose
+            prediction is always wrong. Without labels (and without `correct`) this is a caption task: row i
+            of `z_img` pairs with row i of `z_txt`, so K = N.
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
         groups : array-like of shape (N,), optional
@@ -89,10 +98,14 @@ class Scorer(Verbs, Persistent):
         ------
         ValueError
             If an array has the wrong shape, holds NaN, infinite or all-zero rows, or labels are not
-            integers in [0, K); the message names the argument. Also if the checkpoint is that of another
-            scorer, of other settings or other data.
+            integers in [0, K), or -1; the message names the argument. Also if the checkpoint is that of
+            another scorer, of other settings or other data.
         TypeError
             If an array does not hold real numbers.
+        FileExistsError
+            If the folder of the checkpoint holds a ``model.safetensors`` of something else.
+        BusyError
+            If another fit is working with the same checkpoint.
         """
         task = check_task(z_img, z_txt, labels, correct, groups, takes_views=self.takes_views)
         return self._fit(task, checkpoint)
@@ -103,8 +116,8 @@ class Scorer(Verbs, Persistent):
         Parameters
         ----------
         z_txt_set : array-like of shape (K, d) or None
-            Candidate texts; row k is class k. With None, `fit` takes class means of the images for texts:
-            failure prediction for any labelled features.
+            Candidate texts; row k is class k, by its name where there are names. With None, `fit` takes class
+            means of the images for texts: failure prediction for any labelled features.
 
         Returns
         -------
@@ -127,7 +140,7 @@ class Scorer(Verbs, Persistent):
         """
         if z_txt_set is None:
             return BoundClassifier(self)
-        Candidates(z_txt_set)
+        Candidates(z_txt_set)  # whose errors are those of now
         if isinstance(z_txt_set, Tensor):
             z_txt_set = z_txt_set.detach()  # scikit-learn copies parameters, which torch refuses in a graph
         bound = BoundClassifier(self, z_txt_set)
@@ -147,9 +160,10 @@ class Scorer(Verbs, Persistent):
         with shared_fit(task, self._settings):
             self._learn(task)
             self.n_features_in_ = task.images.d
-            self._remember(task.images, task.texts, FitRows.of(task.images) if self.learns else None)
-        if task.checkpoint is not None:
-            forget(task.checkpoint)
+            known = FitRows.of(task.images) if self.learns else None
+            self._remember(task.images, task.texts, known, None if task.is_caption else task.given)
+            if task.checkpoint is not None:
+                forget(task.checkpoint)
         return self
 
     def _warn_of_order(self, task: Task) -> None:
@@ -160,6 +174,23 @@ class Scorer(Verbs, Persistent):
             batch = task.sample(LOOKED_AT)
             assert batch.labels is not None
             warn_of_order(nearest(batch.z, batch.text).numpy(), batch.labels.numpy())
+
+    def _try(self) -> None:
+        """Raise unless one image can be scored, where the scorer is ready to score."""
+        if not self.__sklearn_is_fitted__():
+            return
+        d = getattr(self, "n_features_in_", None) or 2
+        if type(d) is not int or not 0 < d <= WIDEST:
+            raise ValueError(f"n_features_in_ must be a number from 1 to {WIDEST}, got {shown(d)}.")
+        tried = copy.copy(self)  # which keeps what it makes of the candidates
+        texts = np.eye(self._n_tried(), d, dtype=np.float32) + np.float32(0.5)
+        decision, uncertainty = tried._read(texts[:1], texts, "decision", "uncertainty")
+        if decision.shape != (1,) or not np.isfinite([*decision, *uncertainty]).all():
+            raise ValueError(f"what it says of an image is {shown(decision.tolist())}, and no finite number.")
+
+    def _n_tried(self) -> int:
+        """Return among how many candidates an image can be scored."""
+        return max(2, self.min_candidates)
 
     def _settings(self) -> dict[str, Any]:
         """Return as JSON what tells the fits of one scorer from those of another."""
@@ -177,18 +208,61 @@ class Scorer(Verbs, Persistent):
         if self.learns:
             check_is_fitted(self)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        return images, recall(self, z_txt_set, images.d)
+        opened = open_candidates(z_txt_set, d=images.d)
+        if self.fixed_candidates and self.names_ is not None and opened.names is not None:
+            check_same_names(opened.names.written, self.names_, opened.argument)
+        return images, recall(self, opened, images.d)
+
+    @property
+    def names_(self) -> list[str] | None:
+        """Names of the candidates of the fit, in their order; None where they had none."""
+        known: FittedOn | None = getattr(self, "fitted_on_", None)
+        return None if known is None or known.names is None else list(known.names)
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        own = str(super().__repr__(N_CHAR_MAX))
+        facts = self._facts()
+        width = max(map(len, facts), default=0)
+        return "\n".join([own, *(f"  {key:<{width}}  {value}" for key, value in facts.items())])
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a fitted or loaded scorer expects; nothing of one that expects nothing."""
+        knows = (self.learns and self.__sklearn_is_fitted__()) or "card_" in vars(self)
+        return expectations(self) if knows else {}
+
+    def _html_facts(self) -> str:
+        rows = (
+            f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in self._facts().items()
+        )
+        return f"<table>{''.join(rows)}</table>" if self._facts() else ""
+
+    def _repr_html_inner(self) -> str:
+        return self._html_facts() + str(super()._repr_html_inner())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._html_facts() + bundle["text/html"]
+        return bundle
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in TRANSIENT}
 
-    def _remember(self, images: Rows, texts: Rows, fit_rows: FitRows | None) -> None:
+    def _remember(self, images: Rows, texts: Rows, fit_rows: FitRows | None, given: Opened | None) -> None:
         """Keep what the embeddings look like and which they were; forget what a card said of an earlier fit.
 
-        Processes that fitted together keep what the first of them has, to the last bit.
+        `given` are the candidates, None of captions. Processes that fitted together keep what the first of
+        them has, to the last bit.
         """
         if self.learns:
             self.seen_ = EmbeddingStatistics.of(images, texts)
+            names = None if given is None else given.called()
+            self.fitted_on_ = FittedOn(
+                images=len(images),
+                candidates=None if given is None else len(texts),
+                prompts=1 if given is None else given.prompts,
+                names=None if names is None else tuple(names),
+            )
         if fit_rows is not None:
             self.fit_rows_ = fit_rows
         for name in ("card_", "_warned", *TRANSIENT):

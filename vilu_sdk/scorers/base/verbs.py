@@ -12,8 +12,7 @@ from torch import Tensor
 from vilu_sdk.compute.device import compute_device
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates
-from vilu_sdk.inputs.names import check_names
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
@@ -29,6 +28,9 @@ JUDGED = {
     "posterior": {"prediction": "answer", "decision": "answer_decision"},
 }
 
+# What is read for an uncertainty, to be undone.
+UNCERTAINTIES = {"uncertainty": "decision", "answer_uncertainty": "answer_decision"}
+
 
 class Verbs:
     """The verbs of a scorer; a subclass says what it makes of candidates (`_among`)."""
@@ -40,6 +42,8 @@ class Verbs:
     min_candidates: ClassVar[int] = 2
     #: Whether it has a posterior over the candidates, and so `predict_proba`.
     has_posterior: ClassVar[bool] = False
+    #: Whether that posterior ranks candidates otherwise than their cosines do, and so has answers of its own.
+    has_answers: ClassVar[bool] = False
     #: Which prediction `predict` returns, and all verbs judge.
     predicts: Predicts = "zero-shot"
 
@@ -180,9 +184,10 @@ class Verbs:
         Returns
         -------
         ndarray of shape (N,)
-            Higher = more likely none of them: minus the logarithm of the summed likelihoods of all
-            candidates where there is a posterior, minus the largest cosine elsewhere. Only its order has a
-            meaning.
+            Higher = more likely none of them: log-odds, where the default recipe has learned how likely that
+            is; else minus the logarithm of the summed likelihoods of all candidates where there is a
+            posterior, minus the largest cosine where there is none. Only its order has a meaning, unless
+            the fit was shown images of the label -1.
 
         Raises
         ------
@@ -208,7 +213,7 @@ class Verbs:
         z_txt_set : array-like of shape (K, d)
             Candidate texts.
         names : sequence of str, optional
-            Names of the candidates, for the table.
+            Names of the candidates, for the table; by default those that they have.
 
         Returns
         -------
@@ -233,9 +238,10 @@ class Verbs:
         0      cat         cat           0.323               0.323    -7.82
         1      cat         cat           0.001               0.001    -9.76
         """
-        check_names(names, len(Rows(z_txt_set, "z_txt_set")), "z_txt_set")
+        opened = open_candidates(z_txt_set)
+        names = opened.called(names)
         prediction, decision, answer, answer_decision, novelty = self._said(
-            z_img, z_txt_set, ["prediction", "decision", "answer", "answer_decision", "novelty"]
+            z_img, opened, ["prediction", "decision", "answer", "answer_decision", "novelty"]
         ).values()
         uncertainty, answer_uncertainty = map(self._uncertainty, (decision, answer_decision))
         return Judgement(prediction, uncertainty, answer, answer_uncertainty, novelty, names)
@@ -249,18 +255,20 @@ class Verbs:
         raise NotImplementedError
 
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:
-        """Return some of `COLUMNS`, or "uncertainty", of images, out of one pass.
+        """Return some of `COLUMNS`, of `UNCERTAINTIES`, or "zero_shot", of images, out of one pass.
 
-        Of "prediction", "decision" and "uncertainty" those that `predicts` chooses.
+        Of "prediction", "decision" and "uncertainty" those that `predicts` chooses; "zero_shot" is the
+        prediction that papers judge, whatever it chooses.
         """
         if self.predicts not in JUDGED:
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
         judged = JUDGED[self.predicts]
-        sources = {field: "decision" if field == "uncertainty" else field for field in fields}
+        sources = {field: UNCERTAINTIES.get(field, field) for field in fields}
         needed = {field: judged.get(source, source) for field, source in sources.items()}
+        needed |= {field: "prediction" for field in fields if field == "zero_shot"}
         said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed.values()])
         return tuple(
-            self._uncertainty(said[column]) if field == "uncertainty" else said[column]
+            self._uncertainty(said[column]) if field in UNCERTAINTIES else said[column]
             for field, column in needed.items()
         )
 

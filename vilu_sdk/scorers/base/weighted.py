@@ -15,6 +15,8 @@ from vilu_sdk.scorers.base.scorer import Scorer
 class WeightedScorer(Scorer):
     """Base of scorers whose `fit` takes sample weights; scikit-learn tells them by that parameter."""
 
+    takes_weights = True
+
     @plain_torch
     def fit(
         self,
@@ -34,8 +36,8 @@ class WeightedScorer(Scorer):
         z_img, z_txt, labels, correct, groups, checkpoint
             As in `Scorer.fit`.
         sample_weight : array-like of shape (N,), optional
-            Weights of the images, at least 0. A weight of 2 counts as the image given twice, 0 as the image
-            left out; only their proportions matter.
+            Weights of the images, at least 0; only their proportions matter. A weight of 2 counts as another
+            image like it, 0 as the image left out. They set right what was sampled too often or too rarely.
 
         Returns
         -------
@@ -44,9 +46,12 @@ class WeightedScorer(Scorer):
         Raises
         ------
         ValueError, TypeError
-            As in `Scorer.fit`; also if weights are negative or not finite, or all zero.
+            As in `Scorer.fit`; also if weights are negative or not finite, or all zero, or the scorer takes
+            none as it is set.
         """
-        task = check_task(z_img, z_txt, labels, correct, groups)
+        task = check_task(z_img, z_txt, labels, correct, groups, takes_views=self.takes_views)
         if sample_weight is not None:
+            if not self.takes_weights:
+                raise ValueError(f"{self!r} takes no sample_weight; leave it out.")
             task = replace(task, weights=check_weights(sample_weight, len(task.images)))
         return self._fit(task, checkpoint)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Batch, Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
@@ -52,7 +53,11 @@ def train_confidence(
         if target == "correct":
             return bce_loss(confidence, correct, weighting)
         assert batch.labels is not None
-        log_p = torch.log_softmax(logits, dim=1).gather(1, batch.labels[:, None])[:, 0]
+        log_softmax = torch.log_softmax(logits, dim=1)
+        log_p = log_softmax.gather(1, batch.labels.clamp_min(0)[:, None])[:, 0]
+        # "None of the candidates" has no probability, and a loss no less than that of the unlikeliest.
+        none = batch.labels == NONE
+        log_p = torch.where(none, -torch.inf if target == "tcp" else log_softmax.amin(dim=1), log_p)
         if target == "tcp":
             return mse_loss(torch.sigmoid(confidence), log_p.exp(), correct, weighting)
         return mse_loss(softplus(-confidence), -log_p, correct, weighting)

@@ -1,6 +1,6 @@
 """Torch modules of the failure predictors: cross-attention, perceptron, and the two put together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.compute.tiles import Logits, read_out
+from vilu_sdk.inputs.places import shown
 from vilu_sdk.scorers.base.among import Chunk
 
 
@@ -28,7 +29,8 @@ class CrossAttention(nn.Module):
         self.in_proj_values = None if tied_values else nn.Linear(d, d, bias=False)
         # From the identity, at the logit scale, the summary starts as the zero-shot average of candidates.
         for weight in self.parameters():
-            nn.init.eye_(weight)
+            if not weight.is_meta:  # of which torch would load a second's worth of code
+                nn.init.eye_(weight)
         self.scale = scale
         self.legacy_freeze_decay = legacy_freeze_decay
         self.frozen = False  # whether the identity stands in for the projections
@@ -142,12 +144,21 @@ class ViLUHead(nn.Module):
         """Rebuild a head from `to_state`."""
         settings = dict(config)
         frozen = settings.pop("frozen")
-        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+        check_depth(settings.get("hidden"), tensors)
+        with torch.device("meta"):  # shapes only: the weights are those of the file, if it has that many
             head = cls(**settings)
         head.load_state_dict(tensors, strict=True, assign=True)  # and on the device of the tensors
         if head.attention is not None:
             head.attention.frozen = frozen
         return head.eval()
+
+
+def check_depth(hidden: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raise unless there are as many layers as weights, before a module of so many is made."""
+    if not isinstance(hidden, list) or not all(type(width) is int and width > 0 for width in hidden):
+        raise ValueError(f"hidden must be a list of widths, got {shown(hidden)}.")
+    if len(hidden) > len(tensors):
+        raise ValueError(f"hidden has {len(hidden)} layers, but there are {len(tensors)} tensors.")
 
 
 def perceptron(widths: Sequence[int]) -> nn.Sequential:

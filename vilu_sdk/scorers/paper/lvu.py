@@ -102,7 +102,7 @@ class LVUScorer(Scorer):
         weight_decay: float = 5e-4,
         warmup_epochs: int = 5,
         view_noise: float = 0.0,
-        adapt_epochs: int = 20,
+        adapt_epochs: int = 50,
         adapt_batch_size: int = 32,
         adapt_learning_rate: float = 0.05,
         random_state: Any = None,
@@ -164,7 +164,7 @@ class LVUScorer(Scorer):
             history = self._train(head, task, seeded(self.random_state), adapt=True)
             self.head_, self.loss_curve_ = head, torch.cat([self.loss_curve_, history])
             earlier = getattr(self, "fit_rows_", None)
-            self._remember(images, task.texts, FitRows.of(images).with_those_of(earlier))
+            self._remember(images, task.texts, FitRows.of(images).with_those_of(earlier), task.given)
         return self
 
     def _learn(self, task: Task) -> None:

@@ -9,13 +9,16 @@ from torch.nn.functional import normalize
 
 from vilu_sdk.compute.distributed import own_slices, read, world_size
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.base.groups import (
     correlation_in_groups,
     distinct_rows,
     draw_groups,
     group_weights,
+    importance,
     number,
     warn_of_near_copies,
 )
@@ -76,6 +79,8 @@ class ClassModel(LogLinearModel):
     base_sharpness: float = 1.0
     # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
+    # How likely an image shows none of the known candidates; None leaves that out of account.
+    none_known: Background | None = None
 
     def match(self, text: Tensor) -> Tensor:
         """Return for each text (J, d) the known class that it names, or -1."""
@@ -124,6 +129,12 @@ class ClassModel(LogLinearModel):
             return self.platt
         return self.base_platt if self.base is None else self.base.calibration(text)
 
+    def background(self, text: Tensor) -> Background | None:
+        """See `LogLinearModel`; nothing is learned of it among new candidates."""
+        if bool((self.match(text) >= 0).all()):
+            return self.none_known
+        return None if self.base is None else self.base.background(text)
+
     def sharpness(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
         if bool((self.match(text) >= 0).all()):
@@ -141,7 +152,11 @@ def learn_blend(
 ) -> Blend:
     """Choose and weigh the sources of a class model from labels, or from right and wrong, upon `base`."""
     n, k = len(task.images), len(task.text)
-    distinct, every_group, _ = distinct_rows(task)
+    distinct, every_group, which = distinct_rows(task)
+    important = importance(task, which, len(distinct))
+    if task.labels is not None:  # what shows none of the candidates says nothing of any of them
+        shown = task.labels[distinct] != NONE
+        distinct, every_group, important = distinct[shown], number(every_group[shown]), important[shown]
     drawn = draw_groups(every_group, sample_size(k), generator)
     rows, groups = distinct[drawn], number(every_group[drawn])
     z = read(task.images, slice(None) if len(rows) == n else rows)
@@ -159,14 +174,14 @@ def learn_blend(
     if task.groups is None:
         warn_of_near_copies(z, classes, groups)
     correlation = correlation_in_groups(x, classes, groups)
-    weights = group_weights(groups, correlation)
+    weights = group_weights(groups, correlation) * important[drawn]
     if labels is not None:
         if size == len(distinct):
             moments = Moments.gather([(x, labels, weights)], k)
         else:
             shift = x.mean(dim=0) if world_size() > 1 else None
             every = torch.zeros(n, dtype=torch.float64)
-            every[distinct] = group_weights(every_group, correlation)
+            every[distinct] = group_weights(every_group, correlation) * important
             moments = Moments.gather(_labelled_chunks(task, every, dtype), k, shift)
         data = TrainingData(x, logits, text, prediction, labels, None, moments, groups, weights)
         return Blend(data, sources, generator, base_precision=base_precision)
@@ -224,4 +239,4 @@ def class_model(blend: Blend, logit_scale: float, text: Tensor, base: LogLinearM
 def _labelled_chunks(task: Task, weights: Tensor, dtype: torch.dtype) -> Iterator[tuple[Tensor, ...]]:
     assert task.labels is not None
     for rows in track(own_slices(task.images), "reading classes"):
-        yield task.images.read(rows).to(dtype), task.labels[rows], weights[rows]
+        yield task.images.read(rows).to(dtype), task.labels[rows].clamp_min(0), weights[rows]

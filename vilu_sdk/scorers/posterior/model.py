@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import BITS, Logits
 from vilu_sdk.scorers.base.among import Among, Chunk
+from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 
 
@@ -33,6 +34,10 @@ class LogLinearModel:
         """Share of the candidates (K, d) that were not learned from labels, in [0, 1]."""
         return 1.0
 
+    def background(self, text: Tensor) -> Background | None:
+        """How likely images show none of the candidates (K, d), where that is known."""
+        return None
+
     def among(self, text: Tensor) -> Among:
         """Return the posterior among `text`, and the log-odds that a prediction is wrong under it."""
         parts = self.parts(text)
@@ -52,6 +57,7 @@ class LogLinearModel:
             top_is_prediction=alone,
             answers=not alone,
             sharpness=self.sharpness(text),
+            background=self.background(text),
         )
 
 

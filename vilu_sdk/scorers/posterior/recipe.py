@@ -1,5 +1,7 @@
 """The default recipe: from any supervision to a model, and from a model to a new domain."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,23 +11,38 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.base.groups import groups_of
 from vilu_sdk.scorers.posterior.adapt import adapt_classes
+from vilu_sdk.scorers.posterior.background import learn_background, unknown_images
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
-from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows
-from vilu_sdk.scorers.posterior.model import LogLinearModel
+from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows, sample_size
+from vilu_sdk.scorers.posterior.frequencies import Frequencies
+from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 
 # With more images than this for each candidate, candidates are classes and not captions.
 IMAGES_PER_CAPTION = 2
 
 
 def learn_auto(
-    task: Task, logit_scale: float, generator: torch.Generator, base: LogLinearModel | None = None
+    task: Task,
+    logit_scale: float,
+    generator: torch.Generator,
+    base: LogLinearModel | None = None,
+    unknown_rate: float | None = None,
 ) -> LogLinearModel:
     """Learn from whatever is known, upon `base` or the zero-shot logits."""
     if not task.is_caption:
         blend = learn_blend(task, logit_scale, generator, base)
         if lack := blend.data.shortage:
             warn_fallback(f"they hold {lack}", base)
-        return class_model(blend, logit_scale, task.text, base)
+            if base is not None:
+                return base
+        model = class_model(blend, logit_scale, task.text, base)
+        if not blend.fitted:  # the posterior is the one that is built upon
+            return model if base is None else replace(model, none_known=base.background(task.text))
+        shown = unknown_images(task, sample_size(len(task.text)))
+        unknown = None if shown is None else (total(model.parts(task.text), shown[0]), shown[1])
+        return replace(model, none_known=learn_background(blend, unknown, unknown_rate))
+    if task.weights is not None:
+        raise ValueError("ViLUEstimator takes no sample_weight for pairs with captions; leave it out.")
     n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
@@ -34,14 +51,19 @@ def learn_auto(
 
 
 def adapt_auto(
-    model: LogLinearModel, images: Rows, text: Tensor, generator: torch.Generator, *, balanced: bool
+    model: LogLinearModel,
+    images: Rows,
+    text: Tensor,
+    generator: torch.Generator,
+    *,
+    frequencies: Frequencies = None,
 ) -> LogLinearModel:
     """Move a model to unlabelled images of a domain."""
     x = read(images, sample_rows(len(images), len(text), generator))
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
-    if isinstance(model, CaptionModel) and model.sources and few and not balanced:
+    if isinstance(model, CaptionModel) and model.sources and few and frequencies is None:
         return model.adapt(x)
-    return adapt_classes(model, x, text, balanced=balanced)
+    return adapt_classes(model, x, text, frequencies=frequencies)
 
 
 def warn_fallback(reason: str, base: LogLinearModel | None = None) -> None:

@@ -13,6 +13,7 @@ from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
 from vilu_sdk.scorers.base.among import Among
@@ -116,6 +117,7 @@ class BayesVLMScorer(Scorer):
 
     learns = True
     has_posterior = True
+    has_answers = True
 
     def __init__(
         self,
@@ -194,12 +196,13 @@ class BayesVLMScorer(Scorer):
         given = {"a_img": a_img, "a_txt": a_txt, "image_factors": image_factors, "text_factors": text_factors}
         if not self._is_exact(**given, projection_img=projection_img, projection_txt=projection_txt):
             return super().fit(z_img, z_txt, labels, correct=correct, groups=groups)
-        images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(z_txt, "z_txt")
+        opened = open_candidates(z_txt, "z_txt")
+        images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(opened.values, "z_txt")
         check_factors(image_factors, text_factors, images.d, texts.d)
         image_weights = squared_weights(images, a_img, projection_img, "img")
         text_weights = squared_weights(texts, a_txt, projection_txt, "txt")
         if image_factors is None or text_factors is None:
-            task = check_task(z_img, z_txt, labels, correct, groups)
+            task = check_task(z_img, opened, labels, correct, groups)
             image = Encoder(images, activations(a_img, "a_img", images))
             text = Encoder(texts, activations(a_txt, "a_txt", texts))
             with shared_fit(task, self._settings):
@@ -244,7 +247,8 @@ class BayesVLMScorer(Scorer):
         if not self._is_exact(a_img=a_img, a_txt_set=a_txt_set):
             return super().decision_function(z_img, z_txt_set)
         self._check_score(z_img, z_txt_set)
-        images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(z_txt_set, "z_txt_set")
+        given = open_candidates(z_txt_set).values
+        images, texts = raw_embeddings(z_img, "z_img"), raw_embeddings(given, "z_txt_set")
         require_candidates(len(texts), type(self).__name__, self.min_candidates)
         image_a = activations(a_img, "a_img", images, width=len(self.image_root_))
         text_a = activations(a_txt_set, "a_txt_set", texts, width=len(self.text_root_))

@@ -41,6 +41,8 @@ def ggn_sum(sources: Iterable[Tensor], targets: Tensor, logit_scale: float) -> T
     mass = torch.zeros(len(targets), dtype=targets.dtype)
     for x in sources:
         norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        # A source without a direction says nothing.
+        norms = torch.where(norms > 0, norms, torch.inf)
         x, weight = x / norms, norms**-2
         cosines = x @ targets.T
         p = torch.softmax(logit_scale * cosines, dim=1)

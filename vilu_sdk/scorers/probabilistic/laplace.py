@@ -118,8 +118,9 @@ class GaussianEmbeddings(NamedTuple):
 
     @property
     def squared_norm(self) -> Tensor:
-        """Expectation of ‖z‖², (n,)."""
-        return self.mean.square().sum(dim=1) + self.leverage * self.variance.sum()
+        """Expectation of ‖z‖², (n,), above 0 also of a row of zeros."""
+        norms = self.mean.square().sum(dim=1) + self.leverage * self.variance.sum()
+        return norms.clamp_min(torch.finfo(norms.dtype).tiny)
 
 
 def log_evidence(alpha: Tensor, beta: Tensor, squared_weights: float, precision: float) -> float:

@@ -18,8 +18,8 @@ def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
         images = torch.nonzero(task.correct)[:, 0]
         texts = _predictions(task)[images]
     else:
-        images = torch.arange(len(task.images))
-        texts = images if task.labels is None else task.labels
+        images = task.shown
+        texts = images if task.labels is None else task.labels[images]
     if len(torch.unique(texts)) < 2:
         known = "right predictions" if task.correct is not None else "pairs"
         raise ValueError(

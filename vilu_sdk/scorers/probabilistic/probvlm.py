@@ -170,6 +170,7 @@ class ProbVLMScorer(Scorer):
         return self.readout == "cross_modal"
 
     has_posterior = is_probability
+    has_answers = is_probability
 
     def _learn(self, task: Task) -> None:
         self._check_parameters()

@@ -96,7 +96,7 @@ class ProbVLMAdapter(nn.Module):
     @classmethod
     def from_state(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """Rebuild an adapter from `to_state`."""
-        with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+        with torch.device("meta"):  # shapes only: the weights are those of the file, if it has that many
             adapter = cls(**config)
         adapter.load_state_dict(tensors, strict=True, assign=True)
         return adapter.eval()

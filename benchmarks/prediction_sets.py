@@ -1,0 +1,158 @@
+"""Coverage and size of prediction sets on real embeddings, and the watch on a risk, as Markdown tables.
+
+    python benchmarks/prediction_sets.py --embeddings FOLDER [--sets dtd,imagenet] [--draws 500] [--only sets]
+
+FOLDER holds .npz files as `benchmarks/_sets.py` reads them.
+
+1. Sets. Scorers are fitted on train rows. Half of the test rows, drawn again and again, calibrate; on the
+   others coverage and mean size are measured. A draw is "low" where its coverage is below the 5 % quantile
+   that the exact theory gives for these numbers of rows, which 5 % of the draws may be.
+2. One set: what a user with 200 labels gets, typed as a user would, by an estimator that was not fitted.
+3. Monitor. Streams of audits of a promised risk of 5 %: false alarms over 3,000 audits where the promise
+   holds, and audits until the alarm where the risk has doubled.
+"""
+
+import math
+
+import _sets
+import numpy as np
+from _sets import EmbeddingSet, open_sets
+from scipy.stats import betabinom
+
+from vilu_sdk import MCMScorer, SelectivePredictor, SetPredictor, TemperatureScaledMCMScorer, ViLUEstimator
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.selective import RiskMonitor
+from vilu_sdk.selective.conformity import METHODS, conformity, rank_needed, threshold, uniform_of
+
+SETS = ("dtd", "stanford_cars", "imagenet")
+COVERAGES = (0.9, 0.95)
+PENALTY, FREE = 0.01, 2
+LABELS = 200
+STREAMS, AUDITS, PROMISED = 2000, 3000, 0.05
+
+
+def print_sets(sets: dict[str, EmbeddingSet], draws: int) -> None:
+    print(f"\nCoverage / mean size / low draws of {draws}, %, candidates, %\n")
+    head = [
+        f"{scorer}, {100 * coverage:g} %"
+        for coverage in COVERAGES
+        for scorer in ("MCM", "temperature", "ours")
+    ]
+    print(f"| set | method | {' | '.join(head)} |\n|---|---|{'---:|' * len(head)}")
+    for name, data in sets.items():
+        z_img, z_txt, labels = data.test
+        z, scale = Rows(z_img, "z_img").read(), data.logit_scale
+        posteriors = [
+            scorer.fit(*data.train).predict_log_proba(z_img, z_txt).astype(np.float64)
+            for scorer in (
+                MCMScorer(logit_scale=scale),
+                TemperatureScaledMCMScorer(logit_scale=scale),
+                ViLUEstimator(logit_scale=scale, random_state=0),
+            )
+        ]
+        for method in METHODS:
+            scored = [conformity(method, p, uniform_of(z), penalty=PENALTY, free=FREE)[0] for p in posteriors]
+            cells = [row(scores, labels, coverage, draws) for coverage in COVERAGES for scores in scored]
+            print(f"| {name} | {method.upper()} | {' | '.join(cells)} |", flush=True)
+
+
+def row(scores: np.ndarray, labels: np.ndarray, coverage: float, draws: int) -> str:
+    n = len(labels) // 2
+    own, every = scores[np.arange(len(labels)), labels], np.sort(scores.ravel())
+    rng, found, sizes = np.random.default_rng(0), [], []
+    for _ in range(draws):
+        rows = rng.permutation(len(labels))
+        limit = threshold(own[rows[:n]], coverage)
+        found.append((own[rows[n:]] <= limit).mean())
+        sizes.append(np.searchsorted(every, limit, side="right") / len(labels))  # of all test rows
+    k, rest = rank_needed(n, coverage), len(labels) - n
+    low = (np.array(found) * rest + 0.5).astype(int) < betabinom.ppf(0.05, rest, k, n + 1 - k)
+    return f"{100 * np.mean(found):.1f} / {np.mean(sizes):.1f} / {100 * low.mean():.1f}"
+
+
+def print_one_set(sets: dict[str, EmbeddingSet], draws: int) -> None:
+    print(f"\nOf {LABELS} labels, {draws} draws: accepted share / true risk at 5 %, and sets at 90 %\n")
+    print(
+        "| set | zero-shot: accepted / wrong | abstains | answers: accepted / wrong | abstains "
+        "| sets: size / coverage |"
+    )
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, data in sets.items():
+        z_img, z_txt, labels = data.train
+        new, _, truth = data.test
+        found: dict[str, list[tuple[float, float]]] = {"zero-shot": [], "posterior": [], "sets": []}
+        for draw in range(draws):
+            rows = np.random.default_rng(draw).permutation(len(labels))[:LABELS]
+            for predicts in ("zero-shot", "posterior"):
+                scorer = ViLUEstimator(predicts=predicts, logit_scale=data.logit_scale, random_state=0)
+                answer = (
+                    SelectivePredictor(scorer, 0.05).fit(z_img[rows], z_txt, labels[rows]).predict(new, z_txt)
+                )
+                taken = answer != -1
+                wrong = (answer != truth)[taken].mean() if taken.any() else math.nan
+                found[predicts].append((taken.mean(), wrong))
+            chosen = SetPredictor(scorer).fit(z_img[rows], z_txt, labels[rows]).predict_sets(new, z_txt)
+            found["sets"].append((chosen.sum(axis=1).mean(), chosen[np.arange(len(truth)), truth].mean()))
+        cells = []
+        for predicts in ("zero-shot", "posterior"):
+            share, wrong = np.array(found[predicts]).T
+            risk = 100 * np.nanmean(wrong) if share.any() else math.nan
+            cells += [f"{100 * share.mean():.1f} / {risk:.1f}", f"{100 * (share == 0).mean():.0f}"]
+        size, kept = np.mean(found["sets"], axis=0)
+        print(f"| {name} | {' | '.join(cells)} | {size:.1f} / {100 * kept:.1f} |", flush=True)
+
+
+def print_monitor(streams: int) -> None:
+    print(f"\n{streams} streams of audits, a promised risk of {100 * PROMISED:g} %, alpha = 5 %\n")
+    print("| the risk | false alarms, % | found within 3,000, % | median audits | 90 % quantile |")
+    print("|---|---:|---:|---:|---:|")
+    worlds = {
+        "5 % always": (0.05, 0.05, AUDITS),
+        "3 % always": (0.03, 0.03, AUDITS),
+        "1 %, after 1,000 audits 5 %": (0.01, 0.05, AUDITS),
+        "10 % from the start": (0.1, 0.1, 0),
+        "4 %, after 1,000 audits 10 %": (0.04, 0.1, 1000),
+        "4 %, after 5,000 audits 10 %": (0.04, 0.1, 5000),
+        "4 %, after 1,000 audits 25 %": (0.04, 0.25, 1000),
+    }
+    for name, (before, after, change) in worlds.items():
+        rng, steps = np.random.default_rng(0), 10
+        false, delays = 0, []
+        for _ in range(streams):
+            monitor = RiskMonitor(PROMISED)
+            if change == AUDITS:  # the promise holds
+                rates = np.where(np.arange(AUDITS) < 1000, before, after)
+                false += monitor.update(rng.random(AUDITS) > rates).broken
+            elif change and monitor.update(rng.random(change) > before).broken:
+                false += 1
+            else:
+                for seen in range(steps, AUDITS + 1, steps):
+                    if monitor.update(rng.random(steps) > after).broken:
+                        delays.append(seen)
+                        break
+        cells = ["–"] * 3
+        if delays:
+            cells = [
+                f"{100 * len(delays) / (streams - false):.1f}",
+                f"{np.median(delays):.0f}",
+                f"{np.quantile(delays, 0.9):.0f}",
+            ]
+        print(f"| {name} | {100 * false / streams:.1f} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = _sets.parser(__doc__, SETS)
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--streams", type=int, default=STREAMS)
+    parser.add_argument("--only", choices=("sets", "one-set", "monitor"))
+    options = parser.parse_args()
+    if options.only in (None, "sets"):
+        print_sets(open_sets(options.embeddings, options.sets), options.draws)
+    if options.only in (None, "one-set"):
+        print_one_set(open_sets(options.embeddings, options.sets), min(options.draws, 20))
+    if options.only in (None, "monitor"):
+        print_monitor(options.streams)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Text from elsewhere, made harmless for what it is shown in: a terminal, Markdown, HTML, a spreadsheet.
+
+Names, cards and settings come with heads and files of strangers. Each medium has one function here.
+"""
+
+import html as _html
+import re
+from collections.abc import Sequence
+from typing import Any
+
+# Characters that steer a terminal or turn the direction of writing, and halves of characters, which no
+# encoding has.
+_RANGES = ((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069))
+_STEERING = {
+    code: f"\\u{code:04x}" for first, last in (*_RANGES, (0xD800, 0xDFFF)) for code in range(first, last + 1)
+}
+_LINE = {**_STEERING, ord("\n"): "\\n", ord("\t"): "\\t"}
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|[]`"} | {"<": "&lt;", "&": "&amp;"})
+# The beginning of a tag or a comment, and not of an address in angle brackets.
+_TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://)")
+# What makes spreadsheets take a text for a formula; some of them leave out blanks before it.
+_FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")
+
+
+def printable(text: str) -> str:
+    r"""Return text that steers no terminal: control characters as their escapes, but newlines and tabs.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2Jb"))
+    a\u001b[2Jb
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_STEERING)
+
+
+def line(text: str) -> str:
+    """Return text that steers no terminal and takes one line."""
+    return text if text.isascii() and text.isprintable() else text.translate(_LINE)
+
+
+def markdown(text: str) -> str:
+    r"""Return text for a line or a cell of Markdown, in which nothing of it is markup of its own.
+
+    Examples
+    --------
+    >>> print(markdown("a|b\n<script>"))
+    a\|b &lt;script>
+    """
+    return printable(" ".join(text.split())).translate(_MARKDOWN)
+
+
+def markdown_block(text: str) -> str:
+    """Return Markdown of somebody else without tags of HTML."""
+    return _TAG.sub("&lt;", printable(text))
+
+
+def html(text: str) -> str:
+    """Return text for HTML, also for the value of an attribute in quotes."""
+    return _html.escape(printable(text))
+
+
+def csv_cells(values: Sequence[Any]) -> Sequence[Any]:
+    """Return a column whose texts no spreadsheet takes for formulas: these get an apostrophe before them.
+
+    Examples
+    --------
+    >>> csv_cells(["=1+1", "cat", "-dash"])
+    ["'=1+1", 'cat', "'-dash"]
+    >>> csv_cells([-1.5, 2.0])
+    [-1.5, 2.0]
+    """
+    if not isinstance(next((value for value in values if value is not None), None), str):
+        return values
+    return [_cell(value) if isinstance(value, str) else value for value in values]
+
+
+def _cell(text: str) -> str:
+    return f"'{printable(text)}" if _FORMULA.match(text) else printable(text)

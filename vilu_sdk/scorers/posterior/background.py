@@ -1,0 +1,121 @@
+"""Learning the background, the candidate "none of these": its level, from left-out scores or from images.
+
+- By default the level is as high as costs nothing where all images show a candidate, on left-out scores, and
+  at most `RATE` in the mean of images that do.
+- With a rate by the user's word, the level is where images that show a candidate have it in the mean.
+- With images labelled "none of the candidates", level and weights are learned from them.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import logit
+from torch import Tensor
+
+from vilu_sdk.compute.distributed import read
+from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.inputs.names import NONE
+from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.base.background import LEAD, Background
+from vilu_sdk.scorers.posterior.blend import Blend
+from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
+
+# Mean probability of "none" among images of candidates that is tried first, and then halved so often.
+RATE, HALVINGS = 0.0002, 2
+# Points of AUC that it may cost where all images show a candidate, by left-out scores and a standard error.
+# On new images of the sets that this was chosen on it costs at most a third of that.
+MOST_LOST = 0.4
+# Right and wrong predictions from which it can be said what a level costs.
+FEWEST_OUTCOMES = 20
+# Images of none of the candidates that something can be learned from.
+FEWEST = 5
+# How much more it counts where the posterior refutes the prediction.
+ETA = 30.0
+# Precision of the prior that holds a and k at their defaults, with images of none of the candidates.
+PRECISION = 30.0
+
+
+def learn_background(
+    blend: Blend, unknown: tuple[Tensor, Tensor] | None, rate: float | None
+) -> Background | None:
+    """Learn a background beside a blend, from logits (m, K) of images of no candidate and their weights (m,).
+
+    None where the candidates are to be all there is, with `rate` 0, and where nothing can be said: by default
+    where any level would cost too much.
+    """
+    if rate == 0:
+        return None
+    data, rows = blend.data, blend.rows
+    logits, weights = blend.left_out(rows).double(), data.weights[rows].numpy()
+    log_sum, lead = statistics(logits)
+    if unknown is not None and len(unknown[1]) >= FEWEST:
+        every = torch.cat([data.weights[rows], unknown[1]]).double()
+        return _from_images(log_sum, lead, *statistics(unknown[0]), every, rate)
+    found = Background(0.0)
+    novelty = found.novelty(log_sum, lead).numpy()
+    if rate is not None:
+        return found.at(rate, novelty, weights)
+    slope, offset = blend.platt
+    odds = slope * SplitSoftmax(logits, data.prediction[rows]).log_odds + offset
+    wrong = data.wrong[rows].numpy()
+    if min(wrong.sum(), (~wrong).sum()) < FEWEST_OUTCOMES:
+        return None
+    before = _places(odds.numpy(), wrong)
+    for halvings in range(HALVINGS + 1):
+        tried = replace(found, eta=ETA).at(RATE / 2**halvings, novelty, weights)
+        none = torch.from_numpy(tried.level + novelty)
+        lost = before - _places(tried.against(odds, none).numpy(), wrong)
+        if lost.mean() + lost.std() / len(lost) ** 0.5 <= MOST_LOST / 100:
+            return tried
+    return None
+
+
+def unknown_images(task: Task, most: int) -> tuple[Tensor, Tensor] | None:
+    """Return images (m, d) labelled as none of the candidates, at most so many, and their weights (m,)."""
+    if task.labels is None:
+        return None
+    weights = torch.ones(len(task.images)) if task.weights is None else task.weights / task.weights.mean()
+    rows = torch.nonzero((task.labels == NONE) & (weights > 0))[:, 0]
+    if not len(rows):
+        return None
+    some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
+    return read(task.images, some), weights[some].double()
+
+
+def statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-sum (n,) of logits (n, K), and log-odds (n,) against the likeliest."""
+    logits = logits.double()
+    return torch.logsumexp(logits, dim=1), SplitSoftmax(logits).log_odds
+
+
+def _from_images(
+    log_sum: Tensor,
+    lead: Tensor,
+    log_sum_of_none: Tensor,
+    lead_of_none: Tensor,
+    weights: Tensor,
+    rate: float | None,
+) -> Background:
+    """Learn it from images of candidates and of none, whose share is `rate`, or as it is here."""
+    sums, leads = torch.cat([log_sum, log_sum_of_none]), torch.cat([lead, lead_of_none])
+    # Centred, so that the level is determined apart from the slopes.
+    middle = sums.mean()
+    usual = Background(0.0).novelty(sums - middle, leads)
+    margins = torch.stack([usual, middle - sums, leads, torch.ones_like(sums)])[:, :, None]
+    is_none = torch.arange(len(sums)) >= len(log_sum)
+    outcomes = [Outcomes(margins, None, ~is_none, weights)]
+    bounds = [(0.0, None), (0.0, None), (0.0, None), (None, None)]
+    (both, mass, alone, level), _ = fit_weights(outcomes, [PRECISION] * 3 + [1e-6], bounds=bounds)
+    share = float(weights[is_none].sum() / weights.sum())
+    moved = 0.0 if rate is None else float(logit(rate) - logit(share))
+    a = float(both + mass)
+    return Background(float(level) + moved + a * float(middle), a, float(LEAD * both + alone))
+
+
+def _places(odds: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of right images that each wrong one (m,) is above, ties by half; their mean is the AUC."""
+    right = np.sort(odds[~wrong])
+    both = np.searchsorted(right, odds[wrong], "left") + np.searchsorted(right, odds[wrong], "right")
+    return np.asarray(both / (2 * len(right)))

@@ -1,0 +1,133 @@
+"""The findings of a set predictor on its calibration set, and its promise."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+
+from vilu_sdk.metrics.text import align, lines
+from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.selective.conformity import rank_needed
+from vilu_sdk.selective.report import Findings, percent, rows_said
+
+# Share of calibration sets whose coverage lies in the interval that is printed.
+MOST = 0.9
+
+
+@storable
+@dataclass(frozen=True, eq=False)
+class SetReport(Findings):
+    """Findings on the calibration set, for all rows or for one group; prints as a few lines.
+
+    Attributes
+    ----------
+    coverage : float
+        Share of later images whose set is to hold the right candidate.
+    method : str
+        How the threshold was found.
+    n : int
+        Calibration rows.
+    candidates : int
+        K, how many candidates there are.
+    threshold : float
+        Candidates of a score of at most this are in a set; infinity where there are too few rows for a
+        threshold, and NaN where groups or candidates have their own.
+    covered : int
+        Calibration rows whose set holds the right candidate.
+    sizes : tuple of int
+        How many calibration rows have a set of 0, 1, 2, ... candidates.
+    coverage_bound : float
+        What is promised: `coverage`, on average over calibration sets. Where a limit of the size forbids
+        that, what the limited sets reach with 95 % confidence.
+    size_limit : int or None
+        Most candidates of a set.
+    fit_rows : int
+        Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
+    group : int, float, str or None
+        Whose report it is.
+    groups : tuple of SetReport
+        One for each group, each with its own promise.
+    """
+
+    coverage: float
+    method: str
+    n: int
+    candidates: int
+    threshold: float
+    covered: int
+    sizes: tuple[int, ...]
+    coverage_bound: float
+    size_limit: int | None = None
+    fit_rows: int = 0
+    group: int | float | str | None = None
+    groups: "tuple[SetReport, ...]" = ()
+
+    @property
+    def observed_coverage(self) -> float:
+        """Share of the calibration rows whose set holds the right candidate."""
+        return self.covered / self.n
+
+    @property
+    def mean_size(self) -> float:
+        """Candidates in the set of a calibration row, on average."""
+        return float(np.dot(self.sizes, np.arange(len(self.sizes)))) / self.n
+
+    @property
+    def single_share(self) -> float:
+        """Share of the calibration rows whose set is one candidate."""
+        return sum(self.sizes[1:2]) / self.n
+
+    @property
+    def empty_share(self) -> float:
+        """Share of the calibration rows whose set is empty: no candidate fits well enough."""
+        return self.sizes[0] / self.n
+
+    @property
+    def rows_needed(self) -> int:
+        """Fewest calibration rows for a threshold, of each group where there are any."""
+        n = 1
+        while rank_needed(n, self.coverage) > n:
+            n += 1
+        return n
+
+    def __str__(self) -> str:
+        found = [
+            f"Sets that hold the right candidate of {100 * self.coverage:g} % of the images ({self.method})",
+            f"  calibration rows   {rows_said(self.n, self.fit_rows)}",
+            f"  candidates         {self.mean_size:.1f} of {self.candidates} on average, one alone for "
+            f"{percent(self.single_share)}, none for {percent(self.empty_share)}",
+            f"  right one inside   {percent(self.observed_coverage)} of the rows",
+        ]
+        if self.groups:
+            return "\n".join([*found, "", *self._group_lines()])
+        if self.coverage_bound < self.coverage:
+            found.append(
+                f"  The size limit of {self.size_limit} forbids that: of later images, at least "
+                f"{percent(self.coverage_bound)}, with 95 % confidence."
+            )
+        elif math.isinf(self.threshold):
+            found.append(
+                f"  {self.n} rows give no threshold, it takes {self.rows_needed}: sets hold all candidates."
+            )
+        elif not math.isnan(self.threshold):
+            k = rank_needed(self.n, self.coverage)
+            low, high = beta.ppf([(1 - MOST) / 2, (1 + MOST) / 2], k, self.n + 1 - k)
+            found[-1] += (
+                f"; in {100 * MOST:g} % of draws of them, {percent(low)} to {percent(high)} of later images"
+            )
+        return "\n".join(found)
+
+    def _group_lines(self) -> list[str]:
+        header = ("group", "rows", "candidates", "right inside", "threshold")
+        body = [
+            (
+                str(part.group),
+                str(part.n),
+                f"{part.mean_size:.1f}",
+                percent(part.observed_coverage),
+                f"{part.threshold:.4g}" if math.isfinite(part.threshold) else "none",
+            )
+            for part in self.groups
+        ]
+        return lines(align([header, *body]))

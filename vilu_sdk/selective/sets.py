@@ -1,0 +1,257 @@
+"""Sets of candidates that hold the right one with a promised probability."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.base.contract import (
+    FailureScorer,
+    require_posterior,
+    require_scorer,
+)
+from vilu_sdk.selective._base import fraction, warn_of_candidates
+from vilu_sdk.selective._sets_base import SetsByThreshold
+from vilu_sdk.selective.conformity import METHODS
+
+
+class SetPredictor(SetsByThreshold):
+    r"""Names the candidates that are plausible: the right one is among them with a promised probability.
+
+    Split conformal prediction: on calibration images that the scorer was **not** fitted on, `fit` finds the
+    score that the right candidate exceeds in few of them, and a set holds all candidates of a score up to it,
+
+    .. math:: \Pr\bigl(y \in C(x)\bigr) \ge \text{coverage}.
+
+    Parameters
+    ----------
+    scorer : scorer with `predict_proba`
+        Fitted before, on other rows, and used as it is. One that learns and was not fitted is fitted by `fit`
+        on a half of its rows, and the other half calibrates.
+    coverage : float
+        Share of later images whose set is to hold the right candidate, in (0, 1).
+    method : {"lac", "aps", "raps"}
+        "lac": candidates whose probability is at least a threshold; the smallest sets on average. "aps": the
+        likeliest candidates until they have enough probability together, the last one by a lot that the
+        image itself draws; sets grow more where the posterior doubts. "raps": that with a penalty for each
+        candidate beyond the first few, so that no set is very large.
+    per_class : bool
+        A threshold for each predicted class, each with its own promise.
+    per_label : bool
+        A threshold for each candidate, so that each class, not only their mixture, is in its sets that often.
+        It takes 1 / (1 - coverage) - 1 rows of each class; candidates with fewer are in all sets.
+    size_limit : int, optional
+        Most candidates of a set. Where the right one is among the likeliest so many too rarely, no threshold
+        can promise the coverage, and `report_` says what the sets reach.
+    allow_empty : bool
+        Whether a set may be empty, which says that no candidate fits as well as the right ones do. If not,
+        the likeliest is always in it, and calibrated as such.
+    penalty : float, optional
+        Of "raps", for each rank beyond the first `free_ranks`; at least 0. By default a fifth of the
+        calibration rows chooses the one with the smallest sets, and is not calibrated on.
+    free_ranks : int, optional
+        Of "raps". By default the rank that holds the right candidate as often as is promised, of these rows.
+
+    Attributes
+    ----------
+    report_ : SetReport
+        What was found on the calibration set, and what is promised; prints.
+
+    Notes
+    -----
+    The promise holds on average over calibration sets and images, for any scorer, if calibration images are
+    drawn as later ones are, and used once. It is not one for each image or, without `per_label`, for each
+    class. In a caption task images share their candidates and so are not independent; the promise is then
+    an approximation, for as many captions as in `fit`.
+
+    The same image gets the same set, whatever is in the call with it.
+
+    References
+    ----------
+    Sadinle, Lei & Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", JASA 2019.
+    Romano, Sesia & Candès, "Classification with valid and adaptive coverage", NeurIPS 2020.
+    Angelopoulos et al., "Uncertainty sets for image classifiers using conformal prediction", ICLR 2021.
+
+    Examples
+    --------
+    >>> from vilu_sdk import MCMScorer, SetPredictor
+    >>> from vilu_sdk.datasets import load_digits_vlm
+    >>> data = load_digits_vlm()
+    >>> sets = SetPredictor(MCMScorer(logit_scale=data.logit_scale), coverage=0.9)
+    >>> sets = sets.fit(data.z_img_fit, data.z_txt, data.labels_fit)
+    >>> chosen = sets.predict_sets(data.z_img_test, data.z_txt)
+    >>> chosen.shape
+    (799, 10)
+    >>> bool(0.87 < chosen[range(799), data.labels_test].mean() < 0.93)
+    True
+    >>> sets.predict_names(data.z_img_test[:2], data.z_txt, names=data.class_names)
+    [['four'], ['five']]
+    """
+
+    def __init__(
+        self,
+        scorer: FailureScorer,
+        coverage: float = 0.9,
+        method: Literal["lac", "aps", "raps"] = "lac",
+        *,
+        per_class: bool = False,
+        per_label: bool = False,
+        size_limit: int | None = None,
+        allow_empty: bool = True,
+        penalty: float | None = None,
+        free_ranks: int | None = None,
+    ) -> None:
+        self.scorer = scorer
+        self.coverage = coverage
+        self.method = method
+        self.per_class = per_class
+        self.per_label = per_label
+        self.size_limit = size_limit
+        self.allow_empty = allow_empty
+        self.penalty = penalty
+        self.free_ranks = free_ranks
+
+    @plain_torch
+    def fit(
+        self,
+        z_img: ArrayLike,
+        z_txt_set: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Find the threshold on a calibration set.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (n, d)
+            Image embeddings of the calibration set, which a fitted scorer has not seen.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts, those of later use.
+        labels : array-like of shape (n,), optional
+            True classes, rows of `z_txt_set`. Without labels image i pairs with caption i, and sets hold
+            captions.
+        groups : array-like of shape (n,), optional
+            Integers or strings; each group gets a threshold of its own. These are slices of the images, such
+            as sites, and not the groups of `Scorer.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `Scorer.fit`; also if a parameter is out of its range, or the scorer has no posterior.
+        """
+        require_scorer(self.scorer)
+        require_posterior(self.scorer)
+        self._check()
+        task = check_task(z_img, z_txt_set, labels)
+        rows = self._arrange(task, "what the sets promise will not hold")
+        self.candidates_ = task.text
+        self.caption_ = task.is_caption
+        self.n_features_in_ = task.images.d
+        self._calibrate(task, z_txt_set, rows, groups)
+        return self
+
+    def predict_sets(
+        self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> NDArray[np.bool_]:
+        """Return the set of each image.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            Image embeddings.
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts. What is promised holds for those of `fit`.
+        groups : array-like of shape (N,), optional
+            Group of each image, where `fit` was given groups. One that it did not see has all candidates in
+            its sets.
+
+        Returns
+        -------
+        ndarray of shape (N, K)
+            True where a candidate is in the set of an image, as booleans.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError, TypeError
+            As in `Scorer.decision_function`; also if `groups` is missing or not asked for.
+
+        Warns
+        -----
+        PromiseWarning
+            If the candidates are not those of `fit`: nothing is promised for others.
+        """
+        k = self._check_candidates(z_txt_set)
+        sets = np.empty((len(Rows(z_img, "z_img")), k), dtype=bool)
+        for rows, members, *_ in self._sets(z_img, z_txt_set, groups):
+            sets[rows] = members
+        return sets
+
+    def predict_names(
+        self,
+        z_img: ArrayLike,
+        z_txt_set: ArrayLike,
+        *,
+        names: Sequence[str] | None = None,
+        groups: ArrayLike | None = None,
+    ) -> list[list[str | int]]:
+        """Return the set of each image as a list of names, the likeliest candidate first.
+
+        Parameters
+        ----------
+        z_img, z_txt_set, groups
+            As in `predict_sets`.
+        names : sequence of str, optional
+            Names of the candidates, by default their row numbers.
+
+        Returns
+        -------
+        list of list of str or int
+            One for each image, which can be empty.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `predict_sets`; if `names` are not K.
+        """
+        check_names(names, self._check_candidates(z_txt_set), "z_txt_set")
+        return [
+            [name_of(names, at) for at in np.argsort(-log_p[i], kind="stable") if members[i, at]]
+            for _, members, log_p, _ in self._sets(z_img, z_txt_set, groups)
+            for i in range(len(members))
+        ]
+
+    def _check(self) -> None:
+        fraction(self.coverage, "coverage")
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {self.method!r}.")
+        for name, least in (("size_limit", 1), ("free_ranks", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or int(value) != value or value < least):
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+        if self.penalty is not None and not 0 <= self.penalty < math.inf:
+            raise ValueError(f"penalty must be finite and at least 0, got {self.penalty!r}.")
+        if self.per_class and self.per_label:
+            raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
+
+    def _check_candidates(self, z_txt_set: Any) -> int:
+        """Check candidates against those of the fit, and return their number."""
+        check_is_fitted(self)
+        k, known = len(Rows(z_txt_set, "z_txt_set")), len(self.candidates_)
+        if self.per_label and k != known:
+            raise ValueError(f"per_label=True has a threshold for each of {known} candidates, got {k}.")
+        warn_of_candidates(z_txt_set, self.candidates_, self.caption_, "threshold")
+        return k

@@ -19,6 +19,10 @@ COMMANDS = {
         ["new-images.npy", "texts.npy", "new-labels.npy"],
     ),
 }
+COMMANDS["sets"] = (
+    "--labels new-labels.npy --scorer mcm --groups new-labels.npy",
+    ["new-images.npy", "texts.npy", "new-labels.npy"],
+)
 PATHS = {
     "the same name": lambda file: file.name,
     "another path": lambda file: f"./../{file.parent.name}/{file.name}",
@@ -69,3 +73,15 @@ def test_a_report_is_a_page(vilu, folder):
     done = vilu("report new-images.npy texts.npy --labels new-labels.npy --scorer mcm -q -o notes.txt")
     assert done.code == 2
     assert "must end in .html" in done.err
+
+
+@pytest.mark.parametrize("label", ["", "ViLU="])
+@pytest.mark.parametrize("command", ["threshold --risk 0.1", "sets"])
+def test_no_command_writes_onto_the_scorer_that_it_reads(vilu, folder, fitted, command, label):
+    fitted.save_pretrained(folder / "head")
+    before = {file.name: file.read_bytes() for file in (folder / "head").iterdir()}
+    given = f"new-images.npy texts.npy --labels new-labels.npy --scorer {label}head -q --overwrite"
+    done = vilu(f"{command.split()[0]} {given} {' '.join(command.split()[1:])} -o ./head")
+    assert done.code == 2
+    assert "is where" in done.err
+    assert {file.name: file.read_bytes() for file in (folder / "head").iterdir()} == before

@@ -1,6 +1,7 @@
 """A process that dies while it saves leaves the old scorer or the new one."""
 
 import random
+import shutil
 import time
 from multiprocessing import Pipe
 from pathlib import Path
@@ -37,6 +38,26 @@ def test_death_before_any_step_of_a_save_leaves_one_whole_scorer(tmp_path):
     assert len(found) > 12  # files opened, flushed and renamed
     assert found == sorted(found)  # the old one up to some step, the new one from there on
     assert set(found) == {1, 2}
+
+
+def test_a_second_death_loses_nothing_either(tmp_path):
+    """Of a save that died in the middle of its switch, the tensors lie in a hidden file until the next."""
+    for first in range(60):
+        began = tmp_path / f"{first}"
+        save(1, began)
+        end(start(save_and_die, first, began))
+        if load(began) == 2 and any("safetensors" in name for name in hidden(began)):
+            break
+    assert load(began) == 2
+    for step in range(60):
+        folder = tmp_path / f"again {step}"
+        shutil.copytree(began, folder)
+        killed = end(start(save_and_die, step, folder))
+        assert load(folder) == 2
+        if not killed:
+            break
+    assert not killed
+    assert not hidden(folder)
 
 
 def test_death_before_any_step_of_a_first_save_leaves_nothing_or_the_scorer(tmp_path):

@@ -160,7 +160,7 @@ def test_adapt_pretrained_head(digits: DigitsVLM, capsys) -> None:
     assert all(table.failure.shape == (749,) for table in tables)  # never the images adapted to
     assert mean("head, adapted", "auc") > mean("MCM", "auc") + 0.02
     assert mean("head, adapted", "auc") >= mean("head", "auc") - 0.005
-    assert mean("head, adapted", "ece") < mean("head", "ece")
+    assert mean("head, adapted", "ece") < mean("MCM", "ece") / 2
 
 
 def test_adapt_takes_the_bundled_head(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -8,7 +8,7 @@ from vilu_sdk.displays import CandidatesDisplay, ClassFailureDisplay, LearningCu
 from vilu_sdk.evaluation import compare, cross_val_uncertainty, evaluate, failure_auc_scorer
 from vilu_sdk.labels import find_label_issues
 from vilu_sdk.report import report
-from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
+from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor, SetPredictor
 
 NAMES = ["sun", "007", "<b>", "a|b", "crane", "naïve"]
 SCORERS = {"MCM": MCMScorer(logit_scale=5), "TS": TemperatureScaledMCMScorer(logit_scale=5)}
@@ -73,6 +73,14 @@ def test_thresholds_decide_as_by_row_numbers(toy, held):
         found = predictor.fit(toy.z_img, z_txt, words).predict(toy.z_img, z_txt)
         np.testing.assert_array_equal(found, expected)
         assert predictor.names_ == NAMES
+
+
+def test_sets_have_the_names(toy, held):
+    z_txt, words = held
+    sets = SetPredictor(SCORERS["MCM"], 0.8)
+    rows = sets.fit(toy.z_img, toy.z_txt, toy.labels).predict_names(toy.z_img, toy.z_txt)
+    found = sets.fit(toy.z_img, z_txt, words).predict_names(toy.z_img, z_txt)
+    assert found == [[NAMES[row] for row in image] for image in rows]
 
 
 def test_issues_of_labels_have_the_names(toy, held):

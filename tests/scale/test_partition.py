@@ -26,7 +26,7 @@ from vilu_sdk.scale import pieces
 from vilu_sdk.scale.partition import score_partition, score_piece, score_to_folder
 from vilu_sdk.scale.pieces import MANIFEST, plan
 from vilu_sdk.scorers import Scorer
-from vilu_sdk.selective import SelectivePredictor
+from vilu_sdk.selective import SelectivePredictor, SetPredictor
 
 N, D = 41, 6
 RNG = np.random.default_rng(0)
@@ -539,3 +539,22 @@ def test_killed_again_and_again_it_goes_on_from_there(tmp_path):
     after = state(output)
     assert {name: after[name] for name in before} == before
     check(output)
+
+
+def test_a_threshold_with_a_scorer_of_its_own_writes_its_answers():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(4, size=400)
+    named = dict(zip("abcd", Z_TXT, strict=True))
+    z_img = Z_TXT[labels] + rng.normal(size=(400, D))
+    est = ViLUEstimator(logit_scale=2.0, random_state=0)
+    threshold = SelectivePredictor(est, 0.3).fit(z_img, named, labels)
+    assert threshold.scorer_in_use.names_ == list("abcd")
+    answers = ["answer", "answer_uncertainty", "novelty"]
+    scored = score_partition({"z": Z_IMG}, threshold, named)
+    assert list(scored) == [*NAMES[2:], *answers, "accepted", "name", "answer_name"]
+
+
+def test_sets_are_no_scorer():
+    sets = SetPredictor(MCM).fit(Z_IMG, Z_TXT, MCM.predict(Z_IMG, Z_TXT))
+    with pytest.raises(TypeError, match="scorer must be a scorer, got SetPredictor"):
+        score_partition({"z": Z_IMG}, sets, Z_TXT)

@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from support.data import draw_task
 from vilu_sdk import EnergyScorer, MahalanobisScorer, MaxLogitScorer, NegLabelScorer, NeighbourScorer
+from vilu_sdk.exceptions import NothingLearnedWarning
 
 TASK = draw_task(n=600, k=6, noise=0.8)
 FIT, LABELS = TASK.z_img[:400], TASK.labels[:400]
@@ -91,3 +92,40 @@ def test_images_of_no_candidate_are_not_learned_from():
         alone = scorer.fit(FIT, TASK.z_txt, LABELS).decision_function(NEW, TASK.z_txt)
         beside = scorer.fit(images, TASK.z_txt, labels).decision_function(NEW, TASK.z_txt)
         np.testing.assert_allclose(beside, alone, atol=1e-4)
+
+
+def test_what_needs_no_fit_is_loaded_without_one(tmp_path):
+    scorer = NegLabelScorer(negatives=np.random.default_rng(3).normal(size=(8, 16)), logit_scale=20.0)
+    scorer.save_pretrained(tmp_path)
+    loaded = NegLabelScorer.from_pretrained(tmp_path)
+    expected = scorer.predict_uncertainty(NEW, TASK.z_txt)
+    np.testing.assert_array_equal(loaded.predict_uncertainty(NEW, TASK.z_txt), expected)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "error", "message"),
+    [
+        (NeighbourScorer(k=1.5), ValueError, "k must be an integer of at least 1"),
+        (NeighbourScorer(k=True), ValueError, "k must be an integer"),
+        (NeighbourScorer(max_images=0), ValueError, "max_images must be an integer of at least 1"),
+        (MahalanobisScorer(shrinkage="3"), TypeError, "shrinkage must be a number"),
+        (MahalanobisScorer(shrinkage=True), TypeError, "shrinkage must be a number"),
+        (MahalanobisScorer(shrinkage=0), ValueError, r"shrinkage must lie in \(0, 1\]"),
+        (NegLabelScorer(keep=None), TypeError, "keep must be a number"),
+    ],
+)
+def test_bad_parameters_are_named(scorer, error, message):
+    with pytest.raises(error, match=message):
+        scorer.fit(TASK.z_img, TASK.z_txt, TASK.labels).decision_function(NEW, TASK.z_txt)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_classes_of_single_images_have_euclidean_distances(relative):
+    first = [int(np.flatnonzero(TASK.labels == k)[0]) for k in range(3)]
+    for rows in (first[:2], first, [first[0]] * 2):
+        with pytest.warns(NothingLearnedWarning, match="no class has two different images"):
+            scorer = MahalanobisScorer(relative=relative).fit(TASK.z_img[rows], TASK.z_txt, TASK.labels[rows])
+        classes, new, centre = unit(TASK.z_img[rows]), unit(NEW), unit(TASK.z_img[rows]).mean(axis=0)
+        squares = ((new[:, None] - classes[None]) ** 2).sum(axis=2).min(axis=1)
+        expected = (squares - ((new - centre) ** 2).sum(axis=1)) / 2 if relative else np.log(squares)
+        np.testing.assert_allclose(scorer.decision_function(NEW, TASK.z_txt), expected, rtol=1e-3, atol=1e-4)

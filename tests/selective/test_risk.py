@@ -1,7 +1,7 @@
 """The monitor of a promised risk: false alarms over whole streams, delay, and what its state survives."""
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_an_alarm_stays():
     after = monitor.update(np.ones(2000, bool))
     assert after.evidence < 1
     assert after.broken
-    assert "do not rely on the threshold" in str(after)
+    assert "do not rely on the promise" in str(after)
 
 
 def test_evidence_of_machines_multiplies_where_the_promise_fails_and_does_not_where_it_holds():
@@ -171,3 +171,20 @@ def test_what_cannot_be_watched_is_refused_in_words(digits):
     with pytest.raises(ValueError, match="cannot be merged"):
         RiskMonitor(0.05).merge(RiskMonitor(0.1))
     assert not math.isnan(RiskMonitor(0.05).report_.evidence)
+
+
+def test_sets_that_promise_nothing_cannot_be_watched(digits):
+    sets = SetPredictor(MCMScorer(logit_scale=digits.logit_scale), 0.9)
+    sets.fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    sets.report_ = replace(sets.report_, coverage_bound=0.0)
+    with pytest.raises(ValueError, match="nothing to watch"):
+        RiskMonitor(sets).update(True)
+
+
+def test_merging_takes_no_alarm_back_and_no_monitor_twice():
+    monitor = RiskMonitor(0.05)
+    monitor.update([False] * 60)
+    monitor.update([True] * 2000)
+    assert monitor.merge(RiskMonitor(0.05)).broken
+    with pytest.raises(ValueError, match="into itself"):
+        monitor.merge(monitor)

@@ -458,8 +458,8 @@ def test_one_labelled_set_is_split_between_scorer_and_calibration(cls, supervisi
     fit_rows = predictor.scorer_in_use.fit_rows_
     assert len(fit_rows.hashes) == report.fit_rows
     accepted = predictor.accept(digits.z_img_test, z_txt)
-    assert report.accepted
     if supervision == "labels":
+        assert report.accepted
         wrong = predictor.scorer_in_use.predict(digits.z_img_test, z_txt) != digits.labels_test
         assert wrong[accepted].mean() < report.risk_bound + 0.02
     # Fitted with another scorer, it forgets the one it made.
@@ -498,3 +498,14 @@ def test_the_report_is_frozen_and_compares(mcm, calibration):
     assert isinstance(report, SelectionReport)
     with pytest.raises(AttributeError):
         report.threshold = 0.0
+
+
+def test_answers_by_name(digits, mcm):
+    named = dict(zip(digits.class_names, digits.z_txt, strict=True))
+    predictor = SelectivePredictor(mcm, 0.1).fit(digits.z_img_test, named, digits.labels_test)
+    rows = predictor.predict(digits.z_img_fit, named)
+    expected = [None if row == -1 else digits.class_names[row] for row in rows]
+    assert {None, "zero"} < set(expected)
+    assert predictor.predict_names(digits.z_img_fit, named) == expected
+    found = predictor.predict_names(digits.z_img_fit, digits.z_txt)
+    assert found == [None if row == -1 else row for row in rows.tolist()]

@@ -1,6 +1,8 @@
 """Sets of candidates: their formulas, their promise over hundreds of draws, and all they do not depend on."""
 
 import math
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 
 from support.all_scorers import EXAMPLES
-from vilu_sdk import EntropyScorer, LVUScorer, MCMScorer, SetPredictor, ViLUEstimator
+from vilu_sdk import EntropyScorer, LVUScorer, MCMScorer, SelectivePredictor, SetPredictor, ViLUEstimator
 from vilu_sdk.exceptions import FitRowsWarning, PromiseWarning
+from vilu_sdk.scorers.base.contract import read_posterior
 from vilu_sdk.selective.conformity import METHODS, conformity, rank_needed, threshold, uniform_of
 
 DRAWS = 500
@@ -189,7 +192,7 @@ def test_a_limit_of_the_size_that_forbids_the_promise_is_said(digits, mcm):
     accuracy = (mcm.predict(*known[:2]) == known[2]).mean()
     assert report.observed_coverage == pytest.approx(accuracy)
     assert accuracy - 0.03 < report.coverage_bound < accuracy
-    assert "size limit of 1" in str(report)
+    assert "Sets of at most 1 cannot promise that" in str(report)
     low = 0
     for _, _, inside in draws(digits, predictor := SetPredictor(mcm, 0.95, size_limit=1), 100, 300):
         low += inside.mean() < predictor.report_.coverage_bound
@@ -302,7 +305,7 @@ def test_what_cannot_be_is_refused_in_words(digits, mcm):
         SetPredictor(LVUScorer()).fit(*known)
     with pytest.raises(NotFittedError):
         SetPredictor(EntropyScorer()).predict_sets(*known[:2])
-    with pytest.raises(ValueError, match="predicted classes are the groups"):
+    with pytest.raises(ValueError, match="makes the predicted classes the groups"):
         SetPredictor(mcm, per_class=True).fit(*known, groups=np.zeros(50, int))
     fitted = SetPredictor(mcm, per_label=True).fit(*known)
     with pytest.raises(ValueError, match="a threshold for each of 10 candidates, got 4"):
@@ -310,3 +313,119 @@ def test_what_cannot_be_is_refused_in_words(digits, mcm):
     grouped = SetPredictor(mcm).fit(*known, groups=np.zeros(50, int))
     with pytest.raises(ValueError, match="if, and only if"):
         grouped.predict_sets(*known[:2])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"method": "raps"}, {"size_limit": 3}, {"per_class": True}, {"allow_empty": False}]
+)
+def test_images_of_no_candidate_are_in_no_set(options, digits, mcm):
+    """A tenth of the images shows a digit that is no candidate, and is never counted as covered."""
+    z_txt, labels = digits.z_txt[:9], np.where(digits.labels_test == 9, -1, digits.labels_test)
+    none = labels == -1
+    for coverage in (0.8, 0.95):
+        sets = SetPredictor(mcm, coverage, **options).fit(digits.z_img_test, z_txt, labels)
+        members = sets.predict_sets(digits.z_img_test, z_txt)
+        covered = members[np.arange(len(labels)), labels] & ~none
+        report = sets.report_
+        if not options.get("method"):  # which keeps rows to choose by
+            assert report.covered == covered.sum()
+        assert report.observed_coverage <= 1 - none.mean() + 0.02
+        if coverage > 1 - none.mean():
+            assert report.coverage_bound < 1 - none.mean()
+            assert options or "show none of the candidates to promise that" in str(report)
+        elif not options:
+            assert report.coverage_bound == coverage
+            assert covered.mean() >= coverage
+    alone = SetPredictor(mcm, 0.9, per_label=True).fit(digits.z_img_test[~none], z_txt, labels[~none])
+    beside = SetPredictor(mcm, 0.9, per_label=True).fit(digits.z_img_test, z_txt, labels)
+    assert beside.report_ == alone.report_
+    with pytest.raises(ValueError, match="no image shows a candidate"):
+        SetPredictor(mcm).fit(digits.z_img_test, z_txt, np.full(len(labels), -1))
+
+
+@pytest.mark.parametrize("options", [{}, {"per_class": True}, {"per_label": True}])
+def test_thresholds_of_named_candidates_are_found_by_name(options, digits, mcm):
+    named = dict(zip(digits.class_names, digits.z_txt, strict=True))
+    backwards = dict(reversed(named.items()))
+    sets = SetPredictor(mcm, 0.9, **options).fit(digits.z_img_test, named, digits.labels_test)
+    found = sets.predict_sets(digits.z_img_fit, named)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromiseWarning)
+        np.testing.assert_array_equal(sets.predict_sets(digits.z_img_fit, backwards)[:, ::-1], found)
+    if options:
+        with pytest.raises(ValueError, match=r"without names|a threshold for each"):
+            sets.predict_sets(digits.z_img_test, digits.z_txt[:4])
+        assert {part.group for part in sets.report_.groups} == set(digits.class_names)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"size_limit": np.inf}, ValueError, "size_limit must be an integer of at least 1, got inf"),
+        ({"size_limit": True}, ValueError, "size_limit must be an integer"),
+        ({"penalty": "x"}, TypeError, "penalty must be a number"),
+        ({"penalty": -1.0}, ValueError, "penalty must be finite and above 0"),
+        ({"free_ranks": 1.5}, ValueError, "free_ranks must be an integer of at least 0"),
+    ],
+)
+def test_bad_parameters_of_sets_are_named(options, error, message, digits, mcm):
+    with pytest.raises(error, match=message):
+        SetPredictor(mcm, **options).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    with pytest.raises(ValueError, match="chooses on some rows and calibrates on others"):
+        SetPredictor(mcm, method="raps").fit(digits.z_img_test[:1], digits.z_txt, digits.labels_test[:1])
+
+
+def test_sets_that_cannot_be_used_are_not_loaded(digits, mcm, tmp_path):
+    sets = SetPredictor(mcm, 0.9).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    sets.save_pretrained(tmp_path / "sound")
+    loaded = SetPredictor.from_pretrained(tmp_path / "sound")
+    given = digits.z_img_test[:50], digits.z_txt
+    np.testing.assert_array_equal(loaded.predict_sets(*given), sets.predict_sets(*given))
+    sets.report_ = "nonsense"
+    sets.save_pretrained(tmp_path / "broken")
+    with pytest.raises((ValueError, AttributeError)):
+        SetPredictor.from_pretrained(tmp_path / "broken")
+
+
+def test_what_counts_at_use_may_not_change_after_the_fit(digits, mcm):
+    data = digits.z_img_test, digits.z_txt
+    for name, value in {"per_class": True, "per_label": True, "method": "aps", "size_limit": 1}.items():
+        sets = SetPredictor(mcm, 0.9).fit(*data, digits.labels_test).set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"was found for {name}="):
+            sets.predict_sets(*data)
+    threshold = SelectivePredictor(mcm, 0.1).fit(*data, digits.labels_test).set_params(per_class=True)
+    with pytest.raises(ValueError, match="was found for per_class=False"):
+        threshold.accept(*data)
+
+
+@pytest.mark.parametrize("made", [SetPredictor, lambda scorer: SelectivePredictor(scorer, 0.2)])
+def test_groups_of_another_type_are_not_taken_for_unseen_ones(made, digits, mcm):
+    groups = np.arange(len(digits.labels_test)) % 2
+    found = made(mcm).fit(digits.z_img_test, digits.z_txt, digits.labels_test, groups=groups)
+    ask = found.predict_sets if isinstance(found, SetPredictor) else found.accept
+    with pytest.raises(ValueError, match="groups are like '0', but those of fit were like 0"):
+        ask(digits.z_img_test, digits.z_txt, groups=groups.astype(str))
+
+
+def test_sets_come_from_logarithms_in_one_pass(digits):
+    sharp = MCMScorer(logit_scale=1000.0)
+    logarithms = read_posterior(sharp, digits.z_img_test, digits.z_txt)[1]
+    np.testing.assert_array_equal(logarithms, sharp.predict_log_proba(digits.z_img_test, digits.z_txt))
+    assert logarithms.min() < -745  # which as a probability is 0
+    sets = SetPredictor(sharp, 0.95).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    assert sets.report_.mean_size < 5
+
+
+def test_sets_that_are_never_empty_are_promised_from_below_alone(digits, mcm):
+    sets = SetPredictor(mcm, 0.6, allow_empty=False).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+    assert sets.report_.observed_coverage > 0.8  # the likeliest alone is right more often
+    assert "of at least 60.0 % of later images" in str(sets.report_)
+    assert "in 90 % of draws" not in str(sets.report_)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9, 0.95, 0.99, 1 - 1e-6, 2 / 3])
+def test_the_rows_needed_are_the_fewest_with_a_threshold(coverage, digits, mcm):
+    report = SetPredictor(mcm, 0.9).fit(digits.z_img_test, digits.z_txt, digits.labels_test).report_
+    n = replace(report, coverage=coverage).rows_needed
+    assert rank_needed(n, coverage) <= n
+    assert n == 1 or rank_needed(n - 1, coverage) > n - 1

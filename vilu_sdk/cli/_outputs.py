@@ -46,7 +46,18 @@ def write_table(
 
 
 #: Arguments that name what a command reads.
-SOURCES = ("images", "texts", "labels", "correct", "names", "groups", "weights", "test", "checkpoint")
+SOURCES = (
+    "images",
+    "texts",
+    "labels",
+    "correct",
+    "names",
+    "groups",
+    "weights",
+    "test",
+    "scorer",
+    "checkpoint",
+)
 
 
 def refuse_overwriting(arguments: Namespace) -> None:
@@ -56,7 +67,10 @@ def refuse_overwriting(arguments: Namespace) -> None:
         return
     for name in SOURCES:
         given = getattr(arguments, name, None)
-        for source in (split(value)[0] for value in (given if isinstance(given, list) else [given]) if value):
+        values = [value for value in (given if isinstance(given, list) else [given]) if value]
+        if name == "scorer":  # as LABEL=NAME, perhaps
+            values = [value if Path(value).exists() else value.rpartition("=")[2] for value in values]
+        for source in (split(value)[0] for value in values):
             inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
             if source.exists() and (path.samefile(source) or (inside and kind(path) in SUFFIXES)):
                 raise UsageError(

@@ -17,7 +17,9 @@ from vilu_sdk.cli._parser import given
 from vilu_sdk.compute.distributed import rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer, ViLUEstimator
+from vilu_sdk.selective import SetPredictor
 from vilu_sdk.selective._base import ThresholdPredictor
+from vilu_sdk.selective.arrangement import Calibrated
 
 #: The scorers by the names of their classes.
 CLASSES: dict[str, type[Scorer]] = {
@@ -36,17 +38,19 @@ DEFAULT = ViLUEstimator.__name__
 
 
 class Chosen(NamedTuple):
-    """A scorer, the name that a table shows, whether it was loaded, and the threshold saved with it."""
+    """A scorer, the name that a table shows, whether it was loaded, and what was calibrated with it."""
 
     label: str
     scorer: Scorer
     saved: bool
-    predictor: ThresholdPredictor | None = None
+    predictor: Calibrated | None = None
 
     @property
     def judge(self) -> Scorer | ThresholdPredictor:
         """What is asked about images: the threshold, if there is one."""
-        return self.predictor or self.scorer
+        if isinstance(self.predictor, SetPredictor):
+            raise UsageError(f"{self.label} holds sets of candidates, which vilu sets writes.")
+        return self.predictor if isinstance(self.predictor, ThresholdPredictor) else self.scorer
 
 
 def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen]:
@@ -134,10 +138,10 @@ def make(
     return scorer, logit_scale is None and "logit_scale" in open_to.values()
 
 
-def load(name: str, revision: str | None = None) -> tuple[Scorer, ThresholdPredictor | None]:
-    """Load a saved scorer, or the scorer of a saved threshold and that threshold."""
+def load(name: str, revision: str | None = None) -> tuple[Scorer, Calibrated | None]:
+    """Load a saved scorer, or the scorer of a saved threshold, or of saved sets, and these."""
     loaded = Persistent.from_pretrained(name, revision=revision)
-    if isinstance(loaded, ThresholdPredictor):
+    if isinstance(loaded, Calibrated):
         scorer = loaded.scorer_in_use
         assert isinstance(scorer, Scorer)  # or it could not have been saved
         return scorer, loaded

@@ -4,6 +4,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from vilu_sdk.cli._arguments import CARD, EMBEDDINGS, FOLDER, JSON, OVERWRITE, QUIET
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import SEPARATOR, read_values, split
@@ -18,6 +20,7 @@ from vilu_sdk.inputs.text import SUFFIXES as TEXTS
 from vilu_sdk.persistence.card import backbone_of, describe
 from vilu_sdk.persistence.storage import CONFIG_FILE
 from vilu_sdk.scorers.official import convert_official_checkpoint
+from vilu_sdk.selective import SetPredictor
 
 
 @command(
@@ -84,7 +87,8 @@ def run_info(arguments: Namespace) -> int:
     elif predictor is None:
         print(describe(scorer, arguments.name), end="")
     else:
-        print(f"A threshold for {' '.join(repr(scorer).split())}\n\n{predictor.report_}")
+        what = "Sets" if isinstance(predictor, SetPredictor) else "A threshold"
+        print(f"{what} for {' '.join(BaseEstimator.__repr__(scorer).split())}\n\n{predictor.report_}")
     return 0
 
 

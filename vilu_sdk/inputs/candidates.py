@@ -53,11 +53,30 @@ class Opened:
     prompts: int
     argument: str
 
+    def __len__(self) -> int:
+        return len(Rows(self.values, self.argument))
+
+    def in_order(self, given: Any, name: str) -> Any:
+        """Return one value for each candidate in their order, of a mapping or a series found by name."""
+        if not isinstance(given, Mapping) and not hasattr(given, "iloc"):
+            return given
+        keys, values = list(given.keys()), list(given.values() if isinstance(given, Mapping) else given)
+        if not all(isinstance(key, str) for key in keys):
+            if isinstance(given, Mapping):
+                raise TypeError(f"{name} must have the names of {self.argument} for keys, or be a list.")
+            return given
+        if self.names is None:
+            raise ValueError(f"{name} has names, but {self.argument} has none; pass a list in its order.")
+        rows = self.names.rows(keys, name)
+        if sorted(rows) != list(range(len(self))):
+            raise ValueError(f"{name} must have each of the {len(self)} candidates once, got {len(keys)}.")
+        return [values[at] for at in np.argsort(rows)]
+
     def called(self, names: Sequence[str] | None = None) -> Sequence[str] | None:
         """Return `names` where some are given, one for each, else the candidates' own, else None."""
         if names is None:
             return None if self.names is None else self.names.written
-        check_names(names, len(Rows(self.values, self.argument)), self.argument)
+        check_names(names, len(self), self.argument)
         return names
 
 

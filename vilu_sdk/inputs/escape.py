@@ -18,8 +18,8 @@ _LINE = {**_STEERING, ord("\n"): "\\n", ord("\t"): "\\t"}
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|[]`"} | {"<": "&lt;", "&": "&amp;"})
 # The beginning of a tag or a comment, and not of an address in angle brackets.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://)")
-# What makes spreadsheets take a text for a formula; some of them leave out blanks before it.
-_FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")
+# What makes spreadsheets take a text for a formula, numbers aside; some leave out blanks before it.
+_FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", re.ASCII)
 
 
 def printable(text: str) -> str:
@@ -64,8 +64,8 @@ def csv_cells(values: Sequence[Any]) -> Sequence[Any]:
 
     Examples
     --------
-    >>> csv_cells(["=1+1", "cat", "-dash"])
-    ["'=1+1", 'cat', "'-dash"]
+    >>> csv_cells(["=1+1", "cat", "-dash", "-1"])
+    ["'=1+1", 'cat', "'-dash", '-1']
     >>> csv_cells([-1.5, 2.0])
     [-1.5, 2.0]
     """

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-#: Bytes of a JSON text: a configuration, a manifest, the header of a safetensors file.
-JSON_BYTES = 16 << 20
+#: Bytes of a JSON text: a configuration or the header of a safetensors file; and of a manifest, with a line
+#: for each file of the source.
+JSON_BYTES, MANIFEST_BYTES = 4 << 20, 16 << 20
 #: Bytes of a text file, characters of a line in it, of one value, and of the name of a group.
 TEXT_BYTES, LINE_CHARACTERS, NAME_CHARACTERS, GROUP_CHARACTERS = 128 << 20, 1 << 20, 10_000, 250
 #: Bytes of the header of a ``.npy`` file, and of the list of contents of an archive.

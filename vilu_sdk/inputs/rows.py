@@ -25,7 +25,7 @@ CHUNK_ELEMENTS = 1 << 22
 # Below this norm a row has no direction: CLIP-like embeddings have norms of 1 to 100.
 SMALLEST_NORM = 1e-12
 # Coordinates of the widest embeddings; models of today have 256 to 8,192. Some fits keep a matrix of d × d.
-WIDEST = 1 << 16
+WIDEST, WIDEST_SQUARE = 1 << 16, 1 << 14
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
@@ -43,6 +43,16 @@ def zeros_allowed() -> Iterator[None]:
         yield
     finally:
         _ZEROS.reset(token)
+
+
+def check_square(d: int) -> None:
+    """Raise where matrices of d × d numbers, which a fit keeps several of, would fill the memory."""
+    if d > WIDEST_SQUARE:
+        raise ValueError(
+            f"embeddings of width {d:,} are too wide for this fit, which keeps matrices of d × d numbers, "
+            f"{8 * d * d / 1e9:.0f} GB each: at most {WIDEST_SQUARE:,}. Reduce their width, or take a scorer "
+            "that learns nothing, such as MCMScorer."
+        )
 
 
 class Rows:

@@ -62,9 +62,13 @@ class Task:
 
     @property
     def shown(self) -> Tensor:
-        """Rows (m,) of images that show a candidate: all but those of the label -1, of labels or captions."""
-        n = len(self.images)
-        return torch.arange(n) if self.labels is None else torch.nonzero(self.labels != NONE)[:, 0]
+        """Rows (m,) of images that show a candidate, all but those of the label -1; an error if none does."""
+        if self.labels is None:
+            return torch.arange(len(self.images))
+        rows = torch.nonzero(self.labels != NONE)[:, 0]
+        if not len(rows):
+            raise ValueError("all labels are -1, none of the candidates; pass images of candidates too.")
+        return rows
 
     @property
     def on_disk(self) -> bool:
@@ -96,7 +100,8 @@ class Task:
         views, count = self.views, self.views_of_each
         if views is not None:
             views = views.load((rows[:, None] * count + torch.arange(count)).flatten())
-        return Task(self.images.load(rows), texts, labels, correct, self.checkpoint, weights, groups, views)
+        images = self.images.load(rows)
+        return Task(images, texts, labels, correct, self.checkpoint, weights, groups, views, self.given)
 
     def sample(self, size: int) -> "Batch":
         """Read up to `size` rows, from all over the task where that costs no more than reading the first."""

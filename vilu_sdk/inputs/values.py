@@ -97,7 +97,7 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
         before, after = f"{name} must be finite and not negative, but", f" is {array[row]}."
         raise BadRowError(before, row, after, f"{name}[{row}]")
     if not array.any():
-        raise ValueError(f"{name} is zero for every image; give at least one a weight.")
+        raise ValueError(f"{name} is zero everywhere; give at least one entry a number above 0.")
     return torch.from_numpy(array)
 
 
@@ -127,6 +127,29 @@ def require_candidates(k: int, method: str, minimum: int = 2) -> None:
             f"{method} compares candidates and needs at least {minimum}, but z_txt_set has {k}; "
             "add the alternatives the prediction is chosen from."
         )
+
+
+def fraction(value: Any, name: str) -> float:
+    """Return a number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number strictly between 0 and 1, got {value!r}.")
+    return float(value)
+
+
+def share(value: Any, name: str) -> float:
+    """Return a number above 0 and at most 1."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
+    if not 0 < float(value) <= 1:
+        raise ValueError(f"{name} must lie in (0, 1], got {value!r}.")
+    return float(value)
+
+
+def whole(value: Any, name: str, least: int) -> int:
+    """Return an integer of at least so much."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
 
 
 def positive(value: Any, name: str) -> float:

@@ -80,19 +80,27 @@ class FittedOn:
     Attributes
     ----------
     images : int
-        Rows of the fit.
+        Rows of the fit, 0 of one that was adapted alone.
     candidates : int or None
         How many there were; None for captions.
     prompts : int
         The most prompts that one of them had.
     names : tuple of str or None
         What they are called, if anything.
+    adapted : int
+        Images without labels that it was adapted to since.
     """
 
     images: int
     candidates: int | None
     prompts: int = 1
     names: tuple[str, ...] | None = None
+    adapted: int = 0
+
+    def rows(self) -> str:
+        """Say in words how many images there were."""
+        fitted = [f"{self.images:,}"] if self.images or not self.adapted else []
+        return ", ".join([*fitted, *([f"adapted to {self.adapted:,}"] if self.adapted else [])])
 
     def describe(self) -> str:
         """Say in words which candidates there were."""
@@ -125,7 +133,7 @@ def expectations(scorer: Any, card: Card | None = None) -> dict[str, str]:
     backbone = backbone_of(scorer, card)
     known: FittedOn | None = getattr(scorer, "fitted_on_", None)
     rows = getattr(getattr(scorer, "fit_rows_", None), "hashes", None)
-    n = known.images if known is not None else None if rows is None else len(rows)
+    n = known.rows() if known is not None else None if rows is None else f"{len(rows):,}"
     recipe = getattr(scorer, "recipe", None)
     scale = backbone["logit_scale"]
     return {
@@ -135,7 +143,7 @@ def expectations(scorer: Any, card: Card | None = None) -> dict[str, str]:
         "logit scale": "not used" if scale is None else f"{scale:g}",
         "candidates": UNKNOWN if known is None else known.describe(),
         **({"prompts": _first(card.prompts)} if card.prompts else {}),
-        "rows of the fit": UNKNOWN if n is None else f"{n:,}",
+        "rows of the fit": UNKNOWN if n is None else n,
     }
 
 

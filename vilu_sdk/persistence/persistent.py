@@ -250,9 +250,9 @@ class Persistent(BaseEstimator):
         readme = model_card(self, name, card)
         folder.mkdir(parents=True, exist_ok=True)
         with held(folder, inside=True, patience=PATIENCE) as alone:
-            if alone:
-                storage.sweep(folder, *storage.FILES, older=0)
             storage.write_folder(folder, config, tensors, readme)
+            if alone:  # and not before: what a kill left behind may be the tensors of the save that is there
+                storage.sweep(folder, *storage.FILES, older=0)
 
     @classmethod
     def _from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

@@ -124,8 +124,10 @@ def score_partition(
 
 def _columns(scorer: FailureScorer | ThresholdPredictor) -> list[str]:
     """Return the columns that scoring adds, in their order."""
-    judge, last = (scorer.scorer, [ACCEPTED]) if isinstance(scorer, ThresholdPredictor) else (scorer, [])
-    return [PREDICTION, UNCERTAINTY, *(ANSWERS if getattr(judge, "has_answers", False) else ()), *last]
+    decides = isinstance(scorer, ThresholdPredictor)
+    judge = scorer.scorer_in_use if isinstance(scorer, ThresholdPredictor) else scorer
+    answers = ANSWERS if getattr(judge, "has_answers", False) else ()
+    return [PREDICTION, UNCERTAINTY, *answers, *([ACCEPTED] if decides else ())]
 
 
 def score_to_folder(

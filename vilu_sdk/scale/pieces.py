@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.foreign import JSON_BYTES, parse_json, read_bytes
+from vilu_sdk.inputs.foreign import MANIFEST_BYTES, parse_json, read_bytes
 from vilu_sdk.inputs.formats import File, tables
 from vilu_sdk.inputs.identity import Identity, changes, touched
 from vilu_sdk.inputs.places import BadRowError, brief
@@ -156,7 +156,7 @@ def _claim(
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Return what a folder is of, or say why this version does not know."""
     try:
-        found = parse_json(read_bytes(path, JSON_BYTES, "score into another folder"))
+        found = parse_json(read_bytes(path, MANIFEST_BYTES, "score into another folder"))
         number, writer = found["manifest_version"], found.get("vilu_sdk_version")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(

@@ -20,7 +20,7 @@ from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.contract import VERBS, FailureScorer, groups_argument, read, require_scorer
-from vilu_sdk.scorers.base.folds import fits_without
+from vilu_sdk.scorers.base.folds import fits_without, texts_for
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.base.verbs import Predicts
 from vilu_sdk.scorers.softmax import MCMScorer
@@ -145,9 +145,10 @@ class CalibratedScorer(Scorer):
         scorer = self._template()
         known = {"labels": task.labels} if task.correct is None else {"correct": task.correct}
         known |= groups_argument(scorer, task.groups)
-        self.scorer_ = clone(scorer).fit(task.images.source, task.texts.source, **known)
+        self.scorer_ = clone(scorer).fit(task.images.source, texts_for(scorer, task), **known)
         said = read(self.scorer_, task.images.source, task.texts.source, "prediction", "decision")
-        wrong, decision = task.wrong(said[0]), said[1]
+        wrong = task.wrong(said[0], is_zero_shot=self.predicts == "zero-shot")
+        decision = said[1]
         if getattr(scorer, "learns", True):
             decision = np.empty(len(wrong))
             for held, fold in fits_without(scorer, task, wrong, self.cv, self.random_state):

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from vilu_sdk.scorers.base.among import Among
+from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
 
@@ -45,9 +46,11 @@ class MaxLogitScorer(Scorer):
 
     def _among(self, text: Tensor) -> Among:
         scale = self.softmax_scale
-        return Among.zero_shot(
-            text, scale, lambda chunk: -scale * (chunk.z * text[chunk.prediction]).sum(dim=1)
-        )
+
+        def decide(chunk: Chunk) -> Tensor:
+            return -scale * (chunk.z * text[chunk.prediction]).sum(dim=1)
+
+        return Among.linear(text, Logits.zero_shot(text, scale), decision=decide, top_is_prediction=True)
 
 
 class EnergyScorer(Scorer):
@@ -87,4 +90,7 @@ class EnergyScorer(Scorer):
         self.logit_scale = logit_scale
 
     def _among(self, text: Tensor) -> Among:
-        return Among.zero_shot(text, self.softmax_scale, lambda chunk: -chunk.posterior.log_sum)
+        logits = Logits.zero_shot(text, self.softmax_scale)
+        return Among.linear(
+            text, logits, decision=lambda chunk: -chunk.posterior.log_sum, top_is_prediction=True
+        )

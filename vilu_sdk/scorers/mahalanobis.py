@@ -5,11 +5,15 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import own_slices, world_size
 from vilu_sdk.compute.progress import track
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale
+from vilu_sdk.inputs.values import check_logit_scale, share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.posterior.moments import Moments
+
+# Squared distance from its class's mean below which an image does not differ from it.
+SMALLEST_SPREAD = 1e-6
 
 
 class MahalanobisScorer(Scorer):
@@ -43,7 +47,8 @@ class MahalanobisScorer(Scorer):
     Notes
     -----
     It learns from labels and sees images alone: the candidates that are scored are the classes of the fit, in
-    their order. Images of the label -1 are left out. It is not a probability of failure.
+    their order. Images of the label -1 are left out. It is not a probability of failure. Where no class has
+    two different images, distances are Euclidean, with a warning.
 
     References
     ----------
@@ -81,10 +86,7 @@ class MahalanobisScorer(Scorer):
                 "MahalanobisScorer learns where images of classes lie, not from captions or feedback; pass "
                 "`labels`."
             )
-        if not 0 < self.shrinkage <= 1:
-            raise ValueError(f"shrinkage must lie in (0, 1], got {self.shrinkage}.")
-        if len(task.shown) < 2:
-            raise ValueError("MahalanobisScorer needs at least 2 images of candidates; pass more.")
+        share(self.shrinkage, "shrinkage")
         labels, k = task.labels, len(task.texts)
         shown = (labels >= 0).double()
         shift = task.images.read(slice(0, 1))[0] if world_size() > 1 else None
@@ -102,20 +104,30 @@ class MahalanobisScorer(Scorer):
         within = moments.scatter - sums.T @ (sums / counts[:, None])
         self.centre_ = moments.centre
         self.means_ = sums / counts[:, None]  # about the centre
-        self.root_ = self._inverse_root(within / n)
-        self.centre_root_ = self._inverse_root(moments.scatter / n)
+        covariances = within / n, moments.scatter / n
+        if not float(covariances[0].diagonal().sum()) > SMALLEST_SPREAD:
+            warn(
+                "MahalanobisScorer: no class has two different images, so that nothing is known of how they "
+                "scatter about their class; distances count all directions alike. Pass more images.",
+                NothingLearnedWarning,
+            )
+            covariances = (torch.eye(len(within)),) * 2
+        self.root_, self.centre_root_ = map(self._inverse_root, covariances)
         self.k_ = k
 
     def _inverse_root(self, covariance: Tensor) -> Tensor:
         """Inverse Cholesky root (d, d) of a shrunk covariance, in the default dtype."""
         covariance = covariance.double()
-        size = covariance.diagonal().mean().clamp_min(1e-12)
+        size = covariance.diagonal().mean()
         covariance = (1 - self.shrinkage) * covariance
         covariance.diagonal().add_(self.shrinkage * size)
         identity = torch.eye(len(covariance), dtype=torch.float64)
         root = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), identity, upper=False)
         found: Tensor = root.to(torch.get_default_dtype())
         return found
+
+    def _n_tried(self) -> int:
+        return self.k_
 
     def _among(self, text: Tensor) -> Among:
         check_logit_scale(self.logit_scale)

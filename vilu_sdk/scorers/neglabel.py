@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.values import share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
@@ -64,8 +65,7 @@ class NegLabelScorer(Scorer):
 
     def _among(self, text: Tensor) -> Among:
         scale = self.softmax_scale
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep must lie in (0, 1], got {self.keep}.")
+        share(self.keep, "keep")
         negatives = torch.zeros_like(text[:1]) if self.negatives is None else self._chosen(text)
 
         def decide(chunk: Chunk) -> Tensor:
@@ -74,6 +74,9 @@ class NegLabelScorer(Scorer):
 
         posterior, width = Among.zero_shot(text, scale).posterior, max(len(text), len(negatives))
         return Among(text, posterior, decide, width, top_is_prediction=True)
+
+    def _d_tried(self) -> int:
+        return 2 if self.negatives is None else Rows(self.negatives, "negatives").d
 
     def _chosen(self, text: Tensor) -> Tensor:
         """The negatives (m, d) that are used beside candidates (K, d)."""

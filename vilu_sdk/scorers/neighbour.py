@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale
+from vilu_sdk.inputs.values import check_logit_scale, whole
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
@@ -60,11 +60,8 @@ class NeighbourScorer(Scorer):
     def _learn(self, task: Task) -> None:
         check_logit_scale(self.logit_scale)
         for name in ("k", "max_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            whole(getattr(self, name), name, 1)
         rows = task.shown
-        if not len(rows):
-            raise ValueError("all labels are -1, none of the candidates; pass images of candidates too.")
         some = torch.linspace(0, len(rows) - 1, min(len(rows), self.max_images), dtype=torch.float64).long()
         self.bank_ = read(task.images, rows[some])
 

@@ -100,8 +100,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
             raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
         minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
         labels = torch.arange(len(task.text)) if task.labels is None else task.labels
-        if not len(task.shown):
-            raise ValueError("all labels are -1, none of the candidates; pass images of candidates too.")
+        assert len(task.shown)
         self.temperature_ = minimise(task, labels, check_logit_scale(self.logit_scale))
 
     def _among(self, text: Tensor) -> Among:

@@ -1,6 +1,7 @@
 """ViLU: the estimator that users meet first."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
+from vilu_sdk.persistence.card import FittedOn
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
@@ -131,7 +133,6 @@ class ViLUEstimator(WeightedScorer):
         labels: ArrayLike | None = None,
         *,
         frequencies: Literal["balanced", "estimated"] | ArrayLike | None = None,
-        **removed: Any,
     ) -> Self:
         """Move to a new domain or class set, with unlabelled images or a few labelled ones.
 
@@ -170,17 +171,13 @@ class ViLUEstimator(WeightedScorer):
         NothingLearnedWarning
             If frequencies cannot be estimated from these images.
         """
-        if removed:
-            name = next(iter(removed))
-            remedy = "say frequencies='balanced'" if name == "balanced" else "see its documentation"
-            raise TypeError(f"adapt takes no argument {name!r}; {remedy}.")
         scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         given = open_candidates(z_txt_set, d=images.d)
         text = Candidates(given, images.d).text
         task = None if labels is None else check_task(z_img, given, labels)
-        said = check_frequencies(frequencies, len(text))
+        said = check_frequencies(frequencies, given)
         if task is not None and said is not None:
             raise ValueError(
                 "frequencies are of images without labels; leave them out where labels are given."
@@ -195,7 +192,11 @@ class ViLUEstimator(WeightedScorer):
             # Images without labels may be judged: nobody has told the answers.
             earlier = getattr(self, "fit_rows_", None)
             known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
+            before = getattr(self, "fitted_on_", None) or FittedOn(0, None)
             self._remember(images, texts, known, given)
+            labelled = before.images + len(images) * (task is not None)
+            adapted = before.adapted + len(images) * (task is None)
+            self.fitted_on_ = replace(self.fitted_on_, images=labelled, adapted=adapted)
         return self
 
     @plain_torch
@@ -245,7 +246,7 @@ class ViLUEstimator(WeightedScorer):
         >>> explanation.to_dicts()[0]["prediction"] in ["cat", "dog", "owl", "fox"]
         True
         """
-        opened = open_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")

@@ -1,39 +1,35 @@
 """Fit, accept and predict, shared by all ways of choosing a threshold."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.exceptions import PromiseWarning, warn
-from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
+from vilu_sdk.inputs.names import name_of
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
-from vilu_sdk.inputs.values import check_groups
+from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
-from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer
-from vilu_sdk.selective.alone import NEAR, score_near
-from vilu_sdk.selective.arrangement import OneSet
+from vilu_sdk.scorers.base.contract import read, require_scorer
+from vilu_sdk.selective.alone import NEAR, settle
+from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
 
 
-class ThresholdPredictor(OneSet, Persistent):
+class ThresholdPredictor(Calibrated):
     """Answers where the decision value is at most a threshold, abstains elsewhere.
 
     A subclass chooses the threshold in `_report`.
     """
 
-    scorer: FailureScorer
+    report_: SelectionReport
     confidence: float
-    per_class: bool
     simultaneous: bool
 
     @plain_torch
@@ -78,7 +74,7 @@ class ThresholdPredictor(OneSet, Persistent):
         """
         require_scorer(self.scorer)
         self._check()
-        opened = open_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct)
         names = opened.called()
         rows = self._arrange(task, "what the threshold promises will not hold")
@@ -88,22 +84,19 @@ class ThresholdPredictor(OneSet, Persistent):
 
         predicted, decision = ask(z_img)
         self.near_ = NEAR * float(decision[rows].std())
-        doubtful = np.isin(np.arange(len(decision)), rows)
-        while True:
+        calibrates = np.isin(np.arange(len(decision)), rows)
+        zero_shot = self._predicts() == "zero-shot"
+
+        def look(predicted: NDArray[np.int64], decision: NDArray[np.float64]) -> NDArray[np.bool_]:
+            """Choose the thresholds, and say which rows are near theirs."""
             keys = self._keys(predicted, groups, names)
-            known = None if keys is None else keys[rows]
-            report = self._choose(decision[rows], task.wrong(predicted)[rows], known)
-            near = self._is_near(decision, thresholds_of(report, keys)) & doubtful
-            if not near.any():
-                break
-            predicted, decision = score_near(ask, z_img, (predicted, decision), near)
-            doubtful &= ~near
-        self.report_ = replace(report, fit_rows=len(decision) - len(rows))
-        self.predicts_ = getattr(self.scorer_in_use, "predicts", "zero-shot")
-        self.candidates_ = task.text
-        self.names_ = None if names is None else list(names)
-        self.caption_ = task.is_caption
-        self.n_features_in_ = task.images.d
+            wrong = task.wrong(predicted, is_zero_shot=zero_shot)[rows]
+            self.report_ = self._choose(decision[rows], wrong, None if keys is None else keys[rows])
+            return self._is_near(decision, thresholds_of(self.report_, keys)) & calibrates
+
+        settle(ask, z_img, (predicted, decision), look)
+        self.report_ = replace(self.report_, fit_rows=len(decision) - len(rows))
+        self._remember(task, opened)
         return self
 
     def accept(
@@ -144,30 +137,22 @@ class ThresholdPredictor(OneSet, Persistent):
     @plain_torch
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
-        check_is_fitted(self)
-        predicts = getattr(self.scorer_in_use, "predicts", "zero-shot")
-        if predicts != getattr(self, "predicts_", predicts):
-            raise ValueError(
-                f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
-                f"predicts={predicts!r}; set it back, or fit the threshold again."
-            )
-        opened = open_candidates(z_txt_set)
-        warn_of_candidates(opened, self.candidates_, self.caption_, "threshold")
+        opened = self._open(z_txt_set)
+        self._check_unchanged()
+        self._require_groups(groups, "accept and predict")
         names = self._names_of(opened)
+        self._warn_of_candidates(opened)
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
         said = dict(zip(needed, read(self.scorer_in_use, z_img, opened, *needed), strict=True))
-        predicted, decision = said["prediction"], said["decision"]
-        keys = self._keys(predicted, groups, names)
-        if (keys is None) == bool(self.report_.groups):
-            raise ValueError(
-                "groups must be passed to accept and predict if, and only if, they were passed to fit."
-            )
-        near = self._is_near(decision, thresholds_of(self.report_, keys))
-        predicted, decision = score_near(
+
+        def near(predicted: NDArray[np.int64], decision: NDArray[np.float64]) -> NDArray[np.bool_]:
+            return self._is_near(decision, thresholds_of(self.report_, self._keys(predicted, groups, names)))
+
+        predicted, decision = settle(
             lambda z: read(self.scorer_in_use, z, opened, "prediction", "decision"),
             z_img,
-            (predicted, decision),
+            (said["prediction"], said["decision"]),
             near,
         )
         said["accepted"] = decision <= thresholds_of(self.report_, self._keys(predicted, groups, names))
@@ -196,16 +181,36 @@ class ThresholdPredictor(OneSet, Persistent):
         predicted, accepted = self._read(z_img, z_txt_set, "prediction", "accepted", groups=groups)
         return np.where(accepted, predicted, ABSTAIN)
 
+    def predict_names(
+        self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> list[str | int | None]:
+        """Return the names of the predictions, or None where it is abstained.
+
+        Parameters
+        ----------
+        z_img, z_txt_set, groups
+            As in `accept`.
+
+        Returns
+        -------
+        list of str, int or None
+            Of N images; row numbers where the candidates have no names.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `accept`.
+        """
+        names = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d).called()
+        found = self.predict(z_img, z_txt_set, groups=groups)
+        return [None if row == ABSTAIN else name_of(names, row) for row in found]
+
     def _try(self) -> None:
         """Raise where what was loaded cannot say of an image whether to rely on it."""
-        require_scorer(self.scorer)
-        if isinstance(self.scorer, Persistent):
-            self.scorer._try()
-        self._check()
+        self._try_scorer()
         if hasattr(self, "report_"):
             texts = Candidates(self.candidates_).text
-            groups = [self.report_.groups[0].group] if self.report_.groups and not self.per_class else None
-            self._read(texts[:1], texts, "accepted", groups=groups)
+            self._read(texts[:1], texts, "accepted", groups=self._tried_groups())
 
     def _check(self) -> None:
         """Check the parameters."""
@@ -214,27 +219,6 @@ class ThresholdPredictor(OneSet, Persistent):
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         """Choose the threshold for these rows, each bound failing with probability delta at most."""
         raise NotImplementedError
-
-    def _names_of(self, opened: Opened) -> Sequence[str] | None:
-        """Return the names by which classes find their thresholds, None where `fit` saw none."""
-        known: list[str] | None = getattr(self, "names_", None)
-        if known is None or not self.per_class or opened.names is not None:
-            return None if known is None else opened.called()
-        if len(opened.values) != len(known):
-            raise ValueError(
-                f"{opened.argument} has {len(opened.values)} rows without names, but the thresholds are "
-                f"those of {len(known)} names; pass a mapping from names to embeddings."
-            )
-        return known
-
-    def _keys(
-        self, predicted: NDArray[np.int64], groups: Any, names: Sequence[str] | None
-    ) -> NDArray[Any] | None:
-        if not self.per_class:
-            return None if groups is None else check_groups(groups, len(predicted))
-        if groups is not None:
-            raise ValueError("per_class=True makes the predicted classes the groups; leave groups out.")
-        return predicted if names is None else np.array(names)[predicted]
 
     def _choose(
         self, decision: NDArray[np.float64], wrong: NDArray[np.bool_], keys: NDArray[Any] | None
@@ -273,33 +257,3 @@ class ThresholdPredictor(OneSet, Persistent):
             coverage_bound=math.nan,
             groups=parts,
         )
-
-
-def warn_of_candidates(z_txt_set: Any, known: Tensor, is_caption: bool, what: str) -> None:
-    """Warn where candidates are not those of a fit, of which captions are known by their number alone."""
-    text = Candidates(z_txt_set).text
-    if text.shape != known.shape or not (is_caption or bool((text - known).abs().max() < 1e-3)):
-        warn(
-            f"The candidates are not those of fit. The {what} is used as it is, but what was promised "
-            "holds for the candidates of fit only; fit again on calibration images with the new ones.",
-            PromiseWarning,
-        )
-
-
-def thresholds_of(
-    report: Any, keys: NDArray[Any] | None, unseen: float = -math.inf
-) -> float | NDArray[np.float64]:
-    """Return the threshold of a report, or that of each row's group, `unseen` where that was not there."""
-    if keys is None:
-        return float(report.threshold)
-    thresholds = np.full(len(keys), unseen)
-    for part in report.groups:
-        thresholds[keys == part.group] = part.threshold
-    return thresholds
-
-
-def fraction(value: Any, name: str) -> float:
-    """Return a number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1:
-        raise ValueError(f"{name} must be a number strictly between 0 and 1, got {value!r}.")
-    return float(value)

@@ -1,7 +1,7 @@
 """Thresholds of conformal scores, and the sets that follow from them, shared by all kinds of sets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.inputs.candidates import Opened
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import read_posterior
-from vilu_sdk.selective._base import thresholds_of
-from vilu_sdk.selective.alone import NEAR, score_near
-from vilu_sdk.selective.arrangement import OneSet
-from vilu_sdk.selective.conformity import Matrix, conformity, rank_needed, threshold, uniform_of
+from vilu_sdk.selective.alone import NEAR, Alone, settle
+from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
+from vilu_sdk.selective.conformity import Matrix, conformity, threshold, uniform_of
 from vilu_sdk.selective.set_report import SetReport
 
 # Of "raps": the penalties that are tried, and the share of the calibration rows that chooses among them, of
@@ -31,79 +30,79 @@ TUNING_SHARE, TUNING_ROWS = 0.2, 2000
 CONFIDENCE = 0.95
 
 
-class SetsByThreshold(OneSet, Persistent):
+class SetsByThreshold(Calibrated):
     """Puts into a set what scores at most a threshold; a subclass has the parameters and the verbs."""
 
+    used_later = ("per_class", "per_label", "method", "size_limit", "allow_empty")
+
+    report_: SetReport
     coverage: float
     method: str
-    per_class: bool
-    per_label: bool
     size_limit: int | None
     allow_empty: bool
     penalty: float | None
     free_ranks: int | None
 
-    def _kinds(self, groups: Any, n: int) -> NDArray[Any] | None:
-        """Return the groups (n,) that were passed, checked."""
-        if groups is None:
-            return None
-        if self.per_class or self.per_label:
-            kind = "predicted" if self.per_class else "true"
-            raise ValueError(f"the {kind} classes are the groups here; leave groups out.")
-        return check_groups(groups, n)
-
-    def _calibrate(self, task: Task, z_txt_set: Any, rows: NDArray[np.int64], groups: Any) -> None:
+    def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
-        images, n = Rows(task.images.source, "z_img"), len(task.images)
+        images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
         fit_rows = n - len(rows)
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
-        kinds = labels if self.per_label else self._kinds(groups, n)
+        if self.per_label:  # whose promise is about images of each candidate
+            rows = rows[labels[rows] != NONE]
+        if not (labels[rows] != NONE).any():
+            raise ValueError("no image shows a candidate: all labels are -1; pass images of candidates too.")
         regular = self.method == "raps"
         self.penalty_, self.free_ranks_ = (self.penalty or 0.0, self.free_ranks or 0) if regular else (0.0, 0)
         if regular and (self.penalty is None or self.free_ranks is None):
             order = np.random.default_rng(0).permutation(len(rows))
             most = min(TUNING_ROWS, max(1, round(TUNING_SHARE * len(rows))))
             tuning, rows = np.sort(rows[order[:most]]), np.sort(rows[order[most:]])
-            self._tune(images, z_txt_set, labels, tuning)
+            if not len(rows):
+                raise ValueError("method='raps' chooses on some rows and calibrates on others; pass more.")
+            self._tune(images, opened, labels, tuning)
         own, slope, nats = np.full((3, n), np.nan)
         predicted = np.empty(n, dtype=np.int64)
 
-        def score(some: NDArray[np.int64]) -> None:
-            predicted[some], log_p = self._ask(images.source[some], z_txt_set)
+        def take(some: NDArray[np.int64], said: tuple[NDArray[Any], ...]) -> None:
+            predicted[some], log_p = said
             scores, slopes = self._conformity(log_p, images, some)
-            at = np.arange(len(some)), labels[some]
-            own[some], slope[some], nats[some] = scores[at], slopes[at], log_p[at]
+            at, shown = (np.arange(len(some)), labels[some]), labels[some] != NONE
+            # No set holds what is none of the candidates.
+            own[some], slope[some] = np.where(shown, scores[at], np.inf), slopes[at]
+            nats[some] = np.where(shown, log_p[at], np.nan)
 
-        for part in self._parts(rows, images, len(task.texts)):
-            score(part)
-        self.near_ = NEAR * float(nats[rows].std())
+        for part in self._parts(rows, images, len(opened)):
+            take(part, self._ask(images.source[part], opened))
+        known = nats[rows][labels[rows] != NONE]
+        self.near_ = NEAR * float(known.std()) if len(known) else 0.0
+        alone = Alone(lambda z: self._ask(z, opened), task.images.source)
         settled = np.zeros(n, dtype=bool)
         while True:
-            found = predicted if self.per_class else kinds
-            self.report_ = self._choose(own[rows], None if found is None else found[rows], len(task.texts))
-            limit = thresholds_of(self.report_, found, unseen=math.inf)
+            keys = self._keys(labels if self.per_label else predicted, groups, names)
+            self.report_ = self._choose(own[rows], None if keys is None else keys[rows], len(opened))
+            limit = thresholds_of(self.report_, keys, unseen=math.inf)
             doubtful = rows[(self._is_near(own, limit, slope) & ~settled)[rows]]
             if not len(doubtful):
                 break
             for row in doubtful:
-                score(np.array([row]))
+                take(np.array([row]), alone(row))
             settled[doubtful] = True
-        given = None if groups is None else np.asarray(found)[rows]
-        self._count(images.source[rows], z_txt_set, labels[rows], given, fit_rows)
+        given = None if groups is None or keys is None else keys[rows]
+        self._count(images.source[rows], opened, labels[rows], given, fit_rows)
 
     def _choose(self, own: FloatVector, kinds: NDArray[Any] | None, k: int) -> SetReport:
         """Find the threshold, or that of each kind, for the scores (n,) of right candidates."""
 
         def report(scores: FloatVector, kind: Any = None) -> SetReport:
             limit, bound = threshold(scores, self.coverage), self.coverage
-            if (
-                self.size_limit is not None
-                and math.isinf(limit)
-                and rank_needed(len(scores), bound) <= len(scores)
-            ):
-                bound = 1 - risk_upper_bound(int(np.isinf(scores).sum()), len(scores), CONFIDENCE)
+            never = int((scores == math.inf).sum())  # in no set
+            if limit == math.inf and (never or self.size_limit is not None):
+                bound = 1 - risk_upper_bound(never, len(scores), CONFIDENCE)
             return SetReport(
-                self.coverage, self.method, len(scores), k, limit, 0, (), bound, self.size_limit, group=kind
+                *(self.coverage, self.method, len(scores), k, limit, 0, (), bound),
+                *(self.size_limit, self.allow_empty),
+                group=kind,
             )
 
         whole = report(own)
@@ -114,26 +113,27 @@ class SetsByThreshold(OneSet, Persistent):
         return replace(whole, threshold=math.nan, coverage_bound=bound, groups=parts)
 
     def _count(
-        self, z_img: Any, z_txt_set: Any, labels: NDArray[np.int64], groups: Any, fit_rows: int
+        self, z_img: Any, opened: Opened, labels: NDArray[np.int64], groups: Any, fit_rows: int
     ) -> None:
         """Put into the report how large the sets of its rows are, and which hold the right candidate."""
         n = len(labels)
         sizes, inside = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
-        kinds = np.empty(n, dtype=np.int64) if self.per_class else labels if self.per_label else groups
-        for rows, members, _, predicted in self._sets(z_img, z_txt_set, groups):
-            sizes[rows], inside[rows] = members.sum(axis=1), members[np.arange(len(rows)), labels[rows]]
-            if self.per_class:
-                kinds[rows] = predicted
+        predicted = np.empty(n, dtype=np.int64)
+        for rows, members, _, said in self._sets(z_img, opened, groups, opened.called()):
+            sizes[rows], predicted[rows] = members.sum(axis=1), said
+            inside[rows] = members[np.arange(len(rows)), labels[rows]] & (labels[rows] != NONE)
+        keys = self._keys(labels if self.per_label else predicted, groups, opened.called())
 
         def counted(report: SetReport, rows: Any) -> SetReport:
             counts = tuple(np.bincount(sizes[rows], minlength=1).tolist())
             return replace(report, covered=int(inside[rows].sum()), sizes=counts)
 
-        parts = tuple(counted(part, kinds == part.group) for part in self.report_.groups)
+        parts = tuple(counted(part, keys == part.group) for part in self.report_.groups)
         self.report_ = replace(counted(self.report_, slice(None)), groups=parts, fit_rows=fit_rows)
 
     def _tune(self, images: Rows, z_txt_set: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Choose the penalty with the smallest sets on some rows, and the free ranks."""
+        rows = rows[labels[rows] != NONE]
         log_p = self._ask(images.source[rows], z_txt_set)[1]
         at = np.arange(len(rows)), labels[rows]
         if self.free_ranks is None:
@@ -150,35 +150,32 @@ class SetsByThreshold(OneSet, Persistent):
                 self.penalty_ = before
 
     def _sets(
-        self, z_img: Any, z_txt_set: Any, groups: Any
+        self, z_img: Any, opened: Opened, groups: Any, names: Sequence[str] | None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], Matrix, NDArray[np.int64]]]:
         """Yield rows (m,), their sets (m, K), log-probabilities (m, K) and predictions (m,)."""
-        images = Rows(z_img, "z_img", d=self.n_features_in_)
-        kinds = self._kinds(groups, len(images))
-        by_group = bool(self.report_.groups) and not (self.per_class or self.per_label)
-        if (kinds is not None) != by_group:
-            raise ValueError(
-                "groups must be passed to predict_sets if, and only if, they were passed to fit."
-            )
-        k = len(Rows(z_txt_set, "z_txt_set"))
-        of_candidates = thresholds_of(self.report_, np.arange(k), unseen=math.inf) if self.per_label else None
+        images, k = Rows(z_img, "z_img"), len(opened)
+        kinds = None if groups is None else self._keys(np.zeros(len(images), np.int64), groups, names)
+        of_candidates: Any = None
+        if self.per_label:
+            of_candidates = thresholds_of(self.report_, self._keys(np.arange(k), None, names), math.inf)
         for rows in self._parts(np.arange(len(images)), images, k):
-            z = images.source[rows]
-            said = self._ask(z, z_txt_set)
-            for settled in (False, True):
-                predicted, log_p = said
+
+            def score(predicted: Any, log_p: Matrix, rows: Any = rows) -> tuple[Matrix, Matrix, Any]:
+                """Return scores (m, K), their slopes, and the limit of each that its set has."""
                 scores, slopes = self._conformity(log_p, images, rows)
                 if of_candidates is not None:
-                    limit = np.reshape(of_candidates, (1, -1))
-                else:
-                    found = predicted if self.per_class else None if kinds is None else kinds[rows]
-                    limit = np.reshape(thresholds_of(self.report_, found, unseen=math.inf), (-1, 1))
-                near = np.any(self._is_near(scores, limit, slopes), axis=1)
-                if settled or not near.any():
-                    break
-                said = score_near(lambda some: self._ask(some, z_txt_set), z, said, near)
-            members = (scores <= limit) & (scores < np.inf)
-            yield rows, members, log_p, predicted
+                    return scores, slopes, of_candidates[None]
+                keys = self._keys(predicted, None, names) if kinds is None else kinds[rows]
+                return scores, slopes, np.reshape(thresholds_of(self.report_, keys, math.inf), (-1, 1))
+
+            def near(predicted: Any, log_p: Matrix) -> NDArray[np.bool_]:
+                scores, slopes, limit = score(predicted, log_p)
+                return np.asarray(np.any(self._is_near(scores, limit, slopes), axis=1))
+
+            z = images.source[rows]
+            predicted, log_p = settle(lambda some: self._ask(some, opened), z, self._ask(z, opened), near)
+            scores, _, limit = score(predicted, log_p)
+            yield rows, (scores <= limit) & (scores < np.inf), log_p, predicted
 
     def _parts(self, rows: NDArray[np.int64], images: Rows, k: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows some at a time, so that arrays of them and all candidates stay small."""

@@ -17,27 +17,41 @@ from vilu_sdk.inputs.rows import Rows
 NEAR = 2e-3
 
 
-def score_near(
-    ask: Callable[[Any], tuple[NDArray[Any], ...]],
-    z_img: Any,
-    said: tuple[NDArray[Any], ...],
-    near: NDArray[np.bool_],
-) -> tuple[NDArray[Any], ...]:
-    """Return what was said of images, arrays (n, ...), of those that are `near` (n,) as if each were alone.
+Said = tuple[NDArray[Any], ...]
 
-    `ask` is given images and says it again.
+
+class Alone:
+    """Asks of images one by one, of equal ones once."""
+
+    def __init__(self, ask: Callable[[Any], Said], z_img: Any) -> None:
+        self._ask = ask
+        self._images = Rows(z_img, "z_img", normalise=False)
+        self._known: dict[bytes, Said] = {}
+
+    def __call__(self, row: int) -> Said:
+        """Return what is said of one image, arrays (1, ...)."""
+        key = self._images.read(np.array([row])).numpy().tobytes()
+        if key not in self._known:
+            self._known[key] = self._ask(self._images.source[row : row + 1])
+        return self._known[key]
+
+
+def settle(
+    ask: Callable[[Any], Said], z_img: Any, said: Said, near: Callable[..., NDArray[np.bool_]]
+) -> Said:
+    """Return what was said of images, arrays (n, ...), of those near a threshold as if each were alone.
+
+    `ask` is given images and says it; `near` is given what was said, and says which (n,) are near. What
+    changes of these can move a threshold, so it is asked until no other is near.
     """
-    rows = np.flatnonzero(near)
-    if len(near) == 1 or not len(rows):
-        return said
-    said = tuple(values.copy() for values in said)
-    images = Rows(z_img, "z_img", normalise=False)
-    known: dict[bytes, tuple[NDArray[Any], ...]] = {}
-    for row in rows:
-        image = images.source[row : row + 1]
-        key = images.read(np.array([row])).numpy().tobytes()
-        if key not in known:  # equal images are scored once
-            known[key] = ask(image)
-        for values, (value,) in zip(said, known[key], strict=True):
-            values[row] = value
+    alone = Alone(ask, z_img)
+    settled = np.zeros(len(said[0]), dtype=bool)
+    while (doubtful := near(*said) & ~settled).any():
+        if len(settled) == 1:  # which was alone
+            break
+        said = tuple(values.copy() for values in said)
+        for row in np.flatnonzero(doubtful):
+            for values, (value,) in zip(said, alone(int(row)), strict=True):
+                values[row] = value
+        settled |= doubtful
     return said

@@ -1,23 +1,38 @@
-"""One labelled set for a scorer and its calibration: one part to fit on, the other to calibrate on."""
+"""What thresholds and sets share: the labelled set, its candidates, and whose threshold is whose."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
+from vilu_sdk.exceptions import PromiseWarning, warn
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.base.contract import FailureScorer, read, warn_of_fit_rows
+from vilu_sdk.inputs.values import check_groups
+from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.folds import fits_without
 
 # One of so many equal parts is calibrated on, the rest is fitted on.
 PARTS = 2
 
 
-class OneSet:
-    """Of an estimator whose parameter `scorer` may come without a fit; `fit` then splits what it is given."""
+class Calibrated(Persistent):
+    """An estimator that calibrates a scorer on labelled images, for the candidates that these have.
+
+    The parameter `scorer` may come without a fit; `fit` then splits what it is given.
+    """
 
     scorer: FailureScorer
+    per_class: bool
+    per_label: bool = False
+    report_: Any
+    #: Parameters that count when it is used, and not in `fit` alone.
+    used_later: ClassVar[tuple[str, ...]] = ("per_class",)
 
     @property
     def scorer_in_use(self) -> Any:
@@ -31,7 +46,7 @@ class OneSet:
         copies of an image are in one part. A fitted scorer is warned of where it has seen the rows, with what
         follows from that.
         """
-        vars(self).pop("scorer_", None)
+        self.__dict__.pop("scorer_", None)
         if not _lacks_fit(self.scorer, task):
             warn_of_fit_rows(self.scorer, task.images.source, consequence)
             return np.arange(len(task.images))
@@ -40,8 +55,118 @@ class OneSet:
         held, self.scorer_ = next(fits_without(self.scorer, task, strata, PARTS, 0))
         return np.sort(held)
 
+    def _remember(self, task: Task, opened: Opened) -> None:
+        """Keep which candidates the promise is about, and which prediction."""
+        names = opened.called()
+        self.predicts_ = self._predicts()
+        self.found_for_ = {name: getattr(self, name) for name in self.used_later}
+        self.candidates_ = task.text
+        self.names_ = None if names is None else list(names)
+        self.caption_ = task.is_caption
+        self.n_features_in_ = task.images.d
+
+    def _open(self, z_txt_set: Any) -> Opened:
+        """Return candidates of the width of the fit."""
+        check_is_fitted(self)
+        return open_candidates(z_txt_set, d=self.n_features_in_)
+
+    def _warn_of_candidates(self, opened: Opened) -> None:
+        """Warn where candidates are not those of the fit; captions are known by their number alone."""
+        text, known = Candidates(opened, self.n_features_in_).text, self.candidates_
+        if text.shape != known.shape or not (self.caption_ or bool((text - known).abs().max() < 1e-3)):
+            warn(
+                "The candidates are not those of fit, in their order. What was found is used as it is, but "
+                "the promise holds for the candidates of fit only; fit again on images with these.",
+                PromiseWarning,
+            )
+
+    def _check_unchanged(self) -> None:
+        """Raise where a parameter that counts at use, or what the scorer predicts, has changed since."""
+        for name, before in getattr(self, "found_for_", {}).items():
+            if getattr(self, name) != before:
+                raise ValueError(
+                    f"the threshold was found for {name}={before!r}, but it is {getattr(self, name)!r} now; "
+                    "set it back, or fit again."
+                )
+        if self._predicts() != getattr(self, "predicts_", self._predicts()):
+            raise ValueError(
+                f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
+                f"predicts={self._predicts()!r}; set it back, or fit the threshold again."
+            )
+
+    def _predicts(self) -> str:
+        return str(getattr(self.scorer_in_use, "predicts", "zero-shot"))
+
+    def _names_of(self, opened: Opened) -> Sequence[str] | None:
+        """Return the names by which classes find their thresholds, None where `fit` saw none."""
+        known: list[str] | None = getattr(self, "names_", None)
+        if known is None or opened.names is not None or not (self.per_class or self.per_label):
+            return None if known is None else opened.called()
+        if len(opened) != len(known):
+            raise ValueError(
+                f"{opened.argument} has {len(opened)} rows without names, but the thresholds are "
+                f"those of {len(known)} names; pass a mapping from names to embeddings."
+            )
+        return known
+
+    def _keys(
+        self, classes: NDArray[np.int64], groups: Any, names: Sequence[str] | None
+    ) -> NDArray[Any] | None:
+        """Return whose threshold each image has: its class's (n,) or its group's; None where all have one."""
+        if not (self.per_class or self.per_label):
+            return None if groups is None else check_groups(groups, len(classes))
+        if groups is not None:
+            option, which = ("per_class", "predicted") if self.per_class else ("per_label", "true")
+            raise ValueError(f"{option}=True makes the {which} classes the groups; leave groups out.")
+        return classes if names is None else np.array(names)[classes]
+
+    def _require_groups(self, groups: Any, verbs: str) -> None:
+        """Raise unless groups are there if, and only if, there are thresholds of groups."""
+        has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
+        if (groups is not None) != has_groups:
+            raise ValueError(f"groups must be passed to {verbs} if, and only if, they were passed to fit.")
+        if groups is None:
+            return
+        known = [part.group for part in self.report_.groups]
+        given = check_groups(groups, len(groups)).tolist()
+        if given and isinstance(given[0], str) != isinstance(known[0], str):
+            raise ValueError(
+                f"groups are like {given[0]!r}, but those of fit were like {known[0]!r}: write both as text, "
+                "or both as numbers."
+            )
+
+    def _try_scorer(self) -> None:
+        """Raise where what was loaded has a scorer that cannot score, or parameters out of their range."""
+        require_scorer(self.scorer)
+        if isinstance(self.scorer_in_use, Persistent):
+            self.scorer_in_use._try()
+        self._check()
+
+    def _tried_groups(self) -> list[Any] | None:
+        """Return a group for one image, if groups are needed."""
+        has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
+        return [self.report_.groups[0].group] if has_groups else None
+
+    def _check(self) -> None:
+        """Check the parameters."""
+        raise NotImplementedError
+
+
+def thresholds_of(
+    report: Any, keys: NDArray[Any] | None, unseen: float = -math.inf
+) -> float | NDArray[np.float64]:
+    """Return the threshold of a report, or that of each row's group, `unseen` where that was not there."""
+    if keys is None:
+        return float(report.threshold)
+    thresholds = np.full(len(keys), unseen)
+    for part in report.groups:
+        thresholds[keys == part.group] = part.threshold
+    return thresholds
+
 
 def _lacks_fit(scorer: FailureScorer, task: Task) -> bool:
+    if hasattr(scorer, "__sklearn_is_fitted__"):
+        return not scorer.__sklearn_is_fitted__()
     try:
         read(scorer, task.images.source[:1], task.texts.source, "decision")
     except NotFittedError:

@@ -3,9 +3,10 @@
 import math
 from typing import Literal
 
+from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking
 from vilu_sdk.scorers.base.contract import FailureScorer
-from vilu_sdk.selective._base import ThresholdPredictor, fraction
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.bounds import (
     coverage_bound,
     fixed_sequence,

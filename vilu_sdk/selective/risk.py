@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.inputs.containers import vector
 from vilu_sdk.inputs.slices import cut
-from vilu_sdk.inputs.values import check_correct
+from vilu_sdk.inputs.values import check_correct, fraction
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.selective._base import ThresholdPredictor, fraction
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective._sets_base import SetsByThreshold
 from vilu_sdk.selective.report import percent
 
@@ -56,6 +56,8 @@ class RiskReport:
     low, high : float
         The mean risk of the predictions that were audited lies between these, with probability 1 - alpha for
         all times at once.
+    what : str
+        Of what the risk is.
     """
 
     promised: float
@@ -66,6 +68,7 @@ class RiskReport:
     largest_evidence: float
     low: float
     high: float
+    what: str = "the accepted predictions are wrong"
 
     @property
     def broken(self) -> bool:
@@ -75,11 +78,11 @@ class RiskReport:
     def __str__(self) -> str:
         if self.broken:
             first = (
-                f"More than {percent(self.promised)} of the accepted predictions are wrong, or were for a "
-                "time: do not rely on the threshold; calibrate again on newly labelled images."
+                f"More than {percent(self.promised)} of {self.what}, or were for a time: do not rely on the "
+                "promise; calibrate again on newly labelled images."
             )
         else:
-            first = f"No sign that more than {percent(self.promised)} of the accepted predictions are wrong."
+            first = f"No sign that more than {percent(self.promised)} of {self.what}."
         return (
             f"{first}\n"
             f"  audits    {self.n}, of which {self.errors} wrong; mean risk {percent(self.low)} to "
@@ -200,16 +203,18 @@ class RiskMonitor(Persistent):
         Returns
         -------
         RiskReport
-            About all audits together. An alarm that one of them has raised stays its own: the rate `alpha` is
-            that of each, and the merged one counts the evidence of all from here on.
+            About all audits together. An alarm that this monitor has raised stays; one that another has
+            raised stays with that one. The rate `alpha` is that of the audits before, and again of all.
 
         Raises
         ------
         ValueError
-            If they watch another risk.
+            If they watch another risk, or one of them is this monitor itself.
         """
         self._start()
         for other in others:
+            if other is self:
+                raise ValueError("a monitor cannot be merged into itself: its audits would count twice.")
             other._start()
             if not math.isclose(other.promised_, self.promised_):
                 raise ValueError(
@@ -222,7 +227,7 @@ class RiskMonitor(Persistent):
             self.bets_ = np.minimum((ours * theirs - self.reserve_) / len(ODDS), LARGEST)
             self.n_ += other.n_
             self.errors_ += other.errors_
-        self.largest_ = self._evidence()
+        self.largest_ = max(self.largest_, self._evidence())
         return self.report_
 
     @property
@@ -230,6 +235,7 @@ class RiskMonitor(Persistent):
         """What the audits say so far."""
         self._start()
         low, high = interval(self.errors_, self.n_, self.alpha)
+        is_sets = isinstance(self.promise, SetsByThreshold)
         return RiskReport(
             promised=self.promised_,
             alpha=self.alpha,
@@ -239,6 +245,7 @@ class RiskMonitor(Persistent):
             largest_evidence=self.largest_,
             low=low,
             high=high,
+            **({"what": "the sets lack the right candidate"} if is_sets else {}),
         )
 
     def _start(self) -> None:
@@ -257,19 +264,19 @@ class RiskMonitor(Persistent):
 
 def promised_risk(promise: Any) -> float:
     """Return the risk that a threshold, sets or a number promise."""
-    if isinstance(promise, SetsByThreshold):
-        check_is_fitted(promise)
-        return 1 - promise.report_.coverage_bound
-    if not isinstance(promise, ThresholdPredictor):
-        if isinstance(promise, float | np.floating):
-            return fraction(promise, "promise")
+    if isinstance(promise, float | np.floating):
+        return fraction(promise, "promise")
+    if not isinstance(promise, SetsByThreshold | ThresholdPredictor):
         raise TypeError(
             "promise must be a fitted threshold, fitted sets or a risk in (0, 1), got "
             f"{type(promise).__name__}."
         )
     check_is_fitted(promise)
-    parts = promise.report_.groups or (promise.report_,)
-    bounds = [part.risk_bound for part in parts if part.accepted]
+    if isinstance(promise, SetsByThreshold):
+        bounds = [1 - promise.report_.coverage_bound]
+    else:
+        parts = promise.report_.groups or (promise.report_,)
+        bounds = [part.risk_bound for part in parts if part.accepted]
     if not bounds or not 0 < max(bounds) < 1:
         raise ValueError("nothing is accepted, or no risk below 1 is promised: there is nothing to watch.")
     return max(bounds)  # a mixture of groups errs no more than the worst of them

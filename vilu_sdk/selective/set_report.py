@@ -38,10 +38,12 @@ class SetReport(Findings):
     sizes : tuple of int
         How many calibration rows have a set of 0, 1, 2, ... candidates.
     coverage_bound : float
-        What is promised: `coverage`, on average over calibration sets. Where a limit of the size forbids
-        that, what the limited sets reach with 95 % confidence.
+        What is promised: `coverage`, on average over calibration sets. Where a limit of the size, or images
+        of none of the candidates, forbid that, what the sets reach with 95 % confidence.
     size_limit : int or None
         Most candidates of a set.
+    allow_empty : bool
+        Whether a set may be empty. If not, the likeliest one alone can be right more often than is promised.
     fit_rows : int
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     group : int, float, str or None
@@ -59,6 +61,7 @@ class SetReport(Findings):
     sizes: tuple[int, ...]
     coverage_bound: float
     size_limit: int | None = None
+    allow_empty: bool = True
     fit_rows: int = 0
     group: int | float | str | None = None
     groups: "tuple[SetReport, ...]" = ()
@@ -86,10 +89,8 @@ class SetReport(Findings):
     @property
     def rows_needed(self) -> int:
         """Fewest calibration rows for a threshold, of each group where there are any."""
-        n = 1
-        while rank_needed(n, self.coverage) > n:
-            n += 1
-        return n
+        n = max(1, math.ceil(self.coverage / (1 - self.coverage) - 1e-6))
+        return n if rank_needed(n, self.coverage) <= n else n + 1
 
     def __str__(self) -> str:
         found = [
@@ -102,14 +103,20 @@ class SetReport(Findings):
         if self.groups:
             return "\n".join([*found, "", *self._group_lines()])
         if self.coverage_bound < self.coverage:
-            found.append(
-                f"  The size limit of {self.size_limit} forbids that: of later images, at least "
-                f"{percent(self.coverage_bound)}, with 95 % confidence."
+            reason = (
+                "Too many images show none of the candidates to promise that"
+                if self.size_limit is None
+                else f"Sets of at most {self.size_limit} cannot promise that"
             )
-        elif math.isinf(self.threshold):
+            found.append(
+                f"  {reason}: of later images, at least {percent(self.coverage_bound)}, with 95 % confidence."
+            )
+        elif self.threshold == math.inf:
             found.append(
                 f"  {self.n} rows give no threshold, it takes {self.rows_needed}: sets hold all candidates."
             )
+        elif not self.allow_empty:
+            found[-1] += f"; of at least {percent(self.coverage)} of later images"
         elif not math.isnan(self.threshold):
             k = rank_needed(self.n, self.coverage)
             low, high = beta.ppf([(1 - MOST) / 2, (1 + MOST) / 2], k, self.n + 1 - k)

@@ -1,23 +1,22 @@
 """Sets of candidates that hold the right one with a promised probability."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.names import check_names, name_of
+from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.inputs.values import fraction, positive, whole
 from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
     require_scorer,
 )
-from vilu_sdk.selective._base import fraction, warn_of_candidates
 from vilu_sdk.selective._sets_base import SetsByThreshold
 from vilu_sdk.selective.conformity import METHODS
 
@@ -136,8 +135,8 @@ class SetPredictor(SetsByThreshold):
         z_txt_set : array-like of shape (K, d)
             Candidate texts, those of later use.
         labels : array-like of shape (n,), optional
-            True classes, rows of `z_txt_set`. Without labels image i pairs with caption i, and sets hold
-            captions.
+            True classes, rows of `z_txt_set`, or -1 for none of them, which no set holds. Without labels
+            image i pairs with caption i, and sets hold captions.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
             as sites, and not the groups of `Scorer.fit`.
@@ -154,12 +153,11 @@ class SetPredictor(SetsByThreshold):
         require_scorer(self.scorer)
         require_posterior(self.scorer)
         self._check()
-        task = check_task(z_img, z_txt_set, labels)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
+        task = check_task(z_img, opened, labels)
         rows = self._arrange(task, "what the sets promise will not hold")
-        self.candidates_ = task.text
-        self.caption_ = task.is_caption
-        self.n_features_in_ = task.images.d
-        self._calibrate(task, z_txt_set, rows, groups)
+        self._calibrate(task, opened, rows, groups)
+        self._remember(task, opened)
         return self
 
     def predict_sets(
@@ -194,9 +192,9 @@ class SetPredictor(SetsByThreshold):
         PromiseWarning
             If the candidates are not those of `fit`: nothing is promised for others.
         """
-        k = self._check_candidates(z_txt_set)
-        sets = np.empty((len(Rows(z_img, "z_img")), k), dtype=bool)
-        for rows, members, *_ in self._sets(z_img, z_txt_set, groups):
+        opened = self._open(z_txt_set)
+        sets = np.empty((len(Rows(z_img, "z_img")), len(opened)), dtype=bool)
+        for rows, members, *_ in self._found(z_img, opened, groups):
             sets[rows] = members
         return sets
 
@@ -215,7 +213,7 @@ class SetPredictor(SetsByThreshold):
         z_img, z_txt_set, groups
             As in `predict_sets`.
         names : sequence of str, optional
-            Names of the candidates, by default their row numbers.
+            Names of the candidates, by default those that they have, or their row numbers.
 
         Returns
         -------
@@ -227,10 +225,11 @@ class SetPredictor(SetsByThreshold):
         sklearn.exceptions.NotFittedError, ValueError, TypeError
             As in `predict_sets`; if `names` are not K.
         """
-        check_names(names, self._check_candidates(z_txt_set), "z_txt_set")
+        opened = self._open(z_txt_set)
+        names = opened.called(names)
         return [
             [name_of(names, at) for at in np.argsort(-log_p[i], kind="stable") if members[i, at]]
-            for _, members, log_p, _ in self._sets(z_img, z_txt_set, groups)
+            for _, members, log_p, _ in self._found(z_img, opened, groups)
             for i in range(len(members))
         ]
 
@@ -239,19 +238,30 @@ class SetPredictor(SetsByThreshold):
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {self.method!r}.")
         for name, least in (("size_limit", 1), ("free_ranks", 0)):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < least):
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
-        if self.penalty is not None and not 0 <= self.penalty < math.inf:
-            raise ValueError(f"penalty must be finite and at least 0, got {self.penalty!r}.")
+            if getattr(self, name) is not None:
+                whole(getattr(self, name), name, least)
+        if self.penalty not in (None, 0):
+            positive(self.penalty, "penalty")
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
 
-    def _check_candidates(self, z_txt_set: Any) -> int:
-        """Check candidates against those of the fit, and return their number."""
-        check_is_fitted(self)
-        k, known = len(Rows(z_txt_set, "z_txt_set")), len(self.candidates_)
-        if self.per_label and k != known:
-            raise ValueError(f"per_label=True has a threshold for each of {known} candidates, got {k}.")
-        warn_of_candidates(z_txt_set, self.candidates_, self.caption_, "threshold")
-        return k
+    def _found(self, z_img: Any, opened: Opened, groups: Any) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Yield what `_sets` does, once it is clear that the thresholds are those of these candidates."""
+        self._check_unchanged()
+        if self.per_label and len(opened) != len(self.candidates_):
+            raise ValueError(
+                f"per_label=True has a threshold for each of {len(self.candidates_)} candidates, got "
+                f"{len(opened)}."
+            )
+        self._require_groups(groups, "predict_sets")
+        Rows(z_img, "z_img", d=self.n_features_in_)
+        names = self._names_of(opened)
+        self._warn_of_candidates(opened)
+        return self._sets(z_img, opened, groups, names)
+
+    def _try(self) -> None:
+        """Raise where what was loaded has no sets of an image."""
+        self._try_scorer()
+        if hasattr(self, "report_"):
+            texts = np.asarray(self.candidates_)
+            self.predict_sets(texts[:1], texts, groups=self._tried_groups())

@@ -19,10 +19,10 @@ from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer, warn_of_fit_rows
-from vilu_sdk.selective._base import fraction
 from vilu_sdk.selective.alone import NEAR
 
 # Decision values of a stream that is one frame differ by rounding alone, which comes from larger logits.

@@ -5,11 +5,11 @@ import math
 import numpy as np
 from scipy.stats import binom
 
-from vilu_sdk.inputs.values import positive
+from vilu_sdk.inputs.values import fraction, positive
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.ranking import Ranking
 from vilu_sdk.scorers.base.contract import FailureScorer
-from vilu_sdk.selective._base import ThresholdPredictor, fraction
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.bounds import coverage_bound, uniform_slack
 from vilu_sdk.selective.report import SelectionReport
 

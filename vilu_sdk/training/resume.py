@@ -106,15 +106,16 @@ def _checkpoint_held(checkpoint: Checkpoint | None) -> Iterator[None]:
     """Hold the folder of a checkpoint, in the first process; it goes if nothing is in it in the end."""
     with ExitStack() as holding:
 
-        def hold() -> None:
+        def hold() -> bool:
             assert checkpoint is not None
             checkpoint.folder.mkdir(parents=True, exist_ok=True)
-            if holding.enter_context(held(checkpoint.folder, inside=True)):
-                storage.sweep(checkpoint.folder, *storage.FILES, older=0)
+            return holding.enter_context(held(checkpoint.folder, inside=True))
 
-        if checkpoint is not None:
-            from_first(hold)
+        alone = checkpoint is not None and from_first(hold)
         yield
+        if checkpoint is not None and alone and leads():
+            # Not before: what a kill left behind may be the tensors of the last state.
+            storage.sweep(checkpoint.folder, *storage.FILES, older=0)
     if checkpoint is not None and leads():
         with suppress(OSError):
             checkpoint.folder.rmdir()

@@ -9,7 +9,7 @@ from support.held import NAMES, PLAIN, TASK, WAYS
 from vilu_sdk.evaluation import evaluate
 from vilu_sdk.labels import find_label_issues
 from vilu_sdk.scale import score_partition
-from vilu_sdk.selective import CoveragePredictor, ShiftMonitor
+from vilu_sdk.selective import CoveragePredictor, SetPredictor, ShiftMonitor
 
 NEW = slice(60, 120)
 
@@ -34,6 +34,8 @@ def said(scorer, z_img, z_txt, labels, *, issues):
     half = CoveragePredictor(scorer, 0.5).fit(new, z_txt, known)
     found |= {"accepted": half.accept(new, z_txt), "kept or not": half.predict(new, z_txt)}
     found["auc"] = [evaluate(scorer, new, z_txt, known)["auc"]]
+    if hasattr(scorer, "predict_proba"):
+        found["sets"] = SetPredictor(scorer, 0.8).fit(new, z_txt, known).predict_sets(new, z_txt)
     monitor = ShiftMonitor(scorer, n_permutations=39, random_state=0).fit(new, z_txt)
     found["monitor"] = monitor.decision_
     scored = score_partition({"z": TASK.z_img[NEW]}, scorer, z_txt)

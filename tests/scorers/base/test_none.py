@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
@@ -12,16 +13,17 @@ from support.data import draw_task
 from vilu_sdk import (
     CalibratedScorer,
     MCMScorer,
-    PaperRecipe,
     SelectivePredictor,
     TemperatureScaledMCMScorer,
     ViLUEstimator,
 )
 from vilu_sdk.displays import CandidatesDisplay, ClassFailureDisplay, ConfusionDisplay
 from vilu_sdk.evaluation import compare, cross_val_uncertainty, evaluate
+from vilu_sdk.inputs.task import check_task
 from vilu_sdk.labels import find_label_issues
 from vilu_sdk.report import report
 from vilu_sdk.selective import CostPredictor, CoveragePredictor
+from vilu_sdk.training.views import Views
 
 TASK = draw_task(n=640, k=6, noise=1.2, beside=0.8)
 STRANGE = np.random.default_rng(1).normal(size=(160, 16)).astype(np.float32)
@@ -68,7 +70,7 @@ def test_every_scorer_learns_beside_such_images_and_is_judged_on_them(scorer, tm
     page = report(
         {"a": used}, IMAGES_NEW, TEXT, LABELS_NEW, tmp_path / "page.html", class_names=list("abcdef")
     )
-    assert "none" in page.read_text(encoding="utf-8")
+    assert "none ✗" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scorer", EXAMPLES)
@@ -79,19 +81,23 @@ def test_every_scorer_is_fitted_and_compared_with_such_images(scorer):
     assert np.isfinite(uncertainty).all()
 
 
-@pytest.mark.parametrize(
-    "scorer",
-    [TemperatureScaledMCMScorer(), ViLUEstimator(PaperRecipe(epochs=1, hidden=(4,), view_noise=1.0))],
-    ids=["temperature", "noise"],
-)
-def test_images_of_no_candidate_say_nothing_of_the_candidates(scorer):
-    """A likelihood of classes, and noise within classes, are learned from images of classes alone."""
-    used = fitted(scorer)
-    if isinstance(scorer, TemperatureScaledMCMScorer):
-        alone = clone(scorer).fit(IMAGES_FIT[LABELS_FIT >= 0], TEXT, LABELS_FIT[LABELS_FIT >= 0])
-        assert used.temperature_ == pytest.approx(alone.temperature_, rel=1e-6)
-        with pytest.raises(ValueError, match="all labels are -1"):
-            clone(scorer).fit(IMAGES_FIT, TEXT, 0 * LABELS_FIT - 1)
+def test_a_likelihood_of_classes_is_learned_from_images_of_classes_alone():
+    shown = LABELS_FIT >= 0
+    scorer = TemperatureScaledMCMScorer()
+    alone = clone(scorer).fit(IMAGES_FIT[shown], TEXT, LABELS_FIT[shown])
+    assert fitted(scorer).temperature_ == pytest.approx(alone.temperature_, rel=1e-6)
+    with pytest.raises(ValueError, match="all labels are -1"):
+        clone(scorer).fit(IMAGES_FIT, TEXT, 0 * LABELS_FIT - 1)
+
+
+def test_noise_within_classes_is_that_of_images_of_classes_alone():
+    task = check_task(IMAGES_FIT, TEXT, LABELS_FIT)
+    views = Views(task, 1.0, torch.Generator().manual_seed(0))
+    rows = torch.arange(len(LABELS_FIT))
+    moved = views.batch(task, rows, views.draw(0, len(rows))).z
+    distance = (moved - task.images.read()).norm(dim=1).numpy()
+    assert distance[LABELS_FIT < 0].max() < 1e-5
+    assert (distance[LABELS_FIT >= 0] > 0.01).mean() > 0.9
 
 
 def test_the_gaussians_of_the_default_recipe_are_those_without_such_images():
@@ -189,3 +195,37 @@ def test_calibration_counts_them():
     used = CalibratedScorer(random_state=0).fit(IMAGES_FIT, TEXT, LABELS_FIT)
     wrong = used.predict(IMAGES_NEW, TEXT) != LABELS_NEW
     assert abs(used.predict_uncertainty(IMAGES_NEW, TEXT).mean() - wrong.mean()) < 0.08
+
+
+def uncertainty_of(z_img, labels, digits, **given):
+    est = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0)
+    return est.fit(z_img, digits.z_txt, labels, **given).decision_function(digits.z_img_test, digits.z_txt)
+
+
+def test_copies_and_groups_of_images_of_no_candidate_count_once(digits):
+    z_img, labels = digits.z_img_fit[:300], np.where(np.arange(300) % 5 == 0, -1, digits.labels_fit[:300])
+    none = labels == -1
+    expected = uncertainty_of(z_img, labels, digits)
+    again = np.repeat(z_img[none], 20, axis=0)
+    more = np.concatenate([z_img, again]), np.append(labels, np.full(len(again), -1))
+    np.testing.assert_allclose(uncertainty_of(*more, digits), expected, rtol=1e-5, atol=1e-4)
+    source = np.append(np.arange(300), np.repeat(np.flatnonzero(none), 20))
+    noisy = more[0] + 1e-4 * np.random.default_rng(0).normal(size=more[0].shape)
+    grouped = uncertainty_of(noisy, more[1], digits, groups=source)
+    assert np.abs(grouped - expected).mean() < 0.3
+    # One image, however often, is no evidence.
+    shown = z_img[~none], labels[~none]
+    one = np.concatenate([shown[0], np.repeat(z_img[:1], 100, axis=0)]), np.append(shown[1], np.full(100, -1))
+    np.testing.assert_allclose(
+        uncertainty_of(*one, digits), uncertainty_of(*shown, digits), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_a_weight_of_0_is_the_image_left_out_beside_images_of_no_candidate(digits):
+    z_img, labels = digits.z_img_fit[:300], np.where(np.arange(300) % 5 == 0, -1, digits.labels_fit[:300])
+    weights = (np.arange(300) % 3 > 0).astype(float)
+    kept = weights > 0
+    np.testing.assert_array_equal(
+        uncertainty_of(z_img, labels, digits, sample_weight=weights),
+        uncertainty_of(z_img[kept], labels[kept], digits),
+    )

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -76,9 +77,9 @@ def test_an_estimate_is_a_maximum_of_the_likelihood():
     found = torch.softmax(q + b, dim=1).mean(dim=0).numpy()
     np.testing.assert_allclose(found, true, atol=0.02)
     assert gain > 0.2
-    b, gain = estimate(q[:0].repeat(1, 1).new_zeros(50, 5))
+    log_share, gain = estimate(q.new_zeros(50, 5))
     assert gain == pytest.approx(0, abs=1e-6)
-    torch.testing.assert_close(b, torch.zeros(5))
+    torch.testing.assert_close(log_share.exp(), torch.full((5,), 0.2, dtype=torch.float64))
 
 
 def test_matched_shares_are_those_asked_for():
@@ -93,8 +94,8 @@ def test_matched_shares_are_those_asked_for():
     [
         ("equal", ValueError, "'balanced', 'estimated'"),
         (True, ValueError, "'balanced', 'estimated'"),
-        (np.ones(9), ValueError, "9 of float64 for 10 candidates"),
-        (np.zeros(10), ValueError, "not all zero"),
+        (np.ones(9), ValueError, "9 entries for 10 candidates"),
+        (np.zeros(10), ValueError, "zero everywhere"),
         (-np.ones(10), ValueError, "not negative"),
         (np.full(10, np.nan), ValueError, "finite|missing"),
     ],
@@ -105,7 +106,7 @@ def test_what_is_said_of_frequencies_is_checked(said, error, message):
     with pytest.raises(error, match=message):
         scorer.adapt(IMAGES, TASK.z_txt, frequencies=said)
     assert scorer.model_ is model
-    with pytest.raises(TypeError, match="say frequencies='balanced'"):
+    with pytest.raises(TypeError, match="balanced"):
         scorer.adapt(IMAGES, TASK.z_txt, balanced=True)
 
 
@@ -127,3 +128,24 @@ def test_the_background_stays_as_likely_after_an_adaptation():
     after = scorer.novelty(IMAGES[PRESENT], TASK.z_txt)
     shares = [np.mean(1 / (1 + np.exp(-values))) for values in (before, after)]
     assert shares[0] == pytest.approx(shares[1], rel=0.05)
+
+
+def test_frequencies_with_names_are_found_by_name():
+    names = [f"class {k}" for k in range(10)]
+    named = dict(zip(names, TASK.z_txt, strict=True))
+    shares = dict(zip(names, range(1, 11), strict=True))
+
+    def adapted(frequencies, z_txt=named):
+        return fitted().adapt(IMAGES, z_txt, frequencies=frequencies).decision_function(IMAGES, TASK.z_txt)
+
+    expected = adapted(np.arange(1, 11))
+    for given in (shares, dict(reversed(shares.items())), pd.Series(shares), pd.Series(shares)[::-1]):
+        np.testing.assert_array_equal(adapted(given), expected)
+    for given, z_txt, error, message in (
+        ({**shares, "owl": 1}, named, ValueError, "'owl'.* not in z_txt_set"),
+        ({"class 3": 1}, named, ValueError, "each of the 10 candidates once, got 1"),
+        (shares, TASK.z_txt, ValueError, "frequencies has names, but z_txt_set has none"),
+        (dict(enumerate(range(1, 11))), named, TypeError, "the names of z_txt_set for keys"),
+    ):
+        with pytest.raises(error, match=message):
+            adapted(given, z_txt)

@@ -80,11 +80,10 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
     Metrics of scikit-learn that read columns of probabilities, such as ``"neg_log_loss"`` and ``"roc_auc"``,
     take them for those of the sorted labels. Give named candidates in the sorted order of their names there.
 
-    Without texts, images are compared with class means by their cosines (a row of zeros is a row of cosine 0
-    to all), so centre features that are not
-    embeddings of a model trained on cosines, for instance with `StandardScaler`. What a scorer learns
-    from are the same images, moved as if each had been left out of its class mean; see
-    ``docs/scikit-learn.md`` for what that is worth.
+    Without texts, images are compared with class means by their cosines, so centre features that are not
+    embeddings of a model trained on cosines, for instance with `StandardScaler`. A row of zeros has the
+    cosine 0 to all of them. What a scorer learns from are the same images, moved as if each had been left
+    out of its class mean; see ``docs/scikit-learn.md`` for what that is worth.
 
     Examples
     --------

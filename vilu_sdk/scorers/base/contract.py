@@ -1,5 +1,6 @@
 """What a scorer must offer to be bound, evaluated, calibrated and given a threshold."""
 
+from inspect import getattr_static
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import has_fit_parameter
 
 from vilu_sdk.exceptions import FitRowsWarning, warn
-from vilu_sdk.inputs.candidates import open_candidates
+from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers.base.fit_rows import FitRows
 
@@ -72,8 +73,14 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
     if _has_one_pass(type(scorer), fields):
         found: tuple[NDArray[Any], ...] = scorer._read(z_img, z_txt_set, *fields)  # type: ignore[attr-defined]
         return found
-    values = open_candidates(z_txt_set).values  # scorers of others know arrays
+    require_scorer(scorer)
+    values = candidates_for(scorer, open_candidates(z_txt_set))
     return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, values)) for field in fields)
+
+
+def candidates_for(scorer: Any, opened: Opened) -> Any:
+    """Return candidates as a scorer takes them: scorers of others know arrays alone."""
+    return opened if _has_one_pass(type(scorer), ()) else opened.values
 
 
 def read_posterior(
@@ -89,11 +96,11 @@ def read_posterior(
         If its probabilities are none.
     """
     require_posterior(scorer)
-    if hasattr(scorer, VERBS["log_probabilities"]):
+    if _has_one_pass(type(scorer), ("probabilities", "log_probabilities")):
         predicted, logarithms = read(scorer, z_img, z_txt_set, "prediction", "log_probabilities")
         return predicted, logarithms.astype(np.float64)
     predicted, values = read(scorer, z_img, z_txt_set, "prediction", "probabilities")
-    values, shape = values.astype(np.float64), (len(predicted), len(Rows(z_txt_set, "z_txt_set")))
+    values, shape = values.astype(np.float64), (len(predicted), len(open_candidates(z_txt_set)))
     name = type(scorer).__name__
     if values.shape != shape:
         raise ValueError(f"predict_proba of {name} must have shape {shape}, got {values.shape}.")
@@ -130,4 +137,7 @@ def _has_one_pass(cls: type, fields: tuple[str, ...]) -> bool:
     """Whether a class reads fields together, and has no verb of its own for one of them."""
     home = next((base for base in cls.__mro__ if "_read" in vars(base)), None)
     verbs = [VERBS[field] for field in fields if field in VERBS]
-    return home is not None and all(getattr(cls, verb, None) is getattr(home, verb, None) for verb in verbs)
+    # Not by getattr: what is there for some settings alone is another object each time.
+    return home is not None and all(
+        getattr_static(cls, verb, None) is getattr_static(home, verb, None) for verb in verbs
+    )

@@ -11,8 +11,15 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from vilu_sdk.compute.distributed import from_first
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.base.contract import groups_argument
+from vilu_sdk.scorers.base.contract import candidates_for, groups_argument
 from vilu_sdk.scorers.base.groups import first_rows, groups_of, rows_of
+
+
+def texts_for(scorer: Any, task: Task) -> Any:
+    """Return the texts of a task as a scorer fits on them, candidates with their names."""
+    if task.is_caption or task.given is None:
+        return task.texts.source
+    return candidates_for(scorer, task.given)
 
 
 def fits_without(
@@ -30,7 +37,7 @@ def fits_without(
             f"z_img (n_samples = {len(groups)}, n_features = {task.images.d}) is a single row, or one group "
             "of copies, so that none is left to score it by; pass more."
         )
-    images, text = task.images.source, task.texts.source
+    images, text = task.images.source, texts_for(scorer, task)
     sizes = np.bincount(kinds)
     split = StratifiedKFold if len(sizes) > 1 and sizes.min() >= cv else KFold
     seed = from_first(lambda: check_random_state(random_state).randint(2**31))

@@ -3,7 +3,6 @@
 import copy
 import os
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import check_rows, from_first, leads, world_size
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.tiles import nearest
+from vilu_sdk.inputs import escape
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.names import check_same_names
 from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
@@ -179,7 +179,7 @@ class Scorer(Verbs, Persistent):
         """Raise unless one image can be scored, where the scorer is ready to score."""
         if not self.__sklearn_is_fitted__():
             return
-        d = getattr(self, "n_features_in_", None) or 2
+        d = getattr(self, "n_features_in_", None) or self._d_tried()
         if type(d) is not int or not 0 < d <= WIDEST:
             raise ValueError(f"n_features_in_ must be a number from 1 to {WIDEST}, got {shown(d)}.")
         tried = copy.copy(self)  # which keeps what it makes of the candidates
@@ -191,6 +191,10 @@ class Scorer(Verbs, Persistent):
     def _n_tried(self) -> int:
         """Return among how many candidates an image can be scored."""
         return max(2, self.min_candidates)
+
+    def _d_tried(self) -> int:
+        """Return a width of the embeddings that can be scored without a fit."""
+        return 2
 
     def _settings(self) -> dict[str, Any]:
         """Return as JSON what tells the fits of one scorer from those of another."""
@@ -228,11 +232,12 @@ class Scorer(Verbs, Persistent):
     def _facts(self) -> dict[str, str]:
         """Return what a fitted or loaded scorer expects; nothing of one that expects nothing."""
         knows = (self.learns and self.__sklearn_is_fitted__()) or "card_" in vars(self)
-        return expectations(self) if knows else {}
+        return {key: escape.line(value) for key, value in expectations(self).items()} if knows else {}
 
     def _html_facts(self) -> str:
         rows = (
-            f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in self._facts().items()
+            f"<tr><th>{escape.html(key)}</th><td>{escape.html(value)}</td></tr>"
+            for key, value in self._facts().items()
         )
         return f"<table>{''.join(rows)}</table>" if self._facts() else ""
 

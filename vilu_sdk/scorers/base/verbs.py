@@ -238,7 +238,7 @@ class Verbs:
         0      cat         cat           0.323               0.323    -7.82
         1      cat         cat           0.001               0.001    -9.76
         """
-        opened = open_candidates(z_txt_set)
+        opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         names = opened.called(names)
         prediction, decision, answer, answer_decision, novelty = self._said(
             z_img, opened, ["prediction", "decision", "answer", "answer_decision", "novelty"]

@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.compute.tiles import Logits, read_out
 from vilu_sdk.inputs.places import shown
+from vilu_sdk.inputs.rows import check_square
 from vilu_sdk.scorers.base.among import Chunk
 
 
@@ -24,6 +25,7 @@ class CrossAttention(nn.Module):
         self, d: int, scale: float, *, tied_values: bool = True, legacy_freeze_decay: bool = False
     ) -> None:
         super().__init__()
+        check_square(d)
         self.in_proj_v = nn.Linear(d, d, bias=False)  # W_Q, under the authors' name
         self.in_proj_t = nn.Linear(d, d, bias=False)  # W_K
         self.in_proj_values = None if tied_values else nn.Linear(d, d, bias=False)
@@ -144,6 +146,8 @@ class ViLUHead(nn.Module):
         """Rebuild a head from `to_state`."""
         settings = dict(config)
         frozen = settings.pop("frozen")
+        if not isinstance(frozen, bool):
+            raise ValueError(f"frozen must be true or false, got {shown(frozen)}.")
         check_depth(settings.get("hidden"), tensors)
         with torch.device("meta"):  # shapes only: the weights are those of the file, if it has that many
             head = cls(**settings)

@@ -6,7 +6,7 @@ from torch import Tensor
 from vilu_sdk.scorers.posterior.background import statistics
 from vilu_sdk.scorers.posterior.classes import ClassModel
 from vilu_sdk.scorers.posterior.densities import TextDensities
-from vilu_sdk.scorers.posterior.frequencies import Frequencies, class_shares, intercepts
+from vilu_sdk.scorers.posterior.frequencies import Frequencies, estimate, intercepts
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.model import LogLinearModel, total
 from vilu_sdk.scorers.posterior.moments import Moments
@@ -69,6 +69,6 @@ def trust(q: Tensor) -> float:
     """
     k = q.shape[1]
     fair = 1 / k
-    beyond = (float(class_shares(q).max()) - fair) / (1 - fair)
+    beyond = (float(estimate(q, prior=1.0)[0].exp().max()) - fair) / (1 - fair)
     low, high = DOMINANT
     return min(1.0, max(0.0, (high - beyond) / (high - low)))

@@ -19,6 +19,7 @@ from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.base.background import LEAD, Background
+from vilu_sdk.scorers.base.groups import distinct_rows, group_weights, importance, number
 from vilu_sdk.scorers.posterior.blend import Blend
 from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
@@ -29,7 +30,7 @@ RATE, HALVINGS = 0.0002, 2
 MOST_LOST = 0.4
 # Right and wrong predictions from which it can be said what a level costs.
 FEWEST_OUTCOMES = 20
-# Images of none of the candidates that something can be learned from.
+# Independent images of none of the candidates that something can be learned from.
 FEWEST = 5
 # How much more it counts where the posterior refutes the prediction.
 ETA = 30.0
@@ -50,7 +51,7 @@ def learn_background(
     data, rows = blend.data, blend.rows
     logits, weights = blend.left_out(rows).double(), data.weights[rows].numpy()
     log_sum, lead = statistics(logits)
-    if unknown is not None and len(unknown[1]) >= FEWEST:
+    if unknown is not None:
         every = torch.cat([data.weights[rows], unknown[1]]).double()
         return _from_images(log_sum, lead, *statistics(unknown[0]), every, rate)
     found = Background(0.0)
@@ -73,15 +74,20 @@ def learn_background(
 
 
 def unknown_images(task: Task, most: int) -> tuple[Tensor, Tensor] | None:
-    """Return images (m, d) labelled as none of the candidates, at most so many, and their weights (m,)."""
-    if task.labels is None:
+    """Return images (m, d) labelled as none of the candidates, at most so many, and their weights (m,).
+
+    Copies of one count once, and so does a group. None where too few are independent to learn from.
+    """
+    if task.labels is None or not (task.labels == NONE).any():
         return None
-    weights = torch.ones(len(task.images)) if task.weights is None else task.weights / task.weights.mean()
-    rows = torch.nonzero((task.labels == NONE) & (weights > 0))[:, 0]
-    if not len(rows):
+    distinct, groups, which = distinct_rows(task)
+    none = task.labels[distinct] == NONE
+    rows, groups = distinct[none], number(groups[none])
+    if len(torch.unique(groups)) < FEWEST:
         return None
-    some = rows[torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()]
-    return read(task.images, some), weights[some].double()
+    weights = group_weights(groups, 1.0) * importance(task, which, len(distinct))[none]
+    some = torch.linspace(0, len(rows) - 1, min(len(rows), most)).long()
+    return read(task.images, rows[some]), weights[some]
 
 
 def statistics(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,13 @@
 
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
+from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.containers import vector
+from vilu_sdk.inputs.values import check_weights
 
 #: What `adapt` is told of frequencies: nothing, that they are equal, to estimate them, or which they are.
 Frequencies = Literal["balanced", "estimated"] | Tensor | None
@@ -16,8 +17,6 @@ Frequencies = Literal["balanced", "estimated"] | Tensor | None
 COUNT, STEPS = 4.0, 10
 # Pseudo-images of each class when they are estimated, and the steps at most.
 PRIOR, ROUNDS = 3.0, 200
-# Steps in which shares are looked at for a dominant one.
-SHARE_STEPS = 30
 # The least frequency, so that no class is ruled out for good.
 LEAST = 1e-6
 # Nats that the estimate must gain for each image. On real embeddings it gains up to 0.19 where all classes
@@ -25,22 +24,22 @@ LEAST = 1e-6
 LEAST_GAIN = 0.2
 
 
-def check_frequencies(value: Any, k: int) -> Frequencies:
-    """Return what is said of the frequencies of k candidates, a vector as shares that sum to 1."""
-    known: Frequencies
-    for known in (None, "balanced", "estimated"):
-        if value is known or (isinstance(value, str) and value == known):
-            return known
-    wanted = "frequencies must be None, 'balanced', 'estimated' or one number for each candidate"
+def check_frequencies(value: Any, given: Opened) -> Frequencies:
+    """Return what is said of the frequencies of candidates, numbers for each as shares that sum to 1."""
+    if value is None or (isinstance(value, str) and value in ("balanced", "estimated")):
+        return value  # type: ignore[return-value]
     if isinstance(value, str | bool | int | float):
-        raise ValueError(f"{wanted}, got {value!r}.")
-    array = vector(value, "frequencies")
-    if len(array) != k or array.dtype.kind not in "iuf":
-        raise ValueError(f"{wanted}, got {len(array)} of {array.dtype} for {k} candidates.")
-    shares = array.astype(np.float64)
-    if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-        raise ValueError("frequencies must be finite and not negative, and not all zero.")
-    return torch.from_numpy(shares / shares.sum())
+        raise ValueError(
+            "frequencies must be None, 'balanced', 'estimated' or one number for each candidate, got "
+            f"{value!r}."
+        )
+    array = vector(given.in_order(value, "frequencies"), "frequencies")
+    if len(array) != len(given):
+        raise ValueError(
+            f"frequencies has {len(array)} entries for {len(given)} candidates; pass one for each."
+        )
+    shares = check_weights(array, len(given), name="frequencies")
+    return shares / shares.sum()
 
 
 def match(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
@@ -54,12 +53,13 @@ def match(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
     return b
 
 
-def estimate(q: Tensor, sharpness: float = 1.0) -> tuple[Tensor, float]:
-    r"""Intercepts (K,) of the likeliest frequencies of the rows of `q` (n, K), and what they gain.
+def estimate(q: Tensor, sharpness: float = 1.0, prior: float = PRIOR) -> tuple[Tensor, float]:
+    r"""Logarithms (K,) of the likeliest frequencies of the rows of `q` (n, K), and what they gain.
 
-    Expectation maximisation on :math:`\sum_i \log \sum_c \pi_c e^{h q_{ic}}`, with the sharpness h that makes
-    the posterior calibrated and a Dirichlet prior (Saerens, Latinne & Decaestecker, 2002). The gain is in
-    nats for each image.
+    Expectation maximisation on :math:`\sum_i \log \sum_c \pi_c e^{h q_{ic}}`, with the sharpness h that
+    makes the posterior calibrated and a Dirichlet prior, pseudo-images of each class (Saerens, Latinne &
+    Decaestecker, 2002). The gain over equal frequencies is in nats for each image. Predictions alone hide a
+    dominant class, whose errors are spread over the others.
     """
     n, k = q.shape
     calibrated = sharpness * q.double()
@@ -67,26 +67,12 @@ def estimate(q: Tensor, sharpness: float = 1.0) -> tuple[Tensor, float]:
     before = float(torch.logsumexp(calibrated + log_share, dim=1).sum())
     value = before
     for _ in range(ROUNDS):
-        share = (torch.softmax(calibrated + log_share, dim=1).sum(dim=0) + PRIOR) / (n + k * PRIOR)
+        share = (torch.softmax(calibrated + log_share, dim=1).sum(dim=0) + prior) / (n + k * prior)
         log_share = share.clamp_min(LEAST).log()
         last, value = value, float(torch.logsumexp(calibrated + log_share, dim=1).sum())
         if value - last < 1e-3 * k and value > last:
             break
-    b = (log_share - log_share.mean()) / sharpness
-    return b.to(q), (value - before) / n
-
-
-def class_shares(q: Tensor) -> Tensor:
-    """Shares (K,) of the classes that make images of logits `q` (n, K) likeliest, by EM from equal ones.
-
-    Predictions alone hide a dominant class, whose errors are spread over the others.
-    """
-    n, k = q.shape
-    shares = torch.full((k,), 1 / k)
-    for _ in range(SHARE_STEPS):
-        mass = torch.softmax(q + shares.log(), dim=1).sum(dim=0)
-        shares = (mass + 1) / (n + k)
-    return shares
+    return log_share, (value - before) / n
 
 
 def intercepts(q: Tensor, frequencies: Frequencies, sharpness: float) -> Tensor | None:
@@ -97,9 +83,9 @@ def intercepts(q: Tensor, frequencies: Frequencies, sharpness: float) -> Tensor 
         return match(q, frequencies)
     if frequencies == "balanced":
         return match(q)
-    found, gain = estimate(q, sharpness)
+    log_share, gain = estimate(q, sharpness)
     if gain >= LEAST_GAIN:
-        return found
+        return ((log_share - log_share.mean()) / sharpness).to(q)
     warn(
         f"adapt leaves the frequencies of the candidates as they are: the best estimate makes the {len(q)} "
         f"images likelier by {gain:.2f} nats each, and errors of the posterior alone can give {LEAST_GAIN}. "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import add_up
+from vilu_sdk.inputs.rows import check_square
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Moments:
             first = next(chunks)
             shift, chunks = first[0].mean(dim=0), chain([first], chunks)
         d = len(shift)
+        check_square(d)
         counts = torch.zeros(k, dtype=torch.float64)
         sums = torch.zeros(k, d, dtype=torch.float64)
         scatter = torch.zeros(d, d, dtype=torch.float64)

@@ -43,6 +43,8 @@ def learn_auto(
         return replace(model, none_known=learn_background(blend, unknown, unknown_rate))
     if task.weights is not None:
         raise ValueError("ViLUEstimator takes no sample_weight for pairs with captions; leave it out.")
+    if unknown_rate:
+        raise ValueError("unknown_rate is about images among classes, not pairs with captions; leave it out.")
     n = len(torch.unique(groups_of(task)))
     if n < MIN_PAIRS:
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)

@@ -327,6 +327,10 @@ class BayesVLMScorer(Scorer):
 
         return posterior
 
+    def _try(self) -> None:
+        if self.mode != "exact":  # which takes activations too
+            super()._try()
+
     def _is_exact(self, **arguments: Any) -> bool:
         """Check the mode, and that only the exact one is given its arguments."""
         if self.mode not in ("identity_head", "exact"):

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from vilu_sdk.compute.distributed import add_up, own_rows, own_slices, positions, read
 from vilu_sdk.compute.progress import track
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
+from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows, check_square
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.probabilistic.laplace import KroneckerFactors
 from vilu_sdk.scorers.probabilistic.pairs import contrastive_batches, known_pairs
@@ -71,6 +71,7 @@ def estimate_factors(
     each class; with captions, both with the other side of the batch.
     """
     d = images.z.d
+    check_square(d)
     image_rows, text_rows = known_pairs(task)
     curvature = torch.zeros(2, d, d, dtype=torch.float64)
     batches = list(contrastive_batches(text_rows, batch_size, generator))
@@ -99,6 +100,7 @@ def estimate_factors(
 
 def second_moment(rows: Rows, times: Tensor | None = None) -> Tensor:
     """Sum of a aᵀ over rows, in float64, each row as often as `times` (n,) says."""
+    check_square(rows.d)
     total = torch.zeros(rows.d, rows.d, dtype=torch.float64)
     for index in own_slices(rows):
         a = rows.read(index)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vilu_sdk.compute.random import seeded_init
+from vilu_sdk.inputs.rows import check_square
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.training.loop import descend
 from vilu_sdk.training.resume import FitState
@@ -71,6 +72,7 @@ class ProbVLMAdapter(nn.Module):
 
     def __init__(self, d: int, hidden: int, dropout: float) -> None:
         super().__init__()
+        check_square(d)
         self.config = {"d": d, "hidden": hidden, "dropout": dropout}
         self.trunk = nn.Sequential(
             nn.Linear(d, hidden),

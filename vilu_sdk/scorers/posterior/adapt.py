@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.scorers.posterior.background import statistics
-from vilu_sdk.scorers.posterior.classes import ClassModel
+from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, estimate, intercepts
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
@@ -27,7 +27,8 @@ def adapt_classes(
 ) -> ClassModel:
     """Add the Gaussians of the domain's classes (K, d), found by soft assignment of images (n, d)."""
     n, k = len(x), len(text)
-    before = total(model.parts(text), x)
+    below = model.parts(text)
+    before = total(below, x)
     # What labels taught about a class is not overruled by images without one.
     share = model.unknown_share(text) * n / (n + PRIOR_IMAGES * k)
     if not (isinstance(frequencies, str) and frequencies == "balanced"):  # else every class has its images
@@ -35,6 +36,10 @@ def adapt_classes(
     # A quarter of a class's fair share of images: the mean of a class that does not occur, but attracts
     # some, then stays near its text.
     prior_images = max(PRIOR_IMAGES, n / (4 * k))
+    # Where the domain's own Gaussians speak, those that other domains predict of it step back.
+    rest = before
+    for predicted in below.get(GAUSSIANS.name, []):
+        rest = rest - share * predicted(x)
     q, known = before, dict[str, Part]()
     for _ in range(ROUNDS if share else 0):
         # An estimate is of the posterior as it ends up.
@@ -48,18 +53,25 @@ def adapt_classes(
         # The slack keeps classes of many images, whose means are sure, from winning by that alone.
         densities = TextDensities.of(gaussians.whiten(SHRINKAGE))
         linear = densities.among(text, torch.arange(k))
-        known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
-        q = before + part(x)
+        known[GAUSSIANS.name] = part = linear.times(share * WEIGHT * model.logit_scale)
+        q = rest + part(x)
     # Without labels, a class that is predicted often cannot be told from one that occurs often.
     platt, sharpness = model.calibration(text), model.sharpness(text)
     shares = intercepts(q, frequencies, sharpness)
     if shares is not None:
-        known["class intercepts"], q = Intercepts(shares), q + shares
+        known[INTERCEPTS.name], q = Intercepts(shares), q + shares
     parts = model.logit_scale, model, 1.0, text, known
     none = model.background(text)
     if none is not None and known:
         none = none.like(none.level + none.novelty(*statistics(before)), none.novelty(*statistics(q)))
-    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness, none_known=none)
+    return ClassModel(
+        *parts,
+        platt=platt,
+        base_platt=platt,
+        known_sharpness=sharpness,
+        none_known=none,
+        base_gaussians=1 - share,
+    )
 
 
 def trust(q: Tensor) -> float:

@@ -81,6 +81,8 @@ class ClassModel(LogLinearModel):
     key: Tensor | None = None
     # How likely an image shows none of the known candidates; None leaves that out of account.
     none_known: Background | None = None
+    # What is left of the Gaussians of `base` among known candidates, where others take their place.
+    base_gaussians: float = 1.0
 
     def match(self, text: Tensor) -> Tensor:
         """Return for each text (J, d) the known class that it names, or -1."""
@@ -95,6 +97,8 @@ class ClassModel(LogLinearModel):
         base = zero_shot(self.logit_scale, text) if self.base is None else self.base.parts(text)
         weight = self.base_weight if is_known else 1.0
         found: Parts = {name: [part.times(weight) for part in group] for name, group in base.items()}
+        if is_known and GAUSSIANS.name in found:
+            found[GAUSSIANS.name] = [part.times(self.base_gaussians) for part in found[GAUSSIANS.name]]
 
         def add(name: str, part: Part) -> None:
             found.setdefault(name, []).append(part)

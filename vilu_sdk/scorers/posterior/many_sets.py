@@ -16,7 +16,7 @@ from vilu_sdk.compute.distributed import read
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.posterior.densities import TextDensities, TextRegression
-from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.moments import Moments, shrunk
 from vilu_sdk.scorers.posterior.weights import Outcomes, fit_platt, fit_weights
 
 # Shrinkage of the covariance, and ridge of the text map in units of the texts' mean variance.
@@ -49,8 +49,7 @@ class SetSummary:
         moments = Moments.gather([(x, task.labels)], k)
         seen = torch.nonzero(moments.counts > 0)[:, 0]
         counts, sums = moments.counts[seen], moments.sums[seen]
-        between = (sums / counts[:, None]).T @ sums
-        within = (moments.scatter - between) / max(1, len(x) - len(seen))
+        within = moments.within() / max(1, len(x) - len(seen))
         some = torch.linspace(0, len(x) - 1, min(len(x), max(200, ELEMENTS // k))).long()
         means = moments.centre + sums / counts[:, None]
         return cls(x[some], task.labels[some], task.text, seen, counts, means, within)
@@ -106,7 +105,6 @@ def pool(sets: Sequence[SetSummary]) -> TextRegression:
     """Gaussians of any texts by what all sets have in common."""
     identity = torch.eye(len(sets[0].within))
     covariance = sum((one.within for one in sets), torch.zeros_like(identity)) / len(sets)
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * covariance.diagonal().mean() * identity
     gram, product = torch.zeros_like(identity), torch.zeros_like(identity)
     for one in sets:
         text, means = one.text[one.seen], one.means
@@ -118,4 +116,4 @@ def pool(sets: Sequence[SetSummary]) -> TextRegression:
     text_map = scale * identity + torch.linalg.solve(ridge, product - scale * gram)
     centre = torch.stack([one.means.mean(dim=0) for one in sets]).mean(dim=0)
     text_centre = torch.stack([one.text[one.seen].mean(dim=0) for one in sets]).mean(dim=0)
-    return TextRegression(torch.linalg.inv(covariance), text_map, text_centre, centre)
+    return TextRegression(torch.linalg.inv(shrunk(covariance, SHRINKAGE)), text_map, text_centre, centre)

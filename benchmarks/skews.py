@@ -88,7 +88,7 @@ def cases(data: ClassSet, seed: int) -> Iterator[tuple[str, Images, Images, NDAr
     k, text = len(data.z_txt), data.z_txt
     train, test = Images(data.z_img, data.labels), Images(data.z_img_test, data.labels_test)
     yield "all images", train, test, text
-    for n in (20, 100, 400):
+    for n in (size for size in (20, 100, 400) if size <= len(train.labels)):
         yield f"{n} images", train.take(rng.choice(len(train.labels), n, replace=False)), test, text
     for skew in ("half of the classes", "a fifth", "Zipf"):
         rows, scored = skewed(data, skew, seed)

@@ -54,6 +54,7 @@ SOURCES = (
     "names",
     "groups",
     "weights",
+    "frequencies",
     "test",
     "scorer",
     "checkpoint",

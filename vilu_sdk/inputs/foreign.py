@@ -94,6 +94,8 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
                 if info.compress_type not in METHODS or info.flag_bits & 1:
                     how = "is encrypted" if info.flag_bits & 1 else "is neither stored nor deflated"
                     raise ValueError(f"{path} has a member that {how}; write it again with numpy or torch.")
+                if not 0 <= info.header_offset < size:
+                    raise ValueError(f"{path} has a member outside of it; copy or write it again.")
             if sum(info.compress_size for info in archive.infolist()) > size:
                 raise ValueError(f"{path} has members that overlap; write it again with numpy or torch.")
             yield archive

@@ -160,8 +160,8 @@ def test_labels_are_nested_and_at_most_all():
     assert [fit[1] for fit in fits] == [10, 40, 80]
     assert found.labels == [10, 40, 500, "all"]
     fitted = {(row["scorer"], row["labels"]): row["n_fitted"] for row in found.to_dicts()}
-    assert [fitted["margin", budget] for budget in found.labels] == [10, 40, 80, 80]
-    assert {fitted["MCM", budget] for budget in found.labels} == {0}
+    assert [fitted["margin", str(budget)] for budget in found.labels] == [10, 40, 80, 80]
+    assert {fitted["MCM", str(budget)] for budget in found.labels} == {0}
     curve = found.learning_curves()["MCM"]
     assert [budget for budget, _ in curve] == found.labels
     assert len({value for _, value in curve}) == 1  # learns nothing from labels
@@ -217,11 +217,12 @@ def test_a_set_without_rows_to_fit_on_is_for_those_that_learn_nothing():
 
 
 def test_scorers_fitted_already_are_asked_as_they_are():
-    data = classes(1)
+    data = classes(1, logit_scale=8.0)
     fitted = RelUScorer().fit(data["z_img_train"], data["z_txt"], data["labels_train"])
     found = benchmark({"Rel-U": fitted, "MCM": MCMScorer()}, {"a": data}, fit=False)
     test = data["z_img_test"], data["z_txt"], data["labels_test"]
     assert found.to_dicts()[0]["auc"] == evaluate(fitted, *test)["auc"]
+    assert found.to_dicts()[1]["ece"] == evaluate(MCMScorer(logit_scale=8.0), *test)["ece"]
 
 
 class Killed(BaseException):

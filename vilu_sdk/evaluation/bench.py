@@ -68,7 +68,8 @@ def benchmark(
     test_size : float, default=0.5
         Share of the rows that a random split scores.
     fit : bool, default=True
-        Whether to fit. If False, scorers are asked as they are about the test rows, or about all.
+        Whether to fit. If False, scorers are asked as they are about the test rows, or about all, and those
+        that learn keep their scale.
     batch_size : int, optional
         How many captions are the candidates at once, as in `evaluate`.
     metrics : mapping of str to callable or Metric, optional
@@ -272,8 +273,9 @@ def _values(done: Done, own: Mapping[str, Metric]) -> dict[str, Any]:
 
 
 def _at_scale(scorer: Any, scale: float | None, fit: bool) -> Any:
-    """Return a clone whose logit scales that are at their default are those of a set."""
-    if scale is None or not fit or not hasattr(scorer, "get_params"):
+    """Return a clone whose logit scales that are at their default are those of a set; fitted ones stay."""
+    is_fitted = not fit and getattr(scorer, "learns", True)
+    if scale is None or is_fitted or not hasattr(scorer, "get_params"):
         return scorer
     changes = {}
     for name, value in scorer.get_params().items():

@@ -100,7 +100,8 @@ class Cells:
         return found
 
     def _row(self, key: tuple[str, str, int | str], runs: list[dict[str, Any]]) -> dict[str, Any]:
-        row: dict[str, Any] = dict(zip(("set", "scorer", "labels"), key, strict=True))
+        # Numbers and "all" in one column would be of two types.
+        row: dict[str, Any] = dict(zip(("set", "scorer", "labels"), map(str, key), strict=True))
         for metric in self.keys:
             values = np.array([run.get(metric, math.nan) for run in runs], dtype=np.float64)
             row[metric] = float(values.mean())

@@ -51,7 +51,7 @@ class Benchmark(Cells):
         Returns
         -------
         list of dict
-            ``set``, ``scorer``, ``labels`` (a number or "all"), ``n_fitted``, the metrics of
+            ``set``, ``scorer``, ``labels`` (text, "100" or "all"), ``n_fitted``, the metrics of
             `failure_metrics` and one's own as means over the runs, and with several runs their standard
             deviations (``auc_std``); ``note``: why there are none, or "".
         """
@@ -120,6 +120,17 @@ class Benchmark(Cells):
         """
         return sheet(self, columns, layout, labels, digits).markdown()
 
+    def to_text(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        layout: str = "sets",
+        labels: int | str | None = None,
+        digits: int | None = None,
+    ) -> str:
+        """Return a table as aligned text; the parameters are those of `to_markdown`."""
+        return sheet(self, columns, layout, labels, digits).text()
+
     def to_html(
         self,
         columns: Sequence[str] | None = None,
@@ -149,7 +160,7 @@ class Benchmark(Cells):
         return self.to_html()
 
     def __str__(self) -> str:
-        return sheet(self, None, "sets", None, None).text()
+        return self.to_text()
 
     __repr__ = __str__
 

@@ -120,6 +120,10 @@ class ComparisonTable:
         """
         return self._sheet(columns, digits).markdown(intervals)
 
+    def to_text(self, columns: Sequence[str] | None = None, *, digits: int | None = None) -> str:
+        """Return the table as aligned text; the parameters are those of `to_markdown`."""
+        return self._sheet(columns, digits).text()
+
     def to_html(
         self, columns: Sequence[str] | None = None, *, intervals: bool = True, digits: int | None = None
     ) -> str:
@@ -199,7 +203,7 @@ class ComparisonTable:
     _repr_html_ = to_html
 
     def __str__(self) -> str:
-        return self._sheet(None, None).text()
+        return self.to_text()
 
     __repr__ = __str__
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
     "report": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
     "fit": ("--labels new-labels.npy", ["new-images.npy", "texts.npy", "new-labels.npy"]),
+    "adapt": ("", ["new-images.npy", "texts.npy"]),
     "labels": ("--labels new-labels.npy", ["new-images.npy", "texts.npy", "new-labels.npy"]),
     "threshold": (
         "--labels new-labels.npy --scorer mcm --risk 0.1 --groups new-labels.npy",

@@ -89,6 +89,11 @@ _KINDS = (
 SCORER = _scorer(_KINDS)
 SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
 TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
+TO_ADAPT = _scorer(
+    "what to adapt: a head that comes with vilu-sdk, a folder written by vilu fit or vilu adapt, a Hub "
+    f"repository owner/name, or a scorer by name (default: {DEFAULT})",
+    required=False,
+)
 
 #: The fields of the card of a saved scorer.
 CARD = (

@@ -17,6 +17,8 @@ from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
+# In float32, logits of such a scale are known to 0.06 alone.
+LARGEST_SCALE = 1e6
 
 
 def check_labels(labels: Any, n: int, k: int, *, name: str = "labels", names: Names | None = None) -> Tensor:
@@ -168,6 +170,8 @@ def positive(value: Any, name: str) -> float:
 def check_logit_scale(value: Any) -> float:
     """Return a logit scale, with a warning where it looks like its logarithm or its inverse."""
     scale = positive(value, "logit_scale")
+    if scale > LARGEST_SCALE:
+        raise ValueError(f"logit_scale must be at most {LARGEST_SCALE:g}, got {scale:g}; CLIP's is 100.")
     for looks_like, (low, high), remedy in (
         ("the logarithm that models store", LOGARITHMS, "pass .exp() of it"),
         ("a temperature, the inverse of the scale", TEMPERATURES, "pass 1 / temperature"),

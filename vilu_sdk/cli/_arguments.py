@@ -35,6 +35,12 @@ GROUPS = option(
     metavar="FILE",
     help=f"what each image is a view, frame or copy of: {VALUES}",
 )
+#: The same, where groups are slices with thresholds of their own.
+UNITS = option(
+    "--units",
+    metavar="FILE",
+    help="what each image is a view, frame or copy of, so that one of each is calibrated on: likewise",
+)
 #: How much each image counts.
 WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
 #: Labels alone, which there must be.

@@ -53,6 +53,7 @@ SOURCES = (
     "correct",
     "names",
     "groups",
+    "units",
     "weights",
     "frequencies",
     "test",

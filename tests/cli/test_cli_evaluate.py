@@ -166,6 +166,13 @@ def test_threshold_says_what_is_wrong(options, message, vilu):
     assert message in done.err
 
 
+@pytest.mark.parametrize("command", ["threshold --coverage 0.7", "sets"])
+def test_units_calibrate_one_row_each(vilu, fitted, command, tmp_path):
+    (tmp_path / "videos.csv").write_text("\n".join(["video", *(f"v{row // 3}" for row in range(799))]))
+    done = vilu(f"{command} {LABELLED} --scorer my-scorer --units {tmp_path / 'videos.csv'} --json")
+    assert (done.code, done.json["n"], done.json["siblings"]) == (0, 267, 532)
+
+
 @pytest.fixture
 def sets(digits, tmp_path):
     """A folder of two sets, one without a split."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from vilu_sdk import __version__
 from vilu_sdk.cli import (
+    _adapt,
     _benchmark,
     _completion,
     _demo,
@@ -41,7 +42,7 @@ __all__ = ["main"]
 
 #: The commands, in the order of the help.
 COMMANDS = (
-    *(_demo.run, _fit.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare),
+    *(_demo.run, _fit.run, _adapt.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare),
     *(_benchmark.run, _evaluate.run_report),
     *(
         _threshold.run,

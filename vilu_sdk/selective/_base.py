@@ -29,6 +29,8 @@ class ThresholdPredictor(Calibrated):
     """
 
     report_: SelectionReport
+    #: Of the last fit, those rows that it did not fit the scorer on; not saved.
+    calibration_rows: NDArray[np.int64]
     confidence: float
     simultaneous: bool
 
@@ -78,6 +80,7 @@ class ThresholdPredictor(Calibrated):
         task = check_task(z_img, opened, labels, correct)
         names = opened.called()
         rows = self._arrange(task, "what the threshold promises will not hold")
+        self.calibration_rows = rows
 
         def ask(z: Any) -> tuple[NDArray[Any], ...]:
             return read(self.scorer_in_use, z, opened, "prediction", "decision")
@@ -95,7 +98,8 @@ class ThresholdPredictor(Calibrated):
             return self._is_near(decision, thresholds_of(self.report_, keys)) & calibrates
 
         settle(ask, z_img, (predicted, decision), look)
-        self.report_ = replace(self.report_, fit_rows=len(decision) - len(rows))
+        has_answers = correct is None and self._params_in_use().get("predicts") == "zero-shot"
+        self.report_ = replace(self.report_, fit_rows=len(decision) - len(rows), has_answers=has_answers)
         self._remember(task, opened)
         return self
 
@@ -211,6 +215,10 @@ class ThresholdPredictor(Calibrated):
         if hasattr(self, "report_"):
             texts = Candidates(self.candidates_).text
             self._read(texts[:1], texts, "accepted", groups=self._tried_groups())
+
+    def _params_in_use(self) -> dict[str, Any]:
+        """Return the parameters of the scorer, if it has any that are known."""
+        return getattr(self.scorer_in_use, "get_params", dict)()
 
     def _check(self) -> None:
         """Check the parameters."""

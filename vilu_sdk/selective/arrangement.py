@@ -137,7 +137,7 @@ class Calibrated(Persistent):
 
     def _try_scorer(self) -> None:
         """Raise where what was loaded has a scorer that cannot score, or parameters out of their range."""
-        require_scorer(self.scorer)
+        require_scorer(self.scorer_in_use)
         if isinstance(self.scorer_in_use, Persistent):
             self.scorer_in_use._try()
         self._check()

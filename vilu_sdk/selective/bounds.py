@@ -34,11 +34,21 @@ def rows_needed(errors: int, target: float, delta: float) -> int:
     return high
 
 
+def errors_allowed(rows: int, target: float, delta: float) -> int:
+    """Return the most errors with which so many rows reject "the risk is above the target"; -1 if none do."""
+    if rows < 1 or bdtr(0, rows, target) > delta:
+        return -1
+    errors = int(bdtrik(delta, rows, target))
+    return errors - bool(bdtr(errors, rows, target) > delta)
+
+
 def sequence_start(n: int, target: float, delta: float) -> int:
-    """Return how many rows the first test of a fixed sequence accepts; a function of nothing observed."""
-    tolerant = rows_needed(1, target, delta)
-    fewest = tolerant if tolerant <= n / 2 else rows_needed(0, target, delta)
-    return max(fewest, math.ceil(START_SHARE * n))
+    """Return how many rows the first test of a fixed sequence accepts; a function of nothing observed.
+
+    A number with which the errors allowed grow by one: with a row less, the test would be as strict as with
+    far fewer.
+    """
+    return rows_needed(errors_allowed(math.ceil(START_SHARE * n) - 1, target, delta) + 1, target, delta)
 
 
 def fixed_sequence(ranking: Ranking, target: float, delta: float) -> int:
@@ -140,8 +150,7 @@ def _rejection(
     ends = np.clip(ends.round(), 1, n).astype(np.int64)
     if below[ends - 1].mean() + level < LIKELY:
         return 0.0
-    errors = int(bdtrik(level, rows, target))  # the most that the test allows
-    errors -= bool(bdtr(errors, rows, target) > level)
+    errors = errors_allowed(rows, target, level)
     found = []
     for end in ends.tolist():
         # Ties are accepted together, so the tests up to the end of one must reject too.

@@ -273,7 +273,10 @@ def promised_risk(promise: Any) -> float:
         )
     check_is_fitted(promise)
     if isinstance(promise, SetsByThreshold):
+        answers = promise.report_.answers
         bounds = [1 - promise.report_.coverage_bound]
+        if answers is not None and answers.accepted:  # whose sets are the answers
+            bounds += [part.risk_bound for part in answers.groups or (answers,) if part.accepted]
     else:
         parts = promise.report_.groups or (promise.report_,)
         bounds = [part.risk_bound for part in parts if part.accepted]

@@ -1,7 +1,7 @@
 """The class model: a label-informed posterior over candidates, and the log-odds it gives an error."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,28 @@ GAUSSIANS, KERNEL, INTERCEPTS = SOURCES = (
 
 @storable
 @dataclass(frozen=True)
+class Stream:
+    """What the batches of a stream told of its classes; older images count for less and less."""
+
+    images: float  # how many they are worth
+    moments: Moments
+    counts: Tensor  # (K,), how many of them each class is estimated to have
+
+    def __post_init__(self) -> None:
+        (k, d), found = self.moments.sums.shape, self.moments
+        shapes = (found.counts, (k,)), (found.centre, (d,)), (found.scatter, (d, d)), (self.counts, (k,))
+        if any(part.shape != shape for part, shape in shapes):
+            raise ValueError("the sums of a stream are not of one number of classes and one width.")
+
+    def among(self, columns: Tensor, kept: float) -> "Stream":
+        """Put the classes in another order, and let every image count for a share of itself."""
+        moments = self.moments.times(kept)
+        moments = replace(moments, counts=moments.counts[columns], sums=moments.sums[columns])
+        return Stream(kept * self.images, moments, kept * self.counts[columns])
+
+
+@storable
+@dataclass(frozen=True)
 class ClassModel(LogLinearModel):
     r"""Posterior over candidates, built on another one: the zero-shot softmax in the simplest case.
 
@@ -80,6 +102,8 @@ class ClassModel(LogLinearModel):
     key: Tensor | None = None
     # How likely an image shows none of the known candidates; None leaves that out of account.
     none_known: Background | None = None
+    # Where it follows a stream of images without labels.
+    stream: Stream | None = None
 
     def match(self, text: Tensor) -> Tensor:
         """Return for each text (J, d) the known class that it names, or -1."""

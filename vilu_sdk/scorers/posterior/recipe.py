@@ -10,7 +10,7 @@ from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.base.groups import groups_of
-from vilu_sdk.scorers.posterior.adapt import adapt_classes
+from vilu_sdk.scorers.posterior.adapt import adapt_classes, follow
 from vilu_sdk.scorers.posterior.background import learn_background, unknown_images
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows, sample_size
@@ -59,9 +59,12 @@ def adapt_auto(
     generator: torch.Generator,
     *,
     frequencies: Frequencies = None,
+    memory: float | None = None,
 ) -> LogLinearModel:
-    """Move a model to unlabelled images of a domain."""
+    """Move a model to unlabelled images of a domain, or on by a batch of a stream with `memory`."""
     x = read(images, sample_rows(len(images), len(text), generator))
+    if memory is not None:
+        return follow(model, x, text, memory)
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
     if isinstance(model, CaptionModel) and model.sources and few and frequencies is None:
         return model.adapt(x)

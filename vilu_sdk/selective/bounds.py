@@ -3,7 +3,8 @@
 import math
 
 import numpy as np
-from scipy.special import bdtr, bdtrik, betainc, betaincinv
+from scipy.optimize import brentq
+from scipy.special import bdtr, bdtrik, betainc, betaincinv, logsumexp
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.ranking import Ranking
@@ -21,6 +22,8 @@ LABEL_STEPS = 120
 # Of an error rate that is known from few rows, and of the rank of a share, in standard deviations.
 QUANTILES = (np.arange(40) + 0.5) / 40
 RANK_ERRORS = np.array([-1.3, -0.5, 0.0, 0.5, 1.3])
+# Log-odds ratios of the bets for the interval of a mean risk.
+TILTS = np.geomspace(0.02, 4.0, 24)
 
 
 def rows_needed(errors: int, target: float, delta: float) -> int:
@@ -170,3 +173,22 @@ def uniform_slack(n: int, delta: float) -> float:
 def coverage_bound(m: int, n: int, delta: float) -> float:
     """Bound the accepted share of new rows from below, whichever threshold was chosen."""
     return 1.0 if m == n else max(0.0, m / n - uniform_slack(n, delta))
+
+
+def interval(errors: int, n: int, alpha: float) -> tuple[float, float]:
+    """Return between what the mean risk of n audits lies, with probability 1 - alpha for all n at once.
+
+    For each log-odds ratio λ, exp(λ errors - n log(1 - r + r e^λ)) does not grow on average if r is the mean
+    of the risks so far, whatever each of them was, since the logarithm is concave; nor does the mean over λ.
+    """
+    if not n:
+        return 0.0, 1.0
+
+    def excess(r: float, tilts: FloatVector) -> float:
+        wealth = tilts * errors - n * np.log1p(r * np.expm1(tilts))
+        return float(logsumexp(wealth)) - math.log(len(tilts)) - math.log(2 / alpha)
+
+    mean, end = errors / n, 1e-12
+    low = brentq(excess, end, mean, (TILTS,)) if mean > end and excess(end, TILTS) > 0 else 0.0
+    high = brentq(excess, mean, 1 - end, (-TILTS,)) if mean < 1 - end and excess(1 - end, -TILTS) > 0 else 1.0
+    return float(low), float(high)

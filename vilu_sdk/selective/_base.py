@@ -16,7 +16,7 @@ from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, settle
-from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
+from vilu_sdk.selective.arrangement import MIXTURE, Calibrated, as_frequent, thresholds_of
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
@@ -43,6 +43,7 @@ class ThresholdPredictor(Calibrated):
         *,
         correct: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        frequencies: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
 
@@ -64,6 +65,11 @@ class ThresholdPredictor(Calibrated):
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
             as sites, and not the groups of `Scorer.fit`.
+        frequencies : array-like of shape (K,), optional
+            How often each candidate will occur among later images, in any unit, or "balanced", where that
+            differs from the calibration set; a mapping from names where candidates have them. Then as many
+            rows of each class calibrate, drawn at random, as make up such a mixture, for which the promise
+            holds if images of each class stay as they are; of estimates, as nearly as these are right.
 
         Returns
         -------
@@ -81,6 +87,8 @@ class ThresholdPredictor(Calibrated):
         names = opened.called()
         rows = self._arrange(task, "what the threshold promises will not hold")
         self.calibration_rows = rows
+        fit_rows = len(task.images) - len(rows)
+        rows = as_frequent(rows, task, opened, frequencies)
 
         def ask(z: Any) -> tuple[NDArray[Any], ...]:
             return read(self.scorer_in_use, z, opened, "prediction", "decision")
@@ -99,7 +107,9 @@ class ThresholdPredictor(Calibrated):
 
         settle(ask, z_img, (predicted, decision), look)
         has_answers = correct is None and self._params_in_use().get("predicts") == "zero-shot"
-        self.report_ = replace(self.report_, fit_rows=len(decision) - len(rows), has_answers=has_answers)
+        self.report_ = replace(self.report_, fit_rows=fit_rows, has_answers=has_answers)
+        if frequencies is not None:
+            self.report_ = replace(self.report_, method=f"{self.report_.method}, {MIXTURE}")
         self._remember(task, opened)
         return self
 

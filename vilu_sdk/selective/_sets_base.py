@@ -19,7 +19,7 @@ from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.scorers.base.contract import read_posterior
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.alone import NEAR, Alone, settle
-from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
+from vilu_sdk.selective.arrangement import MIXTURE, Calibrated, as_frequent, thresholds_of
 from vilu_sdk.selective.conformity import Matrix, conformity, threshold, uniform_of
 from vilu_sdk.selective.set_report import SetReport
 
@@ -56,10 +56,13 @@ class SetsByThreshold(Calibrated):
         threshold = self.threshold_in_use
         return super().scorer_in_use if threshold is None else threshold.scorer_in_use
 
-    def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
+    def _calibrate(
+        self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any, frequencies: Any = None
+    ) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
         images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
         fit_rows = n - len(rows)
+        rows = as_frequent(rows, task, opened, frequencies)
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
         if self.threshold_in_use is not None:
             rows = rows[~self.threshold_in_use._read(images.source[rows], opened, "accepted")[0]]
@@ -107,6 +110,8 @@ class SetsByThreshold(Calibrated):
             settled[doubtful] = True
         given = None if groups is None or keys is None else keys[rows]
         self._count(images.source[rows], opened, labels[rows], given, fit_rows)
+        if frequencies is not None:
+            self.report_ = replace(self.report_, method=f"{self.report_.method}, {MIXTURE}")
 
     def _choose(self, own: FloatVector, kinds: NDArray[Any] | None, k: int) -> SetReport:
         """Find the threshold, or that of each kind, for the scores (n,) of right candidates."""

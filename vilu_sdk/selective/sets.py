@@ -129,6 +129,7 @@ class SetPredictor(SetsByThreshold):
         labels: ArrayLike | None = None,
         *,
         groups: ArrayLike | None = None,
+        frequencies: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
 
@@ -144,6 +145,8 @@ class SetPredictor(SetsByThreshold):
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
             as sites, and not the groups of `Scorer.fit`.
+        frequencies : array-like of shape (K,), optional
+            As in `SelectivePredictor.fit`.
 
         Returns
         -------
@@ -161,8 +164,8 @@ class SetPredictor(SetsByThreshold):
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels)
         consequence = "what the sets promise will not hold"
-        rows = self._arrange_answers(task, opened, consequence)
-        self._calibrate(task, opened, rows, groups)
+        rows = self._arrange_answers(task, opened, frequencies, consequence)
+        self._calibrate(task, opened, rows, groups, frequencies)
         self._remember(task, opened)
         return self
 
@@ -251,13 +254,15 @@ class SetPredictor(SetsByThreshold):
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
 
-    def _arrange_answers(self, task: Task, opened: Any, consequence: str) -> NDArray[np.int64]:
+    def _arrange_answers(
+        self, task: Task, opened: Any, frequencies: Any, consequence: str
+    ) -> NDArray[np.int64]:
         """Return the rows to calibrate on; a threshold without a fit gets one first, on the same rows."""
         if not isinstance(self.scorer, ThresholdPredictor):
             return self._arrange(task, consequence)
         if not hasattr(self.scorer, "report_"):
             threshold: ThresholdPredictor = clone(self.scorer)
-            self.scorer_ = threshold.fit(task.images.source, opened, task.labels)
+            self.scorer_ = threshold.fit(task.images.source, opened, task.labels, frequencies=frequencies)
             return threshold.calibration_rows
         if self.scorer.report_.groups and not self.scorer.per_class:
             raise ValueError(

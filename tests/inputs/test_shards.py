@@ -408,3 +408,16 @@ def test_blocks_of_sorted_rows_teach_as_much_as_shuffled_rows(tmp_path, digits, 
     shuffled = auc(z_img, 1)
     assert auc(on_disk, 2) > shuffled - 0.015
     assert auc(on_disk, n // 8) < shuffled - 0.03  # what it is to see one class after the other
+
+
+@pytest.mark.parametrize("write", [write_npy, write_fortran, write_npz, write_safetensors])
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(20, 22), [1, 22], list(range(0, 20_000, 3))])
+def test_a_file_that_was_cut_after_it_was_opened_is_an_error_and_no_signal(write, rows, tmp_path):
+    path = tmp_path / f"e.{ {write_npz: 'npz', write_safetensors: 'safetensors'}.get(write, 'npy') }"
+    write(path, np.ones((20_000, D), np.float32))
+    opened = open_embeddings(path, column=None if path.suffix == ".npy" else "z")
+    assert opened[rows].shape[1] == D
+    with path.open("r+b") as file:
+        file.truncate(130)
+    with pytest.raises(ValueError, match="was cut while it was read"):
+        opened[rows]

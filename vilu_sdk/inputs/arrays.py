@@ -17,10 +17,10 @@ from typing import IO, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs.foreign import JSON_BYTES, NPY_HEADER_BYTES, opened_zip, parse_json
+from vilu_sdk.inputs.foreign import JSON_BYTES, NPY_HEADER_BYTES, check_values, opened_zip, parse_json
 from vilu_sdk.inputs.places import LISTED, brief, shown
 from vilu_sdk.inputs.slices import cut
-from vilu_sdk.inputs.stored import Stamp, Stored, kind
+from vilu_sdk.inputs.stored import Descriptor, Stamp, Stored, kind
 
 #: Columns of the tables that arrays are read as.
 ROW, EMBEDDING = "row", "embedding"
@@ -36,6 +36,7 @@ EXPECTED = {
     2: ("two dimensions (rows, d)", "fiu", "real numbers (.astype(numpy.float32))"),
 }
 
+CUT = "was cut while it was read; copy it, and start again."
 # From ascending row numbers to an array that shares no memory.
 Reader = Callable[[NDArray[np.intp]], NDArray[Any]]
 
@@ -97,9 +98,10 @@ class ArrayFile(Stored):
         with self._file() as file:
             self.check_size(file.seek(0, 2))
             self.check()
-            opened = _Descriptor(file)
+            opened = Descriptor(file)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         array = np.ndarray(self.shape, self.stored, mapped, self.offset, order=self.order)
+        end = self.offset + array.nbytes
         in_blocks = self.order == "C" and hasattr(os, "preadv")
 
         def read(rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -109,8 +111,11 @@ class ArrayFile(Stored):
                 values = np.empty((len(rows), *self.shape[1:]), self.stored)
                 start = self.offset + int(rows[0]) * (values.nbytes // len(rows))
                 if not opened.fill(values, start):
-                    raise ValueError(f"{self.path} was cut while it was read; copy it, and start again.")
+                    raise ValueError(f"{self.path} {CUT}")
             else:
+                # The map is looked into where rows lie apart; nobody can keep others from cutting it then.
+                if opened.size() < end:
+                    raise ValueError(f"{self.path} {CUT}")
                 values = np.array(array[rows[0] : rows[-1] + 1] if consecutive else array[rows], order="C")
                 if hasattr(mapped, "madvise"):  # or a scan of the file would stay in memory
                     mapped.madvise(mmap.MADV_DONTNEED)
@@ -142,26 +147,6 @@ class ArrayFile(Stored):
         return copy
 
 
-class _Descriptor:
-    """A file that is open for as long as something reads it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._number = os.dup(file.fileno())
-
-    def __del__(self) -> None:
-        os.close(self._number)
-
-    def fill(self, values: NDArray[Any], start: int) -> bool:
-        """Read an array from a place in the file; False where the file ends before."""
-        left = memoryview(cast(Any, values.reshape(-1).view(np.uint8)))
-        while len(left):
-            done = os.preadv(self._number, [left], start)
-            if not done:
-                return False
-            left, start = left[done:], start + done
-        return True
-
-
 def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
     """Read the header of an array of so many dimensions, and check that the file holds what it says."""
     file = HEADERS[kind(path)](path, Stamp.of(path), column)
@@ -172,6 +157,8 @@ def array_header(path: Path, column: str | None, ndim: int) -> ArrayFile:
         raise ValueError(f"{path} holds {file.stored}, expected {numbers}.")
     if min(file.shape) < 0 or 0 in file.shape[1:]:
         raise ValueError(f"{path} says that its array has the shape {shown(file.shape)}; write it again.")
+    if ndim == 1:
+        check_values(path, file.shape[0], file.stored.itemsize if file.stored.kind in "SU" else 0)
     if file.member is None:
         file.check_size(path.stat().st_size)
     return file
@@ -227,7 +214,12 @@ def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) ->
         first = np.lib.format.read_magic(head) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, is_fortran, dtype = read(head)
-    except ValueError as error:
+    except (
+        ValueError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # of numpy, and of what it parses by
         said = brief(error)
         raise ValueError(f"{path} is damaged or not in numpy's format ({said}); write it again.") from error
     return ArrayFile(path, stamp, column, shape, dtype, head.tell(), "F" if is_fortran else "C")

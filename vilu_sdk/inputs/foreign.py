@@ -16,7 +16,11 @@ from typing import IO, Any
 #: for each file of the source.
 JSON_BYTES, MANIFEST_BYTES = 4 << 20, 16 << 20
 #: Bytes of a text file, characters of a line in it, of one value, and of the name of a group.
-TEXT_BYTES, LINE_CHARACTERS, NAME_CHARACTERS, GROUP_CHARACTERS = 128 << 20, 1 << 20, 10_000, 250
+TEXT_BYTES, LINE_CHARACTERS, NAME_CHARACTERS, GROUP_CHARACTERS = 64 << 20, 1 << 20, 10_000, 250
+#: Values, one for each row, of a file: numbers, and texts, each of which is an object.
+VALUES, TEXTS = 1 << 26, 1 << 22
+#: Bytes of an array of texts, each of which takes as much as the longest.
+ARRAY_BYTES = 256 << 20
 #: Bytes of the header of a ``.npy`` file, and of the list of contents of an archive.
 NPY_HEADER_BYTES, DIRECTORY_BYTES = 1 << 16, 4 << 20
 # How archives store a member: as it is, or deflated. bzip2 and LZMA make gigabytes out of a kilobyte.
@@ -53,6 +57,22 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
     raise ValueError(f"{path} has {size:,} bytes, at most {most:,} are read; {remedy}.")
 
 
+def check_count(path: Path, n: int, most: int, what: str = "values") -> None:
+    """Raise where a file has more values than are read: a kilobyte can promise a billion."""
+    if n > most:
+        raise ValueError(f"{path} has {n:,} rows, at most {most:,} {what} are read; save fewer, or numbers.")
+
+
+def check_values(path: Path, n: int, size: int) -> None:
+    """Raise where an array has more values than are read; a text takes `size` bytes, a number 0."""
+    check_count(path, n, *((TEXTS, "texts") if size else (VALUES,)))
+    if n * size > ARRAY_BYTES:
+        raise ValueError(
+            f"{path} has {n * size:,} bytes of texts, at most {ARRAY_BYTES:,} are read; numpy stores all as "
+            "long as the longest: save them in .txt or .parquet."
+        )
+
+
 def parse_json(data: bytes) -> Any:
     """Parse JSON, whose errors are all of one kind."""
     try:
@@ -74,6 +94,8 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
                 if info.compress_type not in METHODS or info.flag_bits & 1:
                     how = "is encrypted" if info.flag_bits & 1 else "is neither stored nor deflated"
                     raise ValueError(f"{path} has a member that {how}; write it again with numpy or torch.")
+                if not 0 <= info.header_offset < size:
+                    raise ValueError(f"{path} has a member outside of it; copy or write it again.")
             if sum(info.compress_size for info in archive.infolist()) > size:
                 raise ValueError(f"{path} has members that overlap; write it again with numpy or torch.")
             yield archive

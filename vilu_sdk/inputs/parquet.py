@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import Reader, choose
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.foreign import TEXT_BYTES, VALUES, check_count
 from vilu_sdk.inputs.lists import first_embedding, is_list, numbers_of, unpack
 from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.stored import Stamp, Stored
@@ -19,8 +20,6 @@ from vilu_sdk.inputs.stored import Stamp, Stored
 BATCH_ELEMENTS = 1 << 20
 # How it is read: pre-buffered, as in some versions by default, the whole row group would be in memory.
 IN_PARTS = {"buffer_size": 1 << 20, "pre_buffer": False}
-#: Rows of a column of single values.
-VALUES = 1 << 26
 # Rows that are looked at together for the first that has an embedding.
 FIRST_ROWS = 16
 
@@ -172,17 +171,37 @@ def parquet_names(path: Path) -> list[str]:
 def parquet_vector(path: Path, column: str | None) -> NDArray[Any]:
     """Read a column of single values, (n,)."""
     file = _opened(path)
-    # A kilobyte can say that one value stands in a billion rows, each of which would be an object.
-    if file.metadata.num_rows > VALUES:
-        raise ValueError(f"{path} has {file.metadata.num_rows:,} rows, at most {VALUES:,} values are read.")
+    check_count(path, file.metadata.num_rows, VALUES)
     plain = [field.name for field in file.schema_arrow if not field.type.num_fields]
     column = choose(path, "column of single values", column, plain)
-    found = file.read([column]).column(0)
+    size = _text_bytes(file, column)
+    if size > TEXT_BYTES:
+        raise ValueError(
+            f"{path} has {size:,} bytes of texts in the column {column!r}, at most {TEXT_BYTES:,} are read; "
+            "save fewer or shorter ones."
+        )
+    # Texts as a dictionary, or one that stands in many rows would be as many texts.
+    found = _opened(path, read_dictionary=[column] if size else None).read([column]).column(0)
     if found.null_count:
         row = found.is_null().index(True).as_py()
         raise BadRowError(f"{path} has no value in", row, f" of {column!r}; write one for each row.")
-    values: NDArray[Any] = found.to_numpy()
-    return values
+    parts = [_shared(chunk) for chunk in found.chunks]
+    return np.concatenate(parts) if parts else found.to_numpy()
+
+
+def _text_bytes(file: Any, column: str) -> int:
+    """Return how many bytes a column takes if it is of texts, of which each that differs is stored once."""
+    number = file.schema_arrow.get_field_index(column)
+    groups = [file.metadata.row_group(group).column(number) for group in range(file.num_row_groups)]
+    return sum(part.total_uncompressed_size for part in groups if part.physical_type == "BYTE_ARRAY")
+
+
+def _shared(values: Any) -> NDArray[Any]:
+    """Return values as numpy has them, of a dictionary with one object for equal texts."""
+    if not hasattr(values, "dictionary"):
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    texts = values.dictionary.to_numpy(zero_copy_only=False)
+    return np.asarray(texts[values.indices.to_numpy(zero_copy_only=False)])
 
 
 def _opened(path: Path, **options: Any) -> Any:

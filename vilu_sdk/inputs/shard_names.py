@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vilu_sdk.inputs.formats import SUFFIXES
+from vilu_sdk.inputs.places import reading
 from vilu_sdk.inputs.stored import kind
 
 # What writers append so that names differ, and what numbers no shard: a UUID; of the Hugging Face Hub, a hash
@@ -28,6 +29,11 @@ REMEDY = "name them otherwise, or pass open_embeddings a list of the files in yo
 
 def shard_paths(folder: Path) -> list[Path]:
     """Return the shards of a folder in the order of their numbers, none missing."""
+    with reading(folder):  # names can be long, and steer terminals
+        return _in_order(folder)
+
+
+def _in_order(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.iterdir() if kind(path) in SUFFIXES and path.name[0] != ".")
     if not paths:
         raise FileNotFoundError(f"{folder} has no shards ({', '.join(SUFFIXES)}).{_hint(folder)}")

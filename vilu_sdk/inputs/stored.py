@@ -1,11 +1,15 @@
 """Bytes of a file: whether it is the one that was opened, and what lies where its rows are stored."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Bytes that are read at a time.
 BUFFER = 1 << 22
@@ -66,3 +70,27 @@ class Stored(ABC):
         for part in self.content(*self.ranges(rows)):
             found.update(part)
         return found.hexdigest()
+
+
+class Descriptor:
+    """A file that is open for as long as something reads it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._number = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        os.close(self._number)
+
+    def size(self) -> int:
+        """Return the bytes of the file as it is now."""
+        return os.fstat(self._number).st_size
+
+    def fill(self, values: NDArray[Any], start: int) -> bool:
+        """Read an array from a place in the file; False where the file ends before."""
+        left = memoryview(cast(Any, values.reshape(-1).view(np.uint8)))
+        while len(left):
+            done = os.preadv(self._number, [left], start)
+            if not done:
+                return False
+            left, start = left[done:], start + done
+        return True

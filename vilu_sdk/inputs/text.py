@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import choose
-from vilu_sdk.inputs.foreign import LINE_CHARACTERS, TEXT_BYTES, read_bytes
+from vilu_sdk.inputs.foreign import LINE_CHARACTERS, TEXT_BYTES, TEXTS, check_count, read_bytes
 from vilu_sdk.inputs.names import plain
 from vilu_sdk.inputs.stored import kind
 
@@ -26,6 +26,7 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 def text_vector(path: Path, column: str | None) -> NDArray[Any]:
     """Read one text for each row, (n,), without the blanks around it; empty lines at the end are none."""
     text = decoded(path)
+    check_count(path, max(map(text.count, "\n\r")), TEXTS, "texts")
     found = _lines(path, text, column) if kind(path) == ".txt" else _column(path, text, column)
     while found and not found[-1]:
         found.pop()

@@ -7,6 +7,7 @@ one takes it over: what counts is whether the system still holds it for somebody
 import errno
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -86,6 +87,8 @@ def _take(lock: Path) -> int | None:
     # Not through a link, and not onto a pipe or a device that somebody has put there.
     number = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise FileExistsError(f"{lock} is no file, so nobody can hold it; remove it.")
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Its last holder may have removed it while this process waited.
         if os.stat(lock).st_ino != os.fstat(number).st_ino:

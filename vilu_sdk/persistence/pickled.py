@@ -98,6 +98,35 @@ def _look_through(content: bytes) -> None:
         # The memo is an array as long as the largest number in it.
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > OPERATIONS:
             raise ValueError("its data.pkl numbers its parts too high")
+    if _largest(content) > OPERATIONS:
+        raise ValueError(f"its data.pkl says more than {OPERATIONS:,} things by naming the same one again")
+
+
+def _largest(content: bytes) -> int:
+    """Return of how many parts the largest thing is, each counted as often as it is named.
+
+    To look up a tuple of tuples of the same tuple takes as long as there are ways through it.
+    """
+    stack: list[int] = []  # how many parts the things have that wait to be put together; 0 for a mark
+    memo: dict[int, int] = {}
+    largest = 0
+    for operation, argument, _ in pickletools.genops(content):
+        before, parts = operation.stack_before, 1
+        if pickletools.markobject in before:
+            while stack and (size := stack.pop()):
+                parts += size
+            before = before[: before.index(pickletools.markobject)]
+        for _ in before:
+            parts += stack.pop() if stack else 0
+        if "GET" in operation.name:
+            parts = memo.get(int(argument or 0), 1)
+        largest = max(largest, parts)
+        if largest > OPERATIONS:
+            break
+        stack += [0 if made is pickletools.markobject else parts for made in operation.stack_after]
+        if stack and operation.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+    return largest
 
 
 class _Reader(pickle.Unpickler):

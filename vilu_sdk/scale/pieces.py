@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.foreign import MANIFEST_BYTES, parse_json, read_bytes
+from vilu_sdk.inputs.foreign import MANIFEST_BYTES, check_file, parse_json, read_bytes
 from vilu_sdk.inputs.formats import File, tables
 from vilu_sdk.inputs.identity import Identity, changes, touched
 from vilu_sdk.inputs.places import BadRowError, brief
@@ -47,6 +47,7 @@ class Piece:
         """Whether the output is there, with as many rows; a damaged one does not count."""
         parquet = require("pyarrow.parquet", "data")
         try:
+            check_file(self.output)
             return bool(parquet.read_metadata(self.output).num_rows == len(self.rows))
         except (FileNotFoundError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
             return False

@@ -15,7 +15,7 @@ from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import check_logit_scale, positive, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale, check_units, positive, require_candidates
 from vilu_sdk.persistence.card import FittedOn
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
@@ -132,6 +132,7 @@ class ViLUEstimator(WeightedScorer):
         z_txt_set: ArrayLike,
         labels: ArrayLike | None = None,
         *,
+        groups: ArrayLike | None = None,
         frequencies: Literal["balanced", "estimated"] | ArrayLike | None = None,
     ) -> Self:
         """Move to a new domain or class set, with unlabelled images or a few labelled ones.
@@ -149,6 +150,9 @@ class ViLUEstimator(WeightedScorer):
             Its candidates.
         labels : array-like of shape (N,), optional
             Classes of the images, integers in [0, K).
+        groups : array-like of shape (N,), optional
+            What each image is a view, frame or copy of, as in `fit`. Without labels, one image of each group
+            is looked at; without groups, one of exact copies.
         frequencies : {"balanced", "estimated"} or array-like of shape (K,), optional
             Only without labels: how often the candidates occur among these images. "balanced" says about
             equally often, which is worth several points of AUC where it is true, and ruins the ranking where
@@ -176,7 +180,7 @@ class ViLUEstimator(WeightedScorer):
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         given = open_candidates(z_txt_set, d=images.d)
         text = Candidates(given, images.d).text
-        task = None if labels is None else check_task(z_img, given, labels)
+        task = None if labels is None else check_task(z_img, given, labels, groups=groups)
         said = check_frequencies(frequencies, given)
         if task is not None and said is not None:
             raise ValueError(
@@ -186,8 +190,10 @@ class ViLUEstimator(WeightedScorer):
         if task is not None:
             self._warn_of_order(task)
         texts = Rows(text, "z_txt_set", normalise=False)
-        with shared_fit(task or Task(images, texts, None, None), self._settings):
-            self._take(self._adapted(images, text, task, scale, generator, said), images, texts, given, task)
+        units = None if groups is None else check_units(groups, len(images))
+        shown = task or Task(images, texts, None, None, groups=units)
+        with shared_fit(shown, self._settings):
+            self._take(self._adapted(shown, scale, generator, said), images, texts, given, task)
         return self
 
     @plain_torch
@@ -249,8 +255,9 @@ class ViLUEstimator(WeightedScorer):
         text = Candidates(given, images.d).text
         warn_of_mismatch(self, images, text)
         texts = Rows(text, "z_txt_set", normalise=False)
-        with shared_fit(Task(images, texts, None, None), self._settings):
-            model = self._adapted(images, text, None, scale, generator, None, memory)
+        shown = Task(images, texts, None, None)
+        with shared_fit(shown, self._settings):
+            model = self._adapted(shown, scale, generator, None, memory)
             self._take(model, images, texts, given, None)
         return self
 
@@ -394,9 +401,7 @@ class ViLUEstimator(WeightedScorer):
 
     def _adapted(
         self,
-        images: Rows,
-        text: Tensor,
-        task: Task | None,
+        task: Task,
         scale: float,
         generator: torch.Generator,
         frequencies: Frequencies,
@@ -404,17 +409,17 @@ class ViLUEstimator(WeightedScorer):
     ) -> LogLinearModel | PaperModel:
         model = getattr(self, "model_", None)
         if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
-            if task is None or model is None:
+            if task.labels is None or model is None:
                 raise ValueError(
                     "the published recipe adapts a fitted estimator with labels; fit it first and pass "
                     "`labels`, or use recipe='auto'."
                 )
             return self._published().adapt(model, task, generator)
-        require_candidates(len(text), "adapt")
-        if task is not None:
+        require_candidates(len(task.texts), "adapt")
+        if task.labels is not None:
             return learn_auto(task, scale, generator, model, self._unknown_rate())
         before = CaptionModel(scale) if model is None else model
-        return adapt_auto(before, images, text, generator, frequencies=frequencies, memory=memory)
+        return adapt_auto(before, task, generator, frequencies=frequencies, memory=memory)
 
     def _among(self, text: Tensor) -> Among:
         return self.model_.among(text)

@@ -16,7 +16,7 @@ from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, settle
-from vilu_sdk.selective.arrangement import MIXTURE, Calibrated, as_frequent, thresholds_of
+from vilu_sdk.selective.arrangement import Calibrated, as_frequent, said_of_mixture, thresholds_of
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
@@ -44,6 +44,7 @@ class ThresholdPredictor(Calibrated):
         correct: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         frequencies: ArrayLike | None = None,
+        units: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
 
@@ -64,7 +65,11 @@ class ThresholdPredictor(Calibrated):
             Whether each prediction, or the decision that follows from it, was right, as booleans.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
-            as sites, and not the groups of `Scorer.fit`.
+            as sites, and not the groups of `Scorer.fit`, which are `units` here.
+        units : array-like of shape (n,), optional
+            Integers or strings: what each row is a view, frame or copy of. Rows of one unit are not
+            independent, so one of them, at random, calibrates. What is promised is about one image of each
+            later unit. Without it, rows count as independent, unless many images have exact copies.
         frequencies : array-like of shape (K,), optional
             How often each candidate will occur among later images, in any unit, or "balanced", where that
             differs from the calibration set; a mapping from names where candidates have them. Then as many
@@ -79,15 +84,19 @@ class ThresholdPredictor(Calibrated):
         ------
         ValueError, TypeError
             As in `Scorer.fit`; also if a parameter is out of its range or the scorer is not one.
+
+        Warns
+        -----
+        RepeatedImagesWarning
+            If many images have copies, exact or near ones, and no `units` explain them.
         """
         require_scorer(self.scorer)
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
-        task = check_task(z_img, opened, labels, correct)
+        task = check_task(z_img, opened, labels, correct, units, called="units")
         names = opened.called()
-        rows = self._arrange(task, "what the threshold promises will not hold")
+        rows, others = self._arrange(task, "what the threshold promises will not hold")
         self.calibration_rows = rows
-        fit_rows = len(task.images) - len(rows)
         rows = as_frequent(rows, task, opened, frequencies)
 
         def ask(z: Any) -> tuple[NDArray[Any], ...]:
@@ -106,10 +115,8 @@ class ThresholdPredictor(Calibrated):
             return self._is_near(decision, thresholds_of(self.report_, keys)) & calibrates
 
         settle(ask, z_img, (predicted, decision), look)
-        has_answers = correct is None and self._params_in_use().get("predicts") == "zero-shot"
-        self.report_ = replace(self.report_, fit_rows=fit_rows, has_answers=has_answers)
-        if frequencies is not None:
-            self.report_ = replace(self.report_, method=f"{self.report_.method}, {MIXTURE}")
+        others["has_answers"] = correct is None and self._params_in_use().get("predicts") == "zero-shot"
+        self.report_ = said_of_mixture(replace(self.report_, **others), frequencies)
         self._remember(task, opened)
         return self
 

@@ -19,7 +19,7 @@ from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.scorers.base.contract import read_posterior
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.alone import NEAR, Alone, settle
-from vilu_sdk.selective.arrangement import MIXTURE, Calibrated, as_frequent, thresholds_of
+from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
 from vilu_sdk.selective.conformity import Matrix, conformity, threshold, uniform_of
 from vilu_sdk.selective.set_report import SetReport
 
@@ -56,13 +56,9 @@ class SetsByThreshold(Calibrated):
         threshold = self.threshold_in_use
         return super().scorer_in_use if threshold is None else threshold.scorer_in_use
 
-    def _calibrate(
-        self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any, frequencies: Any = None
-    ) -> None:
+    def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
         images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
-        fit_rows = n - len(rows)
-        rows = as_frequent(rows, task, opened, frequencies)
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
         if self.threshold_in_use is not None:
             rows = rows[~self.threshold_in_use._read(images.source[rows], opened, "accepted")[0]]
@@ -109,9 +105,7 @@ class SetsByThreshold(Calibrated):
                 take(np.array([row]), alone(row))
             settled[doubtful] = True
         given = None if groups is None or keys is None else keys[rows]
-        self._count(images.source[rows], opened, labels[rows], given, fit_rows)
-        if frequencies is not None:
-            self.report_ = replace(self.report_, method=f"{self.report_.method}, {MIXTURE}")
+        self._count(images.source[rows], opened, labels[rows], given)
 
     def _choose(self, own: FloatVector, kinds: NDArray[Any] | None, k: int) -> SetReport:
         """Find the threshold, or that of each kind, for the scores (n,) of right candidates."""
@@ -134,9 +128,7 @@ class SetsByThreshold(Calibrated):
         bound = min(part.coverage_bound for part in parts)
         return replace(whole, threshold=math.nan, coverage_bound=bound, groups=parts)
 
-    def _count(
-        self, z_img: Any, opened: Opened, labels: NDArray[np.int64], groups: Any, fit_rows: int
-    ) -> None:
+    def _count(self, z_img: Any, opened: Opened, labels: NDArray[np.int64], groups: Any) -> None:
         """Put into the report how large the sets of its rows are, and which hold the right candidate."""
         n = len(labels)
         sizes, inside = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
@@ -152,9 +144,7 @@ class SetsByThreshold(Calibrated):
 
         parts = tuple(counted(part, keys == part.group) for part in self.report_.groups)
         answers = None if self.threshold_in_use is None else self.threshold_in_use.report_
-        self.report_ = replace(
-            counted(self.report_, slice(None)), groups=parts, fit_rows=fit_rows, answers=answers
-        )
+        self.report_ = replace(counted(self.report_, slice(None)), groups=parts, answers=answers)
 
     def _tune(self, images: Rows, z_txt_set: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Choose the penalty with the smallest sets on some rows, and the free ranks."""

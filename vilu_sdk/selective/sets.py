@@ -1,6 +1,7 @@
 """Sets of candidates that hold the right one with a promised probability."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from vilu_sdk.scorers.base.contract import (
 )
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective._sets_base import SetsByThreshold
+from vilu_sdk.selective.arrangement import as_frequent, said_of_mixture
 from vilu_sdk.selective.conformity import METHODS
 
 
@@ -130,6 +132,7 @@ class SetPredictor(SetsByThreshold):
         *,
         groups: ArrayLike | None = None,
         frequencies: ArrayLike | None = None,
+        units: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
 
@@ -144,7 +147,11 @@ class SetPredictor(SetsByThreshold):
             image i pairs with caption i, and sets hold captions.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
-            as sites, and not the groups of `Scorer.fit`.
+            as sites, and not the groups of `Scorer.fit`, which are `units` here.
+        units : array-like of shape (n,), optional
+            Integers or strings: what each row is a view, frame or copy of. Rows of one unit are not
+            independent, so one of them, at random, calibrates. What is promised is about one image of each
+            later unit. Without it, rows count as independent, unless many images have exact copies.
         frequencies : array-like of shape (K,), optional
             As in `SelectivePredictor.fit`.
 
@@ -156,16 +163,22 @@ class SetPredictor(SetsByThreshold):
         ------
         ValueError, TypeError
             As in `Scorer.fit`; also if a parameter is out of its range, or the scorer has no posterior.
+
+        Warns
+        -----
+        RepeatedImagesWarning
+            If many images have copies, exact or near ones, and no `units` explain them.
         """
         self.__dict__.pop("scorer_", None)
         require_scorer(self.scorer_in_use)
         require_posterior(self.scorer_in_use)
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
-        task = check_task(z_img, opened, labels)
+        task = check_task(z_img, opened, labels, groups=units, called="units")
         consequence = "what the sets promise will not hold"
-        rows = self._arrange_answers(task, opened, frequencies, consequence)
-        self._calibrate(task, opened, rows, groups, frequencies)
+        rows, others = self._arrange_answers(task, opened, frequencies, consequence)
+        self._calibrate(task, opened, as_frequent(rows, task, opened, frequencies), groups)
+        self.report_ = said_of_mixture(replace(self.report_, **others), frequencies)
         self._remember(task, opened)
         return self
 
@@ -256,21 +269,23 @@ class SetPredictor(SetsByThreshold):
 
     def _arrange_answers(
         self, task: Task, opened: Any, frequencies: Any, consequence: str
-    ) -> NDArray[np.int64]:
-        """Return the rows to calibrate on; a threshold without a fit gets one first, on the same rows."""
-        if not isinstance(self.scorer, ThresholdPredictor):
-            return self._arrange(task, consequence)
-        if not hasattr(self.scorer, "report_"):
+    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Arrange the rows as `_arrange` does; a threshold without a fit gets one first, on the same rows."""
+        if isinstance(self.scorer, ThresholdPredictor) and not hasattr(self.scorer, "report_"):
             threshold: ThresholdPredictor = clone(self.scorer)
-            self.scorer_ = threshold.fit(task.images.source, opened, task.labels, frequencies=frequencies)
-            return threshold.calibration_rows
-        if self.scorer.report_.groups and not self.scorer.per_class:
-            raise ValueError(
-                "the threshold has groups of images, which sets for what it leaves do not take; fit it "
-                "without groups, or pass its scorer."
+            self.scorer_ = threshold.fit(
+                *(task.images.source, opened, task.labels), units=task.groups, frequencies=frequencies
             )
-        warn_of_fit_rows(self.scorer_in_use, task.images.source, consequence)
-        return np.arange(len(task.images))
+            report = threshold.report_
+            return threshold.calibration_rows, {"fit_rows": report.fit_rows, "siblings": report.siblings}
+        if isinstance(self.scorer, ThresholdPredictor):
+            if self.scorer.report_.groups and not self.scorer.per_class:
+                raise ValueError(
+                    "the threshold has groups of images, which sets for what it leaves do not take; fit it "
+                    "without groups, or pass its scorer."
+                )
+            warn_of_fit_rows(self.scorer_in_use, task.images.source, consequence)
+        return self._arrange(task, consequence)
 
     def _found(self, z_img: Any, opened: Opened, groups: Any) -> Iterator[tuple[NDArray[Any], ...]]:
         """Yield what `_sets` does, once it is clear that the thresholds are those of these candidates."""

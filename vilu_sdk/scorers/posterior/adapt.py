@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.scorers.posterior.background import statistics
-from vilu_sdk.scorers.posterior.classes import ClassModel, Stream
+from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, Stream
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, estimate, intercepts
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
@@ -53,7 +53,8 @@ def _adapt(
 ) -> ClassModel:
     """Adapt to images (n, d), and to the `past` of their stream, which made their logits `q` (n, K)."""
     n, k = len(x) + (0.0 if past is None else past.images), len(text)
-    before = total(model.parts(text), x)
+    below = model.parts(text)
+    before = total(below, x)
     log_shares = estimate(before, prior=1.0 + (0.0 if past is None else past.counts))[0]
     # What labels taught about a class is not overruled by images without one.
     share = model.unknown_share(text) * n / (n + PRIOR_IMAGES * k)
@@ -62,6 +63,10 @@ def _adapt(
     # A quarter of a class's fair share of images: the mean of a class that does not occur, but attracts
     # some, then stays near its text.
     prior_images = max(PRIOR_IMAGES, n / (4 * k))
+    # Where the domain's own Gaussians speak, those that other domains predict of it step back.
+    rest = before
+    for predicted in below.get(GAUSSIANS.name, []):
+        rest = rest - share * predicted(x)
     q, known, moments = before if q is None else q, dict[str, Part](), None
     for _ in range(ROUNDS if share or past is not None else 0):
         # An estimate is of the posterior as it ends up.
@@ -77,13 +82,13 @@ def _adapt(
         # The slack keeps classes of many images, whose means are sure, from winning by that alone.
         densities = TextDensities.of(gaussians.whiten(SHRINKAGE))
         linear = densities.among(text, torch.arange(k))
-        known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
-        q = before + part(x)
+        known[GAUSSIANS.name] = part = linear.times(share * WEIGHT * model.logit_scale)
+        q = rest + part(x)
     # Without labels, a class that is predicted often cannot be told from one that occurs often.
     platt, sharpness = model.calibration(text), model.sharpness(text)
     shares = intercepts(q, frequencies, sharpness)
     if shares is not None:
-        known["class intercepts"], q = Intercepts(shares), q + shares
+        known[INTERCEPTS.name], q = Intercepts(shares), q + shares
     parts = model.logit_scale, model, 1.0, text, known
     none = model.background(text)
     if none is not None and known:
@@ -92,7 +97,13 @@ def _adapt(
         counts = past.counts + torch.softmax(before.double() + log_shares, dim=1).sum(dim=0)
         past = Stream(n, moments, counts)
     return ClassModel(
-        *parts, platt=platt, base_platt=platt, known_sharpness=sharpness, none_known=none, stream=past
+        *parts,
+        platt=platt,
+        base_platt=platt,
+        known_sharpness=sharpness,
+        none_known=none,
+        base_gaussians=1 - share,
+        stream=past,
     )
 
 

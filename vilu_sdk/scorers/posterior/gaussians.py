@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.scorers.posterior.blend import FEW_IMAGES, Blend, Fitted
-from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.moments import Moments, shrunk
 from vilu_sdk.scorers.posterior.parts import log_density
 
 # Up to this many classes the means of similar texts inform one another; a K × K solve beyond is slow.
@@ -119,10 +119,7 @@ class ClassGaussians:
         """Return a copy with the covariance shrunk towards a multiple of the identity, ready to score."""
         found = copy(self)
         found.shrinkage = shrinkage
-        covariance = (1 - shrinkage) * self.within
-        size = self.within.diagonal().mean().clamp_min(1e-12)
-        covariance.diagonal().add_(shrinkage * size)
-        found.root = torch.linalg.cholesky(covariance)
+        found.root = torch.linalg.cholesky(shrunk(self.within, shrinkage))
         whitened = torch.linalg.solve_triangular(found.root, self.means.T, upper=False)
         found.directions = torch.linalg.solve_triangular(found.root.T, whitened, upper=True)
         found.whitened = whitened.T

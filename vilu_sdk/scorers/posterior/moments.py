@@ -22,6 +22,12 @@ class Moments:
     sums: Tensor  # (K, d), of x - centre in each class
     scatter: Tensor  # (d, d), sum of (x - centre)(x - centre)ᵀ over all vectors
 
+    def within(self) -> Tensor:
+        """Sum (d, d) of (x - m)(x - m)ᵀ over all vectors, with m the mean of the class of each."""
+        seen = self.counts > 0
+        sums = self.sums[seen]
+        return self.scatter - (sums / self.counts[seen, None]).T @ sums
+
     @classmethod
     def gather(cls, chunks: Iterable[tuple[Tensor, ...]], k: int, shift: Tensor | None = None) -> "Moments":
         """Sum over chunks of vectors (n, d), their classes (n,) and weights (n,), or soft assignments (n, K).
@@ -85,3 +91,10 @@ class Moments:
                 torch.zeros(()),
             ),
         )
+
+
+def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
+    """Spread a share of a covariance (d, d) evenly over all directions."""
+    found = (1 - shrinkage) * covariance
+    found.diagonal().add_(shrinkage * covariance.diagonal().mean().clamp_min(1e-12))
+    return found

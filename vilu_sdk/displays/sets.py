@@ -167,10 +167,14 @@ class SetClassDisplay(ClassFailureDisplay):
 
     Parameters
     ----------
-    classes, n, wrong, class_names
-        As in `ClassFailureDisplay`; `wrong` counts the sets that lack the right candidate.
+    classes : ndarray of shape (C,)
+        The classes that occur, from the one on whose sets lack the right candidate most often.
+    n, wrong : ndarray of shape (C,)
+        How many sets they have, and how many of those lack the right candidate.
     mean_uncertainty : None
         Sets have none.
+    class_names : list of str
+        Of all classes.
 
     Examples
     --------

@@ -73,3 +73,19 @@ def test_a_foreign_folder_is_overwritten_by_the_users_word_alone(vilu, tmp_path)
     assert (tmp_path / "config.json").read_text() == "{}"
     assert vilu(f"{line} --overwrite").code == 0
     assert vilu(f"info {tmp_path}").code == 0
+
+
+def test_sets_of_a_saved_threshold_are_for_what_it_abstains_on(vilu, digits, tmp_path):
+    threshold, folder = tmp_path / "threshold", tmp_path / "sets"
+    first = f"threshold {KNOWN} --scorer mcm --logit-scale {digits.logit_scale} --risk 0.05 -q -o {threshold}"
+    answers = vilu(first).out.splitlines()[0]
+    said = vilu(f"sets {KNOWN} --scorer {threshold} -q -o {folder}").out.splitlines()[0]
+    assert said.startswith(answers.removesuffix("."))
+    assert "; the rest has" in said
+    rows = json.loads(vilu(f"sets new-images.npy texts.npy --scorer {folder} --json -q").out)
+    accepted = SetPredictor.from_pretrained(folder).scorer.predict(digits.z_img_test, digits.z_txt)
+    assert [row["candidates"] for row, at in zip(rows, accepted, strict=True) if at != -1] == [
+        [int(at)] for at in accepted if at != -1
+    ]
+    assert vilu(f"report {KNOWN} --scorer {folder} -o {tmp_path / 'page.html'} -q").code == 0
+    assert answers.removesuffix(".") in (tmp_path / "page.html").read_text(encoding="utf-8")

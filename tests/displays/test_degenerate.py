@@ -21,7 +21,13 @@ from vilu_sdk.displays import (
 from vilu_sdk.evaluation import compare
 from vilu_sdk.exceptions import ViLUWarning
 from vilu_sdk.report import report
-from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor, ShiftMonitor
+from vilu_sdk.selective import (
+    CostPredictor,
+    CoveragePredictor,
+    SelectivePredictor,
+    SetPredictor,
+    ShiftMonitor,
+)
 
 matplotlib.use("Agg")
 pytestmark = [
@@ -85,6 +91,8 @@ def draw(cls: Any, data: tuple[Any, Any, Any], scorer: Any = MCM, **options: Any
         options |= {"test": data, "n_draws": 1, "sizes": None}
     if cls is CandidatesDisplay:
         options |= {"n_draws": 1}
+    if cls in (displays.SetSizeDisplay, displays.SetClassDisplay):
+        scorer = SetPredictor(scorer).fit(*data)
     if cls is ReliabilityOverAccuracyDisplay:
         data = ({"a": data, "b": data},)
     display = cls.from_estimator(scorer, *data, **options)

@@ -24,10 +24,13 @@ from vilu_sdk.displays import (
     RiskCoverageDisplay,
     ROCDisplay,
     ScoreDistributionDisplay,
+    SetClassDisplay,
+    SetCurveDisplay,
+    SetSizeDisplay,
 )
 from vilu_sdk.evaluation import evaluate, expected_calibration_error, failure_metrics, risk_coverage_curve
 from vilu_sdk.metrics.binomial import rate_interval
-from vilu_sdk.selective import SelectivePredictor
+from vilu_sdk.selective import SelectivePredictor, SetPredictor
 
 # Figures do not matter here, so rows of the fit may be judged.
 pytestmark = pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.FitRowsWarning")
@@ -71,6 +74,9 @@ def every_display(toy: SimpleNamespace, name: str = "MCM", class_names: Any = No
         LearningCurveDisplay.from_estimator(
             TemperatureScaledMCMScorer(), *data, test=data, n_draws=2, name=name
         ),
+        SetSizeDisplay.from_estimator(sets := SetPredictor(MCM).fit(*data), *data, name=name),
+        SetClassDisplay.from_estimator(sets, *data, name=name, class_names=class_names),
+        SetCurveDisplay.from_estimator(sets, *data, name=name),
     ]
 
 
@@ -228,6 +234,32 @@ def test_what_cannot_be_scored_leaves_a_gap(drawn: SimpleNamespace) -> None:
     with pytest.warns(FitFailedWarning, match="no AUC with 3"):
         display = CandidatesDisplay.from_estimator(scorer, *drawn.data, sizes=[3, 6], n_draws=1)
     assert display.line_.get_xdata().tolist() == [6]
+
+
+@pytest.mark.parametrize("method", ["lac", "aps"])
+def test_pictures_of_sets_count_what_the_sets_hold(method: Any, toy: SimpleNamespace) -> None:
+    labels = np.where(np.arange(len(toy.labels)) % 11, toy.labels, -1)
+    half = len(labels) // 2
+    sets = SetPredictor(MCM, 0.7, method=method).fit(toy.z_img[:half], toy.z_txt, labels[:half])
+    data = (toy.z_img[half:], toy.z_txt, labels[half:])
+    members, truth = sets.predict_sets(*data[:2]), labels[half:]
+    inside = members[np.arange(len(truth)), truth] & (truth >= 0)
+    sizes = SetSizeDisplay.from_estimator(sets, *data)
+    assert sizes.n.sum() == len(truth)
+    assert sizes.inside.sum() == inside.sum()
+    for first, last, n in zip(sizes.first, sizes.last, sizes.n, strict=True):
+        assert ((members.sum(axis=1) >= first) & (members.sum(axis=1) <= last)).sum() == n
+    classes = SetClassDisplay.from_estimator(sets, *data, top=None)
+    for index, n, lacking in zip(classes.classes, classes.n, classes.wrong, strict=True):
+        assert (n, lacking) == ((truth == index).sum(), (~inside[truth == index]).sum())
+    curve = SetCurveDisplay.from_estimator(MCM, *data, method=method)
+    assert (np.diff(curve.coverage) > 0).all()
+    assert (np.diff(curve.size) > 0).all()
+    # With the threshold that these images give, sets are those of the curve.
+    found = SetPredictor(MCM, 0.7, method=method).fit(*data).report_
+    at = np.searchsorted(curve.coverage, found.observed_coverage)
+    assert abs(curve.coverage[at] - found.observed_coverage) < 0.01
+    assert curve.size[at] == pytest.approx(found.mean_size, rel=0.05)
 
 
 def test_caption_tasks() -> None:

@@ -151,6 +151,21 @@ def test_what_is_watched_is_what_was_promised(digits, tmp_path):
     assert not monitor.update(answer[taken] == digits.labels_test[taken]).broken
     monitor.save_pretrained(tmp_path)
     assert RiskMonitor.from_pretrained(tmp_path).report_ == monitor.report_
+    assert RiskMonitor.from_pretrained(tmp_path).promise == 0.07  # and no scorer, which may be large
+    monitor = RiskMonitor(SetPredictor(mcm, 0.9).fit(*known))
+    monitor.save_pretrained(tmp_path)  # before any audit
+    loaded = RiskMonitor.from_pretrained(tmp_path)
+    assert "the sets lack the right candidate" in str(loaded.update(True))
+    assert loaded.report_ == monitor.update(True)
+
+
+def test_sets_on_what_a_threshold_abstains_on_promise_the_worse_of_both(digits):
+    mcm = MCMScorer(logit_scale=digits.logit_scale)
+    known = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    selective = SelectivePredictor(mcm, 0.07).fit(*known)
+    for coverage, promised in ((0.9, 0.1), (0.96, 0.07)):
+        sets = SetPredictor(selective, coverage).fit(*known)
+        assert RiskMonitor(sets).report_.promised == pytest.approx(promised)
 
 
 def test_what_cannot_be_watched_is_refused_in_words(digits):

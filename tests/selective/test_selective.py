@@ -23,6 +23,7 @@ from vilu_sdk.selective import (
     risk_upper_bound,
 )
 from vilu_sdk.selective.bounds import (
+    errors_allowed,
     fixed_sequence,
     labels_needed,
     rows_needed,
@@ -509,3 +510,33 @@ def test_answers_by_name(digits, mcm):
     assert predictor.predict_names(digits.z_img_fit, named) == expected
     found = predictor.predict_names(digits.z_img_fit, digits.z_txt)
     assert found == [None if row == -1 else row for row in rows.tolist()]
+
+
+def test_groups_that_abstain_say_how_many_labels_they_need(mcm, calibration):
+    report = SelectivePredictor(mcm, 0.02, per_class=True).fit(*calibration).report_
+    lacking = [part for part in report.groups if not part.accepted]
+    lines = str(report).splitlines()[-len(report.groups) :]
+    assert len(lacking) > 0
+    for part, line in zip(report.groups, lines, strict=True):
+        needed = str(part.labels_needed or "unknown")
+        assert line.split()[-1] == (needed if part in lacking else f"{part.threshold:.4g}")
+
+
+@pytest.mark.parametrize("predictor", [SelectivePredictor, CoveragePredictor, CostPredictor])
+def test_the_first_line_says_what_follows(predictor, mcm, calibration):
+    report = predictor(mcm).fit(*calibration).report_
+    share, risk = 100 * report.accepted_share, 100 * report.risk_bound
+    first = f"Answers {share:.1f} % of the images by itself, at most {risk:.1f} % of them wrong."
+    assert str(report).splitlines()[0] == report.sentence == first
+
+
+def test_the_start_is_where_the_test_allows_one_error_more():
+    for n in (50, 200, 700, 3000, 10**6):
+        for target in (0.01, 0.05, 0.2):
+            start = sequence_start(n, target, 0.05)
+            allowed = errors_allowed(start, target, 0.05)
+            assert start >= 0.1 * n
+            assert allowed == errors_allowed(start - 1, target, 0.05) + 1
+            assert binom.cdf(allowed, start, target) <= 0.05 < binom.cdf(allowed + 1, start, target)
+            below = rows_needed(allowed - 1, target, 0.05) if allowed else 0
+            assert below < 0.1 * n  # no earlier one is a tenth

@@ -14,7 +14,9 @@ from sklearn.exceptions import NotFittedError
 from support.all_scorers import EXAMPLES
 from vilu_sdk import EntropyScorer, LVUScorer, MCMScorer, SelectivePredictor, SetPredictor, ViLUEstimator
 from vilu_sdk.exceptions import FitRowsWarning, PromiseWarning
+from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.scorers.base.contract import read_posterior
+from vilu_sdk.selective.bounds import fixed_sequence
 from vilu_sdk.selective.conformity import METHODS, conformity, rank_needed, threshold, uniform_of
 
 DRAWS = 500
@@ -429,3 +431,69 @@ def test_the_rows_needed_are_the_fewest_with_a_threshold(coverage, digits, mcm):
     n = replace(report, coverage=coverage).rows_needed
     assert rank_needed(n, coverage) <= n
     assert n == 1 or rank_needed(n - 1, coverage) > n - 1
+
+
+@pytest.mark.parametrize("predicts", ["zero-shot", "posterior"])
+def test_sets_are_on_what_a_threshold_abstains_on(predicts, digits, tmp_path):
+    scorer = ViLUEstimator(predicts=predicts, logit_scale=digits.logit_scale, random_state=0)
+    scorer = scorer.fit(digits.z_img_fit[:300], digits.z_txt, digits.labels_fit[:300])
+    calibration = digits.z_img_fit[300:], digits.z_txt, digits.labels_fit[300:]
+    selective = SelectivePredictor(scorer, 0.03).fit(*calibration)
+    sets = SetPredictor(selective, 0.95).fit(*calibration)
+    report, test = sets.report_, (digits.z_img_test, digits.z_txt)
+    rest = ~selective.accept(*calibration[:2])
+    assert (report.n, report.answers) == (rest.sum(), selective.report_)
+    alone = SetPredictor(scorer, 0.95).fit(calibration[0][rest], digits.z_txt, calibration[2][rest])
+    assert replace(alone.report_, answers=report.answers) == report
+    answer, members = selective.predict(*test), sets.predict_sets(*test)
+    answered = answer != -1
+    np.testing.assert_array_equal(members[answered], answer[answered, None] == np.arange(10))
+    np.testing.assert_array_equal(members[~answered], alone.predict_sets(*test)[~answered])
+    said = str(report).splitlines()[0]
+    assert said.startswith(selective.report_.sentence[:-1])
+    assert f"the rest has {report.mean_size:.1f} candidates on average" in said
+    sets.save_pretrained(tmp_path)
+    again = SetPredictor.from_pretrained(tmp_path)
+    assert str(again.report_) == str(report)
+    np.testing.assert_array_equal(again.predict_sets(*test), members)
+
+
+def test_a_threshold_that_leaves_nothing_or_has_groups_takes_no_sets(digits, mcm):
+    calibration = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    with pytest.raises(ValueError, match="accepts all"):
+        SetPredictor(SelectivePredictor(mcm, 0.9).fit(*calibration)).fit(*calibration)
+    grouped = SelectivePredictor(mcm, 0.1).fit(*calibration, groups=np.arange(len(digits.labels_fit)) % 2)
+    with pytest.raises(ValueError, match="has groups of images"):
+        SetPredictor(grouped).fit(*calibration)
+    nothing = SetPredictor(SelectivePredictor(mcm, 1e-6).fit(*calibration)).fit(*calibration).report_
+    assert (nothing.n, nothing.sentence[:29]) == (len(digits.labels_fit), "Answers nothing by itself; th")
+
+
+def test_one_labelled_set_makes_scorer_threshold_and_sets(digits):
+    calibration = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    scorer = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0)
+    sets = SetPredictor(SelectivePredictor(scorer, 0.05)).fit(*calibration)
+    alone = SelectivePredictor(scorer, 0.05).fit(*calibration)
+    assert sets.report_.answers == alone.report_
+    assert sets.report_.n == alone.report_.n - alone.report_.accepted
+    assert sets.report_.fit_rows == alone.report_.fit_rows > 0
+    members = sets.predict_sets(digits.z_img_test, digits.z_txt)
+    rest = ~alone.accept(digits.z_img_test, digits.z_txt)
+    assert members[rest, digits.labels_test[rest]].mean() > 0.85
+
+
+def test_sets_on_abstentions_keep_their_promise_on_the_rows_that_found_the_threshold():
+    """The walk of the threshold looks at no row behind the first that it rejects."""
+    rng, target, covered, left = np.random.default_rng(0), 0.05, 0, 0
+    for _ in range(300):
+        u, hard = rng.random(250), rng.random(250)
+        wrong = rng.random(250) < 0.4 * u
+        score = hard * u + wrong  # high where a prediction is wrong
+        ranking = rank(u, wrong)
+        limit = ranking.threshold(fixed_sequence(ranking, target, 0.2))
+        q = threshold(score[u > limit], 0.9)
+        new, new_hard = rng.random(2000), rng.random(2000)
+        new_score = new_hard * new + (rng.random(2000) < 0.4 * new)
+        rest = new > limit
+        covered, left = covered + (new_score[rest] <= q).mean(), left + 1
+    assert covered / left > 0.9 - 0.004

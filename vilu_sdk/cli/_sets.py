@@ -28,6 +28,7 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.selective import SetPredictor
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.conformity import METHODS
 
 # Rows of a table that are held at a time.
@@ -70,8 +71,9 @@ ROWS = 4096
     JSON,
     QUIET,
     about="With labels, calibrate on images that the scorer was not fitted on: sets hold the right "
-    "one as often as is promised. Without, and with the folder that this wrote as --scorer: print the set of "
-    "each image, the likeliest candidate first.",
+    "one as often as is promised; of a saved threshold as --scorer, for what that abstains on. "
+    "Without, and with the folder that this wrote as --scorer: print the set of each image, the likeliest "
+    "candidate first.",
 )
 def run(arguments: Namespace) -> int:
     """Calibrate, or write the sets of saved ones."""
@@ -82,7 +84,9 @@ def _calibrate(arguments: Namespace) -> int:
     """Print what was found and what is promised."""
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)
     params: dict[str, Any] = given(arguments, "coverage", "method", "size_limit", "per_class", "per_label")
-    sets = SetPredictor(choose_one(arguments).scorer, allow_empty=not arguments.no_empty, **params)
+    chosen = choose_one(arguments)
+    scorer = chosen.predictor if isinstance(chosen.predictor, ThresholdPredictor) else chosen.scorer
+    sets = SetPredictor(scorer, allow_empty=not arguments.no_empty, **params)
     with usage():
         sets._check()
     images, texts, known = read_task(arguments)

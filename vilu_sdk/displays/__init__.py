@@ -7,6 +7,7 @@ from vilu_sdk.displays.ranks import CriticalDifferenceDisplay
 from vilu_sdk.displays.risk_coverage import RiskCoverageDisplay
 from vilu_sdk.displays.roc import ROCDisplay
 from vilu_sdk.displays.scores import ReliabilityDisplay, ScoreDistributionDisplay
+from vilu_sdk.displays.sets import SetClassDisplay, SetCurveDisplay, SetSizeDisplay
 from vilu_sdk.displays.sweeps import CandidatesDisplay, LearningCurveDisplay
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "ReliabilityOverAccuracyDisplay",
     "RiskCoverageDisplay",
     "ScoreDistributionDisplay",
+    "SetClassDisplay",
+    "SetCurveDisplay",
+    "SetSizeDisplay",
 ]
 
 for _name in __all__:

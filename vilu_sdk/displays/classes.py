@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,6 +49,9 @@ class ClassFailureDisplay(ScoreDisplay):
     >>> display.classes.tolist(), display.wrong.tolist(), display.mean_uncertainty.round(2).tolist()
     ([1, 0], [1, 0], [0.55, 0.15])
     """
+
+    #: What is counted, and what of it the bars are.
+    counted: ClassVar[tuple[str, str]] = ("predictions", "wrong predictions")
 
     classes: NDArray[np.int64]
     n: NDArray[np.int64]
@@ -125,14 +128,14 @@ class ClassFailureDisplay(ScoreDisplay):
     def _height(self, *, top: int | None = 15) -> float:
         return height_of_bars(how_many(top, len(self.classes)))
 
-    def _draw(self, ax: Any, name: str | None, *, top: int | None = 15) -> None:
+    def _draw(self, ax: Any, name: str | None, *, top: int | None = 15) -> str | None:
         shown = slice(how_many(top, len(self.classes)))
         n, wrong = self.n[shown], self.wrong[shown]
         rate, rows = wrong / n, np.arange(len(n))
         low, high = rate_interval(wrong, n, 0.95)
         whiskers = np.maximum(0, [rate - low, high - rate])
-        label = "wrong predictions, 95 % interval"
-        self.bars_ = ax.barh(rows, rate, 0.7, color=WRONG, alpha=0.6, label=label)
+        counted, of = self.counted
+        self.bars_ = ax.barh(rows, rate, 0.7, color=WRONG, alpha=0.6, label=f"{of}, 95 % interval")
         ax.errorbar(rate, rows, xerr=whiskers, fmt="none", ecolor=BLACK, elinewidth=0.7)
         self.mean_uncertainty_ = None
         if self.mean_uncertainty is not None:
@@ -148,5 +151,6 @@ class ClassFailureDisplay(ScoreDisplay):
             )
         names = [shorten(str(name_of(self.class_names, index))) for index in self.classes[shown]]
         bars(ax, [f"{text} ({count})" for text, count in zip(names, n, strict=True)])
-        ax.set(xlabel="predictions (%)", xlim=(0, 1.01))
+        ax.set(xlabel=f"{counted} (%)", xlim=(0, 1.01))
         percent(ax.xaxis)
+        return None

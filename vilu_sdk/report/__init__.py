@@ -16,7 +16,7 @@ from vilu_sdk.persistence.storage import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._subject import Subject, gather
 from vilu_sdk.scorers.base.contract import FailureScorer
-from vilu_sdk.selective._base import ThresholdPredictor
+from vilu_sdk.selective.arrangement import Calibrated
 
 __all__ = ["report"]
 
@@ -33,7 +33,7 @@ def report(
     title: str = "How well failures are predicted",
     focus: str | None = None,
     reference: str | None = None,
-    selective: ThresholdPredictor | Sequence[ThresholdPredictor] | None = None,
+    selective: Calibrated | Sequence[Calibrated] | None = None,
     batch_size: int | None = None,
     top: int = 10,
 ) -> Path:
@@ -64,9 +64,9 @@ def report(
         The scorer whose thresholds, examples and classes are shown, by default that of the highest AUC.
     reference : str, optional
         The scorer to compare the others with, as in `compare`.
-    selective : predictor with a threshold or sequence of them, optional
-        `SelectivePredictor` and its like, fitted on a calibration set that is not `z_img`, each around one
-        of the `scorers`. The page shows what they promise and what they do.
+    selective : predictor with a threshold, `SetPredictor`, or sequence of them, optional
+        Fitted on a calibration set that is not `z_img`, each around one of the `scorers`. The page shows what
+        they promise, and of thresholds what they do.
     batch_size : int, optional
         Rows of a batch in a caption task, as in `evaluate`.
     top : int, default=10

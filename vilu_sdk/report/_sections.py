@@ -13,6 +13,7 @@ from vilu_sdk.report import _words as words
 from vilu_sdk.report._html import code, fold, number, percent, picture, scroll, table, text
 from vilu_sdk.report._subject import Subject
 from vilu_sdk.report._thresholds import HEADER, cells, effect, usual_thresholds
+from vilu_sdk.selective import SelectionReport, SetReport
 
 PACKAGES = ("vilu-sdk", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
 
@@ -28,7 +29,15 @@ def pictures(subject: Subject) -> str:
     """Return the pictures of ranking and calibration."""
     scores, failures, names = subject.table.scores, subject.table.failures, subject.curves
     shown = words.NOT_ALL * (len(names) < len(scores))
-    promises = dict(reversed([pair for pair in subject.selective if pair[1].accepted and not pair[1].groups]))
+    promises = dict(
+        reversed(
+            [
+                (name, found)
+                for name, found in subject.selective
+                if isinstance(found, SelectionReport) and found.accepted and not found.groups
+            ]
+        )
+    )
     parts: list[str] = []
 
     def add(title: str, caption: str, draw: Callable[[Any], Any]) -> None:
@@ -84,9 +93,12 @@ def thresholds(subject: Subject) -> str:
     body += table(f"Thresholds of {focus}", HEADER, rows)
     if not subject.selective:
         return body
-    rows, quotes = [], []
+    rows, said, quotes = [], [], []
     for name, promise in subject.selective:
+        said.append(f"{name}: {promise.sentence}")
         quotes.append(f"{name}: {promise}")
+        if isinstance(promise, SetReport):
+            continue
         if promise.groups:
             continue
         done = effect(subject.table.scores[name], failure, promise.threshold)
@@ -95,7 +107,7 @@ def thresholds(subject: Subject) -> str:
         row[4] = percent(promise.risk_bound)
         rows.append(row)
     header = [*HEADER[:4], "promised at most", *HEADER[5:]]
-    body += "<h3>With a guarantee</h3>" + text(words.GUARANTEE)
+    body += "<h3>With a guarantee</h3>" + text(*said, words.GUARANTEE)
     if rows:
         body += table("Thresholds with a guarantee", header, rows, marked=range(len(rows)))
     return body + fold("What was seen on the calibration set", code("\n\n".join(quotes)))

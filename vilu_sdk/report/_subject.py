@@ -14,7 +14,7 @@ from vilu_sdk.evaluation.problem import Problem, check_problem
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.scorers.base.contract import FailureScorer
-from vilu_sdk.selective._base import ThresholdPredictor
+from vilu_sdk.selective.arrangement import Calibrated
 
 # More curves than this cannot be told apart in one picture.
 MOST_CURVES = 5
@@ -107,9 +107,9 @@ def _named(selective: Any, scorers: Mapping[str, FailureScorer]) -> list[tuple[s
     predictors = selective if isinstance(selective, list | tuple) else [selective]
     found = []
     for predictor in predictors:
-        if not isinstance(predictor, ThresholdPredictor):
+        if not isinstance(predictor, Calibrated):
             raise TypeError(
-                f"selective must be a predictor with a threshold, or several, got {type(predictor).__name__}."
+                f"selective must be thresholds or sets, one or several, got {type(predictor).__name__}."
             )
         names = [name for name, scorer in scorers.items() if scorer is predictor.scorer_in_use]
         if not names:

@@ -1,6 +1,7 @@
 """From a score to a decision: thresholds and sets with guarantees, and monitors of what they rest on."""
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
+from vilu_sdk.selective.costs import CostDecisions, least_cost
 from vilu_sdk.selective.predictor import SelectivePredictor
 from vilu_sdk.selective.report import SelectionReport
 from vilu_sdk.selective.risk import RiskMonitor, RiskReport
@@ -10,6 +11,7 @@ from vilu_sdk.selective.shift import ShiftMonitor, ShiftReport
 from vilu_sdk.selective.tradeoffs import CostPredictor, CoveragePredictor
 
 __all__ = [
+    "CostDecisions",
     "CostPredictor",
     "CoveragePredictor",
     "RiskMonitor",
@@ -20,6 +22,7 @@ __all__ = [
     "SetReport",
     "ShiftMonitor",
     "ShiftReport",
+    "least_cost",
     "risk_upper_bound",
 ]
 

@@ -16,7 +16,7 @@ from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, settle
-from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
+from vilu_sdk.selective.arrangement import Calibrated, as_frequent, said_of_mixture, thresholds_of
 from vilu_sdk.selective.report import SelectionReport
 
 ABSTAIN = -1
@@ -29,6 +29,8 @@ class ThresholdPredictor(Calibrated):
     """
 
     report_: SelectionReport
+    #: Of the last fit, those rows that it did not fit the scorer on; not saved.
+    calibration_rows: NDArray[np.int64]
     confidence: float
     simultaneous: bool
 
@@ -41,6 +43,7 @@ class ThresholdPredictor(Calibrated):
         *,
         correct: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        frequencies: ArrayLike | None = None,
         units: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
@@ -67,6 +70,11 @@ class ThresholdPredictor(Calibrated):
             Integers or strings: what each row is a view, frame or copy of. Rows of one unit are not
             independent, so one of them, at random, calibrates. What is promised is about one image of each
             later unit. Without it, rows count as independent, unless many images have exact copies.
+        frequencies : array-like of shape (K,), optional
+            How often each candidate will occur among later images, in any unit, or "balanced", where that
+            differs from the calibration set; a mapping from names where candidates have them. Then as many
+            rows of each class calibrate, drawn at random, as make up such a mixture, for which the promise
+            holds if images of each class stay as they are; of estimates, as nearly as these are right.
 
         Returns
         -------
@@ -88,6 +96,8 @@ class ThresholdPredictor(Calibrated):
         task = check_task(z_img, opened, labels, correct, units, called="units")
         names = opened.called()
         rows, others = self._arrange(task, "what the threshold promises will not hold")
+        self.calibration_rows = rows
+        rows = as_frequent(rows, task, opened, frequencies)
 
         def ask(z: Any) -> tuple[NDArray[Any], ...]:
             return read(self.scorer_in_use, z, opened, "prediction", "decision")
@@ -105,7 +115,8 @@ class ThresholdPredictor(Calibrated):
             return self._is_near(decision, thresholds_of(self.report_, keys)) & calibrates
 
         settle(ask, z_img, (predicted, decision), look)
-        self.report_ = replace(self.report_, **others)
+        others["has_answers"] = correct is None and self._params_in_use().get("predicts") == "zero-shot"
+        self.report_ = said_of_mixture(replace(self.report_, **others), frequencies)
         self._remember(task, opened)
         return self
 
@@ -221,6 +232,10 @@ class ThresholdPredictor(Calibrated):
         if hasattr(self, "report_"):
             texts = Candidates(self.candidates_).text
             self._read(texts[:1], texts, "accepted", groups=self._tried_groups())
+
+    def _params_in_use(self) -> dict[str, Any]:
+        """Return the parameters of the scorer, if it has any that are known."""
+        return getattr(self.scorer_in_use, "get_params", dict)()
 
     def _check(self) -> None:
         """Check the parameters."""

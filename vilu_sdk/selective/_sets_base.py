@@ -17,6 +17,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.scorers.base.contract import read_posterior
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.alone import NEAR, Alone, settle
 from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
 from vilu_sdk.selective.conformity import Matrix, conformity, threshold, uniform_of
@@ -43,10 +44,26 @@ class SetsByThreshold(Calibrated):
     penalty: float | None
     free_ranks: int | None
 
+    @property
+    def threshold_in_use(self) -> ThresholdPredictor | None:
+        """The threshold on whose abstentions the sets are, if there is one."""
+        given = getattr(self, "scorer_", self.scorer)
+        return given if isinstance(given, ThresholdPredictor) else None
+
+    @property
+    def scorer_in_use(self) -> Any:
+        """The scorer that scores: the one given, that of a threshold, or a clone that `fit` has fitted."""
+        threshold = self.threshold_in_use
+        return super().scorer_in_use if threshold is None else threshold.scorer_in_use
+
     def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
         images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
+        if self.threshold_in_use is not None:
+            rows = rows[~self.threshold_in_use._read(images.source[rows], opened, "accepted")[0]]
+            if not len(rows):
+                raise ValueError("the threshold accepts all of these images: there is nothing left for sets.")
         if self.per_label:  # whose promise is about images of each candidate
             rows = rows[labels[rows] != NONE]
         if not (labels[rows] != NONE).any():
@@ -126,7 +143,8 @@ class SetsByThreshold(Calibrated):
             return replace(report, covered=int(inside[rows].sum()), sizes=counts)
 
         parts = tuple(counted(part, keys == part.group) for part in self.report_.groups)
-        self.report_ = replace(counted(self.report_, slice(None)), groups=parts)
+        answers = None if self.threshold_in_use is None else self.threshold_in_use.report_
+        self.report_ = replace(counted(self.report_, slice(None)), groups=parts, answers=answers)
 
     def _tune(self, images: Rows, z_txt_set: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Choose the penalty with the smallest sets on some rows, and the free ranks."""
@@ -172,7 +190,11 @@ class SetsByThreshold(Calibrated):
             z = images.source[rows]
             predicted, log_p = settle(lambda some: self._ask(some, opened), z, self._ask(z, opened), near)
             scores, _, limit = score(predicted, log_p)
-            yield rows, (scores <= limit) & (scores < np.inf), log_p, predicted
+            members = (scores <= limit) & (scores < np.inf)
+            if self.threshold_in_use is not None:
+                (answered,) = self.threshold_in_use._read(z, opened, "accepted")
+                members[answered] = predicted[answered, None] == np.arange(k)
+            yield rows, members, log_p, predicted
 
     def _parts(self, rows: NDArray[np.int64], images: Rows, k: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows some at a time, so that arrays of them and all candidates stay small."""

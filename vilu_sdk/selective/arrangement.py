@@ -2,24 +2,31 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.folds import fits_without
 from vilu_sdk.scorers.base.groups import independent_units, one_of_each
+from vilu_sdk.scorers.posterior.frequencies import check_frequencies
 
 # One of so many equal parts is calibrated on, the rest is fitted on.
 PARTS = 2
+#: What reports say of rows that were drawn by frequencies.
+MIXTURE = "rows drawn as frequent as given"
 
 
 class Calibrated(Persistent):
@@ -39,6 +46,9 @@ class Calibrated(Persistent):
     def scorer_in_use(self) -> Any:
         """The scorer that scores: the one that was given, or the clone that `fit` has fitted."""
         return getattr(self, "scorer_", self.scorer)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "report_")
 
     def _arrange(self, task: Task, consequence: str) -> tuple[NDArray[np.int64], dict[str, Any]]:
         """Return the rows to calibrate on, and for the report what became of the others.
@@ -141,7 +151,7 @@ class Calibrated(Persistent):
 
     def _try_scorer(self) -> None:
         """Raise where what was loaded has a scorer that cannot score, or parameters out of their range."""
-        require_scorer(self.scorer)
+        require_scorer(self.scorer_in_use)
         if isinstance(self.scorer_in_use, Persistent):
             self.scorer_in_use._try()
         self._check()
@@ -154,6 +164,43 @@ class Calibrated(Persistent):
     def _check(self) -> None:
         """Check the parameters."""
         raise NotImplementedError
+
+
+def as_frequent(rows: NDArray[np.int64], task: Task, opened: Opened, frequencies: Any) -> NDArray[np.int64]:
+    """Return some of the rows, drawn at random, whose classes are as frequent as those of later images.
+
+    They are a draw of later images where these differ in their class frequencies alone, so that whatever is
+    promised for rows drawn alike holds. The share of images of none of the candidates is left as it is.
+    """
+    if frequencies is None:
+        return rows
+    if task.labels is None:
+        raise ValueError("frequencies are of true classes: pass labels.")
+    shares = check_frequencies(frequencies, opened)
+    if isinstance(shares, str) and shares == "balanced":
+        shares = torch.ones(len(opened))
+    if not isinstance(shares, Tensor):
+        raise ValueError(
+            f"frequencies must be one number for each candidate here, or 'balanced', got {frequencies!r}; "
+            "there are no images of later use to find them from."
+        )
+    labels = task.labels.numpy()[rows]
+    counts = np.bincount(labels[labels != NONE], minlength=len(opened))
+    needed = shares.numpy().astype(np.float64)
+    if (lacking := np.flatnonzero((needed > 0) & (counts == 0))).size:
+        raise ValueError(
+            f"frequencies[{lacking[0]}] is above 0, but no calibration image shows that candidate: add some, "
+            f"or leave it out ({lacking.size} candidates lack images)."
+        )
+    weights = needed / np.maximum(counts, 1) * counts.sum()
+    of_rows = np.where(labels == NONE, 1.0, weights[labels] / needed.sum())
+    kept: NDArray[np.int64] = rows[np.random.default_rng(0).random(len(rows)) * of_rows.max() < of_rows]
+    return kept
+
+
+def said_of_mixture(report: Any, frequencies: Any) -> Any:
+    """Return a report that says where rows were drawn by frequencies."""
+    return report if frequencies is None else replace(report, method=f"{report.method}, {MIXTURE}")
 
 
 def thresholds_of(

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrik, betainc, betaincinv, betaln, expit, logit
+from scipy.optimize import brentq
+from scipy.special import bdtr, bdtrik, betainc, betaincinv, betaln, expit, logit, logsumexp
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.ranking import Ranking
@@ -22,10 +23,12 @@ MOST_LABELS = 10**7
 LIKELY = 0.7
 LABEL_STEPS = 120
 # How likely a ranking is to say nothing, so that the most certain rows err as all do, before a look at them.
-ONE_RATE = 0.2
+ONE_RATE = 0.05
 # Of an error rate that is known from few rows, and of the rank of a share, in standard deviations.
 QUANTILES = (np.arange(40) + 0.5) / 40
 RANK_ERRORS = np.array([-1.3, -0.5, 0.0, 0.5, 1.3])
+# Log-odds ratios of the bets for the interval of a mean risk.
+TILTS = np.geomspace(0.02, 4.0, 24)
 
 
 def rows_needed(errors: int, target: float, delta: float) -> int:
@@ -39,11 +42,21 @@ def rows_needed(errors: int, target: float, delta: float) -> int:
     return high
 
 
+def errors_allowed(rows: int, target: float, delta: float) -> int:
+    """Return the most errors with which so many rows reject "the risk is above the target"; -1 if none do."""
+    if rows < 1 or bdtr(0, rows, target) > delta:
+        return -1
+    errors = int(bdtrik(delta, rows, target))
+    return errors - bool(bdtr(errors, rows, target) > delta)
+
+
 def sequence_start(n: int, target: float, delta: float) -> int:
-    """Return how many rows the first test of a fixed sequence accepts; a function of nothing observed."""
-    tolerant = rows_needed(1, target, delta)
-    fewest = tolerant if tolerant <= n / 2 else rows_needed(0, target, delta)
-    return max(fewest, math.ceil(START_SHARE * n))
+    """Return how many rows the first test of a fixed sequence accepts; a function of nothing observed.
+
+    A number with which the errors allowed grow by one: with a row less, the test would be as strict as with
+    far fewer.
+    """
+    return rows_needed(errors_allowed(math.ceil(START_SHARE * n) - 1, target, delta) + 1, target, delta)
 
 
 def fixed_sequence(ranking: Ranking, target: float, delta: float) -> int:
@@ -145,8 +158,7 @@ def _rejection(
     ends = np.clip(ends.round(), 1, n).astype(np.int64)
     if below[ends - 1].mean() + level < LIKELY:
         return 0.0
-    errors = int(bdtrik(level, rows, target))  # the most that the test allows
-    errors -= bool(bdtr(errors, rows, target) > level)
+    errors = errors_allowed(rows, target, level)
 
     def rejected(e: Any, m: Any) -> FloatVector:
         rates = betaincinv((e + 0.5)[:, None], (m - e + 0.5)[:, None], QUANTILES)
@@ -185,3 +197,22 @@ def uniform_slack(n: int, delta: float) -> float:
 def coverage_bound(m: int, n: int, delta: float) -> float:
     """Bound the accepted share of new rows from below, whichever threshold was chosen."""
     return 1.0 if m == n else max(0.0, m / n - uniform_slack(n, delta))
+
+
+def interval(errors: int, n: int, alpha: float) -> tuple[float, float]:
+    """Return between what the mean risk of n audits lies, with probability 1 - alpha for all n at once.
+
+    For each log-odds ratio λ, exp(λ errors - n log(1 - r + r e^λ)) does not grow on average if r is the mean
+    of the risks so far, whatever each of them was, since the logarithm is concave; nor does the mean over λ.
+    """
+    if not n:
+        return 0.0, 1.0
+
+    def excess(r: float, tilts: FloatVector) -> float:
+        wealth = tilts * errors - n * np.log1p(r * np.expm1(tilts))
+        return float(logsumexp(wealth)) - math.log(len(tilts)) - math.log(2 / alpha)
+
+    mean, end = errors / n, 1e-12
+    low = brentq(excess, end, mean, (TILTS,)) if mean > end and excess(end, TILTS) > 0 else 0.0
+    high = brentq(excess, mean, 1 - end, (-TILTS,)) if mean < 1 - end and excess(1 - end, -TILTS) > 0 else 1.0
+    return float(low), float(high)

@@ -61,6 +61,8 @@ class SelectionReport(Findings):
     labels_needed : int or None
         Where the target was missed: how many calibration rows would reach it with a probability of 70 %,
         by what is known of the error rates of the most certain rows; None if no number is that likely to.
+    has_answers : bool
+        Whether the scorer has answers of its own, which were not asked for: ``predicts="posterior"``.
     fit_rows : int
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     siblings : int
@@ -86,6 +88,7 @@ class SelectionReport(Findings):
     smallest_risk: float = math.nan
     smallest_risk_coverage: float = math.nan
     labels_needed: int | None = None
+    has_answers: bool = False
     fit_rows: int = 0
     siblings: int = 0
     group: int | str | None = None
@@ -101,8 +104,20 @@ class SelectionReport(Findings):
         """Error rate among accepted calibration rows, NaN if there are none."""
         return self.errors / self.accepted if self.accepted else math.nan
 
+    @property
+    def sentence(self) -> str:
+        """What follows for images to come, in one sentence."""
+        if not self.accepted:
+            return "Answers nothing by itself."
+        if math.isnan(self.risk_bound):
+            wrong = "each group with a promise of its own"
+        else:
+            wrong = f"at most {percent(self.risk_bound)} of them wrong"
+        return f"Answers {percent(self.accepted_share)} of the images by itself, {wrong}."
+
     def __str__(self) -> str:
         found = [
+            self.sentence,
             f"{self.goal}, with {100 * self.confidence:g} % confidence ({self.method})",
             f"  calibration rows   {rows_said(self)}",
             f"  accepted           {self.accepted} ({percent(self.accepted_share)})",
@@ -125,6 +140,10 @@ class SelectionReport(Findings):
             least, part = percent(self.smallest_risk), percent(self.smallest_risk_coverage)
             found.append(f"  what could be      {least} for the most certain {part} of the images")
             found.append(f"  labels needed      {self._labels()}")
+        if not self.accepted and self.has_answers:
+            found.append(
+                '  another way        answers, by predicts="posterior" of the scorer, err less often'
+            )
         return "\n".join(found)
 
     def _labels(self) -> str:
@@ -133,15 +152,19 @@ class SelectionReport(Findings):
         return f"about {self.labels_needed}, which would do with a probability of 70 %"
 
     def _group_lines(self) -> list[str]:
-        header = ("group", "rows", "accepted", "errors", "threshold")
+        header = ["group", "rows", "accepted", "errors", "threshold"]
+        lacking = any(not part.accepted for part in self.groups)
+        if lacking:
+            header.append("labels needed")
         body = [
-            (
+            [
                 str(part.group),
                 str(part.n),
                 str(part.accepted),
                 str(part.errors),
                 f"{part.threshold:.4g}" if part.accepted else "abstains",
-            )
+                *["" if part.accepted else str(part.labels_needed or "unknown")][:lacking],
+            ]
             for part in self.groups
         ]
         return lines(align([header, *body]))

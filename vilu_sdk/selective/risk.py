@@ -7,21 +7,22 @@ what is not staked yet, exceeds 1 / alpha at some time with probability alpha at
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.special import logsumexp
 from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.inputs.containers import vector
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.values import check_correct, fraction
 from vilu_sdk.metrics.vectors import FloatVector
+from vilu_sdk.persistence.card import Card
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective._sets_base import SetsByThreshold
+from vilu_sdk.selective.bounds import interval
 from vilu_sdk.selective.report import percent
 
 # Risks that are bet on: odds that are so many times those of the promise.
@@ -29,10 +30,9 @@ ODDS = np.geomspace(1.4, 8.0, 8)
 # A half is staked at once, for a promise that never held. Of the rest, (WARM / (t + WARM)) ** DECAY is left
 # after t audits, so that something is staked just before a change, also one that comes after thousands.
 WARM, DECAY = 100.0, 0.5
-# Log-odds ratios of the bets for the interval of the risk.
-TILTS = np.geomspace(0.02, 4.0, 24)
 # Audits that are taken in at once, few enough that no product of them overflows.
 TOGETHER = 64
+OF_SETS = "the sets lack the right candidate"
 # More evidence is not counted.
 LARGEST = 1e100
 
@@ -140,6 +140,7 @@ class RiskMonitor(Persistent):
 
     # The state, which `_start` makes.
     promised_: float
+    what_: str = RiskReport.what
     bets_: FloatVector
     reserve_: float
     n_: int
@@ -235,7 +236,6 @@ class RiskMonitor(Persistent):
         """What the audits say so far."""
         self._start()
         low, high = interval(self.errors_, self.n_, self.alpha)
-        is_sets = isinstance(self.promise, SetsByThreshold)
         return RiskReport(
             promised=self.promised_,
             alpha=self.alpha,
@@ -245,7 +245,7 @@ class RiskMonitor(Persistent):
             largest_evidence=self.largest_,
             low=low,
             high=high,
-            **({"what": "the sets lack the right candidate"} if is_sets else {}),
+            what=self.what_,
         )
 
     def _start(self) -> None:
@@ -253,10 +253,18 @@ class RiskMonitor(Persistent):
         fraction(self.alpha, "alpha")
         if not hasattr(self, "promised_"):
             self.promised_ = promised_risk(self.promise)
+            self.what_ = OF_SETS if isinstance(self.promise, SetsByThreshold) else RiskReport.what
             self.bets_ = np.full(len(ODDS), 0.5 / len(ODDS))
             self.reserve_ = 0.5
             self.n_ = self.errors_ = 0
             self.largest_ = 1.0
+
+    def _save(self, folder: Path, name: str, card: Card | None) -> None:
+        """Save what is promised and what was seen; the scorer that promised it is not needed."""
+        self._start()
+        alone = RiskMonitor(self.promised_, self.alpha)
+        alone.__dict__.update({key: value for key, value in vars(self).items() if key.endswith("_")})
+        super(RiskMonitor, alone)._save(folder, name, card)
 
     def _evidence(self) -> float:
         return float(self.reserve_ + self.bets_.sum())
@@ -273,29 +281,13 @@ def promised_risk(promise: Any) -> float:
         )
     check_is_fitted(promise)
     if isinstance(promise, SetsByThreshold):
+        answers = promise.report_.answers
         bounds = [1 - promise.report_.coverage_bound]
+        if answers is not None and answers.accepted:  # whose sets are the answers
+            bounds += [part.risk_bound for part in answers.groups or (answers,) if part.accepted]
     else:
         parts = promise.report_.groups or (promise.report_,)
         bounds = [part.risk_bound for part in parts if part.accepted]
     if not bounds or not 0 < max(bounds) < 1:
         raise ValueError("nothing is accepted, or no risk below 1 is promised: there is nothing to watch.")
     return max(bounds)  # a mixture of groups errs no more than the worst of them
-
-
-def interval(errors: int, n: int, alpha: float) -> tuple[float, float]:
-    """Return between what the mean risk of n audits lies, with probability 1 - alpha for all n at once.
-
-    For each log-odds ratio λ, exp(λ errors - n log(1 - r + r e^λ)) does not grow on average if r is the mean
-    of the risks so far, whatever each of them was, since the logarithm is concave; nor does the mean over λ.
-    """
-    if not n:
-        return 0.0, 1.0
-
-    def excess(r: float, tilts: FloatVector) -> float:
-        wealth = tilts * errors - n * np.log1p(r * np.expm1(tilts))
-        return float(logsumexp(wealth)) - math.log(len(tilts)) - math.log(2 / alpha)
-
-    mean, end = errors / n, 1e-12
-    low = brentq(excess, end, mean, (TILTS,)) if mean > end and excess(end, TILTS) > 0 else 0.0
-    high = brentq(excess, mean, 1 - end, (-TILTS,)) if mean < 1 - end and excess(1 - end, -TILTS) > 0 else 1.0
-    return float(low), float(high)

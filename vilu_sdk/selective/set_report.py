@@ -9,7 +9,7 @@ from scipy.stats import beta
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.selective.conformity import rank_needed
-from vilu_sdk.selective.report import Findings, percent, rows_said
+from vilu_sdk.selective.report import Findings, SelectionReport, percent, rows_said
 
 # Share of calibration sets whose coverage lies in the interval that is printed.
 MOST = 0.9
@@ -52,6 +52,8 @@ class SetReport(Findings):
         Whose report it is.
     groups : tuple of SetReport
         One for each group, each with its own promise.
+    answers : SelectionReport or None
+        Of the threshold on whose abstentions the sets are. All else here is about those.
     """
 
     coverage: float
@@ -68,6 +70,19 @@ class SetReport(Findings):
     siblings: int = 0
     group: int | float | str | None = None
     groups: "tuple[SetReport, ...]" = ()
+    answers: SelectionReport | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What follows for images to come, in one sentence."""
+        kept = f"the right one among them for {percent(self.coverage_bound)}"
+        if self.answers is None:
+            size = f"{self.mean_size:.1f} of {self.candidates} candidates"
+            return f"Names {size} on average, {kept} of the images."
+        return (
+            f"{self.answers.sentence.removesuffix('.')}; the rest has {self.mean_size:.1f} candidates on "
+            f"average, {kept}."
+        )
 
     @property
     def observed_coverage(self) -> float:
@@ -97,6 +112,7 @@ class SetReport(Findings):
 
     def __str__(self) -> str:
         found = [
+            self.sentence,
             f"Sets that hold the right candidate of {100 * self.coverage:g} % of the images ({self.method})",
             f"  calibration rows   {rows_said(self)}",
             f"  candidates         {self.mean_size:.1f} of {self.candidates} on average, one alone for "

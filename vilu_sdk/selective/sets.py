@@ -6,19 +6,23 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.task import check_task
+from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import fraction, positive, whole
 from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
     require_scorer,
+    warn_of_fit_rows,
 )
+from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective._sets_base import SetsByThreshold
+from vilu_sdk.selective.arrangement import as_frequent, said_of_mixture
 from vilu_sdk.selective.conformity import METHODS
 
 
@@ -32,9 +36,10 @@ class SetPredictor(SetsByThreshold):
 
     Parameters
     ----------
-    scorer : scorer with `predict_proba`
+    scorer : scorer with `predict_proba`, or threshold around one
         Fitted before, on other rows, and used as it is. One that learns and was not fitted is fitted by `fit`
-        on a half of its rows, and the other half calibrates.
+        on a half of its rows, and the other half calibrates. Of a threshold, such as a `SelectivePredictor`,
+        what it accepts gets a set of its answer alone; sets are calibrated on the rest, and promise for it.
     coverage : float
         Share of later images whose set is to hold the right candidate, in (0, 1).
     method : {"lac", "aps", "raps"}
@@ -126,6 +131,7 @@ class SetPredictor(SetsByThreshold):
         labels: ArrayLike | None = None,
         *,
         groups: ArrayLike | None = None,
+        frequencies: ArrayLike | None = None,
         units: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
@@ -146,6 +152,8 @@ class SetPredictor(SetsByThreshold):
             Integers or strings: what each row is a view, frame or copy of. Rows of one unit are not
             independent, so one of them, at random, calibrates. What is promised is about one image of each
             later unit. Without it, rows count as independent, unless many images have exact copies.
+        frequencies : array-like of shape (K,), optional
+            As in `SelectivePredictor.fit`.
 
         Returns
         -------
@@ -161,14 +169,16 @@ class SetPredictor(SetsByThreshold):
         RepeatedImagesWarning
             If many images have copies, exact or near ones, and no `units` explain them.
         """
-        require_scorer(self.scorer)
-        require_posterior(self.scorer)
+        self.__dict__.pop("scorer_", None)
+        require_scorer(self.scorer_in_use)
+        require_posterior(self.scorer_in_use)
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, groups=units, called="units")
-        rows, others = self._arrange(task, "what the sets promise will not hold")
-        self._calibrate(task, opened, rows, groups)
-        self.report_ = replace(self.report_, **others)
+        consequence = "what the sets promise will not hold"
+        rows, others = self._arrange_answers(task, opened, frequencies, consequence)
+        self._calibrate(task, opened, as_frequent(rows, task, opened, frequencies), groups)
+        self.report_ = said_of_mixture(replace(self.report_, **others), frequencies)
         self._remember(task, opened)
         return self
 
@@ -256,6 +266,26 @@ class SetPredictor(SetsByThreshold):
             positive(self.penalty, "penalty")
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
+
+    def _arrange_answers(
+        self, task: Task, opened: Any, frequencies: Any, consequence: str
+    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Arrange the rows as `_arrange` does; a threshold without a fit gets one first, on the same rows."""
+        if isinstance(self.scorer, ThresholdPredictor) and not hasattr(self.scorer, "report_"):
+            threshold: ThresholdPredictor = clone(self.scorer)
+            self.scorer_ = threshold.fit(
+                *(task.images.source, opened, task.labels), units=task.groups, frequencies=frequencies
+            )
+            report = threshold.report_
+            return threshold.calibration_rows, {"fit_rows": report.fit_rows, "siblings": report.siblings}
+        if isinstance(self.scorer, ThresholdPredictor):
+            if self.scorer.report_.groups and not self.scorer.per_class:
+                raise ValueError(
+                    "the threshold has groups of images, which sets for what it leaves do not take; fit it "
+                    "without groups, or pass its scorer."
+                )
+            warn_of_fit_rows(self.scorer_in_use, task.images.source, consequence)
+        return self._arrange(task, consequence)
 
     def _found(self, z_img: Any, opened: Opened, groups: Any) -> Iterator[tuple[NDArray[Any], ...]]:
         """Yield what `_sets` does, once it is clear that the thresholds are those of these candidates."""

@@ -1,0 +1,348 @@
+"""Pictures of sets of candidates: how large they are, and which hold the right one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vilu_sdk.displays._base import Display, label_with
+from vilu_sdk.displays._classes import check_names
+from vilu_sdk.displays._style import BLACK, GREY, RIGHT, next_look, percent, shorten
+from vilu_sdk.displays.classes import ClassFailureDisplay
+from vilu_sdk.evaluation.problem import Problem, check_problem
+from vilu_sdk.inputs.names import NONE
+from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
+from vilu_sdk.inputs.slices import cut
+from vilu_sdk.metrics.binomial import rate_interval
+from vilu_sdk.metrics.vectors import FloatVector
+from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior
+from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, uniform_of
+from vilu_sdk.selective.sets import SetPredictor
+
+# Up to where each size has a bar of its own; the bars behind it end at these times a power of ten.
+SINGLE, STEPS = 5, (1, 2, 5)
+# Coverages of a curve.
+COVERAGES = np.linspace(0.5, 0.995, 100)
+
+
+class Found(NamedTuple):
+    """Sizes of sets (N,), whether the right candidate is inside (N,), true classes (N,), names of classes."""
+
+    sizes: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    names: Sequence[str] | None
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class SetSizeDisplay(Display):
+    """How many images have a set of each size, and how many of these sets hold the right candidate.
+
+    Whiskers are 95 % Clopper-Pearson intervals. Sets above five candidates share bars.
+
+    Parameters
+    ----------
+    first, last : ndarray of shape (B,)
+        The smallest and the largest size of each bar.
+    n, inside : ndarray of shape (B,)
+        How many sets have such a size, and how many of those hold the right candidate.
+    coverage : float
+        What the sets promise, as a fraction.
+
+    Attributes
+    ----------
+    bars_ : matplotlib BarContainer
+        Shares of the images.
+    inside_ : matplotlib ErrorbarContainer
+        Coverage of the sets of each size.
+
+    Examples
+    --------
+    >>> display = SetSizeDisplay.from_sizes([0, 1, 1, 2, 9], [False, True, True, True, True], coverage=0.9)
+    >>> display.n.tolist(), display.inside.tolist(), display.last.tolist()
+    ([1, 2, 1, 1], [0, 2, 1, 1], [0, 1, 2, 10])
+    """
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    n: NDArray[np.int64]
+    inside: NDArray[np.int64]
+    coverage: float
+
+    @classmethod
+    def from_sizes(
+        cls,
+        sizes: ArrayLike,
+        inside: ArrayLike,
+        *,
+        coverage: float,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw given sizes.
+
+        Parameters
+        ----------
+        sizes : array-like of shape (N,)
+            Candidates in the set of each image.
+        inside : array-like of shape (N,)
+            Whether the right one is among them.
+        coverage : float
+            What the sets promise, as a fraction.
+        name, ax
+            As in `plot`.
+        """
+        found, right = np.asarray(sizes, dtype=np.int64), np.asarray(inside, dtype=bool)
+        tens = 10 ** np.arange(1, 19, dtype=np.int64)
+        ends = np.append(np.arange(SINGLE), (tens[:, None] // 2 * np.array(STEPS)).ravel())
+        bar = np.searchsorted(ends, found)
+        present, place, n = np.unique(bar, return_inverse=True, return_counts=True)
+        return cls(
+            first=np.where(present > 0, ends[present - 1] + 1, 0),
+            last=ends[present],
+            n=n,
+            inside=np.bincount(place, right).astype(np.int64),
+            coverage=coverage,
+            name=name,
+        ).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        sets: SetPredictor,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Find the sets of labelled images and draw.
+
+        Parameters
+        ----------
+        sets : SetPredictor
+            Fitted, on other images.
+        z_img, z_txt, labels : array-like
+            As in `evaluate`; without labels a caption task.
+        groups : array-like of shape (N,), optional
+            As in `SetPredictor.predict_sets`.
+        name, ax
+            As in `plot`; the name is by default that of the scorer's class.
+        """
+        found = find(sets, z_img, z_txt, labels, groups)
+        name = type(sets.scorer_in_use).__name__ if name is None else name
+        return cls.from_sizes(found.sizes, found.inside, coverage=sets.coverage, name=name, ax=ax)
+
+    def _draw(self, ax: Any, name: str | None, *_: Any, **options: Any) -> str | None:
+        at, rate = np.arange(len(self.n)), self.inside / self.n
+        self.bars_ = ax.bar(at, self.n / self.n.sum(), 0.8, color=RIGHT, alpha=0.5, label="images")
+        low, high = rate_interval(self.inside, self.n, 0.95)
+        self.inside_ = ax.errorbar(
+            *(at, rate, np.maximum(0, [rate - low, high - rate])),
+            fmt="D",
+            color=BLACK,
+            markerfacecolor="white",
+            markersize=4,
+            elinewidth=0.8,
+            label="right one inside, 95 % interval",
+        )
+        ax.axhline(self.coverage, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+        labels = [f"{a}" if a == b else f"{a}–{b}" for a, b in zip(self.first, self.last, strict=True)]
+        ax.set_xticks(at, labels=labels, rotation=45 if len(labels) > 6 else 0)
+        ax.set(xlabel="candidates in the set", ylabel="images, sets (%)", ylim=(0, 1.01))
+        percent(ax.yaxis)
+        return shorten(name) if name else None
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class SetClassDisplay(ClassFailureDisplay):
+    """The classes whose images have sets without the right candidate most often.
+
+    Whiskers are 95 % Clopper-Pearson intervals. A promise over all images is none for each class: where a
+    class is far above the others, `per_label` gives it a threshold of its own.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (C,)
+        The classes that occur, from the one on whose sets lack the right candidate most often.
+    n, wrong : ndarray of shape (C,)
+        How many sets they have, and how many of those lack the right candidate.
+    mean_uncertainty : None
+        Sets have none.
+    class_names : list of str
+        Of all classes.
+
+    Examples
+    --------
+    >>> display = SetClassDisplay.from_scores([1, 3, 2, 1], [0, 0, 1, 0], [0, 0, 1, 1])
+    >>> display.classes.tolist(), display.wrong.tolist()
+    ([1, 0], [1, 0])
+    """
+
+    counted: ClassVar[tuple[str, str]] = ("sets", "sets without the right one")
+
+    @classmethod
+    def from_estimator(
+        cls,
+        scorer: Any,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Find the sets of labelled images and draw.
+
+        Parameters
+        ----------
+        scorer : SetPredictor
+            Fitted, on other images.
+        z_img, z_txt, labels : array-like
+            As in `evaluate`, with labels.
+        groups : array-like of shape (N,), optional
+            As in `SetPredictor.predict_sets`.
+        name : str, optional
+            For the legend, by default the class of the sets' scorer.
+        **options
+            Further arguments of `from_scores`, such as `ax`.
+        """
+        if labels is None:
+            raise ValueError("A caption task has no classes: pass labels, or draw another picture.")
+        found = find(scorer, z_img, z_txt, labels, groups)
+        options.setdefault("class_names", found.names)
+        name = type(scorer.scorer_in_use).__name__ if name is None else name
+        return cls.from_scores(found.sizes, ~found.inside, found.labels, name=name, **options)
+
+    def _draw(self, ax: Any, name: str | None, *, top: int | None = 15) -> str | None:
+        super()._draw(ax, name, top=top)
+        return shorten(name) if name else None
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class SetCurveDisplay(Display):
+    """Coverage of sets against their mean size, for all thresholds: the lower, the smaller the sets.
+
+    Several scorers can share an axes. These thresholds are found on the images that are shown, so a curve
+    compares scorers and promises nothing.
+
+    Parameters
+    ----------
+    coverage, size : ndarray of shape (T,)
+        Share of the images whose set holds the right candidate, and candidates of a set on average.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve.
+
+    Examples
+    --------
+    >>> from vilu_sdk import MCMScorer
+    >>> from vilu_sdk.datasets import load_digits_vlm
+    >>> data = load_digits_vlm()
+    >>> mcm = MCMScorer(logit_scale=data.logit_scale)
+    >>> display = SetCurveDisplay.from_estimator(mcm, data.z_img_test, data.z_txt, data.labels_test)
+    >>> bool(1 < display.size_at(0.95) < 3)
+    True
+    """
+
+    coverage: FloatVector
+    size: FloatVector
+
+    @classmethod
+    def from_estimator(
+        cls,
+        scorer: FailureScorer | SetPredictor,
+        z_img: ArrayLike,
+        z_txt: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        method: Literal["lac", "aps"] = "lac",
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Score labelled images and draw.
+
+        Parameters
+        ----------
+        scorer : scorer with `predict_proba`, or SetPredictor
+            Fitted, if it learns. Of sets, their scorer is drawn.
+        z_img, z_txt, labels : array-like
+            As in `evaluate`; without labels a caption task.
+        method : {"lac", "aps"}
+            As in `SetPredictor`.
+        name, ax, **line
+            As in `ROCDisplay.from_scores`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `evaluate`; also if the scorer has no posterior.
+        """
+        scorer = scorer.scorer_in_use if isinstance(scorer, SetPredictor) else scorer
+        if method not in METHODS[:2]:
+            raise ValueError(f"method must be 'lac' or 'aps', got {method!r}.")
+        problem = check_problem(z_img, z_txt, labels, None)
+        truth = truth_of(problem)
+        own = np.full(len(truth), np.inf)  # of an image of no candidate, which no set covers
+        for rows, scores in scores_of(scorer, problem, method):
+            shown = truth[rows] != NONE
+            own[rows][shown] = scores[shown, truth[rows][shown]]
+        limits = np.quantile(own, COVERAGES, method="inverted_cdf")
+        limits = np.unique(limits[np.isfinite(limits)])
+        if not limits.size:
+            raise ValueError("half of the images show no candidate: no set covers them.")
+        size = np.zeros(len(limits))
+        for _, scores in scores_of(scorer, problem, method):
+            size += np.searchsorted(np.sort(scores, axis=None), limits, side="right")
+        return cls(
+            coverage=np.searchsorted(np.sort(own), limits, side="right") / len(own),
+            size=size / len(own),
+            name=type(scorer).__name__ if name is None else name,
+        ).plot(ax, **line)
+
+    def size_at(self, coverage: float) -> float:
+        """Return the mean size of sets of at least this coverage; infinity beyond the curve."""
+        reached = self.size[self.coverage >= coverage]
+        return float(reached.min(initial=np.inf))
+
+    def _draw(self, ax: Any, name: str | None, *_: Any, **line: Any) -> None:
+        look = next_look(ax)
+        style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5} | line
+        label = label_with(name, f"{self.size_at(0.9):.1f} at 90 %")
+        (self.line_,) = ax.plot(self.size, self.coverage, **{"label": label} | style)
+        ax.set(xscale="log", xlabel="candidates in a set, on average", ylabel="right one inside (%)")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda *_: "")
+        percent(ax.yaxis)
+
+
+def find(sets: Any, z_img: Any, z_txt: Any, labels: Any, groups: Any) -> Found:
+    """Find the sets of labelled images."""
+    if not isinstance(sets, SetPredictor):
+        raise TypeError(f"sets must be a fitted SetPredictor, got {type(sets).__name__}.")
+    problem = check_problem(z_img, z_txt, labels, None)
+    truth = truth_of(problem)
+    members = sets.predict_sets(z_img, z_txt, groups=groups)
+    inside = members[np.arange(len(truth)), truth] & (truth != NONE)
+    return Found(members.sum(axis=1), inside, truth, check_names(problem.names, len(problem.text)))
+
+
+def truth_of(problem: Problem) -> NDArray[np.int64]:
+    """Return the row of the right candidate (N,), or -1."""
+    return np.arange(len(problem.images)) if problem.labels is None else problem.labels
+
+
+def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[slice, Matrix]]:
+    """Yield some rows at a time, and how little each candidate fits them (m, K)."""
+    images, k = Rows(problem.images, "z_img"), len(problem.text)
+    for rows in cut(len(images), max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))):
+        _, log_p = read_posterior(scorer, images.source[rows], problem.text)
+        yield rows, conformity(method, log_p, uniform_of(images.read(np.arange(len(images))[rows])))[0]

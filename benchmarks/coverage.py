@@ -1,6 +1,6 @@
 """How often intervals hold the truth, how often tests reject it, how often promises break: by simulation.
 
-    python benchmarks/coverage.py [--draws 400] [--only intervals,splits,bounds,monitor,labels]
+    python benchmarks/coverage.py [--draws 400] [--only intervals,splits,bounds,units,monitor,labels]
 
 Each share is followed by its Monte-Carlo standard error. Intervals are at 95 %, tests at 5 %. Every draw is a
 new sample: also the number of failures is drawn.
@@ -17,12 +17,12 @@ from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
-from vilu_sdk import MCMScorer
+from vilu_sdk import MCMScorer, SetPredictor
 from vilu_sdk.evaluation import compare
 from vilu_sdk.metrics.failure import calibration_metrics, ranking_metrics
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.significance import DIRECTIONS, of_rows, pairwise_tests
-from vilu_sdk.selective import CoveragePredictor, ShiftMonitor
+from vilu_sdk.selective import CoveragePredictor, SelectivePredictor, ShiftMonitor
 from vilu_sdk.selective.bounds import coverage_bound, fixed_sequence, labels_needed, sgr
 
 CONFIDENCE = 0.95
@@ -189,6 +189,40 @@ def mass(threshold: float, below: float, block: float) -> float:
     return t
 
 
+def print_units(draws: int) -> None:
+    """Promises about new images where the calibration rows are views, with and without their units."""
+    print(f"\nPromises from views of images, {draws} draws, each with 4,000 new images\n")
+    print("| images | views | units | risk of 10 % broken | coverage of 70 % broken | sets of 90 % hold |")
+    print("|---:|---:|---|---:|---:|---:|")
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(10, 32))
+    scorer = MCMScorer(logit_scale=10.0)
+
+    def draw(n: int, views: int = 1) -> tuple[NDArray[Any], NDArray[Any]]:
+        labels = rng.integers(len(texts), size=n)
+        images = texts[labels] + 2.3 * rng.normal(size=(n, 32))
+        moved = 0.1 * rng.normal(size=(n * views, 32))
+        return np.repeat(images, views, axis=0) + moved, np.repeat(labels, views)
+
+    for n, views in ((200, 1), (200, 4), (200, 16), (12, 6)):
+        found: dict[bool, list[Any]] = {True: [], False: []}
+        for _ in range(draws):
+            (z, labels), (new, of_new) = draw(n, views), draw(4000)
+            for told, its in found.items():
+                units = np.repeat(np.arange(n), views) if told else np.arange(n * views)
+                given: Any = (z, texts, labels)
+                risk = SelectivePredictor(scorer, 0.1).fit(*given, units=units).predict(new, texts)
+                coverage = CoveragePredictor(scorer, 0.7).fit(*given, units=units).accept(new, texts)
+                sets = SetPredictor(scorer, 0.9).fit(*given, units=units).predict_sets(new, texts)
+                taken = risk >= 0
+                broken = taken.any() and (risk != of_new)[taken].mean() > 0.1
+                its.append((broken, coverage.mean() < 0.7, sets[range(4000), of_new].mean()))
+        for told, its in found.items():
+            risk, coverage, held = np.array(its).T
+            cells = f"{share(risk)} | {share(coverage)} | {100 * held.mean():.1f}"
+            print(f"| {n} | {views} | {'given' if told else 'not given'} | {cells} |", flush=True)
+
+
 def print_monitor(draws: int) -> None:
     """False alarms where one frame is a part of the stream, scored at once or one by one."""
     print(f"\nFalse alarms of `ShiftMonitor` at 5 % for each test, {draws} draws, 200 + 200 images\n")
@@ -257,6 +291,7 @@ PARTS = {
     "intervals": print_intervals,
     "splits": print_splits,
     "bounds": print_bounds,
+    "units": print_units,
     "monitor": print_monitor,
     "labels": print_labels,
 }

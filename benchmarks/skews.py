@@ -88,7 +88,7 @@ def cases(data: ClassSet, seed: int) -> Iterator[tuple[str, Images, Images, NDAr
     k, text = len(data.z_txt), data.z_txt
     train, test = Images(data.z_img, data.labels), Images(data.z_img_test, data.labels_test)
     yield "all images", train, test, text
-    for n in (20, 100, 400):
+    for n in (size for size in (20, 100, 400) if size <= len(train.labels)):
         yield f"{n} images", train.take(rng.choice(len(train.labels), n, replace=False)), test, text
     for skew in ("half of the classes", "a fifth", "Zipf"):
         rows, scored = skewed(data, skew, seed)
@@ -104,7 +104,8 @@ def cases(data: ClassSet, seed: int) -> Iterator[tuple[str, Images, Images, NDAr
     if len(train.labels) < LEAST_IMAGES * k:
         return
     if k <= 64:
-        yield "20,000 images", draw(train, np.full(k, 1 / k), 20_000, rng), test, text
+        for n in (20_000, 100_000):
+            yield f"{n:,} images", draw(train, np.full(k, 1 / k), n, rng), test, text
     unit = text / np.linalg.norm(text, axis=1, keepdims=True)
     for few in (size for size in FEW_CLASSES if size < k):
         near = np.argsort(-unit @ unit[rng.integers(k)])[:few]

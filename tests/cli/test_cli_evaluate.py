@@ -1,14 +1,15 @@
 """`evaluate`, `compare`, `report` and `threshold` give what the package gives."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from support.cli_tools import DATA, LABELLED, SCALE
-from vilu_sdk import MCMScorer
-from vilu_sdk.evaluation import compare, evaluate
+from vilu_sdk import EntropyScorer, MCMScorer, TemperatureScaledMCMScorer
+from vilu_sdk.evaluation import benchmark, compare, evaluate
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 
 
@@ -163,3 +164,104 @@ def test_threshold_says_what_is_wrong(options, message, vilu):
     done = vilu(f"threshold {LABELLED} --scorer my-scorer {options}")
     assert done.code == 2
     assert message in done.err
+
+
+@pytest.mark.parametrize("command", ["threshold --coverage 0.7", "sets"])
+def test_units_calibrate_one_row_each(vilu, fitted, command, tmp_path):
+    (tmp_path / "videos.csv").write_text("\n".join(["video", *(f"v{row // 3}" for row in range(799))]))
+    done = vilu(f"{command} {LABELLED} --scorer my-scorer --units {tmp_path / 'videos.csv'} --json")
+    assert (done.code, done.json["n"], done.json["siblings"]) == (0, 267, 532)
+
+
+@pytest.fixture
+def sets(digits, tmp_path):
+    """A folder of two sets, one without a split."""
+    arrays = {
+        "z_img_train": digits.z_img_fit,
+        "labels_train": digits.labels_fit,
+        "z_img_test": digits.z_img_test,
+        "labels_test": digits.labels_test,
+        "z_txt": digits.z_txt,
+        "logit_scale": SCALE,
+    }
+    (tmp_path / "sets").mkdir()
+    np.savez(tmp_path / "sets" / "digits.npz", **arrays)
+    whole = {"z_img": digits.z_img_test, "labels": digits.labels_test, "z_txt": digits.z_txt}
+    np.savez(tmp_path / "sets" / "whole.npz", **whole)
+    return tmp_path / "sets"
+
+
+def test_benchmark_gives_the_table_in_every_form(vilu, sets, tmp_path):
+    scorers = {"MCMScorer": MCMScorer(), "TS": TemperatureScaledMCMScorer()}
+    found = benchmark(scorers, sets, labels=(50, "all"))
+    line = f"benchmark {sets} --scorer mcm --scorer TS=TemperatureScaledMCM --labels-used 50 all -q"
+    assert vilu(line).out == f"{found}\n"
+    rows = vilu(f"{line} --json").json
+    assert [row["auc"] for row in rows] == [row["auc"] for row in found.to_dicts()]
+    assert vilu(f"{line} --columns auc fpr95 --layout scorers --digits 1 --markdown").out == (
+        found.to_markdown(["auc", "fpr95"], layout="scorers", digits=1) + "\n"
+    )
+    for name, text in (
+        ("t.md", found.to_markdown(["auc"])),
+        ("t.html", found.to_html(["auc"])),
+        ("t.tex", found.to_latex(["auc"])),
+    ):
+        assert vilu(f"{line} --columns auc -o {tmp_path / name}").out == ""
+        assert (tmp_path / name).read_text() == text + "\n"
+    for suffix in (".csv", ".json", ".parquet"):
+        assert vilu(f"{line} --columns auc -o {tmp_path / 't'}{suffix}").code == 0
+    with (tmp_path / "t.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert list(read[0]) == ["set", "scorer", "labels", "auc", "note"]
+    assert [float(row["auc"]) for row in read] == [row["auc"] for row in rows]
+
+
+def test_benchmark_goes_on_and_takes_some_sets(vilu, sets, tmp_path):
+    line = f"benchmark {sets} --scorer relu --scorer mcm --keep {tmp_path / 'cells'} --only whole --runs 2 -q"
+    first = vilu(line).out
+    assert "1 set, 2 runs" in first
+    kept = sorted((tmp_path / "cells").iterdir())
+    assert len(kept) == 4
+    assert vilu(line).out == first
+    assert sorted((tmp_path / "cells").iterdir()) == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--only nothing", "has no set 'nothing'; it has digits, whole"),
+        ("--labels-used few", 'must be a number or "all", got few'),
+        ("--columns auk", "columns has no 'auk'"),
+        ("-o t.xls", "results are written to .csv, .json, .parquet, .md, .html, .tex or -"),
+        ("--scorer nowhere:Scorer", "No module named 'nowhere'"),
+        ("--scorer json:JSONDecoder", "has no class JSONDecoder that is a scikit-learn estimator"),
+    ],
+)
+def test_benchmark_says_what_is_wrong(options, message, vilu, sets):
+    done = vilu(f"benchmark {sets} --scorer mcm -q {options}")
+    assert done.code in (2, 3)
+    assert message in done.err
+
+
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.ScorerFailedWarning")
+def test_own_scorers_come_by_module_and_class(vilu, sets):
+    Path("own_margin.py").write_text(
+        "from vilu_sdk import EntropyScorer\n"
+        "class Margin(EntropyScorer):\n"
+        "    pass\n"
+        "class Lacking(__import__('sklearn').base.BaseEstimator):\n"
+        "    learns = False\n"
+    )
+    named = "--scorer own_margin:Margin --scorer L=own_margin:Lacking"
+    line = f"benchmark {sets} --only digits -q {named} --json"
+    done = vilu(line)
+    assert done.code == 0, done.err
+    one, lacking = done.json
+    assert one["scorer"] == "Margin"
+    assert one["auc"] == benchmark({"e": EntropyScorer()}, sets).to_dicts()[0]["auc"]
+    assert lacking["auc"] is None
+    assert "has no fit, predict" in lacking["note"]
+    line = f"compare {LABELLED} --logit-scale 9 --scorer own_margin:Margin --scorer mcm -q --json"
+    compared = vilu(line).json
+    assert compared[0]["scorer"] == "Margin"
+    assert compared[0]["auc"] > 0.5

@@ -26,6 +26,7 @@ resource = pytest.importorskip("resource", reason="this system has no limits of 
 #: A line for each command that reads embeddings, with what it writes, and where.
 WRITES = {
     "fit": f"fit {LABELLED} --scorer mcm --logit-scale 9 -q -o",
+    "adapt": f"adapt {DATA} --logit-scale 9 -q -o",
     "score": f"score {DATA} --scorer mcm --logit-scale 9 -q -o",
     "evaluate": f"evaluate {LABELLED} --scorer mcm --logit-scale 9 -q -o",
     "compare": f"compare {LABELLED} --scorer mcm --logit-scale 9 -q -o",
@@ -35,6 +36,7 @@ WRITES = {
 }
 OUTPUTS = {
     "fit": ["folder"],
+    "adapt": ["folder"],
     "score": ["s.csv", "s.json", "s.npy", "s.parquet", "folder"],
     "evaluate": ["m.csv", "m.json", "m.parquet"],
     "compare": ["t.csv", "t.json", "t.parquet", "t.md", "t.html"],
@@ -45,6 +47,7 @@ OUTPUTS = {
 WRITTEN = [(command, output) for command in WRITES for output in OUTPUTS[command]]
 USAGE = {
     "fit": "--scorer mcm --scorer relu",
+    "adapt": "--scorer mcm",
     "score": "--engine ray",
     "evaluate": "--scorer relu",
     "compare": "--test new-images.npy",

@@ -27,6 +27,7 @@ D, N = 8, 60
 QUICK = "--scorer mcm --logit-scale 9 -q"
 LABELLED = {
     "fit": f"fit {{images}} {{texts}} {{known}} {QUICK} -o fitted --overwrite",
+    "adapt": "adapt {images} {texts} {known} --logit-scale 9 -q -o adapted --overwrite",
     "evaluate": f"evaluate {{images}} {{texts}} {{known}} {QUICK}",
     "compare": f"compare {{images}} {{texts}} {{known}} {QUICK}",
     "compare --test": f"compare images.npy {{texts}} {{known}} {QUICK} --test {{images}} {{labels}}",

@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+from vilu_sdk.cli import build_parser
+from vilu_sdk.cli._outputs import SOURCES
+
 # What each command reads beside images and texts, in the folder of the digits.
 COMMANDS = {
     "score": ("--scorer mcm --names names.txt", ["new-images.npy", "texts.npy", "names.txt"]),
@@ -13,6 +16,7 @@ COMMANDS = {
     "compare": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
     "report": ("--labels new-labels.npy --scorer mcm", ["new-images.npy", "texts.npy", "new-labels.npy"]),
     "fit": ("--labels new-labels.npy", ["new-images.npy", "texts.npy", "new-labels.npy"]),
+    "adapt": ("", ["new-images.npy", "texts.npy"]),
     "labels": ("--labels new-labels.npy", ["new-images.npy", "texts.npy", "new-labels.npy"]),
     "threshold": (
         "--labels new-labels.npy --scorer mcm --risk 0.1 --groups new-labels.npy",
@@ -85,3 +89,15 @@ def test_no_command_writes_onto_the_scorer_that_it_reads(vilu, folder, fitted, c
     assert done.code == 2
     assert "is where" in done.err
     assert {file.name: file.read_bytes() for file in (folder / "head").iterdir()} == before
+
+
+def test_every_file_that_a_command_reads_is_looked_at():
+    (commands,) = (action for action in build_parser()._actions if action.dest == "command")
+    files = {
+        action.dest
+        for parser in commands.choices.values()
+        for action in parser._actions
+        if action.metavar == "FILE" and action.dest != "output"
+    }
+    assert "units" in files
+    assert files <= set(SOURCES)

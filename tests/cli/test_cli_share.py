@@ -80,7 +80,7 @@ def test_every_command_has_one_example_that_parses(capsys):
     parser = cli.build_parser()
     commands = parser._subparsers._group_actions[0].choices
     assert list(commands) == [
-        *("demo", "fit", "score", "evaluate", "compare", "report", "threshold"),
+        *("demo", "fit", "adapt", "score", "evaluate", "compare", "benchmark", "report", "threshold"),
         *("sets", "labels", "convert", "info", "push", "completion"),
     ]
     for name, command in commands.items():

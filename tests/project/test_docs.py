@@ -207,6 +207,16 @@ def test_the_rule_for_blocks_can_fail(tmp_path: Path) -> None:
             test_every_block_of_code_runs_or_says_why_not(page)
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_rows_of_tables_have_the_cells_of_their_head_and_are_written_once(page: Path) -> None:
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    tables = re.findall(r"(?:^\|.*\n)+", text + "\n", flags=re.MULTILINE)
+    for head, _, *rows in (table.splitlines() for table in tables):
+        cells = [len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row))) for row in (head, *rows)]
+        assert len(set(cells)) == 1, head
+        assert len(set(rows)) == len(rows), head
+
+
 def test_commands_that_print_figures_exist() -> None:
     """Every script of the repository that a page calls is there and knows the options."""
     called = 0

@@ -9,7 +9,19 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, cast
 
 from vilu_sdk import __version__
-from vilu_sdk.cli import _completion, _demo, _evaluate, _fit, _labels, _score, _sets, _share, _threshold
+from vilu_sdk.cli import (
+    _adapt,
+    _benchmark,
+    _completion,
+    _demo,
+    _evaluate,
+    _fit,
+    _labels,
+    _score,
+    _sets,
+    _share,
+    _threshold,
+)
 from vilu_sdk.cli._exits import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -30,7 +42,8 @@ __all__ = ["main"]
 
 #: The commands, in the order of the help.
 COMMANDS = (
-    *(_demo.run, _fit.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare, _evaluate.run_report),
+    *(_demo.run, _fit.run, _adapt.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare),
+    *(_benchmark.run, _evaluate.run_report),
     *(
         _threshold.run,
         _sets.run,

@@ -35,6 +35,12 @@ GROUPS = option(
     metavar="FILE",
     help=f"what each image is a view, frame or copy of: {VALUES}",
 )
+#: The same, where groups are slices with thresholds of their own.
+UNITS = option(
+    "--units",
+    metavar="FILE",
+    help="what each image is a view, frame or copy of, so that one of each is calibrated on: likewise",
+)
 #: How much each image counts.
 WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
 #: Labels alone, which there must be.
@@ -83,6 +89,11 @@ _KINDS = (
 SCORER = _scorer(_KINDS)
 SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
 TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
+TO_ADAPT = _scorer(
+    "what to adapt: a head that comes with vilu-sdk, a folder written by vilu fit or vilu adapt, a Hub "
+    f"repository owner/name, or a scorer by name (default: {DEFAULT})",
+    required=False,
+)
 
 #: The fields of the card of a saved scorer.
 CARD = (

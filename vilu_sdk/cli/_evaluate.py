@@ -6,20 +6,14 @@ from pathlib import Path
 from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, RAW_CSV, REFERENCE, SCORER, SCORERS
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
-from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, opened, plain_json, write_table
-from vilu_sdk.cli._parser import COUNT, SHARE, Argument, command, given, option, switch
-from vilu_sdk.cli._scorers import choose_one, choose_scorers
+from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, write_printed, write_table
+from vilu_sdk.cli._parser import COUNT, SHARE, command, given, option, switch
+from vilu_sdk.cli._scorers import choose_one, choose_scorers, refuse_to_fit_saved
+from vilu_sdk.cli._tables import COLUMNS, DIGITS, MARKDOWN, READ, output
 from vilu_sdk.evaluation import compare, evaluate
-from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.storage import check_parent
 from vilu_sdk.report import report
-
-
-def _output(kinds: str) -> Argument:
-    return option(
-        "-o", "--output", metavar="FILE", default=STDOUT, help=f"{kinds} file, by default standard output (-)"
-    )
 
 
 @command(
@@ -28,7 +22,7 @@ def _output(kinds: str) -> Argument:
     "vilu evaluate images.npy texts.npy --labels labels.npy --scorer my-scorer",
     *LABELLED,
     *SCORER,
-    _output(".csv, .json or .parquet"),
+    output(".csv, .json or .parquet"),
     RAW_CSV,
     JSON,
     QUIET,
@@ -68,9 +62,11 @@ def run_evaluate(arguments: Namespace) -> int:
     option("--n-splits", type=COUNT, metavar="N", help="repeat on so many random splits (default: 1)"),
     REFERENCE,
     option("--confidence", type=SHARE, default=0.95, help="of intervals and tests (default: 0.95)"),
-    switch("--intervals", help="in Markdown and HTML: an interval for each value"),
-    switch("--markdown", help="print Markdown"),
-    _output(".csv, .json, .parquet, .md or .html"),
+    switch("--intervals", help="in Markdown, HTML and LaTeX: an interval for each value"),
+    COLUMNS,
+    DIGITS,
+    MARKDOWN,
+    output(),
     RAW_CSV,
     JSON,
     QUIET,
@@ -80,12 +76,8 @@ def run_evaluate(arguments: Namespace) -> int:
 )
 def run_compare(arguments: Namespace) -> int:
     """Print or write the table."""
-    if Path(arguments.output).suffix in (".md", ".html"):
-        with usage():
-            check_parent(Path(arguments.output).expanduser())
-    else:
-        check_output(arguments.output)
-    chosen = choose_scorers(arguments)
+    check_output(arguments.output, *READ)
+    chosen = choose_scorers(arguments, own=True)
     images, texts, known = read_task(arguments)
     labels = known["labels"]
     options = given(arguments, "test_size", "n_splits")
@@ -97,14 +89,9 @@ def run_compare(arguments: Namespace) -> int:
         if labels is not None:
             test = options["test"][0]
             options["test"] = (test, texts, read_labels(rest[0], len(test), texts))
-    fit = bool(options) or any(one.scorer.learns and not one.saved for one in chosen)
-    saved = [one.label for one in chosen if one.saved]
-    if fit and saved:
-        raise UsageError(
-            f"{saved[0]} is saved and would be fitted anew. Saved scorers are compared as they are, beside "
-            "scorers that learn nothing and without --test, --test-size and --n-splits: save the others too, "
-            "with vilu fit."
-        )
+    fit = bool(options) or any(not one.saved and getattr(one.scorer, "learns", True) for one in chosen)
+    if fit:
+        refuse_to_fit_saved(chosen, "without --test, --test-size and --n-splits")
     table = compare(
         {one.label: one.scorer for one in chosen},
         images,
@@ -115,7 +102,7 @@ def run_compare(arguments: Namespace) -> int:
         **given(arguments, "batch_size", "random_state", "reference", "confidence"),
         **options,
     )
-    _write(table, arguments)
+    write_printed(table, arguments, intervals=arguments.intervals)
     return 0
 
 
@@ -153,17 +140,3 @@ def run_report(arguments: Namespace) -> int:
     )
     print(written)
     return 0
-
-
-def _write(table: ComparisonTable, arguments: Namespace) -> None:
-    to_stdout, suffix = arguments.output == STDOUT, Path(arguments.output).suffix
-    if to_stdout and arguments.json:
-        print(plain_json(table.to_dicts()))
-    elif arguments.markdown or suffix in (".md", ".html"):
-        to_text = table.to_markdown if arguments.markdown or suffix == ".md" else table.to_html
-        with opened(arguments.output, text=True) as file:
-            file.write(to_text(intervals=arguments.intervals) + "\n")
-    elif to_stdout:
-        print(table)
-    else:
-        write_table(as_blocks(table.to_dicts()), arguments.output, raw_csv=arguments.raw_csv)

@@ -155,10 +155,10 @@ def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
     return np.array(names)
 
 
-def read_weights(spec: str, n: int) -> NDArray[np.float64]:
-    """Read how much each image counts."""
+def read_weights(spec: str, n: int, of: str = "IMAGES") -> NDArray[np.float64]:
+    """Read how much each image counts, or how often each candidate occurs."""
     found = read_values(spec)
-    check_count(found, n, "IMAGES")
+    check_count(found, n, of)
     values = np.array([_number(found, row) for row in range(n)]) if found.is_text else found.values
     with _placed(found):
         return check_weights(values, n, name=spec).numpy()

@@ -45,15 +45,46 @@ def write_table(
         WRITERS[kind](blocks, file)
 
 
+#: Forms in which tables are read, by the suffix of a file.
+PRINTED = {".md": "to_markdown", ".html": "to_html", ".tex": "to_latex"}
+
+
+def write_printed(table: Any, arguments: Namespace, *, layout: str | None = None, **how: Any) -> None:
+    """Print or write a table of scorers: to read in one of the `PRINTED` forms, or its rows."""
+    to_stdout, suffix = arguments.output == STDOUT, Path(arguments.output).suffix
+    chosen = arguments.columns
+    shown = {"digits": arguments.digits} | ({} if layout is None else {"layout": layout})
+    form = "to_markdown" if arguments.markdown else None if to_stdout else PRINTED.get(suffix)
+    if form is not None and not (to_stdout and arguments.json):
+        with opened(arguments.output, text=True) as file:
+            file.write(getattr(table, form)(chosen, **shown, **how) + "\n")
+        return
+    if to_stdout and not arguments.json:
+        print(table.to_text(chosen, **shown))
+        return
+    rows = table.to_dicts()
+    if chosen is not None:
+        table.to_text(chosen)  # which names what is unknown
+        names = ("set", "scorer", "labels", *chosen, "note")
+        rows = [{name: row[name] for name in names if name in row} for row in rows]
+    if to_stdout:
+        print(plain_json(rows))
+    else:
+        write_table(as_blocks(rows), arguments.output, raw_csv=arguments.raw_csv)
+
+
 #: Arguments that name what a command reads.
 SOURCES = (
+    "sets",
     "images",
     "texts",
     "labels",
     "correct",
     "names",
     "groups",
+    "units",
     "weights",
+    "frequencies",
     "test",
     "scorer",
     "checkpoint",

@@ -2,8 +2,10 @@
 
 import ast
 import difflib
+import importlib
 import json
 import os
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -53,14 +55,14 @@ class Chosen(NamedTuple):
         return self.predictor if isinstance(self.predictor, ThresholdPredictor) else self.scorer
 
 
-def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen]:
+def choose_scorers(arguments: Namespace, *, fitted: bool = False, own: bool = False) -> list[Chosen]:
     """Make or load the scorers that ``--scorer`` names, with the settings of each ``--set`` after them.
 
     Scorers by name get the logit scale of the command line, else that of a saved one beside them, else 100.
-    With `fitted`, those that learn must be saved ones.
+    With `fitted`, those that learn must be saved ones. With `own`, ``MODULE:CLASS`` names one of one's own.
     """
     specs = [_split_label(spec) for spec in arguments.scorer]
-    classes = [None if _is_folder(name) else BY_NAME.get(name.lower()) for _, name in specs]
+    classes = [_class_of(name, own) for _, name in specs]
     settings: list[list[str]] = [[] for _ in specs]
     for position, text in arguments.set or []:
         settings[position].append(text)
@@ -97,6 +99,16 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False) -> list[Chosen
             "--logit-scale",
         )
     return chosen
+
+
+def refuse_to_fit_saved(chosen: list[Chosen], otherwise: str) -> None:
+    """Raise where a saved scorer would be fitted anew in a comparison."""
+    saved = [one.label for one in chosen if one.saved]
+    if saved:
+        raise UsageError(
+            f"{saved[0]} is saved and would be fitted anew. Saved scorers are compared as they are, beside "
+            f"scorers that learn nothing and {otherwise}: save the others too, with vilu fit."
+        )
 
 
 def choose_one(arguments: Namespace) -> Chosen:
@@ -167,6 +179,27 @@ def _load(label: str | None, name: str, settings: list[str]) -> Chosen:
             error.add_note(f"Scorers by name are {', '.join(CLASSES)}.")
         raise
     return Chosen(label or name, scorer, saved=True, predictor=predictor)
+
+
+def _class_of(name: str, own: bool) -> Any:
+    """Return the class that a name says, if it does not name a saved scorer."""
+    if _is_folder(name):
+        return None
+    module, colon, cls = name.partition(":")
+    if not (own and colon and cls.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+        return BY_NAME.get(name.lower())
+    sys.path.insert(0, os.getcwd())  # as for python -m
+    try:
+        found = getattr(importlib.import_module(module), cls, None)
+    except ImportError as error:
+        raise UsageError(
+            f"--scorer {name}: {error}; start the command where {module} can be imported."
+        ) from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not (isinstance(found, type) and issubclass(found, BaseEstimator)):
+        raise UsageError(f"--scorer {name}: {module} has no class {cls} that is a scikit-learn estimator.")
+    return found
 
 
 def _is_folder(name: str) -> bool:

@@ -6,7 +6,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import IMAGES, JSON, NAMES, OVERWRITE, QUIET, RAW_CSV, SCORER, TEXTS, VALUES
+from vilu_sdk.cli._arguments import (
+    IMAGES,
+    JSON,
+    NAMES,
+    OVERWRITE,
+    QUIET,
+    RAW_CSV,
+    SCORER,
+    TEXTS,
+    UNITS,
+    VALUES,
+)
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import open_named, read_groups, read_task
@@ -43,6 +54,7 @@ ROWS = 4096
         ),
         option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
     ),
+    UNITS,
     option("--size-limit", type=COUNT, metavar="K", help="most candidates of a set"),
     switch("--no-empty", help="put the likeliest candidate into every set"),
     *SCORER,
@@ -74,7 +86,8 @@ def _calibrate(arguments: Namespace) -> int:
     with usage():
         sets._check()
     images, texts, known = read_task(arguments)
-    sets.fit(images, texts, known["labels"], groups=read_groups(arguments.groups, len(images)))
+    groups, units = (read_groups(spec, len(images)) for spec in (arguments.groups, arguments.units))
+    sets.fit(images, texts, known["labels"], groups=groups, units=units)
     if folder is not None:
         sets.save_pretrained(folder, overwrite=arguments.overwrite)
     print(plain_json(asdict(sets.report_)) if arguments.json else sets.report_)
@@ -83,7 +96,7 @@ def _calibrate(arguments: Namespace) -> int:
 
 def _write(arguments: Namespace) -> int:
     """Write the set of each image as a table."""
-    given_too = given(arguments, "coverage", "method", "size_limit")
+    given_too = given(arguments, "coverage", "method", "size_limit", "units")
     if given_too or arguments.no_empty or arguments.per_class or arguments.per_label:
         raise UsageError("labels of calibration images are missing: pass --labels or --captions.")
     output = arguments.output or STDOUT

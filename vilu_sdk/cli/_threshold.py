@@ -3,7 +3,7 @@
 from argparse import Namespace
 from dataclasses import asdict
 
-from vilu_sdk.cli._arguments import DATA, FEEDBACK, JSON, OVERWRITE, QUIET, SCORER, VALUES
+from vilu_sdk.cli._arguments import DATA, FEEDBACK, JSON, OVERWRITE, QUIET, SCORER, UNITS, VALUES
 from vilu_sdk.cli._exits import NO, usage
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import read_groups, read_task
@@ -40,6 +40,7 @@ from vilu_sdk.selective._base import ThresholdPredictor
         option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
     ),
     switch("--simultaneous", help="the promises of all groups hold together"),
+    UNITS,
     *SCORER,
     option(
         "-o", "--output", metavar="FOLDER", help="save scorer and threshold, for vilu score and vilu report"
@@ -65,8 +66,8 @@ def run(arguments: Namespace) -> int:
     with usage():
         predictor._check()
     images, texts, known = read_task(arguments)
-    groups = read_groups(arguments.groups, len(images))
-    predictor.fit(images, texts, groups=groups, **known)
+    groups, units = (read_groups(spec, len(images)) for spec in (arguments.groups, arguments.units))
+    predictor.fit(images, texts, groups=groups, units=units, **known)
     report = predictor.report_
     if folder is not None:
         predictor.save_pretrained(folder, overwrite=arguments.overwrite)

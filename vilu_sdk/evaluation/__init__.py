@@ -1,6 +1,10 @@
 """Metrics of failure prediction, and the comparison of scorers by them."""
 
+from vilu_sdk.evaluation.bench import benchmark
 from vilu_sdk.evaluation.comparison import compare, evaluate
+from vilu_sdk.evaluation.over_sets import Ranking
+from vilu_sdk.evaluation.own import Metric
+from vilu_sdk.evaluation.results import Benchmark
 from vilu_sdk.evaluation.scoring import (
     cross_val_uncertainty,
     failure_auc_scorer,
@@ -20,9 +24,13 @@ from vilu_sdk.metrics.risk_coverage import (
 )
 
 __all__ = [
+    "Benchmark",
     "ComparisonTable",
+    "Metric",
+    "Ranking",
     "augrc",
     "aurc",
+    "benchmark",
     "brier_score",
     "compare",
     "coverage_at_risk",

@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike
 
 from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
+from vilu_sdk.evaluation.own import Given, check_metrics
 from vilu_sdk.evaluation.problem import ask, check_problem
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
 from vilu_sdk.metrics.failure import warn_single_class
-from vilu_sdk.scorers.base.contract import FailureScorer
+from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer
 
 
 @plain_torch
@@ -25,6 +26,7 @@ def evaluate(
     labels: ArrayLike | None = None,
     *,
     batch_size: int | None = None,
+    metrics: Given = None,
 ) -> dict[str, float]:
     """Compute all metrics of a scorer on labelled rows.
 
@@ -48,6 +50,8 @@ def evaluate(
         Rows of a batch in a caption task, consecutive; by default all rows make one batch. A last batch
         that is smaller is dropped, unless it is the only one. Scores are pooled over batches, and metrics
         computed once on the pool.
+    metrics : mapping of str to callable or Metric, optional
+        Metrics of your own by name, as `Metric` describes them.
 
     Returns
     -------
@@ -84,10 +88,11 @@ def evaluate(
     >>> metrics["accuracy"], metrics["auc"], round(metrics["ece"], 3)
     (0.75, 1.0, 0.174)
     """
+    own = check_metrics(metrics)
     problem = check_problem(z_img, z_txt, labels, batch_size)
     answers = ask(scorer, problem)
     warn_single_class(answers.failure)
-    return metrics_of(answers)
+    return metrics_of(answers, own)
 
 
 @plain_torch
@@ -107,6 +112,7 @@ def compare(
     reference: str | None = None,
     confidence: float | None = 0.95,
     n_bootstrap: int = 400,
+    metrics: Given = None,
 ) -> ComparisonTable:
     """Fit and score any set of scorers on the same rows, and say which differences are real.
 
@@ -149,6 +155,9 @@ def compare(
         Of intervals and tests; None leaves both out.
     n_bootstrap : int, default=400
         Resamples that the standard errors of all but the AUC and the accuracy are computed from.
+    metrics : mapping of str to callable or Metric, optional
+        Metrics of your own by name, as `Metric` describes them. They stand in the table, with intervals and
+        tests by the bootstrap, or over several splits by the variance between them.
 
     Returns
     -------
@@ -168,8 +177,9 @@ def compare(
     UndefinedScoreWarning
         Once, if all predictions are correct or all are wrong.
     ScorerFailedWarning
-        If a scorer raises a ValueError or NotImplementedError, for instance because it cannot do caption
-        tasks: it gets a row of NaN with the reason as its note, and the others go on.
+        If a scorer lacks a verb, or raises a ValueError, TypeError, AttributeError or NotImplementedError,
+        for instance because it cannot do caption tasks: it gets a row of NaN with the reason as its note, and
+        the others go on.
 
     Notes
     -----
@@ -200,7 +210,9 @@ def compare(
     >>> [row["scorer"] for row in table.to_dicts()]
     ['MCM', 'entropy']
     """
+    check_scorers(scorers)
     _check_settings(scorers, n_splits, reference, confidence, n_bootstrap)
+    own = check_metrics(metrics)
     if n_splits > 1 and (test is not None or not fit):
         raise ValueError("n_splits draws random splits of the given rows; leave out test and fit=False.")
     if test is not None and not fit:
@@ -215,22 +227,29 @@ def compare(
         rounds = random_rounds(problem, test_size, batch_size, rng, n_splits)
     else:
         rounds = iter([Round(None, check_problem(z_img, z_txt, labels, batch_size, groups))])
-    results = run({str(name): scorer for name, scorer in scorers.items()}, rounds, n_splits)
+    results = run({str(name): scorer for name, scorer in scorers.items()}, rounds, n_splits, own)
 
     for name, outcome in results.outcomes.items():
         if outcome.note:
             warn(f"{name} has no values: {outcome.note}", ScorerFailedWarning)
     if results.first is not None:
         warn_single_class(results.first.failure)
-    return summarise(results, reference, confidence, n_bootstrap)
+    return summarise(results, reference, confidence, n_bootstrap, own)
 
 
-def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any, n_bootstrap: Any) -> None:
-    """Check everything that is not data."""
+def check_scorers(scorers: Any) -> None:
+    """Raise where scorers are not instances by name."""
     if not isinstance(scorers, Mapping) or not scorers:
         raise ValueError(
             'scorers must be a non-empty mapping from names to scorers, as in {"MCM": MCMScorer()}.'
         )
+    for name, scorer in scorers.items():
+        if isinstance(scorer, type):
+            require_scorer(scorer, f"scorers[{name!r}]")
+
+
+def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any, n_bootstrap: Any) -> None:
+    """Check everything that is not data."""
     if reference is not None and reference not in scorers:
         raise ValueError(f"reference must be one of {list(scorers)}, got {reference!r}.")
     if confidence is None and reference is not None:

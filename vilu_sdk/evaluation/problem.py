@@ -53,7 +53,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """One scorer's answers to the scored rows, all (N,); `predicted` are rows of all candidates.
+    """One scorer's answers to the scored rows, all (N,); `predicted` and `labels` are rows of all candidates.
 
     Where `is_probability`, the uncertainty is meant as the probability of failure. `accuracies` are those of
     the zero-shot predictions and of the answers, for scorers that have answers of their own. `novelty` is
@@ -67,6 +67,7 @@ class Answers:
     is_probability: bool
     seconds: float
     groups: NDArray[np.int64]
+    labels: NDArray[np.int64]
     accuracies: dict[str, float] = field(default_factory=dict)
     unknown: BoolVector | None = None
     novelty: FloatVector | None = None
@@ -126,5 +127,8 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
     groups = problem.groups[: len(wrong)].numpy()
-    answers = Answers(predicted, wrong, decision, uncertainty, is_probability, seconds, groups, accuracies)
+    right = np.arange(len(wrong)) if problem.labels is None else problem.labels
+    answers = Answers(
+        predicted, wrong, decision, uncertainty, is_probability, seconds, groups, right, accuracies
+    )
     return replace(answers, unknown=unknown, novelty=check_scores(found[0], wrong)[0] if found else None)

@@ -14,10 +14,14 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.evaluation.own import Metric, own_metrics
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.metrics.failure import calibration_metrics, ranking_metrics
-from vilu_sdk.scorers.base.contract import FailureScorer, groups_argument
+from vilu_sdk.scorers.base.contract import FailureScorer, groups_argument, require_scorer
 from vilu_sdk.scorers.base.groups import first_rows, rows_of
+
+#: What a scorer raises that cannot do a task, or lacks a verb.
+CANNOT = (ValueError, TypeError, AttributeError, NotImplementedError)
 
 
 @dataclass
@@ -45,12 +49,12 @@ class Round(NamedTuple):
     problem: Problem
 
 
-def metrics_of(answers: Answers) -> dict[str, float]:
-    """Return all metrics that the answers allow."""
+def metrics_of(answers: Answers, own: Mapping[str, Metric]) -> dict[str, float]:
+    """Return all metrics that the answers allow, with one's own."""
     metrics = ranking_metrics(answers.decision, answers.failure) | answers.accuracies
     if answers.is_probability:
         metrics |= calibration_metrics(answers.uncertainty, answers.failure)
-    return metrics | _unknown_metrics(answers)
+    return metrics | _unknown_metrics(answers) | own_metrics(answers, own)
 
 
 def _unknown_metrics(answers: Answers) -> dict[str, float]:
@@ -68,7 +72,30 @@ def _unknown_metrics(answers: Answers) -> dict[str, float]:
     return found | {"known_auc": ranking_metrics(answers.decision[known], answers.failure[known])["auc"]}
 
 
-def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds: int) -> Results:
+def attempt(scorer: Any, fit_on: tuple[Any, ...] | None, problem: Problem, offset: int) -> tuple[Any, float]:
+    """Fit a clone of a scorer, if there is anything to fit, score with it, and say how long the fit took."""
+    require_scorer(scorer)
+    seconds = math.nan
+    if fit_on is not None:
+        scorer = _reseeded(clone(scorer), offset)
+        start = time.perf_counter()
+        scorer.fit(*fit_on[:3], **groups_argument(scorer, fit_on[3]))
+        seconds = time.perf_counter() - start
+    return ask(scorer, problem), seconds
+
+
+def reason(error: Exception) -> str:
+    """Say in one line why a scorer has no values."""
+    said, kind = " ".join(str(error).split()), type(error).__name__
+    return (said or kind) if isinstance(error, CANNOT) else f"{kind}: {said}"
+
+
+def run(
+    scorers: Mapping[str, FailureScorer],
+    rounds: Iterator[Round],
+    n_rounds: int,
+    own: Mapping[str, Metric],
+) -> Results:
     """Fit and score every scorer in every round."""
     results = Results({name: Outcome() for name in scorers})
     for step, (j, name) in enumerate(track(list(product(range(n_rounds), scorers)), "comparing")):
@@ -79,17 +106,11 @@ def run(scorers: Mapping[str, FailureScorer], rounds: Iterator[Round], n_rounds:
         if outcome.note:
             continue
         try:
-            scorer, seconds = scorers[name], math.nan
-            if fit_on is not None:
-                scorer = _reseeded(clone(scorer), j)
-                start = time.perf_counter()
-                scorer.fit(*fit_on[:3], **groups_argument(scorer, fit_on[3]))
-                seconds = time.perf_counter() - start
-            answers = ask(scorer, problem)
-            metrics = metrics_of(answers)
-        except (ValueError, NotImplementedError) as error:
-            results.outcomes[name] = Outcome(note=" ".join(str(error).split()) or type(error).__name__)
+            answers, seconds = attempt(scorers[name], fit_on, problem, j)
+        except CANNOT as error:
+            results.outcomes[name] = Outcome(note=reason(error))
             continue
+        metrics = metrics_of(answers, own)
         outcome.metrics.append(metrics | {"fit_seconds": seconds, "score_seconds": answers.seconds})
         if j == 0:
             outcome.first = answers

@@ -1,13 +1,16 @@
 """From what became of each scorer to the rows of a table."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.evaluation.own import Metric, own_estimates
 from vilu_sdk.evaluation.problem import Answers
 from vilu_sdk.evaluation.run import Outcome, Results
+from vilu_sdk.evaluation.sheet import COLUMNS
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics import significance
 from vilu_sdk.metrics.failure import ANSWERED_AT
@@ -21,7 +24,11 @@ METRICS = (
 
 
 def summarise(
-    results: Results, reference: str | None, confidence: float | None, n_bootstrap: int
+    results: Results,
+    reference: str | None,
+    confidence: float | None,
+    n_bootstrap: int,
+    own: Mapping[str, Metric],
 ) -> ComparisonTable:
     """Average over splits, and add intervals and tests."""
     done = {name: outcome for name, outcome in results.outcomes.items() if outcome.first is not None}
@@ -30,36 +37,41 @@ def summarise(
     probabilities = {name: answers.uncertainty for name, answers in first.items() if answers.is_probability}
     failures = {name: answers.failure for name, answers in first.items()}
     predictions = {name: answers.predicted for name, answers in first.items()}
-    values = {metric: _values(metric, done) for metric in METRICS}
+    values = {metric: _values(metric, done) for metric in (*METRICS, *own)}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)
     rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
     if confidence is not None and failures:
         every_failure = np.stack(list(failures.values()))
         shared = significance.same_rows(every_failure)
+        directions = significance.DIRECTIONS | {name: metric.direction for name, metric in own.items()}
+        groups = results.first.groups if results.first else None
         if n_splits > 1:
-            estimates = significance.of_splits(values, results.test_share, confidence, shared)
+            estimates = significance.of_splits(values, results.test_share, confidence, shared, directions)
         else:
+            one_split = {metric: table[0] for metric, table in values.items()}
             estimates = significance.of_rows(
-                {metric: table[0] for metric, table in values.items()},
+                one_split,
                 np.stack(list(scores.values())),
                 every_failure,
                 {i: probabilities[name] for i, name in enumerate(done) if name in probabilities},
                 confidence,
                 n_bootstrap,
-                results.first.groups if results.first else None,
+                groups,
             )
+            every = list(first.values())
+            estimates |= own_estimates(own, every, one_split, confidence, n_bootstrap, groups)
         position = list(done).index(reference) if reference in done else None
-        judged = significance.pairwise_tests(estimates, position, confidence, shared)
+        judged = significance.pairwise_tests(estimates, position, confidence, shared, directions)
         rows = [row | entries for row, entries in zip(rows, judged, strict=True)]
-    nothing = dict.fromkeys(rows[0] if rows else METRICS, math.nan)
+    nothing = dict.fromkeys(rows[0] if rows else (*METRICS, *own), math.nan)
     by_name = dict(zip(done, rows, strict=True))
-    every = [
+    table = [
         {"scorer": name, **by_name.get(name, nothing), "note": outcome.note or _other_answers(name, first)}
         for name, outcome in results.outcomes.items()
     ]
     leader = next(iter(first), "")
     return ComparisonTable(
-        every,
+        table,
         scores,
         failures.get(leader),
         probabilities,
@@ -69,6 +81,7 @@ def summarise(
         predictions.get(leader),
         failures,
         predictions,
+        (*COLUMNS, *(metric.column(name) for name, metric in own.items())),
     )
 
 

@@ -1,58 +1,28 @@
-"""The table of a comparison: plain text, Markdown, HTML and dicts of the same numbers."""
+"""The table of a comparison: its rows, what they were computed from, and the forms in which it leaves."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.inputs import escape
-from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
-from vilu_sdk.metrics.text import align, lines
-from vilu_sdk.metrics.vectors import BoolVector, FloatVector
-
-
-class Column(NamedTuple):
-    """How one value of a row is printed; `better` is +1 if higher is better, -1 if lower, 0 if neither."""
-
-    key: str
-    header: str
-    scale: float = 100.0
-    decimals: int = 2
-    better: int = 0
-
-
-COLUMNS = (
-    Column("auc", "AUC % ↑", better=1),
-    Column("fpr95", "FPR95 % ↓", better=-1),
-    Column("aupr_error", "AUPR-error % ↑", better=1),
-    Column("aurc", "AURC % ↓", better=-1),
-    Column("augrc", "AUGRC % ↓", better=-1),
-    Column("ece", "ECE % ↓", better=-1),
-    Column("answered_at_5", "answered at 5 %", better=1),
-    Column("accuracy", "accuracy %"),
-    Column("answer_accuracy", "answers right %"),
-    Column("fit_seconds", "fit s", scale=1, decimals=3),
-    Column("score_seconds", "score s", scale=1, decimals=3),
+from vilu_sdk.evaluation.sheet import (
+    BEST,
+    COLUMNS,
+    EQUAL,
+    Cell,
+    Column,
+    Sheet,
+    choose_columns,
+    column_cells,
+    csv_text,
+    frame,
 )
-MISSING = "–"
-BEST = "*"
-EQUAL = "≈"
-
-
-class Cell(NamedTuple):
-    """A printed value, its interval, whether it is among the best, and like the reference."""
-
-    text: str
-    interval: str = ""
-    best: bool = False
-    equal: bool = False
-
-    def mark(self, best: str = "") -> str:
-        """Return the marks, with one for the best where it cannot be bold."""
-        return best * self.best + EQUAL * self.equal
+from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -84,6 +54,8 @@ class ComparisonTable:
     failures, predictions : mapping of str to ndarray of shape (N,)
         Where the prediction of each scorer is wrong, and which it is, on the first split. The same for all
         that judge the zero-shot prediction.
+    columns : sequence of Column
+        What is printed where nothing is chosen, of what holds values: the usual metrics and one's own.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -96,6 +68,7 @@ class ComparisonTable:
     predicted: NDArray[np.int64] | None = None
     failures: Mapping[str, BoolVector] = field(default_factory=dict)
     predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    columns: Sequence[Column] = COLUMNS
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, ready for `pandas.DataFrame`.
@@ -121,32 +94,45 @@ class ComparisonTable:
         """
         return [dict(row) for row in self.rows]
 
-    def to_markdown(self, *, intervals: bool = False) -> str:
+    def to_markdown(
+        self, columns: Sequence[str] | None = None, *, intervals: bool = False, digits: int | None = None
+    ) -> str:
         """Return the table in Markdown, the best of each column and what is not distinguishable in bold.
 
         Parameters
         ----------
+        columns : sequence of str, optional
+            Keys of `to_dicts` to print, in this order; by default the usual ones that hold values.
         intervals : bool, default=False
             Put the interval behind each value.
+        digits : int, optional
+            Decimals of each number; by default each column has its own.
 
         Returns
         -------
         str
             A pipe table of aligned columns, then what was scored, then the notes.
-        """
-        grid = self._grid(escape.markdown, "**{}**", " ({})" if intervals else "")
-        header, *body = align(grid, left=1, least=3)
-        first, *numbers = (len(cell) - 1 for cell in header)
-        rule = [":" + "-" * first, *("-" * width + ":" for width in numbers)]
-        table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *body))
-        notes = "\n".join(f"- {escape.markdown(note)}" for note in self._notes("Bold"))
-        return "\n\n".join(filter(None, [table, self._summary(), notes]))
 
-    def to_html(self, *, intervals: bool = True) -> str:
+        Raises
+        ------
+        ValueError
+            If a column is unknown, or `digits` is negative.
+        """
+        return self._sheet(columns, digits).markdown(intervals)
+
+    def to_text(self, columns: Sequence[str] | None = None, *, digits: int | None = None) -> str:
+        """Return the table as aligned text; the parameters are those of `to_markdown`."""
+        return self._sheet(columns, digits).text()
+
+    def to_html(
+        self, columns: Sequence[str] | None = None, *, intervals: bool = True, digits: int | None = None
+    ) -> str:
         """Return the table in HTML, the best of each column and what is not distinguishable in bold.
 
         Parameters
         ----------
+        columns, digits
+            As in `to_markdown`.
         intervals : bool, default=True
             Put the interval under each value.
 
@@ -155,57 +141,113 @@ class ComparisonTable:
         str
             A `table` element, and a `p` for each note. Names are escaped.
         """
-        interval = "<br><small>{}</small>" if intervals else ""
-        header, *body = self._grid(escape.html, "<b>{}</b>", interval)
+        return self._sheet(columns, digits).html(intervals)
 
-        def tr(row: list[str], tag: str) -> str:
-            left, right = "text-align: left", "text-align: right"
-            cells = (f'<{tag} style="{right if i else left}">{text}</{tag}>' for i, text in enumerate(row))
-            return f"<tr>{''.join(cells)}</tr>"
+    def to_latex(
+        self, columns: Sequence[str] | None = None, *, intervals: bool = False, digits: int | None = None
+    ) -> str:
+        """Return the table in LaTeX: the best of a column in bold, the second underlined, ± its spread.
 
-        summary = self._summary()
-        caption = f"<caption>{escape.html(summary)}</caption>" if summary else ""
-        notes = "".join(f"<p>{escape.html(note)}</p>" for note in self._notes("Bold"))
-        return (
-            f"<table>{caption}<thead>{tr(header, 'th')}</thead>"
-            f"<tbody>{''.join(tr(row, 'td') for row in body)}</tbody></table>{notes}"
-        )
+        Parameters
+        ----------
+        columns, digits
+            As in `to_markdown`.
+        intervals : bool, default=False
+            Put the interval behind each value.
+
+        Returns
+        -------
+        str
+            A `tabular` for the package booktabs; what was scored and the notes are comments below it. Names
+            are escaped.
+        """
+        return self._sheet(columns, digits).latex(intervals)
+
+    def to_csv(
+        self, path: str | os.PathLike[str] | None = None, columns: Sequence[str] | None = None
+    ) -> str | None:
+        """Return the values as CSV, or write them into a file.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            The file, which appears whole or not at all.
+        columns : sequence of str, optional
+            As in `to_pandas`.
+
+        Returns
+        -------
+        str or None
+            The text, if there is no path. A missing value is empty; a text that a spreadsheet would take for
+            a formula gets an apostrophe before it.
+        """
+        return csv_text(self._chosen(columns), path)
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
+        """Return the values as a data frame; needs pandas.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Keys of `to_dicts`: the frame is wide, a row for each scorer and a column for each key. By default
+            it is tidy, a row for each scorer and metric.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Wide: indexed by ``scorer``. Tidy: columns ``scorer``, ``metric``, ``value``, ``low``, ``high``
+            and ``std``, NaN where there is none.
+        """
+        return frame(self._chosen(columns), ["scorer"] if columns is not None else [])
 
     _repr_html_ = to_html
 
     def __str__(self) -> str:
-        columns = self._columns()
-        star = "" if self.confidence is None else BEST
-        # Marks get a place of their own, so that digits stay below digits.
-        places = [max(len(cell.mark(star)) for cell in cells) for cells in columns]
-        rows = [
-            [cell.text + cell.mark(star).ljust(place) for cell, place in zip(row, places, strict=True)]
-            for row in zip(*columns, strict=True)
-        ]
-        header, *body = align([self._header(), *rows], left=1)
-        rule = ["-" * len(cell) for cell in header]
-        return "\n".join(
-            filter(
-                None, [self._summary(), *lines([header, rule, *body]), *map(escape.line, self._notes(star))]
-            )
-        )
+        return self.to_text()
 
     __repr__ = __str__
 
-    def _columns(self) -> list[list[Cell]]:
+    def _chosen(self, columns: Sequence[str] | None) -> list[dict[str, Any]]:
+        """Return the rows of a frame, wide where columns are chosen."""
+        if columns is None:
+            ends = ("low", "high", "std")
+            derived = tuple(f"_{end}" for end in (*ends, "difference", "p", "best"))
+            keys = [
+                key for key in self.rows[0] if key not in ("scorer", "note") and not key.endswith(derived)
+            ]
+            return [
+                {"scorer": row["scorer"], "metric": key, "value": row[key]}
+                | {end: row.get(f"{key}_{end}", math.nan) for end in ends}
+                for row in self.rows
+                for key in keys
+            ]
+        columns = [columns] if isinstance(columns, str) else list(columns)
+        unknown = [key for key in columns if key not in self.rows[0]]
+        if unknown:
+            raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(self.rows[0])}.")
+        return [{key: row[key] for key in ("scorer", *columns)} for row in self.rows]
+
+    def _sheet(self, columns: Sequence[str] | None, digits: int | None) -> Sheet:
+        shown = choose_columns(columns, self.columns, self._shown(), digits)
+        cells = self._cells(shown)
+        return Sheet(
+            ["scorer", *(column.header for column in shown)],
+            list(zip(*cells, strict=True)),
+            self._summary(),
+            lambda best: self._notes(best, cells),
+            "" if self.confidence is None else BEST,
+        )
+
+    def _cells(self, shown: Sequence[Column]) -> list[list[Cell]]:
         alpha = None if self.confidence is None else 1 - self.confidence
         names = [Cell(row["scorer"]) for row in self.rows]
-        shown = self._shown()
         return [names, *(column_cells(column, self.rows, alpha, self._kinds(column)) for column in shown)]
 
     def _shown(self) -> list[Column]:
         """Return the columns that some scorer has a value in; one accuracy for all is in the summary."""
-        held = {column.key: {row.get(column.key, math.nan) for row in self.rows} for column in COLUMNS}
+        held = {column.key: {row.get(column.key, math.nan) for row in self.rows} for column in self.columns}
         known = {key: {value for value in values if not math.isnan(value)} for key, values in held.items()}
-        return [column for column in COLUMNS if len(known[column.key]) > (column.key == "accuracy")]
-
-    def _header(self) -> list[str]:
-        return ["scorer", *(column.header for column in self._shown())]
+        return [column for column in self.columns if len(known[column.key]) > (column.key == "accuracy")]
 
     def _kinds(self, column: Column) -> list[Any]:
         """Return for each row what tells it from those that it is not comparable with in a column."""
@@ -213,19 +255,6 @@ class ComparisonTable:
             return [None] * len(self.rows)
         failures = (self.failures.get(row["scorer"]) for row in self.rows)
         return [None if failure is None else failure.tobytes() for failure in failures]
-
-    def _grid(self, escaped: Callable[[str], str], best: str, interval: str) -> list[list[str]]:
-        """Return header and rows as strings, by templates of the best cells and of intervals."""
-
-        def show(cell: Cell) -> str:
-            text = escaped(cell.text)
-            text = (best.format(text) if cell.best else text) + cell.mark()
-            return text + interval.format(cell.interval) if cell.interval else text
-
-        return [
-            self._header(),
-            *([show(cell) for cell in cells] for cells in zip(*self._columns(), strict=True)),
-        ]
 
     def _summary(self) -> str:
         scored = [row for row in self.rows if not math.isnan(row["n"])]
@@ -243,8 +272,8 @@ class ComparisonTable:
             )
         return f"{scored[0]['n']} rows scored, {accuracy}"
 
-    def _notes(self, best: str) -> list[str]:
-        cells = [cell for column in self._columns() for cell in column]
+    def _notes(self, best: str, columns: Sequence[Sequence[Cell]]) -> list[str]:
+        cells = [cell for column in columns for cell in column]
         notes = []
         if self.confidence is not None:
             notes += self._without_intervals()
@@ -276,49 +305,3 @@ class ComparisonTable:
             f"{', '.join(names)}: no intervals and tests, since {found}; they take two wrong and two right"
             for found, names in notes.items()
         ]
-
-
-def column_cells(
-    column: Column, rows: Sequence[dict[str, Any]], alpha: float | None, kinds: Sequence[Any]
-) -> list[Cell]:
-    """Format one column; without tests (alpha is None) the best of a kind are the best as printed."""
-    texts = [_number(column, row, column.key) for row in rows]
-    tested = alpha is not None and column.better != 0
-    if tested:
-        best = [row.get(f"{column.key}_p_best", math.nan) > alpha for row in rows]
-    else:
-        ranked: dict[Any, list[float]] = {}
-        for kind, text in zip(kinds, texts, strict=True):
-            ranked.setdefault(kind, []).extend([column.better * float(text)] if text != MISSING else [])
-        top = {kind: max(own) for kind, own in ranked.items() if column.better and len(own) > 1}
-        best = [
-            text != MISSING and column.better * float(text) == top.get(kind)
-            for kind, text in zip(kinds, texts, strict=True)
-        ]
-    return [
-        Cell(
-            _spread(column, row, text),
-            _interval(column, row),
-            is_best,
-            tested and row.get(f"{column.key}_p", math.nan) > alpha,
-        )
-        for row, text, is_best in zip(rows, texts, best, strict=True)
-    ]
-
-
-def _number(column: Column, row: dict[str, Any], key: str, less: int = 0) -> str:
-    """Format one value, with some decimals `less`; `MISSING` if there is none."""
-    value = column.scale * row.get(key, math.nan)
-    return MISSING if math.isnan(value) else f"{value:.{column.decimals - less}f}"
-
-
-def _spread(column: Column, row: dict[str, Any], text: str) -> str:
-    """Put the standard deviation over splits behind a rate."""
-    spread = _number(column, row, f"{column.key}_std")
-    return text if spread == MISSING or not column.better else f"{text} ± {spread}"
-
-
-def _interval(column: Column, row: dict[str, Any]) -> str:
-    """Format the interval with one decimal less than the value."""
-    ends = [_number(column, row, f"{column.key}_{end}", less=1) for end in ("low", "high")]
-    return "" if MISSING in ends else "–".join(ends)

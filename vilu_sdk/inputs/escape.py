@@ -1,4 +1,4 @@
-"""Text from elsewhere, made harmless for what it is shown in: a terminal, Markdown, HTML, a spreadsheet.
+"""Text from elsewhere, made harmless where it is shown: in a terminal, Markdown, HTML, LaTeX, a spreadsheet.
 
 Names, cards and settings come with heads and files of strangers. Each medium has one function here.
 """
@@ -16,6 +16,13 @@ _STEERING = {
 }
 _LINE = {**_STEERING, ord("\n"): "\\n", ord("\t"): "\\t"}
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|[]`"} | {"<": "&lt;", "&": "&amp;"})
+# Marks that steer LaTeX, and signs of our own that its fonts may lack.
+_LATEX = str.maketrans(
+    {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}", '"': "''"}
+    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "≈": r"$\approx$", "–": "--", "−": "$-$"}
+)
 # The beginning of a tag or a comment, and not of an address in angle brackets.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://)")
 # What makes spreadsheets take a text for a formula, numbers aside; some leave out blanks before it.
@@ -57,6 +64,17 @@ def markdown_block(text: str) -> str:
 def html(text: str) -> str:
     """Return text for HTML, also for the value of an attribute in quotes."""
     return _html.escape(printable(text))
+
+
+def latex(text: str) -> str:
+    r"""Return text for a cell of a table in LaTeX, in which nothing of it is a command.
+
+    Examples
+    --------
+    >>> print(latex(r"100 % & \input{x}"))
+    100 \% \& \textbackslash{}input\{x\}
+    """
+    return printable(" ".join(text.split())).translate(_LATEX)
 
 
 def csv_cells(values: Sequence[Any]) -> Sequence[Any]:

@@ -172,8 +172,12 @@ def check_task(
     groups: Any = None,
     *,
     takes_views: bool = False,
+    called: str = "groups",
 ) -> Task:
-    """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d)."""
+    """Check the arguments of `fit` together; where it `takes_views`, images may be (N, V, d).
+
+    `called` is what the argument of groups is called.
+    """
     views = None
     z_img = opened(z_img, "z_img")
     if takes_views and not isinstance(z_img, Shards | Column) and dimensions(z_img) == 3:
@@ -208,7 +212,7 @@ def check_task(
         texts if is_caption else texts.load(),
         None if labels is None else check_labels(labels, len(images), len(texts), names=given.names),
         None if correct is None else check_correct(correct, len(images)),
-        groups=None if groups is None else check_units(groups, len(images)),
+        groups=None if groups is None else check_units(groups, len(images), name=called),
         views=views,
         given=given,
     )

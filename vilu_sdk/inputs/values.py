@@ -103,13 +103,13 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
     return torch.from_numpy(array)
 
 
-def check_groups(groups: Any, n: int) -> NDArray[Any]:
+def check_groups(groups: Any, n: int, *, name: str = "groups") -> NDArray[Any]:
     """Return groups (n,) as numbers, booleans or strings; objects of another type are known by their text."""
-    array = vector(groups, "groups")
-    refuse_missing(array, "groups")
+    array = vector(groups, name)
+    refuse_missing(array, name)
     if len(array) != n or array.dtype.names or len({type(value) for value in array}) > 1:
         raise ValueError(
-            f"groups must hold one integer or string for each of the {n} images, got {len(array)} of "
+            f"{name} must hold one integer or string for each of the {n} images, got {len(array)} of "
             f"{what_it_holds(array)}."
         )
     if array.dtype.kind in "biufU":
@@ -117,9 +117,10 @@ def check_groups(groups: Any, n: int) -> NDArray[Any]:
     return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in array])
 
 
-def check_units(groups: Any, n: int) -> Tensor:
+def check_units(groups: Any, n: int, *, name: str = "groups") -> Tensor:
     """Return what each of n rows comes from as an int64 tensor of numbers from 0 on."""
-    return torch.from_numpy(np.unique(check_groups(groups, n), return_inverse=True)[1].astype(np.int64))
+    known = check_groups(groups, n, name=name)
+    return torch.from_numpy(np.unique(known, return_inverse=True)[1].astype(np.int64))
 
 
 def require_candidates(k: int, method: str, minimum: int = 2) -> None:

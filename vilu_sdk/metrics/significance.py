@@ -167,23 +167,26 @@ def of_splits(
     test_share: float,
     confidence: float,
     shared: NDArray[np.bool_] | None = None,
+    directions: Mapping[str, int] = DIRECTIONS,
 ) -> dict[str, Estimates]:
     """Return the estimates of S scorers from their values (J, S) on J random splits.
 
-    `shared` (S, S) says which of them fail on the same rows, all if it is None.
+    `shared` (S, S) says which of them fail on the same rows, all if it is None. Metrics that are not of
+    `DIRECTIONS` can be any numbers, and others are rates.
 
     `test_share` is test rows over training rows: splits overlap, and the variance of their mean is
     (1 / J + test_share) times the variance between them (Nadeau & Bengio, "Inference for the
     generalization error", Machine Learning 52, 2003).
     """
     found = {}
-    for name in DIRECTIONS:
+    for name in directions:
         n_splits = len(values[name])
         factor, df = 1 / n_splits + test_share, n_splits - 1
         mean = values[name].mean(axis=0)
         covariance = np.atleast_2d(np.cov(values[name].T)) * factor
         half = stdtrit(df, (1 + confidence) / 2) * np.sqrt(np.diag(covariance))
-        low, high = np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
+        least, most = (0, 1) if name in DIRECTIONS else (-math.inf, math.inf)
+        low, high = np.clip(mean - half, least, most), np.clip(mean + half, least, most)
         differences = _errors_of_differences(covariance, shared if name in OF_GIVEN_FAILURES else None)
         found[name] = Estimates(mean, low, high, differences, df)
     return found
@@ -194,17 +197,22 @@ def pairwise_tests(
     reference: int | None,
     confidence: float,
     shared: NDArray[np.bool_] | None = None,
+    directions: Mapping[str, int] = DIRECTIONS,
 ) -> list[dict[str, float]]:
     """Return for each scorer its intervals, its p-values, and its differences to the reference.
 
-    `shared` (S, S) says which scorers fail on the same rows, all if it is None.
+    `shared` (S, S) says which scorers fail on the same rows, all if it is None. A metric of direction 0 has
+    no best.
     """
     count = len(estimates["auc"].value)
     rows: list[dict[str, float]] = [{} for _ in range(count)]
-    for name, direction in DIRECTIONS.items():
+    for name, direction in directions.items():
         given = estimates[name]
         columns = {f"{name}_low": given.low, f"{name}_high": given.high}
-        columns[f"{name}_p_best"] = _p_best(given, direction, shared if name in OF_GIVEN_FAILURES else None)
+        comparable = shared if name in OF_GIVEN_FAILURES else None
+        columns[f"{name}_p_best"] = (
+            _p_best(given, direction, comparable) if direction else np.full(count, math.nan)
+        )
         if reference is not None:
             columns |= _differences(name, given, reference, confidence)
         for row, entries in zip(rows, zip(*columns.values(), strict=True), strict=True):

@@ -10,7 +10,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale, share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
-from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.moments import Moments, shrunk
 
 # Squared distance from its class's mean below which an image does not differ from it.
 SMALLEST_SPREAD = 1e-6
@@ -101,26 +101,22 @@ class MahalanobisScorer(Scorer):
         seen = moments.counts > 0
         counts, sums = moments.counts[seen], moments.sums[seen]
         n = counts.sum()
-        within = moments.scatter - sums.T @ (sums / counts[:, None])
         self.centre_ = moments.centre
         self.means_ = sums / counts[:, None]  # about the centre
-        covariances = within / n, moments.scatter / n
+        covariances = moments.within() / n, moments.scatter / n
         if not float(covariances[0].diagonal().sum()) > SMALLEST_SPREAD:
             warn(
                 "MahalanobisScorer: no class has two different images, so that nothing is known of how they "
                 "scatter about their class; distances count all directions alike. Pass more images.",
                 NothingLearnedWarning,
             )
-            covariances = (torch.eye(len(within)),) * 2
+            covariances = (torch.eye(self.means_.shape[1]),) * 2
         self.root_, self.centre_root_ = map(self._inverse_root, covariances)
         self.k_ = k
 
     def _inverse_root(self, covariance: Tensor) -> Tensor:
         """Inverse Cholesky root (d, d) of a shrunk covariance, in the default dtype."""
-        covariance = covariance.double()
-        size = covariance.diagonal().mean()
-        covariance = (1 - self.shrinkage) * covariance
-        covariance.diagonal().add_(self.shrinkage * size)
+        covariance = shrunk(covariance.double(), self.shrinkage)
         identity = torch.eye(len(covariance), dtype=torch.float64)
         root = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), identity, upper=False)
         found: Tensor = root.to(torch.get_default_dtype())

@@ -12,10 +12,10 @@ from torch import Tensor
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates, open_candidates
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import check_logit_scale, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale, check_units, positive, require_candidates
 from vilu_sdk.persistence.card import FittedOn
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
@@ -132,6 +132,7 @@ class ViLUEstimator(WeightedScorer):
         z_txt_set: ArrayLike,
         labels: ArrayLike | None = None,
         *,
+        groups: ArrayLike | None = None,
         frequencies: Literal["balanced", "estimated"] | ArrayLike | None = None,
     ) -> Self:
         """Move to a new domain or class set, with unlabelled images or a few labelled ones.
@@ -149,6 +150,9 @@ class ViLUEstimator(WeightedScorer):
             Its candidates.
         labels : array-like of shape (N,), optional
             Classes of the images, integers in [0, K).
+        groups : array-like of shape (N,), optional
+            What each image is a view, frame or copy of, as in `fit`. Without labels, one image of each group
+            is looked at; without groups, one of exact copies.
         frequencies : {"balanced", "estimated"} or array-like of shape (K,), optional
             Only without labels: how often the candidates occur among these images. "balanced" says about
             equally often, which is worth several points of AUC where it is true, and ruins the ranking where
@@ -176,7 +180,7 @@ class ViLUEstimator(WeightedScorer):
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         given = open_candidates(z_txt_set, d=images.d)
         text = Candidates(given, images.d).text
-        task = None if labels is None else check_task(z_img, given, labels)
+        task = None if labels is None else check_task(z_img, given, labels, groups=groups)
         said = check_frequencies(frequencies, given)
         if task is not None and said is not None:
             raise ValueError(
@@ -186,18 +190,92 @@ class ViLUEstimator(WeightedScorer):
         if task is not None:
             self._warn_of_order(task)
         texts = Rows(text, "z_txt_set", normalise=False)
-        with shared_fit(task or Task(images, texts, None, None), self._settings):
-            self.model_ = self._adapted(images, text, task, scale, generator, said)
-            self.n_features_in_ = images.d
-            # Images without labels may be judged: nobody has told the answers.
-            earlier = getattr(self, "fit_rows_", None)
-            known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
-            before = getattr(self, "fitted_on_", None) or FittedOn(0, None)
-            self._remember(images, texts, known, given)
-            labelled = before.images + len(images) * (task is not None)
-            adapted = before.adapted + len(images) * (task is None)
-            self.fitted_on_ = replace(self.fitted_on_, images=labelled, adapted=adapted)
+        units = None if groups is None else check_units(groups, len(images))
+        shown = task or Task(images, texts, None, None, groups=units)
+        with shared_fit(shown, self._settings):
+            self._take(self._adapted(shown, scale, generator, said), images, texts, given, task)
         return self
+
+    @plain_torch
+    def partial_adapt(self, z_img: ArrayLike, z_txt_set: ArrayLike, *, memory: float = 10_000) -> Self:
+        """Follow a stream of unlabelled images, batch by batch, and forget slowly what it was.
+
+        It does for a stream what `adapt` does for images that are all there: the default recipe looks for
+        the candidates' images, in sums that each batch joins and that fade. What it knows is saved with the
+        estimator, so that a job can go on with the next batch. Batches are of any size; of many images at
+        once, `adapt` makes more.
+
+        Parameters
+        ----------
+        z_img : array-like of shape (N, d)
+            The next images of the stream.
+        z_txt_set : array-like of shape (K, d)
+            Its candidates. Where they are others than those before, it begins anew upon what `fit` and
+            `adapt` taught.
+        memory : float
+            About how many of the last images count: of n images later, one counts exp(-n / memory).
+
+        Returns
+        -------
+        self
+            Unchanged where an error is raised.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `adapt`; for the published recipe; if `memory` is not above 0.
+
+        References
+        ----------
+        Cappé & Moulines, "On-line expectation-maximization algorithm for latent data models", JRSS B 2009.
+
+        Examples
+        --------
+        Batch by batch it comes to where `adapt` comes with all images at once:
+
+        >>> import numpy as np
+        >>> from vilu_sdk import MCMScorer, ViLUEstimator
+        >>> from vilu_sdk.datasets import load_digits_vlm
+        >>> from vilu_sdk.evaluation import evaluate
+        >>> data = load_digits_vlm()
+        >>> def auc(scorer):
+        ...     found = evaluate(scorer, data.z_img_test, data.z_txt, data.labels_test)
+        ...     return round(100 * float(found["auc"]), 1)
+        >>> follower, scale = ViLUEstimator(logit_scale=data.logit_scale), data.logit_scale
+        >>> for z_img in np.array_split(data.z_img_fit, 20):
+        ...     follower = follower.partial_adapt(z_img, data.z_txt)
+        >>> at_once = ViLUEstimator(logit_scale=scale).adapt(data.z_img_fit, data.z_txt)
+        >>> auc(MCMScorer(logit_scale=scale)), auc(follower), auc(at_once)
+        (86.9, 87.1, 87.1)
+        """
+        scale, memory = check_logit_scale(self.logit_scale), positive(memory, "memory")
+        generator = seeded(self.random_state)
+        images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
+        given = open_candidates(z_txt_set, d=images.d)
+        text = Candidates(given, images.d).text
+        warn_of_mismatch(self, images, text)
+        texts = Rows(text, "z_txt_set", normalise=False)
+        shown = Task(images, texts, None, None)
+        with shared_fit(shown, self._settings):
+            model = self._adapted(shown, scale, generator, None, memory)
+            self._take(model, images, texts, given, None)
+        return self
+
+    def _take(self, model: Any, images: Rows, texts: Rows, given: Opened, task: Task | None) -> None:
+        """Take a model that was adapted to these images, and remember them."""
+        self.model_ = model
+        self.n_features_in_ = images.d
+        # Images without labels may be judged: nobody has told the answers.
+        earlier = getattr(self, "fit_rows_", None)
+        known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
+        before = getattr(self, "fitted_on_", None) or FittedOn(0, None)
+        looks = getattr(self, "seen_", None)
+        self._remember(images, texts, known, given)
+        if looks is not None and looks.images.n > self.seen_.images.n:  # of a batch of a few images
+            self.seen_ = looks
+        labelled = before.images + len(images) * (task is not None)
+        adapted = before.adapted + len(images) * (task is None)
+        self.fitted_on_ = replace(self.fitted_on_, images=labelled, adapted=adapted)
 
     @plain_torch
     def explain(
@@ -323,26 +401,25 @@ class ViLUEstimator(WeightedScorer):
 
     def _adapted(
         self,
-        images: Rows,
-        text: Tensor,
-        task: Task | None,
+        task: Task,
         scale: float,
         generator: torch.Generator,
         frequencies: Frequencies,
+        memory: float | None = None,
     ) -> LogLinearModel | PaperModel:
         model = getattr(self, "model_", None)
         if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
-            if task is None or model is None:
+            if task.labels is None or model is None:
                 raise ValueError(
                     "the published recipe adapts a fitted estimator with labels; fit it first and pass "
                     "`labels`, or use recipe='auto'."
                 )
             return self._published().adapt(model, task, generator)
-        require_candidates(len(text), "adapt")
-        if task is not None:
+        require_candidates(len(task.texts), "adapt")
+        if task.labels is not None:
             return learn_auto(task, scale, generator, model, self._unknown_rate())
         before = CaptionModel(scale) if model is None else model
-        return adapt_auto(before, images, text, generator, frequencies=frequencies)
+        return adapt_auto(before, task, generator, frequencies=frequencies, memory=memory)
 
     def _among(self, text: Tensor) -> Among:
         return self.model_.among(text)

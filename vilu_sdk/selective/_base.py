@@ -41,6 +41,7 @@ class ThresholdPredictor(Calibrated):
         *,
         correct: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        units: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
 
@@ -61,7 +62,11 @@ class ThresholdPredictor(Calibrated):
             Whether each prediction, or the decision that follows from it, was right, as booleans.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
-            as sites, and not the groups of `Scorer.fit`.
+            as sites, and not the groups of `Scorer.fit`, which are `units` here.
+        units : array-like of shape (n,), optional
+            Integers or strings: what each row is a view, frame or copy of. Rows of one unit are not
+            independent, so one of them, at random, calibrates. What is promised is about one image of each
+            later unit. Without it, rows count as independent, unless many images have exact copies.
 
         Returns
         -------
@@ -71,13 +76,18 @@ class ThresholdPredictor(Calibrated):
         ------
         ValueError, TypeError
             As in `Scorer.fit`; also if a parameter is out of its range or the scorer is not one.
+
+        Warns
+        -----
+        RepeatedImagesWarning
+            If many images have copies, exact or near ones, and no `units` explain them.
         """
         require_scorer(self.scorer)
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
-        task = check_task(z_img, opened, labels, correct)
+        task = check_task(z_img, opened, labels, correct, units, called="units")
         names = opened.called()
-        rows = self._arrange(task, "what the threshold promises will not hold")
+        rows, others = self._arrange(task, "what the threshold promises will not hold")
 
         def ask(z: Any) -> tuple[NDArray[Any], ...]:
             return read(self.scorer_in_use, z, opened, "prediction", "decision")
@@ -95,7 +105,7 @@ class ThresholdPredictor(Calibrated):
             return self._is_near(decision, thresholds_of(self.report_, keys)) & calibrates
 
         settle(ask, z_img, (predicted, decision), look)
-        self.report_ = replace(self.report_, fit_rows=len(decision) - len(rows))
+        self.report_ = replace(self.report_, **others)
         self._remember(task, opened)
         return self
 

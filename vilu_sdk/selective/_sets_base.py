@@ -46,7 +46,6 @@ class SetsByThreshold(Calibrated):
     def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
         images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
-        fit_rows = n - len(rows)
         labels = np.arange(n) if task.labels is None else task.labels.numpy()
         if self.per_label:  # whose promise is about images of each candidate
             rows = rows[labels[rows] != NONE]
@@ -89,7 +88,7 @@ class SetsByThreshold(Calibrated):
                 take(np.array([row]), alone(row))
             settled[doubtful] = True
         given = None if groups is None or keys is None else keys[rows]
-        self._count(images.source[rows], opened, labels[rows], given, fit_rows)
+        self._count(images.source[rows], opened, labels[rows], given)
 
     def _choose(self, own: FloatVector, kinds: NDArray[Any] | None, k: int) -> SetReport:
         """Find the threshold, or that of each kind, for the scores (n,) of right candidates."""
@@ -112,9 +111,7 @@ class SetsByThreshold(Calibrated):
         bound = min(part.coverage_bound for part in parts)
         return replace(whole, threshold=math.nan, coverage_bound=bound, groups=parts)
 
-    def _count(
-        self, z_img: Any, opened: Opened, labels: NDArray[np.int64], groups: Any, fit_rows: int
-    ) -> None:
+    def _count(self, z_img: Any, opened: Opened, labels: NDArray[np.int64], groups: Any) -> None:
         """Put into the report how large the sets of its rows are, and which hold the right candidate."""
         n = len(labels)
         sizes, inside = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
@@ -129,7 +126,7 @@ class SetsByThreshold(Calibrated):
             return replace(report, covered=int(inside[rows].sum()), sizes=counts)
 
         parts = tuple(counted(part, keys == part.group) for part in self.report_.groups)
-        self.report_ = replace(counted(self.report_, slice(None)), groups=parts, fit_rows=fit_rows)
+        self.report_ = replace(counted(self.report_, slice(None)), groups=parts)
 
     def _tune(self, images: Rows, z_txt_set: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Choose the penalty with the smallest sets on some rows, and the free ranks."""

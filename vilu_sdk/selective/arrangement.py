@@ -16,6 +16,7 @@ from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.folds import fits_without
+from vilu_sdk.scorers.base.groups import independent_units, one_of_each
 
 # One of so many equal parts is calibrated on, the rest is fitted on.
 PARTS = 2
@@ -39,21 +40,24 @@ class Calibrated(Persistent):
         """The scorer that scores: the one that was given, or the clone that `fit` has fitted."""
         return getattr(self, "scorer_", self.scorer)
 
-    def _arrange(self, task: Task, consequence: str) -> NDArray[np.int64]:
-        """Return the rows to calibrate on: all of them where the scorer is fitted, else one part.
+    def _arrange(self, task: Task, consequence: str) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Return the rows to calibrate on, and for the report what became of the others.
 
-        A clone is fitted on the other rows, and never again. Parts have equal shares of the classes, and
-        copies of an image are in one part. A fitted scorer is warned of where it has seen the rows, with what
-        follows from that.
+        They are all rows where the scorer is fitted, else one part, and of each unit one of them at random.
+        A clone is fitted on the other part, and never again. Parts have equal shares of the classes, and
+        whole units. A fitted scorer is warned of where it has seen the rows, with what follows from that.
         """
         self.__dict__.pop("scorer_", None)
+        units, n = independent_units(task), len(task.images)
         if not _lacks_fit(self.scorer, task):
             warn_of_fit_rows(self.scorer, task.images.source, consequence)
-            return np.arange(len(task.images))
-        known = next((x.numpy() for x in (task.labels, task.correct) if x is not None), None)
-        strata = np.zeros(len(task.images)) if known is None else known
-        held, self.scorer_ = next(fits_without(self.scorer, task, strata, PARTS, 0))
-        return np.sort(held)
+            held = np.arange(n)
+        else:
+            known = next((x.numpy() for x in (task.labels, task.correct) if x is not None), None)
+            strata = np.zeros(n) if known is None else known
+            held, self.scorer_ = next(fits_without(self.scorer, task, strata, PARTS, 0))
+        rows = one_of_each(units, held)
+        return rows, {"fit_rows": n - len(held), "siblings": len(held) - len(rows)}
 
     def _remember(self, task: Task, opened: Opened) -> None:
         """Keep which candidates the promise is about, and which prediction."""

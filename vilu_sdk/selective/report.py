@@ -63,6 +63,8 @@ class SelectionReport(Findings):
         by what is known of the error rates of the most certain rows; None if no number is that likely to.
     fit_rows : int
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
+    siblings : int
+        Rows that are not counted, because another one of their unit calibrates.
     group : int, str or None
         Whose report it is.
     groups : tuple of SelectionReport
@@ -85,6 +87,7 @@ class SelectionReport(Findings):
     smallest_risk_coverage: float = math.nan
     labels_needed: int | None = None
     fit_rows: int = 0
+    siblings: int = 0
     group: int | str | None = None
     groups: "tuple[SelectionReport, ...]" = ()
 
@@ -101,7 +104,7 @@ class SelectionReport(Findings):
     def __str__(self) -> str:
         found = [
             f"{self.goal}, with {100 * self.confidence:g} % confidence ({self.method})",
-            f"  calibration rows   {rows_said(self.n, self.fit_rows)}",
+            f"  calibration rows   {rows_said(self)}",
             f"  accepted           {self.accepted} ({percent(self.accepted_share)})",
         ]
         if self.accepted and math.isfinite(self.coverage_bound):
@@ -144,9 +147,14 @@ class SelectionReport(Findings):
         return lines(align([header, *body]))
 
 
-def rows_said(n: int, fit_rows: int) -> str:
+def rows_said(report: Any) -> str:
     """Return how many rows calibrated, and what became of the others."""
-    return f"{n}; the scorer was fitted on the other {fit_rows}" if fit_rows else str(n)
+    said = str(report.n)
+    if report.siblings:
+        said += f", each of a unit of its own; {report.siblings} more of these units do not count"
+    if report.fit_rows:
+        said += f"; the scorer was fitted on the other {report.fit_rows}"
+    return said
 
 
 def percent(share: float) -> str:

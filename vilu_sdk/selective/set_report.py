@@ -46,6 +46,8 @@ class SetReport(Findings):
         Whether a set may be empty. If not, the likeliest one alone can be right more often than is promised.
     fit_rows : int
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
+    siblings : int
+        Rows that are not counted, because another one of their unit calibrates.
     group : int, float, str or None
         Whose report it is.
     groups : tuple of SetReport
@@ -63,6 +65,7 @@ class SetReport(Findings):
     size_limit: int | None = None
     allow_empty: bool = True
     fit_rows: int = 0
+    siblings: int = 0
     group: int | float | str | None = None
     groups: "tuple[SetReport, ...]" = ()
 
@@ -95,7 +98,7 @@ class SetReport(Findings):
     def __str__(self) -> str:
         found = [
             f"Sets that hold the right candidate of {100 * self.coverage:g} % of the images ({self.method})",
-            f"  calibration rows   {rows_said(self.n, self.fit_rows)}",
+            f"  calibration rows   {rows_said(self)}",
             f"  candidates         {self.mean_size:.1f} of {self.candidates} on average, one alone for "
             f"{percent(self.single_share)}, none for {percent(self.empty_share)}",
             f"  right one inside   {percent(self.observed_coverage)} of the rows",

@@ -1,6 +1,7 @@
 """Sets of candidates that hold the right one with a promised probability."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -125,6 +126,7 @@ class SetPredictor(SetsByThreshold):
         labels: ArrayLike | None = None,
         *,
         groups: ArrayLike | None = None,
+        units: ArrayLike | None = None,
     ) -> Self:
         """Find the threshold on a calibration set.
 
@@ -139,7 +141,11 @@ class SetPredictor(SetsByThreshold):
             image i pairs with caption i, and sets hold captions.
         groups : array-like of shape (n,), optional
             Integers or strings; each group gets a threshold of its own. These are slices of the images, such
-            as sites, and not the groups of `Scorer.fit`.
+            as sites, and not the groups of `Scorer.fit`, which are `units` here.
+        units : array-like of shape (n,), optional
+            Integers or strings: what each row is a view, frame or copy of. Rows of one unit are not
+            independent, so one of them, at random, calibrates. What is promised is about one image of each
+            later unit. Without it, rows count as independent, unless many images have exact copies.
 
         Returns
         -------
@@ -149,14 +155,20 @@ class SetPredictor(SetsByThreshold):
         ------
         ValueError, TypeError
             As in `Scorer.fit`; also if a parameter is out of its range, or the scorer has no posterior.
+
+        Warns
+        -----
+        RepeatedImagesWarning
+            If many images have copies, exact or near ones, and no `units` explain them.
         """
         require_scorer(self.scorer)
         require_posterior(self.scorer)
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
-        task = check_task(z_img, opened, labels)
-        rows = self._arrange(task, "what the sets promise will not hold")
+        task = check_task(z_img, opened, labels, groups=units, called="units")
+        rows, others = self._arrange(task, "what the sets promise will not hold")
         self._calibrate(task, opened, rows, groups)
+        self.report_ = replace(self.report_, **others)
         self._remember(task, opened)
         return self
 

@@ -19,10 +19,11 @@ from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.values import fraction
+from vilu_sdk.inputs.values import check_units, fraction
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer, warn_of_fit_rows
+from vilu_sdk.scorers.base.groups import one_of_each
 from vilu_sdk.selective.alone import NEAR
 
 # Decision values of a stream that is one frame differ by rounding alone, which comes from larger logits.
@@ -38,7 +39,7 @@ class ShiftReport:
     Attributes
     ----------
     n, n_reference : int
-        Images checked, and images of the calibration set they were compared with.
+        Images checked, and images of the calibration set they were compared with, one of each unit.
     alpha : float
         Rate of false alarms of this check.
     score_p_value, embedding_p_value : float
@@ -121,7 +122,8 @@ class ShiftMonitor(Persistent):
     the error rate as it is. And a shift that neither the embeddings nor the scores show, such as other
     labels for the same images, is not seen.
 
-    Images count as drawn independently of each other. The frames of one burst are not: pass one of them.
+    Images count as drawn independently of each other. The frames of one burst are not: pass `units`, and one
+    of each is looked at. Copies without units are taken for draws of what the stream repeats.
 
     References
     ----------
@@ -160,7 +162,7 @@ class ShiftMonitor(Persistent):
         self.random_state = random_state
 
     @plain_torch
-    def fit(self, z_img: ArrayLike, z_txt_set: ArrayLike) -> Self:
+    def fit(self, z_img: ArrayLike, z_txt_set: ArrayLike, *, units: ArrayLike | None = None) -> Self:
         """Remember the calibration set.
 
         Parameters
@@ -169,6 +171,8 @@ class ShiftMonitor(Persistent):
             Its images.
         z_txt_set : array-like of shape (K, d)
             Candidate texts, those of later use.
+        units : array-like of shape (n,), optional
+            Integers or strings: what each image is a view, frame or copy of. One of each, at random, counts.
 
         Returns
         -------
@@ -194,7 +198,8 @@ class ShiftMonitor(Persistent):
         # As they came, since some scorers use the norms; and the same in every check.
         given = open_candidates(z_txt_set)
         self.candidates_ = Rows(given.values, "z_txt_set", normalise=False).read().clone()
-        self.decision_ = self.scorer.decision_function(z_img, self.candidates_)
+        images = self._one_of_each(images, units)
+        self.decision_ = self.scorer.decision_function(images.source, self.candidates_)
         self.images_ = self._draw(images)
         self.n_features_in_ = images.d
         return self
@@ -208,7 +213,7 @@ class ShiftMonitor(Persistent):
             self.check(self.images_[:1])
 
     @plain_torch
-    def check(self, z_img: ArrayLike) -> ShiftReport:
+    def check(self, z_img: ArrayLike, *, units: ArrayLike | None = None) -> ShiftReport:
         """Compare images with the calibration set.
 
         Parameters
@@ -216,6 +221,8 @@ class ShiftMonitor(Persistent):
         z_img : array-like of shape (N, d)
             The latest images of the stream, drawn anew since the last check. Some hundred show a moderate
             shift, thousands a slight one.
+        units : array-like of shape (N,), optional
+            What each image is a view, frame or copy of, as in `fit`.
 
         Returns
         -------
@@ -230,8 +237,8 @@ class ShiftMonitor(Persistent):
             As in `Scorer.decision_function`.
         """
         check_is_fitted(self)
-        images = Rows(z_img, "z_img", d=self.n_features_in_)
-        decision = self.scorer.decision_function(z_img, self.candidates_)
+        images = self._one_of_each(Rows(z_img, "z_img", d=self.n_features_in_), units)
+        decision = self.scorer.decision_function(images.source, self.candidates_)
         score_distance, more_uncertain, score_p_value = compare_scores(decision, self.decision_)
         distance, p_value = self._energy_test(self._draw(images))
         return ShiftReport(
@@ -244,6 +251,14 @@ class ShiftMonitor(Persistent):
             more_uncertain=more_uncertain,
             embedding_distance=distance,
         )
+
+    def _one_of_each(self, images: Rows, units: Any) -> Rows:
+        """Return one row of each unit."""
+        if units is None:
+            return images
+        known, n = check_units(units, len(images), name="units"), len(images)
+        rows = one_of_each(known, np.arange(n), check_random_state(self.random_state).randint(2**31))
+        return Rows(images.source[rows], "z_img", d=images.d)
 
     def _draw(self, images: Rows) -> Tensor:
         """Read at most `max_images` rows."""

@@ -8,6 +8,10 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
+from support.data import draw_task
+from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.posterior.blend import EVEN
+from vilu_sdk.scorers.posterior.classes import learn_blend
 from vilu_sdk.scorers.posterior.intercepts import (
     class_frequencies,
     fit_intercepts,
@@ -338,3 +342,22 @@ def test_swapped_near_duplicates_are_told_apart():
     known[1] /= known[1].norm()
     order = torch.tensor([1, 0, 2, 3, 4])
     assert match_texts(known[order], known).tolist() == order.tolist()
+
+
+# --- images drawn evenly from the classes ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_where_classes_have_equally_many_images_they_count_for_more(m):
+    """An image left out finds its own class one image short; new ones do not."""
+    k = 120
+    task = draw_task(n=8000, k=k, noise=1.2, beside=1.0)
+    evenly = np.concatenate([np.flatnonzero(task.labels == c)[:m] for c in range(k)])
+    found = {}
+    for name, rows in ("even", evenly), ("random", np.arange(m * k)):
+        given = check_task(task.z_img[rows], task.z_txt, task.labels[rows])
+        blend = learn_blend(given, 20.0, torch.Generator().manual_seed(0))
+        blend._least_gain, one = 0.0, {"base": 1.0, "class Gaussians": 1.0}
+        found[name] = blend.data.evenness, blend._cautious(one, 1e9)["class Gaussians"]
+    assert found["even"] == (1, pytest.approx(1 + EVEN / m, rel=1e-3))
+    assert found["random"] == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.05))

@@ -332,3 +332,33 @@ def test_labels_stay_known_after_an_adaptation_to_another_set(toy):
     other = np.random.default_rng(4).normal(size=(7, 16))
     scorer.adapt(toy.z_img[:200], other).adapt(toy.z_img[:300] + 1.0, toy.z_txt)
     np.testing.assert_allclose(scorer.decision_function(toy.z_img, toy.z_txt), before, atol=1e-6)
+
+
+# --- repeats ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", ["exact copies", "groups"])
+def test_images_that_come_many_times_count_once_in_adapt(shifted, told):
+    """One class comes thirty times as often in the files, not in the world."""
+    z, labels = shifted.test
+    times = np.where(labels == 0, 30, 1)
+    rows = np.repeat(np.arange(len(z)), times)
+    views, groups = z[rows], None
+    if told == "groups":
+        views, groups = views + 0.05 * np.random.default_rng(0).normal(size=views.shape), rows
+    once, repeated, blind = (
+        estimator()
+        .adapt(images, shifted.z_txt, groups=of, frequencies="balanced")
+        .predict_proba(z, shifted.z_txt)
+        for images, of in ((z, None), (views, groups), (views, np.arange(len(views))))
+    )
+    changed, not_told = (np.abs(p - once).mean() for p in (repeated, blind))
+    assert changed < 0.001 < 0.03 < not_told
+
+
+def test_adapt_with_labels_is_told_the_groups(shifted):
+    (z, labels), rows = shifted.home, np.tile(np.arange(200), 3)
+    views = z[rows] + 0.3 * np.random.default_rng(0).normal(size=(600, 16))
+    given = views, shifted.z_txt, labels[rows]
+    adapted, fitted = estimator().adapt(*given, groups=rows), estimator().fit(*given, groups=rows)
+    assert (adapted.decision_function(*given[:2]) == fitted.decision_function(*given[:2])).all()

@@ -7,9 +7,13 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from support.data import draw_task
+from vilu_sdk import MCMScorer
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.posterior.classes import learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
-from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior.gaussians import ClassGaussians, try_gaussians
 from vilu_sdk.scorers.posterior.kernel import nystroem_root
 from vilu_sdk.scorers.posterior.moments import Moments
 from vilu_sdk.scorers.posterior.parts import WIDTH, KernelLogits, rbf_kernel
@@ -234,6 +238,18 @@ def test_leave_one_out_is_close_to_refitting_everything():
         error = max(error, float((closed[row] - literal).abs().max()))
         optimism = max(optimism, float((in_sample[row] - literal).abs().max()))
     assert error < 0.03 < optimism
+
+
+@pytest.mark.parametrize("known", ["labels", "correct"])
+@pytest.mark.parametrize(("n", "spread"), [(60, 0.9), (98, 0.9), (102, 0.3)])
+def test_few_labels_are_not_asked_for_directions(known, n, spread):
+    task = draw_task(n=n, k=20)
+    predicted = MCMScorer().predict(task.z_img, task.z_txt)
+    given = {known: task.labels if known == "labels" else predicted == task.labels}
+    blend = learn_blend(check_task(task.z_img, task.z_txt, **given), 20.0, torch.Generator().manual_seed(0))
+    tried = [fitted.gaussians.shrinkage for fitted in try_gaussians(blend)]
+    assert min(tried) == (spread if known == "labels" else 0.3)
+    assert 0.9 in tried
 
 
 def test_a_lonely_image_left_out_scores_as_its_text_predicts(data):

@@ -79,7 +79,7 @@ def test_another_width_is_refused(head):
 
 def test_heads_are_small_and_say_what_they_are():
     for name, folder in hub.bundled_heads().items():
-        assert sum(path.stat().st_size for path in folder.iterdir()) <= 3_000_000
+        assert sum(path.stat().st_size for path in folder.iterdir()) <= 6_000_000
         card = ViLUEstimator.from_pretrained(name).card_
         assert card.backbone
         assert card.license
@@ -90,7 +90,7 @@ def test_heads_are_small_and_say_what_they_are():
 
 
 def test_no_kernel_and_no_array_of_images_is_inside(head):
-    assert head.model_.known.keys() == {"class intercepts"}
+    assert head.model_.known.keys() == {"class Gaussians", "class intercepts"}
     assert head.model_.text.shape == (1000, 64)  # keys, not texts
     assert not any(4000 in array.shape for array in arrays_of(head).values())
 
@@ -193,8 +193,8 @@ def aucs(head, file):
     ("file", "gain"),
     [
         pytest.param("imagenet", 6.0, marks=real),
-        pytest.param("dtd", 0.3, marks=real),
-        pytest.param("stanford_cars", 0.3, marks=real),
+        pytest.param("dtd", 2.0, marks=real),
+        pytest.param("stanford_cars", 2.0, marks=real),
     ],
 )
 def test_the_head_is_better_than_mcm(head, file, gain):

@@ -27,8 +27,11 @@ NEAREST = 1e-3
 GAP, CHANCE = 0.25, 7.0
 # Images of other classes are farther anyway: so much of their distance counts, and only among many classes.
 OTHER_CLASS, FAR, MANY_CLASSES = 0.75, 1e6, 20
-# On embeddings of different images up to a fifth of the rows look like that, on copies nearly all.
+# On embeddings of different images up to a fifth of the rows look like that, on copies nearly all; of images
+# that are drawn with replacement, half as many draws as images, a fifth are drawn again.
 SHARE = 0.3
+# What follows for a fit.
+OVERCONFIDENT = "What is learned is then too sure of itself on new images: pass groups="
 # Rows that are used of a group, evenly spread: more of one group say hardly more.
 MOST_OF_GROUP = 256
 
@@ -83,6 +86,42 @@ def importance(task: Task, which: Tensor, m: int) -> Tensor:
 def groups_of(task: Task) -> Tensor:
     """Return the groups (n,) of all rows of a task, numbered; without any, exact copies are one."""
     return number(copies(task.images) if task.groups is None else task.groups)
+
+
+def independent_units(task: Task) -> Tensor:
+    """Return which rows (n,) count once together where new ones are promised something, numbered.
+
+    Without groups that is each row, unless many images have exact copies. A few, such as a black frame, may
+    come again in a stream, and then each time is another draw.
+    """
+    if task.groups is not None:
+        return number(task.groups)
+    images = number(copies(task.images))
+    sizes = torch.bincount(images)
+    repeated = float((sizes > 1).double().mean())
+    if repeated > SHARE:
+        warn(
+            f"{repeated:.0%} of the images come more than once, and each counts once: copies were hardly "
+            "drawn independently. Pass units=, the image or video that each row comes from; or a number of "
+            "its own for each row, if these are draws of what will come.",
+            RepeatedImagesWarning,
+        )
+    first = first_rows(images)
+    some = first[np.linspace(0, len(first) - 1, min(len(first), AMONG)).astype(np.int64)]
+    classes = torch.zeros(len(some)) if task.labels is None else task.labels[some]
+    warn_of_near_copies(
+        task.images.read(some),
+        classes,
+        torch.arange(len(some)),
+        "They are not drawn independently, so that what is promised will be broken too often: pass units=",
+    )
+    return images if repeated > SHARE else torch.arange(len(images))
+
+
+def one_of_each(groups: Tensor, rows: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
+    """Return one of the rows (m,) of each group (n,) that has some, at random, in their order."""
+    drawn = np.random.default_rng(seed).permutation(rows)
+    return np.sort(drawn[np.unique(groups.numpy()[drawn], return_index=True)[1]])
 
 
 def first_rows(groups: Tensor) -> NDArray[np.int64]:
@@ -184,14 +223,13 @@ def near_copies(x: Tensor, classes: Tensor) -> float:
     return float(found.any(dim=1).double().mean())
 
 
-def warn_of_near_copies(x: Tensor, classes: Tensor, groups: Tensor) -> None:
-    """Warn where many unit rows (n, d) have near copies outside of their groups (n,)."""
+def warn_of_near_copies(x: Tensor, classes: Tensor, groups: Tensor, so: str = OVERCONFIDENT) -> None:
+    """Warn where many unit rows (n, d) have near copies outside of their groups (n,), and what follows."""
     first = first_rows(groups)
     share = near_copies(x[first], classes[first])
     if share > SHARE:
         warn(
             f"About {share:.0%} of the images have near copies among the others, such as views of one "
-            "image or frames of one video. What is learned is then too sure of itself on new images: pass "
-            "groups=, the image or video that each row comes from.",
+            f"image or frames of one video. {so}, the image or video that each row comes from.",
             RepeatedImagesWarning,
         )

@@ -1,10 +1,12 @@
 """Moving a model to unlabelled images of a domain, without trusting how often classes occur."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from vilu_sdk.scorers.posterior.background import statistics
-from vilu_sdk.scorers.posterior.classes import ClassModel
+from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, Stream
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, estimate, intercepts
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
@@ -26,49 +28,91 @@ def adapt_classes(
     model: LogLinearModel, x: Tensor, text: Tensor, *, frequencies: Frequencies = None
 ) -> ClassModel:
     """Add the Gaussians of the domain's classes (K, d), found by soft assignment of images (n, d)."""
-    n, k = len(x), len(text)
-    before = total(model.parts(text), x)
+    return _adapt(model, x, text, frequencies)
+
+
+def follow(model: LogLinearModel, x: Tensor, text: Tensor, memory: float) -> ClassModel:
+    """Move a model on by a batch of images (n, d) of a stream, of which the last `memory` count most."""
+    k = len(text)
+    past, q = Stream(0.0, Moments.none(k, x), torch.zeros(k, dtype=torch.float64)), None
+    if isinstance(model, ClassModel) and model.stream is not None and model.base is not None:
+        columns = model.match(text)
+        if len(model.text) == k and torch.equal(columns.sort().values, torch.arange(k)):
+            past, q = model.stream.among(columns, math.exp(-len(x) / memory)), total(model.parts(text), x)
+        model = model.base  # what a stream of other candidates taught is of no use
+    return _adapt(model, x, text, None, past, q)
+
+
+def _adapt(
+    model: LogLinearModel,
+    x: Tensor,
+    text: Tensor,
+    frequencies: Frequencies = None,
+    past: Stream | None = None,
+    q: Tensor | None = None,
+) -> ClassModel:
+    """Adapt to images (n, d), and to the `past` of their stream, which made their logits `q` (n, K)."""
+    n, k = len(x) + (0.0 if past is None else past.images), len(text)
+    below = model.parts(text)
+    before = total(below, x)
+    log_shares = estimate(before, prior=1.0 + (0.0 if past is None else past.counts))[0]
     # What labels taught about a class is not overruled by images without one.
     share = model.unknown_share(text) * n / (n + PRIOR_IMAGES * k)
     if not (isinstance(frequencies, str) and frequencies == "balanced"):  # else every class has its images
-        share *= trust(before)
+        share *= trust(log_shares)
     # A quarter of a class's fair share of images: the mean of a class that does not occur, but attracts
     # some, then stays near its text.
     prior_images = max(PRIOR_IMAGES, n / (4 * k))
-    q, known = before, dict[str, Part]()
-    for _ in range(ROUNDS if share else 0):
+    # Where the domain's own Gaussians speak, those that other domains predict of it step back.
+    rest = before
+    for predicted in below.get(GAUSSIANS.name, []):
+        rest = rest - share * predicted(x)
+    q, known, moments = before if q is None else q, dict[str, Part](), None
+    for _ in range(ROUNDS if share or past is not None else 0):
         # An estimate is of the posterior as it ends up.
         known_shares = None if frequencies == "estimated" else intercepts(q, frequencies, 1.0)
         # A power: an image between classes says less of any than one of it alone.
         assigned = torch.softmax(q if known_shares is None else q + known_shares, dim=1) ** POWER
         moments = Moments.gather([(x, assigned, assigned.sum(dim=1))], k)
+        if past is not None:
+            moments = past.moments + moments
         # The text in the middle of the images is not the mean text where some classes have most of them.
         centre = moments.counts @ text / moments.counts.sum()
         gaussians = ClassGaussians(moments, text, prior_images, shared_prior=0.0, text_centre=centre)
         # The slack keeps classes of many images, whose means are sure, from winning by that alone.
         densities = TextDensities.of(gaussians.whiten(SHRINKAGE))
         linear = densities.among(text, torch.arange(k))
-        known["class Gaussians"] = part = linear.times(share * WEIGHT * model.logit_scale)
-        q = before + part(x)
+        known[GAUSSIANS.name] = part = linear.times(share * WEIGHT * model.logit_scale)
+        q = rest + part(x)
     # Without labels, a class that is predicted often cannot be told from one that occurs often.
     platt, sharpness = model.calibration(text), model.sharpness(text)
     shares = intercepts(q, frequencies, sharpness)
     if shares is not None:
-        known["class intercepts"], q = Intercepts(shares), q + shares
+        known[INTERCEPTS.name], q = Intercepts(shares), q + shares
     parts = model.logit_scale, model, 1.0, text, known
     none = model.background(text)
     if none is not None and known:
         none = none.like(none.level + none.novelty(*statistics(before)), none.novelty(*statistics(q)))
-    return ClassModel(*parts, platt=platt, base_platt=platt, known_sharpness=sharpness, none_known=none)
+    if past is not None and moments is not None:
+        counts = past.counts + torch.softmax(before.double() + log_shares, dim=1).sum(dim=0)
+        past = Stream(n, moments, counts)
+    return ClassModel(
+        *parts,
+        platt=platt,
+        base_platt=platt,
+        known_sharpness=sharpness,
+        none_known=none,
+        base_gaussians=1 - share,
+        stream=past,
+    )
 
 
-def trust(q: Tensor) -> float:
-    """How far images of logits `q` (n, K) can tell of their classes: 0 where one class holds many of them.
+def trust(log_shares: Tensor) -> float:
+    """How far images can tell of their classes (K,): 0 where one class holds many of them.
 
     The classes of the others are then found mostly among the errors of that one.
     """
-    k = q.shape[1]
-    fair = 1 / k
-    beyond = (float(estimate(q, prior=1.0)[0].exp().max()) - fair) / (1 - fair)
+    fair = 1 / len(log_shares)
+    beyond = (float(log_shares.exp().max()) - fair) / (1 - fair)
     low, high = DOMINANT
     return min(1.0, max(0.0, (high - beyond) / (high - low)))

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 WEIGHT_ELEMENTS = 1_000_000
 # Precision of the priors on the other weights: just enough to determine them.
 LOOSE = 1e-6
-# Below this number of images the Gaussians' scores may spread at most this share of the base's.
-FEW_IMAGES, MAX_SPREAD = 100, 0.3
+# Where each class was given equally many images, one that is left out finds its own class at a disadvantage
+# that new images will not have. With m images a class, the Gaussians' weight is then raised by EVEN / m.
+EVEN = 2.0
+# Below this number of images the Gaussians' scores may spread at most this share of the base's: of images
+# whose classes are known, and of those whose classes are guesses.
+FEW_IMAGES, MAX_SPREAD, MAX_SPREAD_OF_GUESSES = 100, 0.6, 0.3
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,12 @@ class Blend:
         weights = {name: share * weight for name, weight in weights.items()}
         weights["base"] += 1 - share
         name = "class Gaussians"
+        if name in weights and self.data.correct is None:
+            weights[name] *= 1 + EVEN * self.data.evenness * self.k / self.n
         if self.n < FEW_IMAGES and name in weights:
             spread = self._scores["base"].std() / self._scores[name].std().clamp_min(1e-9)
-            weights[name] = min(weights[name], MAX_SPREAD * float(spread))
+            most = MAX_SPREAD if self.data.correct is None else MAX_SPREAD_OF_GUESSES
+            weights[name] = min(weights[name], most * float(spread))
         return weights
 
     def _calibrate(self, logits: Tensor) -> tuple[float, float]:

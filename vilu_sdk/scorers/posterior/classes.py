@@ -1,7 +1,7 @@
 """The class model: a label-informed posterior over candidates, and the log-odds it gives an error."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,28 @@ GAUSSIANS, KERNEL, INTERCEPTS = SOURCES = (
 
 @storable
 @dataclass(frozen=True)
+class Stream:
+    """What the batches of a stream told of its classes; older images count for less and less."""
+
+    images: float  # how many they are worth
+    moments: Moments
+    counts: Tensor  # (K,), how many of them each class is estimated to have
+
+    def __post_init__(self) -> None:
+        (k, d), found = self.moments.sums.shape, self.moments
+        shapes = (found.counts, (k,)), (found.centre, (d,)), (found.scatter, (d, d)), (self.counts, (k,))
+        if any(part.shape != shape for part, shape in shapes):
+            raise ValueError("the sums of a stream are not of one number of classes and one width.")
+
+    def among(self, columns: Tensor, kept: float) -> "Stream":
+        """Put the classes in another order, and let every image count for a share of itself."""
+        moments = self.moments.times(kept)
+        moments = replace(moments, counts=moments.counts[columns], sums=moments.sums[columns])
+        return Stream(kept * self.images, moments, kept * self.counts[columns])
+
+
+@storable
+@dataclass(frozen=True)
 class ClassModel(LogLinearModel):
     r"""Posterior over candidates, built on another one: the zero-shot softmax in the simplest case.
 
@@ -74,12 +96,17 @@ class ClassModel(LogLinearModel):
     # Slope and offset that calibrate the log-odds among known, and among new candidates.
     platt: tuple[float, float] = (1.0, 0.0)
     base_platt: tuple[float, float] = (1.0, 0.0)
-    # What makes the softmax among known candidates calibrated.
+    # What makes the softmax among known, and among new candidates calibrated.
     known_sharpness: float = 1.0
+    base_sharpness: float = 1.0
     # Projection (d, m) of texts to the keys by which they are recognised; None compares the texts.
     key: Tensor | None = None
     # How likely an image shows none of the known candidates; None leaves that out of account.
     none_known: Background | None = None
+    # What is left of the Gaussians of `base` among known candidates, where others take their place.
+    base_gaussians: float = 1.0
+    # Where it follows a stream of images without labels.
+    stream: Stream | None = None
 
     def match(self, text: Tensor) -> Tensor:
         """Return for each text (J, d) the known class that it names, or -1."""
@@ -94,6 +121,8 @@ class ClassModel(LogLinearModel):
         base = zero_shot(self.logit_scale, text) if self.base is None else self.base.parts(text)
         weight = self.base_weight if is_known else 1.0
         found: Parts = {name: [part.times(weight) for part in group] for name, group in base.items()}
+        if is_known and GAUSSIANS.name in found:
+            found[GAUSSIANS.name] = [part.times(self.base_gaussians) for part in found[GAUSSIANS.name]]
 
         def add(name: str, part: Part) -> None:
             found.setdefault(name, []).append(part)
@@ -115,9 +144,12 @@ class ClassModel(LogLinearModel):
     def unknown_share(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
         below = 1.0 if self.base is None else self.base.unknown_share(text)
+        match = self.match(text)
+        if self.key is not None and bool((match < 0).any()):
+            return below  # a head, of another set than the user's: its own classes may look otherwise there
         if self.open_set is None:  # nothing was learned here, or only from images without labels
             return below
-        return min(below, float((self.match(text) < 0).double().mean()))
+        return min(below, float((match < 0).double().mean()))
 
     def calibration(self, text: Tensor) -> tuple[float, float]:
         """See `LogLinearModel`."""
@@ -135,7 +167,7 @@ class ClassModel(LogLinearModel):
         """See `LogLinearModel`."""
         if bool((self.match(text) >= 0).all()):
             return self.known_sharpness
-        return 1.0 if self.base is None else self.base.sharpness(text)
+        return self.base_sharpness if self.base is None else self.base.sharpness(text)
 
 
 def learn_blend(

@@ -53,21 +53,22 @@ def match(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
     return b
 
 
-def estimate(q: Tensor, sharpness: float = 1.0, prior: float = PRIOR) -> tuple[Tensor, float]:
+def estimate(q: Tensor, sharpness: float = 1.0, prior: float | Tensor = PRIOR) -> tuple[Tensor, float]:
     r"""Logarithms (K,) of the likeliest frequencies of the rows of `q` (n, K), and what they gain.
 
     Expectation maximisation on :math:`\sum_i \log \sum_c \pi_c e^{h q_{ic}}`, with the sharpness h that
-    makes the posterior calibrated and a Dirichlet prior, pseudo-images of each class (Saerens, Latinne &
-    Decaestecker, 2002). The gain over equal frequencies is in nats for each image. Predictions alone hide a
-    dominant class, whose errors are spread over the others.
+    makes the posterior calibrated and a Dirichlet prior, pseudo-images of each class, one number or (K,)
+    (Saerens, Latinne & Decaestecker, 2002). The gain over equal frequencies is in nats for each image.
+    Predictions alone hide a dominant class, whose errors are spread over the others.
     """
     n, k = q.shape
     calibrated = sharpness * q.double()
     log_share = torch.full((k,), 1 / k, dtype=torch.float64).log()
+    prior = torch.as_tensor(prior, dtype=torch.float64).expand(k)
     before = float(torch.logsumexp(calibrated + log_share, dim=1).sum())
     value = before
     for _ in range(ROUNDS):
-        share = (torch.softmax(calibrated + log_share, dim=1).sum(dim=0) + prior) / (n + k * prior)
+        share = (torch.softmax(calibrated + log_share, dim=1).sum(dim=0) + prior) / (n + prior.sum())
         log_share = share.clamp_min(LEAST).log()
         last, value = value, float(torch.logsumexp(calibrated + log_share, dim=1).sum())
         if value - last < 1e-3 * k and value > last:

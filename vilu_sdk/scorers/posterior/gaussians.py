@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
-from vilu_sdk.scorers.posterior.blend import Blend, Fitted
-from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.blend import FEW_IMAGES, Blend, Fitted
+from vilu_sdk.scorers.posterior.moments import Moments, shrunk
 from vilu_sdk.scorers.posterior.parts import log_density
 
 # Up to this many classes the means of similar texts inform one another; a K × K solve beyond is slow.
@@ -31,7 +31,10 @@ def try_gaussians(blend: Blend, shared_prior: float = 0.5) -> Iterator[Fitted]:
         return Fitted(left_out, lambda weight: gaussians.density.times(weight), gaussians)
 
     broad = ClassGaussians(data.moments, data.text, 2.0, shared_prior)
-    yield fitted(broad.whiten(0.3))
+    # A few images left out, one a class at worst, cannot tell how much they say of directions.
+    few = blend.n < FEW_IMAGES and data.correct is None
+    if not few:
+        yield fitted(broad.whiten(0.3))
     if not blend.fast:
         yield fitted(broad.whiten(0.9))
         if blend.n >= 8 * blend.k:
@@ -116,10 +119,7 @@ class ClassGaussians:
         """Return a copy with the covariance shrunk towards a multiple of the identity, ready to score."""
         found = copy(self)
         found.shrinkage = shrinkage
-        covariance = (1 - shrinkage) * self.within
-        size = self.within.diagonal().mean().clamp_min(1e-12)
-        covariance.diagonal().add_(shrinkage * size)
-        found.root = torch.linalg.cholesky(covariance)
+        found.root = torch.linalg.cholesky(shrunk(self.within, shrinkage))
         whitened = torch.linalg.solve_triangular(found.root, self.means.T, upper=False)
         found.directions = torch.linalg.solve_triangular(found.root.T, whitened, upper=True)
         found.whitened = whitened.T

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
+from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.posterior.densities import TextDensities, TextRegression
-from vilu_sdk.scorers.posterior.moments import Moments
-from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
+from vilu_sdk.scorers.posterior.moments import Moments, shrunk
+from vilu_sdk.scorers.posterior.weights import Outcomes, fit_platt, fit_weights
 
 # Shrinkage of the covariance, and ridge of the text map in units of the texts' mean variance.
 SHRINKAGE, RIDGE = 0.3, 1.0
@@ -48,8 +49,7 @@ class SetSummary:
         moments = Moments.gather([(x, task.labels)], k)
         seen = torch.nonzero(moments.counts > 0)[:, 0]
         counts, sums = moments.counts[seen], moments.sums[seen]
-        between = (sums / counts[:, None]).T @ sums
-        within = (moments.scatter - between) / max(1, len(x) - len(seen))
+        within = moments.within() / max(1, len(x) - len(seen))
         some = torch.linspace(0, len(x) - 1, min(len(x), max(200, ELEMENTS // k))).long()
         means = moments.centre + sums / counts[:, None]
         return cls(x[some], task.labels[some], task.text, seen, counts, means, within)
@@ -61,6 +61,9 @@ class Transfer:
 
     regression: TextRegression
     weight: float  # per unit of the base's
+    # What calibrates the log-odds, and the softmax, among the classes of sets left out.
+    platt: tuple[float, float]
+    sharpness: float
 
     def densities(self, means: Tensor, text: Tensor) -> TextDensities:
         """Add the means (K, d) that were learned of classes (K, d), as other sets have them."""
@@ -78,22 +81,30 @@ class Transfer:
 def learn_transfer(tasks: Sequence[Task], logit_scale: float) -> Transfer:
     """Learn from two class sets or more, each left out in turn for the weight."""
     sets = [SetSummary.of(task) for task in tasks]
-    outcomes = []
+    outcomes, held_out = [], []
     for left_out in sets:
         found = pool([other for other in sets if other is not left_out])
         base = logit_scale * (left_out.x @ left_out.text.T)
         scores = found.density(found.predicted(left_out.text))(left_out.x)
         each = torch.full((len(base),), SET_SIZE / len(base))
         outcomes.append(Outcomes.of([base, scores], left_out.labels, None, each))
-    (base_weight, weight), _ = fit_weights(outcomes, [1e-6, 1e-6])
-    return Transfer(pool(sets), float(weight / base_weight))
+        held_out.append((base, scores, left_out.labels, each))
+    (base_weight, found_weight), _ = fit_weights(outcomes, [1e-6, 1e-6])
+    weight = float(found_weight / base_weight)
+    odds, wrong, weights = [], [], []
+    for base, scores, labels, each in held_out:
+        prediction = base.argmax(dim=1)
+        odds.append(SplitSoftmax((base + weight * scores).double(), prediction).log_odds)
+        wrong.append(prediction != labels)
+        weights.append(each)
+    platt = fit_platt(torch.cat(odds), torch.cat(wrong), torch.cat(weights))
+    return Transfer(pool(sets), weight, platt, float(base_weight))
 
 
 def pool(sets: Sequence[SetSummary]) -> TextRegression:
     """Gaussians of any texts by what all sets have in common."""
     identity = torch.eye(len(sets[0].within))
     covariance = sum((one.within for one in sets), torch.zeros_like(identity)) / len(sets)
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * covariance.diagonal().mean() * identity
     gram, product = torch.zeros_like(identity), torch.zeros_like(identity)
     for one in sets:
         text, means = one.text[one.seen], one.means
@@ -105,4 +116,4 @@ def pool(sets: Sequence[SetSummary]) -> TextRegression:
     text_map = scale * identity + torch.linalg.solve(ridge, product - scale * gram)
     centre = torch.stack([one.means.mean(dim=0) for one in sets]).mean(dim=0)
     text_centre = torch.stack([one.text[one.seen].mean(dim=0) for one in sets]).mean(dim=0)
-    return TextRegression(torch.linalg.inv(covariance), text_map, text_centre, centre)
+    return TextRegression(torch.linalg.inv(shrunk(covariance, SHRINKAGE)), text_map, text_centre, centre)

@@ -1,7 +1,7 @@
 """Sufficient statistics of classes: counts, sums and one second moment, gathered chunk by chunk."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -9,8 +9,10 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import add_up
 from vilu_sdk.inputs.rows import check_square
+from vilu_sdk.persistence.encoding import storable
 
 
+@storable
 @dataclass(frozen=True)
 class Moments:
     """What class Gaussians need of n feature vectors, about their overall mean."""
@@ -19,6 +21,12 @@ class Moments:
     counts: Tensor  # (K,), vectors of each class; not whole where assignments are soft or vectors weighted
     sums: Tensor  # (K, d), of x - centre in each class
     scatter: Tensor  # (d, d), sum of (x - centre)(x - centre)ᵀ over all vectors
+
+    def within(self) -> Tensor:
+        """Sum (d, d) of (x - m)(x - m)ᵀ over all vectors, with m the mean of the class of each."""
+        seen = self.counts > 0
+        sums = self.sums[seen]
+        return self.scatter - (sums / self.counts[seen, None]).T @ sums
 
     @classmethod
     def gather(cls, chunks: Iterable[tuple[Tensor, ...]], k: int, shift: Tensor | None = None) -> "Moments":
@@ -56,3 +64,37 @@ class Moments:
             sums=(sums - counts[:, None] * offset).to(dtype),
             scatter=(scatter - counts.sum() * torch.outer(offset, offset)).to(dtype),
         )
+
+    @classmethod
+    def none(cls, k: int, like: Tensor) -> "Moments":
+        """Those of no vectors, of the width of `like` (n, d)."""
+        zeros = like.new_zeros
+        d = like.shape[1]
+        return cls(zeros(d), zeros(k), zeros(k, d), zeros(d, d))
+
+    def times(self, share: float) -> "Moments":
+        """Let every vector count for a share of itself."""
+        counts, sums, scatter = share * self.counts, share * self.sums, share * self.scatter
+        return replace(self, counts=counts, sums=sums, scatter=scatter)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Join other vectors of the same classes."""
+        mine, others = self.counts.sum(), other.counts.sum()
+        centre = self.centre + (others / (mine + others)) * (other.centre - self.centre)
+        parts = [(part, part.centre - centre) for part in (self, other)]
+        return Moments(
+            centre=centre,
+            counts=self.counts + other.counts,
+            sums=sum((part.sums + torch.outer(part.counts, off) for part, off in parts), torch.zeros(())),
+            scatter=sum(
+                (part.scatter + part.counts.sum() * torch.outer(off, off) for part, off in parts),
+                torch.zeros(()),
+            ),
+        )
+
+
+def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
+    """Spread a share of a covariance (d, d) evenly over all directions."""
+    found = (1 - shrinkage) * covariance
+    found.diagonal().add_(shrinkage * covariance.diagonal().mean().clamp_min(1e-12))
+    return found

@@ -47,6 +47,7 @@ def learn_portable(
         linear = densities.among_known(torch.arange(len(task.text))).times(blend.weights[GAUSSIANS.name])
         known[GAUSSIANS.name] = Logits(_halved(linear.directions), linear.offsets)
         densities = transfer.densities(densities.means + densities.centre, task.text)
+        model = replace(model, base_platt=transfer.platt, base_sharpness=transfer.sharpness)
     else:
         weight = transferred_weight(blend.data, gaussians.prior_images, gaussians.shrinkage, MAX_WEIGHT)
     halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}

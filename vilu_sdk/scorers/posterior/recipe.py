@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
-from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.base.groups import groups_of
-from vilu_sdk.scorers.posterior.adapt import adapt_classes
+from vilu_sdk.scorers.base.groups import groups_of, one_of_each
+from vilu_sdk.scorers.posterior.adapt import adapt_classes, follow
 from vilu_sdk.scorers.posterior.background import learn_background, unknown_images
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows, sample_size
@@ -54,14 +53,22 @@ def learn_auto(
 
 def adapt_auto(
     model: LogLinearModel,
-    images: Rows,
-    text: Tensor,
+    task: Task,
     generator: torch.Generator,
     *,
     frequencies: Frequencies = None,
+    memory: float | None = None,
 ) -> LogLinearModel:
-    """Move a model to unlabelled images of a domain."""
-    x = read(images, sample_rows(len(images), len(text), generator))
+    """Move a model to unlabelled images of a domain, or on by a batch of a stream with `memory`.
+
+    Of each group one image is looked at, and of exact copies one.
+    """
+    text, n = task.text, len(task.images)
+    distinct = one_of_each(groups_of(task), np.arange(n))
+    rows = sample_rows(len(distinct), len(text), generator)
+    x = read(task.images, rows if len(distinct) == n else torch.from_numpy(distinct)[rows])
+    if memory is not None:
+        return follow(model, x, text, memory)
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
     if isinstance(model, CaptionModel) and model.sources and few and frequencies is None:
         return model.adapt(x)

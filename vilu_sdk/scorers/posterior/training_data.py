@@ -42,6 +42,13 @@ class TrainingData:
         """Why there is nothing to learn from, empty where there is."""
         return shortage(self.labels, self.correct, self.groups)
 
+    @property
+    def evenness(self) -> float:
+        """How evenly images were drawn from the classes: 1 exactly, near 0 at random, clearly from 0.5 on."""
+        counts = torch.bincount(self.labels, minlength=self.base.shape[1]).double()
+        # At random the variance is the mean, and an image left out has as many of its class as a new one.
+        return max(0.0, 1 - float(counts.var() / counts.mean())) ** 3
+
     def outcomes(self, scores: Sequence[Tensor], rows: Tensor) -> Outcomes:
         """Pair scores (rows, K) of each source with what is known of these rows."""
         if self.correct is None:

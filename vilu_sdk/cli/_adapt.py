@@ -1,0 +1,88 @@
+"""`vilu adapt`: from a head, or from nothing, and images without labels to a saved scorer."""
+
+import time
+from argparse import Namespace
+from typing import Any
+
+from vilu_sdk.cli._arguments import (
+    CARD,
+    FOLDER,
+    IMAGES,
+    JSON,
+    NAMES,
+    OVERWRITE,
+    QUIET,
+    TEXTS,
+    TO_ADAPT,
+    VALUES,
+)
+from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.cli._fit import check_folder
+from vilu_sdk.cli._inputs import open_named, read_labels, read_weights
+from vilu_sdk.cli._outputs import plain_json
+from vilu_sdk.cli._parser import command, one_of, option
+from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
+
+WORDS = ("balanced", "estimated")
+
+
+@command(
+    "adapt",
+    "move a scorer to images without labels, and save it",
+    "vilu adapt images.npy texts.npy --scorer clip-b32-imagenet -o my-scorer",
+    IMAGES,
+    TEXTS,
+    one_of(
+        option(
+            "--labels", metavar="FILE", help=f"of a few images: their row of TEXTS, or its name: {VALUES}"
+        ),
+        option(
+            "--frequencies",
+            metavar="WHAT",
+            help="how often the candidates occur among the images: balanced, estimated, or a file of one "
+            "number for each; by default nothing is said of it",
+        ),
+    ),
+    NAMES,
+    *TO_ADAPT,
+    FOLDER,
+    OVERWRITE,
+    *CARD,
+    JSON,
+    QUIET,
+    about="Move a scorer to images of a domain and their candidates, without labels or with a few, and save "
+    f"it. By default nothing is known before, but the zero-shot model ({DEFAULT}).",
+)
+def run(arguments: Namespace) -> int:
+    """Adapt and save."""
+    folder = check_folder(arguments.output, arguments.overwrite)
+    arguments.scorer = arguments.scorer or [DEFAULT]
+    if len(arguments.scorer) > 1:
+        raise UsageError("--scorer was given several times; adapt takes one.")
+    (chosen,) = choose_scorers(arguments)
+    if chosen.predictor is not None:
+        raise UsageError(
+            f"{chosen.label} holds a promise, which is lost where its scorer moves; adapt the scorer that it "
+            "was calibrated with, and calibrate again."
+        )
+    scorer: Any = chosen.scorer
+    if not hasattr(scorer, "adapt"):
+        raise UsageError(f"{type(scorer).__name__} does not adapt; {DEFAULT} does.")
+    images, texts = open_named(arguments)
+    known: dict[str, Any] = {}
+    if arguments.labels is not None:
+        known["labels"] = read_labels(arguments.labels, len(images), texts)
+    if (said := arguments.frequencies) is not None:
+        known["frequencies"] = said if said in WORDS else read_weights(said, len(texts), "candidates")
+    start = time.perf_counter()
+    scorer.adapt(images, texts, **known)
+    seconds = time.perf_counter() - start
+    scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
+    name = type(scorer).__name__
+    if arguments.json:
+        facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts)}
+        print(plain_json({**facts, "d": images.shape[1], "seconds": seconds}))
+    else:
+        what = "labelled images" if "labels" in known else "images without labels"
+        print(f"{name} adapted to {len(images)} {what} and {len(texts)} texts in {seconds:.1f} s: {folder}")
+    return 0

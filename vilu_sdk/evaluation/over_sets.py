@@ -1,0 +1,188 @@
+"""The cells of a benchmark, and what they come to over runs and over sets."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilu_sdk.evaluation.sheet import Column, choose_columns
+from vilu_sdk.metrics.ranks import cliques, rank_over_sets
+from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
+
+#: All labels that there are.
+ALL = "all"
+#: What names a cell, or says why it is empty.
+NAMES = ("set", "scorer", "labels", "run", "note", "failures")
+
+
+class Ranking(NamedTuple):
+    """How scorers rank over sets, best first.
+
+    Attributes
+    ----------
+    scorers : list of str
+        Those that have a value on every set.
+    mean_ranks : ndarray of shape (S,)
+        From 1, the best on every set, to S.
+    p : float
+        P-value that all are equally good, by Friedman's test; NaN for fewer than two sets or scorers.
+    critical_difference : float
+        Two mean ranks that lie further apart than this differ (Nemenyi's test); NaN likewise.
+    alike : list of lists of str
+        The longest groups of scorers that these sets cannot tell apart.
+    n_sets : int
+        How many sets there are.
+    """
+
+    scorers: list[str]
+    mean_ranks: NDArray[np.float64]
+    p: float
+    critical_difference: float
+    alike: list[list[str]]
+    n_sets: int
+
+
+class Complete(NamedTuple):
+    """Values (N, S) of scorers that are comparable on all sets on which anybody has a value."""
+
+    values: NDArray[np.float64]
+    sets: list[str]
+    scorers: list[str]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A record for each set, scorer, number of labels and run; `own` are columns of one's own metrics."""
+
+    records: Sequence[dict[str, Any]]
+    own: Sequence[Column] = field(default_factory=tuple)
+
+    @cached_property
+    def sets(self) -> list[str]:
+        """The names of the sets, in their order."""
+        return list(dict.fromkeys(record["set"] for record in self.records))
+
+    @cached_property
+    def scorers(self) -> list[str]:
+        """The names of the scorers, in their order."""
+        return list(dict.fromkeys(record["scorer"] for record in self.records))
+
+    @cached_property
+    def labels(self) -> list[int | str]:
+        """The numbers of labels, the fewest first, "all" last."""
+        found = dict.fromkeys(record["labels"] for record in self.records)
+        return sorted(found, key=lambda budget: math.inf if budget == ALL else budget)
+
+    @cached_property
+    def runs(self) -> list[int]:
+        """The numbers of the runs."""
+        return list(dict.fromkeys(record["run"] for record in self.records))
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """The metrics that some cell has."""
+        return [key for key in dict.fromkeys(k for r in self.records for k in r) if key not in NAMES]
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, str, int | str], dict[str, Any]]:
+        """Means over the runs of each cell, and with several runs their deviations."""
+        return {key: self._row(key, runs) for key, runs in self._by_cell.items()}
+
+    @cached_property
+    def _by_cell(self) -> dict[tuple[str, str, int | str], list[dict[str, Any]]]:
+        found: dict[tuple[str, str, int | str], list[dict[str, Any]]] = {}
+        for record in self.records:
+            found.setdefault((record["set"], record["scorer"], record["labels"]), []).append(record)
+        return found
+
+    def _row(self, key: tuple[str, str, int | str], runs: list[dict[str, Any]]) -> dict[str, Any]:
+        # Numbers and "all" in one column would be of two types.
+        row: dict[str, Any] = dict(zip(("set", "scorer", "labels"), map(str, key), strict=True))
+        for metric in self.keys:
+            values = np.array([run.get(metric, math.nan) for run in runs], dtype=np.float64)
+            row[metric] = float(values.mean())
+            if len(self.runs) > 1:
+                row[f"{metric}_std"] = float(values.std(ddof=1))
+        return row | {"note": next((run["note"] for run in runs if run["note"]), "")}
+
+    def column(self, metric: str) -> Column:
+        """Return how a metric is printed, or raise where it is not known."""
+        return choose_columns([metric], self.own, (), None)[0]
+
+    def ranked(self, metric: str) -> Column:
+        """Return the column of a metric, or raise where it has no better and worse."""
+        column = self.column(metric)
+        if not column.better:
+            raise ValueError(f"{metric} has no better and worse; give it as Metric(…, higher_is_better=…).")
+        return column
+
+    def budget(self, labels: int | str | None) -> int | str:
+        """Return a number of labels that there is, by default the largest."""
+        if labels is None:
+            return self.labels[-1]
+        if labels not in self.labels:
+            raise ValueError(f"labels has no {labels!r}; there are {', '.join(map(str, self.labels))}.")
+        return labels
+
+    def values(
+        self, key: str, budget: int | str, sets: Sequence[str], scorers: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """Means over the runs (N, S) of a metric."""
+        found = [[self.rows[name, scorer, budget].get(key, math.nan) for scorer in scorers] for name in sets]
+        return np.array(found, dtype=np.float64).reshape(len(sets), len(scorers))
+
+    def kinds(self, column: Column, budget: int | str, sets: Sequence[str]) -> list[Any]:
+        """Return for each scorer what tells it from those that it is not comparable with in a column."""
+        if column.key not in OF_GIVEN_FAILURES:
+            return [None] * len(self.scorers)
+        return [
+            tuple(run["failures"] for name in sets for run in self._by_cell[name, scorer, budget])
+            for scorer in self.scorers
+        ]
+
+    def complete(self, column: Column, budget: int | str) -> Complete:
+        """Return the sets on which anybody has a value, and the scorers that are comparable there.
+
+        These have a value on each set and, for metrics of given failures, fail as the first of them does.
+        """
+        values = self.values(column.key, budget, self.sets, self.scorers)
+        used = np.flatnonzero(~np.isnan(values).all(axis=1))
+        sets = [self.sets[i] for i in used]
+        known = ~np.isnan(values[used]).any(axis=0) & (len(used) > 0)
+        kinds = self.kinds(column, budget, sets)
+        first = next((kinds[i] for i in np.flatnonzero(known)), None)
+        chosen = [i for i in np.flatnonzero(known) if kinds[i] == first]
+        return Complete(values[np.ix_(used, chosen)], sets, [self.scorers[i] for i in chosen])
+
+    def means(self, column: Column, budget: int | str) -> list[dict[str, Any]]:
+        """Return for each scorer its mean over sets, and the deviation of that mean between runs."""
+        sets, found = self.complete(column, budget).sets, []
+        for scorer in self.scorers:
+            row = {}
+            if sets:
+                cells = [self._by_cell[name, scorer, budget] for name in sets]
+                runs = np.array([[run.get(column.key, math.nan) for run in cell] for cell in cells])
+                row[column.key] = float(runs.mean())
+                if runs.shape[1] > 1:
+                    row[f"{column.key}_std"] = float(runs.mean(axis=0).std(ddof=1))
+            found.append(row)
+        return found
+
+    def ranking(self, column: Column, budget: int | str, confidence: float = 0.95) -> Ranking:
+        """Rank the comparable scorers over the sets."""
+        values, sets, scorers = self.complete(column, budget)
+        found = rank_over_sets(column.better * values, confidence)
+        order = np.argsort(found.mean, kind="stable")
+        groups = [] if math.isnan(found.p) else cliques(found.mean, found.critical_difference)
+        return Ranking(
+            [scorers[i] for i in order],
+            found.mean[order],
+            found.p,
+            found.critical_difference,
+            [[scorers[i] for i in group] for group in groups],
+            len(sets),
+        )

@@ -37,7 +37,7 @@ from vilu_sdk.inputs.formats import read_vector
 from vilu_sdk.inputs.places import BEGINNING, END, BadRowError
 from vilu_sdk.persistence.storage import CONFIG_FILE, TENSORS_FILE
 from vilu_sdk.scorers import Scorer
-from vilu_sdk.scorers.official import convert_official_checkpoint
+from vilu_sdk.scorers.official import COUNTER, convert_official_checkpoint
 from vilu_sdk.selective import SelectivePredictor, SetPredictor
 
 TIMES = int(os.environ.get("VILU_FUZZ", 1))
@@ -272,7 +272,7 @@ def packed(pickled: bytes, rest: dict[str, bytes]) -> bytes:
 def checkpoint() -> tuple[bytes, dict[str, bytes]]:
     """A checkpoint as the authors write them: its pickle, and its other members."""
     layers = {"mlp.0": (4, 6), "mlp.2": (1, 4)}
-    state: dict[str, torch.Tensor] = {"counter": torch.tensor(7)}
+    state: dict[str, torch.Tensor] = {COUNTER: torch.tensor(7)}
     for name, shape in layers.items():
         state |= {f"{name}.weight": torch.ones(shape), f"{name}.bias": torch.zeros(shape[0])}
     file = BytesIO()
@@ -322,6 +322,16 @@ def test_checkpoints(data, place):
     path = place.folder / "c.ckpt"
     path.write_bytes(data.draw(damaged(content)) if how == "file" else content)
     place.read(lambda: convert_official_checkpoint(path, d=6))
+
+
+def test_unchanged_they_are_read(place):
+    """Or what is refused would say nothing."""
+    (place.folder / "c.ckpt").write_bytes(packed(*checkpoint()))
+    assert place.read(lambda: convert_official_checkpoint(place.folder / "c.ckpt", d=6)) is not None
+    for kind in ("npy", "npz", "packed.npz", "safetensors", "parquet"):
+        path = place.folder / f"good.{kind}"
+        path.write_bytes(saved(kind))
+        assert place.read(lambda path=path: open_embeddings(path)[:]).shape == (20, 6)
 
 
 @tries(150)

@@ -14,6 +14,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from hypothesis import strategies as st
 
 from support.all_scorers import EXAMPLES, fitted
 from support.data import draw_task
-from support.mutations import TEXTS, Good, changed, changed_tensor, damaged, fitted_to
+from support.mutations import TEXTS, Good, changed, changed_tensor, damaged, fitted_to, places
 from support.watched import Watch
 from vilu_sdk import MCMScorer, cli
 from vilu_sdk.inputs import open_embeddings
@@ -36,7 +37,7 @@ from vilu_sdk.inputs.formats import read_vector
 from vilu_sdk.inputs.places import BEGINNING, END, BadRowError
 from vilu_sdk.persistence.storage import CONFIG_FILE, TENSORS_FILE
 from vilu_sdk.scorers import Scorer
-from vilu_sdk.scorers.official import convert_official_checkpoint
+from vilu_sdk.scorers.official import COUNTER, convert_official_checkpoint
 from vilu_sdk.selective import SelectivePredictor, SetPredictor
 
 TIMES = int(os.environ.get("VILU_FUZZ", 1))
@@ -177,6 +178,19 @@ def test_tensors(data, heads, place):
     score(place, place.folder / "head")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [None, True, "x", -1, 0.5, [], {}, {"__tuple__": [1]}], ids=repr)
+def test_fields_of_another_type(value, heads, place):
+    for head in heads:
+        for number in range(len(places(head.config))):
+            config = deepcopy(head.config)
+            holder, key = places(config)[number]
+            if holder is not config:
+                holder[key] = value
+                head.write(place.folder / "head", config, head.tensors)
+                score(place, place.folder / "head")
+
+
 # --- embeddings ------------------------------------------------------------------------------------
 
 
@@ -240,7 +254,8 @@ def test_names_of_shards(names, place):
         for name in names:
             Path(folder, f"{name}.npy").write_bytes(saved("npy"))
         opened = place.read(lambda: open_embeddings(folder))
-        assert opened is None or len(opened) == 20 * len(set(names) - {""})
+        shown = {name for name in names if name and name[0] != "."}
+        assert opened is None or len(opened) == 20 * len(shown)
 
 
 # --- checkpoints, and values -----------------------------------------------------------------------
@@ -257,7 +272,7 @@ def packed(pickled: bytes, rest: dict[str, bytes]) -> bytes:
 def checkpoint() -> tuple[bytes, dict[str, bytes]]:
     """A checkpoint as the authors write them: its pickle, and its other members."""
     layers = {"mlp.0": (4, 6), "mlp.2": (1, 4)}
-    state: dict[str, torch.Tensor] = {"counter": torch.tensor(7)}
+    state: dict[str, torch.Tensor] = {COUNTER: torch.tensor(7)}
     for name, shape in layers.items():
         state |= {f"{name}.weight": torch.ones(shape), f"{name}.bias": torch.zeros(shape[0])}
     file = BytesIO()
@@ -307,6 +322,16 @@ def test_checkpoints(data, place):
     path = place.folder / "c.ckpt"
     path.write_bytes(data.draw(damaged(content)) if how == "file" else content)
     place.read(lambda: convert_official_checkpoint(path, d=6))
+
+
+def test_unchanged_they_are_read(place):
+    """Or what is refused would say nothing."""
+    (place.folder / "c.ckpt").write_bytes(packed(*checkpoint()))
+    assert place.read(lambda: convert_official_checkpoint(place.folder / "c.ckpt", d=6)) is not None
+    for kind in ("npy", "npz", "packed.npz", "safetensors", "parquet"):
+        path = place.folder / f"good.{kind}"
+        path.write_bytes(saved(kind))
+        assert place.read(lambda path=path: open_embeddings(path)[:]).shape == (20, 6)
 
 
 @tries(150)

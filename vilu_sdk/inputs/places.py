@@ -57,9 +57,10 @@ def shown(value: Any) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = SHOWN
     try:
-        return line(short.repr(value))
+        said = line(short.repr(value))
     except ValueError:  # of integers with thousands of digits
         return f"a long {type(value).__name__}"
+    return said if len(said) <= QUOTED else f"{said[:QUOTED]} …"
 
 
 def brief(value: Any, most: int = QUOTED) -> str:

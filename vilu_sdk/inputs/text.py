@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,13 @@ def _lines(path: Path, text: str, column: str | None) -> list[str]:
     if column is not None:
         raise ValueError(f"{path} has lines and no columns; leave out column={column!r}, or name it .csv.")
     # Not splitlines(), which also cuts at form feeds and at separators that names may hold.
-    return [line.strip() for line in _short_lines(path, io.StringIO(text, newline=None))]
+    lines = io.StringIO(text, newline=None).readlines()
+    if max(map(len, lines), default=0) > LINE_CHARACTERS:
+        list(_short_lines(path, lines))  # which says where
+    return [line.strip() for line in lines]
 
 
-def _short_lines(path: Path, lines: io.StringIO) -> Iterator[str]:
+def _short_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
     """Yield lines, each with its end, none of which is too long to be one of values."""
     for number, line in enumerate(lines, 1):
         if len(line) > LINE_CHARACTERS:

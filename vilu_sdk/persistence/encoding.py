@@ -1,5 +1,6 @@
 """Estimators as JSON and tensors, and back; a file cannot make anything be imported."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import signature
@@ -10,7 +11,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from vilu_sdk.inputs.places import listed, shown
+from vilu_sdk.inputs.places import brief, listed, shown
+from vilu_sdk.persistence.types import fits, types_of
 
 # Classes a file may name. A file can only choose among them, never import code.
 _CLASSES: dict[str, type] = {}
@@ -134,7 +136,12 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         lacking = [item for name, item in known.items() if name not in parts]
         if not isinstance(cls, type) or parts.keys() - known or any(map(_is_needed, lacking)):
             raise ValueError(f"The saved {content} has other fields than the class; it was changed.")
-        return cls(**{name: decode(item, tensors) for name, item in parts.items()})
+        decoded = {name: decode(item, tensors) for name, item in parts.items()}
+        for name, hint in types_of(cls).items():
+            if name in decoded and not fits(decoded[name], hint):
+                found = brief(f"{shown(decoded[name])}, which should be {getattr(hint, '__name__', hint)}")
+                raise ValueError(f"config.json has for {name} of {content} {found}; it was changed.")
+        return cls(**decoded)
     taken = {name: decode(entry, tensors) for name, entry in value["tensors"].items()}
     config = decode(value["config"], tensors)
     try:
@@ -146,10 +153,11 @@ def decode(value: Any, tensors: dict[str, Tensor]) -> Any:
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise where a tensor holds NaN or infinite numbers, with which nothing can be scored."""
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or not tensor.numel():
             continue
-        # A finite sum has no other numbers in it, and is found without a copy of all of them.
-        if not bool(tensor.sum(dtype=torch.float64).isfinite()) and not bool(tensor.isfinite().all()):
+        # Where there is NaN, it is the least and the largest. Torch has no order of float8.
+        least, largest = (tensor if tensor.element_size() > 1 else tensor.float()).aminmax()
+        if not (math.isfinite(least) and math.isfinite(largest)):
             raise ValueError(f"The tensor {shown(name)} {where} holds NaN or infinite numbers.")
 
 

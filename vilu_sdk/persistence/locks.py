@@ -22,6 +22,8 @@ from vilu_sdk.inputs.places import brief
 PATIENCE = 60.0
 # Seconds between two tries, and the bytes that say who holds a lock.
 PAUSE, WORDS = 0.01, 300
+# How often a folder is made again that goes away under the hands.
+TRIES = 100
 # Where a disk has no locks, or the folder cannot be written, work goes on without.
 WITHOUT = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
 
@@ -35,7 +37,7 @@ def held(target: Path, *, inside: bool = False, patience: float = 0.0) -> Iterat
     target : pathlib.Path
         What is written.
     inside : bool
-        Whether the lock lies in the folder, and not beside it.
+        Whether the lock lies in the folder, which is made, and not beside it.
     patience : float
         Seconds to wait for another writer.
 
@@ -47,7 +49,7 @@ def held(target: Path, *, inside: bool = False, patience: float = 0.0) -> Iterat
     lock = target / ".lock" if inside else target.with_name(f".{target.name}.lock")
     until = time.monotonic() + patience
     try:
-        while (number := _take(lock)) is None:
+        while (number := _take_inside(lock) if inside else _take(lock)) is None:
             if time.monotonic() >= until:
                 raise BusyError(
                     f"{target} is being written by {_holder(lock)}; wait until that is done, or write into "
@@ -55,7 +57,7 @@ def held(target: Path, *, inside: bool = False, patience: float = 0.0) -> Iterat
                 )
             time.sleep(PAUSE)
     except OSError as error:
-        if error.errno not in WITHOUT:
+        if error.errno not in WITHOUT or (inside and not target.is_dir()):
             raise
         number = -1
     if number is None or number < 0:
@@ -76,6 +78,19 @@ def _holder(lock: Path) -> str:
         if said:
             return brief(said, WORDS)
     return "another process"
+
+
+def _take_inside(lock: Path) -> int | None:
+    """Take a lock in a folder that is made for it, and that its last holder may be removing just now."""
+    for _ in range(TRIES):
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            return _take(lock)
+        except (FileExistsError, FileNotFoundError) as error:
+            failed = error
+            if error.errno is None or (os.path.lexists(lock.parent) and not lock.parent.is_dir()):
+                break
+    raise failed
 
 
 def _take(lock: Path) -> int | None:

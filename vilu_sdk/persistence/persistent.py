@@ -167,7 +167,8 @@ class Persistent(BaseEstimator):
                 loaded._try()
             return loaded
         except (TypeError, ValueError) as error:
-            if (said := cut(str(error))) != str(error):
+            said = cut(str(error))
+            if said != str(error) or type(error) not in (TypeError, ValueError):
                 error = (TypeError if isinstance(error, TypeError) else ValueError)(said)
             error.add_note(f"While loading {folder}.")
             raise error from None
@@ -248,7 +249,6 @@ class Persistent(BaseEstimator):
             config["fitted"]["card_"] = encode(card, "card_", tensors)
         config = {"backbone": backbone_of(self, card)} | config
         readme = model_card(self, name, card)
-        folder.mkdir(parents=True, exist_ok=True)
         with held(folder, inside=True, patience=PATIENCE) as alone:
             storage.write_folder(folder, config, tensors, readme)
             if alone:  # and not before: what a kill left behind may be the tensors of the save that is there

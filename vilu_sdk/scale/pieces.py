@@ -115,7 +115,6 @@ def claim(
     """Mark a folder as that of some work, described in JSON, or raise where it is of other work."""
     path = folder / MANIFEST
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         with held(folder, inside=True, patience=PATIENCE):
             return _claim(folder, pieces, source, texts, work)
     return _claim(folder, pieces, source, texts, work)

@@ -108,7 +108,6 @@ def _checkpoint_held(checkpoint: Checkpoint | None) -> Iterator[None]:
 
         def hold() -> bool:
             assert checkpoint is not None
-            checkpoint.folder.mkdir(parents=True, exist_ok=True)
             return holding.enter_context(held(checkpoint.folder, inside=True))
 
         alone = checkpoint is not None and from_first(hold)

@@ -289,7 +289,13 @@ class Verbs:
         found = stream(images, width, lambda z: Chunk(z, among, columns).read(), device=device)
         said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
         first = texts.first  # rounding tells equal candidates apart
-        for column in said:
+        for column, values in said.items():
+            if values.size and np.isnan(values.min()):  # of NaN the minimum is NaN
+                row = int(np.isnan(values).reshape(len(values), -1).any(axis=1).argmax())
+                raise ValueError(
+                    f"what {type(self).__name__} says of row {row} of z_img is NaN, so its learned numbers "
+                    "or settings are none that a fit gives; fit it again, or load it from whom you trust."
+                )
             if column in ("prediction", "answer"):
                 said[column] = said[column] if first is None else first[said[column]]
             elif column.endswith("probabilities"):

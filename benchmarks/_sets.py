@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.datasets import load_digits_vlm
+from vilu_sdk.evaluation import sets
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 # Pairs without a split of their own are scored in so many contiguous folds.
@@ -30,10 +31,7 @@ class EmbeddingSet(NamedTuple):
 
 def read_arrays(path: Path) -> Mapping[str, Any]:
     """Read the arrays of a file, or map those of a folder into memory."""
-    if path.is_dir():
-        return {file.stem: np.load(file, mmap_mode="r") for file in sorted(path.glob("*.npy"))}
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
+    return sets.read_arrays(path, names=None)
 
 
 def scale_of(arrays: Mapping[str, Any]) -> float:
@@ -64,13 +62,13 @@ def folds(n: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         yield np.setdiff1d(rows, held), held
 
 
-def parser(description: str | None, sets: tuple[str, ...]) -> argparse.ArgumentParser:
+def parser(description: str | None, names: tuple[str, ...]) -> argparse.ArgumentParser:
     """Make a parser that knows which sets to read, and where they are."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--embeddings", type=Path, default=FOLDER)
-    made.add_argument("--sets", default=",".join(sets), help="names of files, comma separated")
+    made.add_argument("--sets", default=",".join(names), help="names of files, comma separated")
     return made
 
 

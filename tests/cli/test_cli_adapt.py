@@ -32,6 +32,17 @@ def test_from_nothing_it_gives_the_scorer_that_python_gives(said, vilu, digits, 
     np.testing.assert_array_equal(found, decisions(expected, digits))
 
 
+def test_it_is_told_the_groups(vilu, digits, tmp_path):
+    groups = np.arange(798) // 3
+    np.savetxt(tmp_path / "groups.txt", groups, fmt="video %d")
+    line = f"{LINE} --logit-scale {SCALE} -o {tmp_path / 's'} --groups {tmp_path / 'groups.txt'}"
+    assert vilu(line).code == 0
+    expected = ViLUEstimator(logit_scale=SCALE, random_state=0)
+    expected.adapt(digits.z_img_fit, digits.z_txt, groups=groups)
+    found = decisions(Scorer.from_pretrained(tmp_path / "s"), digits)
+    np.testing.assert_array_equal(found, decisions(expected, digits))
+
+
 def test_a_saved_scorer_is_moved_and_stays_as_it_was(vilu, fitted, digits, tmp_path):
     fitted.save_pretrained(tmp_path / "before")
     first = f"{LINE} --scorer {tmp_path / 'before'} -o {tmp_path / 'after'} --frequencies balanced --json"
@@ -91,3 +102,15 @@ def test_what_keeps_a_promise_is_not_moved(vilu, tmp_path):
     assert vilu(line).code == 0
     done = vilu(f"{LINE} --scorer {tmp_path / 't'} -o {tmp_path / 's'}")
     assert (done.code, "holds a promise, which is lost" in done.err) == (2, True)
+
+
+def test_a_network_is_moved_by_labels_alone(vilu, tmp_path):
+    known = "new-images.npy texts.npy --labels new-labels.npy"
+    line = f"fit {known} --scorer lvu --set epochs=1 --logit-scale {SCALE} -q -o {tmp_path / 'lvu'}"
+    assert vilu(line).code == 0
+    scorer = f"-q --scorer {tmp_path / 'lvu'} -o {tmp_path / 's'}"
+    assert vilu(f"adapt {known} {scorer}").code == 0
+    done = vilu(f"adapt {known} {scorer} --groups new-labels.npy")
+    assert (done.code, "adapts to labels alone; leave out --groups" in done.err) == (2, True)
+    done = vilu(f"adapt new-images.npy texts.npy {scorer}")
+    assert (done.code, "labels" in done.err) == (3, True)

@@ -209,10 +209,10 @@ def test_benchmark_gives_the_table_in_every_form(vilu, sets, tmp_path):
         assert vilu(f"{line} --columns auc -o {tmp_path / name}").out == ""
         assert (tmp_path / name).read_text() == text + "\n"
     for suffix in (".csv", ".json", ".parquet"):
-        assert vilu(f"{line} --columns auc -o {tmp_path / 't'}{suffix}").code == 0
+        assert vilu(f"{line} --columns auc n_fitted -o {tmp_path / 't'}{suffix}").code == 0
     with (tmp_path / "t.csv").open() as file:
         read = list(csv.DictReader(file))
-    assert list(read[0]) == ["set", "scorer", "labels", "auc", "note"]
+    assert list(read[0]) == ["set", "scorer", "labels", "auc", "n_fitted", "note"]
     assert [float(row["auc"]) for row in read] == [row["auc"] for row in rows]
 
 
@@ -232,6 +232,7 @@ def test_benchmark_goes_on_and_takes_some_sets(vilu, sets, tmp_path):
         ("--only nothing", "has no set 'nothing'; it has digits, whole"),
         ("--labels-used few", 'must be a number or "all", got few'),
         ("--columns auk", "columns has no 'auk'"),
+        ("--columns auk -o t.csv", "--columns has no 'auk'"),
         ("-o t.xls", "results are written to .csv, .json, .parquet, .md, .html, .tex or -"),
         ("--scorer nowhere:Scorer", "No module named 'nowhere'"),
         ("--scorer json:JSONDecoder", "has no class JSONDecoder that is a scikit-learn estimator"),

@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -134,6 +135,9 @@ def test_sets_as_folder_mapping_and_generator_are_the_same(tmp_path):
     scorers = SCORERS | {"Rel-U": EntropyScorer(normalise=True)}
     assert numbers(benchmark(scorers, tmp_path)) == expected
     assert numbers(benchmark(scorers, ((name, lambda n=name: arrays[n]) for name in arrays))) == expected
+    (tmp_path / ".hidden.npz").write_bytes(b"")
+    for _ in range(2):
+        assert numbers(benchmark(scorers, tmp_path, folder=tmp_path)) == expected
     paths = {"a": tmp_path / "a.npz", "b": str(tmp_path / "b"), "c": arrays["c"]}
     assert numbers(benchmark(scorers, paths)) == expected
 
@@ -470,6 +474,11 @@ def test_sets_are_named_in_errors(sets, message):
 
 
 def test_files_that_hold_no_arrays_are_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "big.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("z_txt.npy", b"x")
+    with pytest.raises(ValueError, match=r"sets: big: .*neither stored nor deflated"):
+        benchmark({"MCM": MCMScorer()}, tmp_path)
+    os.remove(tmp_path / "big.npz")
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"sets: bad: .*bad\.npz is no \.npz file"):
         benchmark({"MCM": MCMScorer()}, tmp_path)

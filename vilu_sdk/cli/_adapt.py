@@ -7,6 +7,7 @@ from typing import Any
 from vilu_sdk.cli._arguments import (
     CARD,
     FOLDER,
+    GROUPS,
     IMAGES,
     JSON,
     NAMES,
@@ -18,10 +19,11 @@ from vilu_sdk.cli._arguments import (
 )
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import open_named, read_labels, read_weights
+from vilu_sdk.cli._inputs import open_named, read_groups, read_labels, read_weights
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import command, one_of, option
 from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
+from vilu_sdk.scorers import ViLUEstimator
 
 WORDS = ("balanced", "estimated")
 
@@ -44,6 +46,7 @@ WORDS = ("balanced", "estimated")
         ),
     ),
     NAMES,
+    GROUPS,
     *TO_ADAPT,
     FOLDER,
     OVERWRITE,
@@ -69,13 +72,17 @@ def run(arguments: Namespace) -> int:
     if not hasattr(scorer, "adapt"):
         raise UsageError(f"{type(scorer).__name__} does not adapt; {DEFAULT} does.")
     images, texts = open_named(arguments)
-    known: dict[str, Any] = {}
+    labels, known = None, dict[str, Any]()
     if arguments.labels is not None:
-        known["labels"] = read_labels(arguments.labels, len(images), texts)
+        labels = read_labels(arguments.labels, len(images), texts)
     if (said := arguments.frequencies) is not None:
         known["frequencies"] = said if said in WORDS else read_weights(said, len(texts), "candidates")
+    if (groups := read_groups(arguments.groups, len(images))) is not None:
+        known["groups"] = groups
+    if known and not isinstance(scorer, ViLUEstimator):
+        raise UsageError(f"{type(scorer).__name__} adapts to labels alone; leave out --{next(iter(known))}.")
     start = time.perf_counter()
-    scorer.adapt(images, texts, **known)
+    scorer.adapt(images, texts, labels, **known)
     seconds = time.perf_counter() - start
     scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
     name = type(scorer).__name__
@@ -83,6 +90,6 @@ def run(arguments: Namespace) -> int:
         facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts)}
         print(plain_json({**facts, "d": images.shape[1], "seconds": seconds}))
     else:
-        what = "labelled images" if "labels" in known else "images without labels"
+        what = "images without labels" if labels is None else "labelled images"
         print(f"{name} adapted to {len(images)} {what} and {len(texts)} texts in {seconds:.1f} s: {folder}")
     return 0

@@ -64,7 +64,8 @@ def write_printed(table: Any, arguments: Namespace, *, layout: str | None = None
         return
     rows = table.to_dicts()
     if chosen is not None:
-        table.to_text(chosen)  # which names what is unknown
+        if rows and (unknown := [name for name in chosen if name not in rows[0]]):
+            raise UsageError(f"--columns has no {unknown[0]!r}; there are {', '.join(rows[0])}.")
         names = ("set", "scorer", "labels", *chosen, "note")
         rows = [{name: row[name] for name in names if name in row} for row in rows]
     if to_stdout:

@@ -3,6 +3,7 @@
 from vilu_sdk.displays.classes import ClassFailureDisplay
 from vilu_sdk.displays.confusions import ConfusionDisplay
 from vilu_sdk.displays.over_accuracy import ReliabilityOverAccuracyDisplay
+from vilu_sdk.displays.ranks import CriticalDifferenceDisplay
 from vilu_sdk.displays.risk_coverage import RiskCoverageDisplay
 from vilu_sdk.displays.roc import ROCDisplay
 from vilu_sdk.displays.scores import ReliabilityDisplay, ScoreDistributionDisplay
@@ -13,6 +14,7 @@ __all__ = [
     "CandidatesDisplay",
     "ClassFailureDisplay",
     "ConfusionDisplay",
+    "CriticalDifferenceDisplay",
     "LearningCurveDisplay",
     "ROCDisplay",
     "ReliabilityDisplay",

@@ -24,7 +24,8 @@ class ConfusionDisplay(ScoreDisplay):
     Parameters
     ----------
     pairs : ndarray of shape (P, 2)
-        True and predicted class, those with the most flagged mistakes first.
+        True and predicted class, the most frequent mistakes first; of equally frequent ones those first of
+        which more are let through.
     flagged, missed : ndarray of shape (P,)
         Mistakes of each pair above the threshold, and at or below it.
     threshold : float
@@ -103,7 +104,7 @@ class ConfusionDisplay(ScoreDisplay):
         inverse = inverse.ravel()  # numpy 2.0 gave it another shape
         flagged = np.bincount(inverse, above, len(found)).astype(np.int64)
         missed = np.bincount(inverse, ~above, len(found)).astype(np.int64)
-        order = np.lexsort((-missed, -flagged))
+        order = np.lexsort((flagged, -(flagged + missed)))
         return cls(
             pairs=found[order].astype(np.int64),
             flagged=flagged[order],

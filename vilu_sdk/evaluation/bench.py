@@ -12,14 +12,14 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.evaluation.cells import SUFFIX, Done, Work, identify_rows, key_of, measure
+from vilu_sdk.evaluation.cells import Done, Work, identify_rows, key_of, measure
 from vilu_sdk.evaluation.comparison import check_scorers
 from vilu_sdk.evaluation.over_sets import ALL
 from vilu_sdk.evaluation.own import Given, Metric, check_metrics
 from vilu_sdk.evaluation.problem import Problem, check_problem
 from vilu_sdk.evaluation.results import Benchmark
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds
-from vilu_sdk.evaluation.sets import DataSet, open_set, sets_of
+from vilu_sdk.evaluation.sets import CELL, DataSet, open_set, sets_of
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
 from vilu_sdk.scorers.base.contract import FailureScorer
 
@@ -251,7 +251,7 @@ def _of_set(
                 key = key_of(work, fitted if learns else None, scored)
                 works.setdefault(key, work)
                 cells.append((record, key))
-    paths = [None if place is None else place / f"{key}{SUFFIX}" for key in works]
+    paths = [None if place is None else place / f"{key}{CELL}" for key in works]
     calls = track(list(zip(works.values(), paths, strict=True)), data.name)
     if n_jobs in (None, 1):
         done = [measure(*call) for call in calls]

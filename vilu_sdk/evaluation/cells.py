@@ -12,6 +12,7 @@ import math
 import pickle
 import sys
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -24,11 +25,9 @@ from sklearn.base import BaseEstimator
 
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.evaluation.run import attempt, reason
+from vilu_sdk.inputs.foreign import opened_zip
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.persistence.storage import whole_file
-
-#: What ends the file of a finished cell.
-SUFFIX = ".cell.npz"
 
 
 class Work(NamedTuple):
@@ -88,12 +87,21 @@ def _write(path: Path, done: Done) -> None:
 def _read(path: Path) -> Done | None:
     """Return a finished cell; None where there is none, or a file that is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with opened_zip(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             fields: dict[str, Any] = dict(archive)
         plain = json.loads(str(fields.pop("plain")))
         seconds = plain.pop("fit_seconds")
         return Done(Answers(**fields, **plain), seconds)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
         return None
 
 

@@ -2,7 +2,8 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.evaluation.problem import Problem, check_problem
+from vilu_sdk.inputs.foreign import check_file, opened_zip
 
 #: A data set as a user holds it: arrays by name, a path to them, or a function that returns either.
 Source = Mapping[str, Any] | str | os.PathLike[str] | Callable[[], Any]
+#: What ends the file of a finished cell of a benchmark.
+CELL = ".cell.npz"
 #: The arrays that a set can have.
 ARRAYS = (
     *("z_img_train", "labels_train", "groups_train", "z_img_test", "labels_test", "groups_test"),
@@ -33,22 +37,26 @@ class DataSet(NamedTuple):
     logit_scale: float | None
 
 
-def read_arrays(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Read the arrays of an ``.npz`` file, or map those of a folder into memory.
+def read_arrays(
+    path: str | os.PathLike[str], names: Sequence[str] | None = ARRAYS
+) -> Mapping[str, NDArray[Any]]:
+    """Read the arrays of these names (None: all) of an ``.npz`` file, or map those of a folder into memory.
 
     Raises
     ------
     ValueError
-        If a file holds no arrays.
+        If a file holds no arrays, or is beyond the limits of files that nobody vouches for.
     """
     path = Path(path).expanduser()
     try:
         if path.is_dir():
-            files = sorted(path.glob("*.npy"))
+            files = [file for file in sorted(path.glob("*.npy")) if names is None or file.stem in names]
+            for file in files:
+                check_file(file)
             return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        with opened_zip(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files if names is None or name in names}
+    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is no .npz file or folder of .npy files with numbers: {error}") from error
 
 
@@ -64,7 +72,9 @@ def sets_of(given: Any) -> Iterator[tuple[str, Source]]:
         folder = Path(given).expanduser()
         if not folder.is_dir():
             raise ValueError(f"sets: there is no folder {folder}; pass the folder of the embeddings.")
-        found = sorted([*folder.glob("*.npz"), *{file.parent for file in folder.glob("*/z_txt*.npy")}])
+        there = {*folder.glob("*.npz"), *(file.parent for file in folder.glob("*/z_txt*.npy"))}
+        # Hidden files are none of the user's, and finished cells may be kept beside the sets.
+        found = sorted(path for path in there if not path.name.startswith(".") and CELL not in path.name)
         if not found:
             raise ValueError(
                 f"sets: {folder} holds no sets, which are .npz files or folders of .npy files with a "

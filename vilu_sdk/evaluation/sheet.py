@@ -56,6 +56,7 @@ _OTHERS = (
     Column("error_rate", "errors %"),
     Column("zero_shot_accuracy", "zero-shot right %"),
     Column("n", "rows", scale=1, decimals=0),
+    Column("n_fitted", "rows fitted", scale=1, decimals=0),
 )
 #: Every metric that a table can print, by its key.
 KNOWN = {column.key: column for column in (*COLUMNS, *_OTHERS)}

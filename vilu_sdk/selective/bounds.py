@@ -1,10 +1,13 @@
 """How many of the most certain rows may be accepted, and the bounds that hold for them."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import bdtr, bdtrik, betainc, betaincinv, logsumexp
+from scipy.special import bdtr, bdtrik, betainc, betaincinv, betaln, expit, logit, logsumexp
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.ranking import Ranking
@@ -19,6 +22,8 @@ MOST_LABELS = 10**7
 # How likely the labels that are advised are to be enough, and how finely they are searched for.
 LIKELY = 0.7
 LABEL_STEPS = 120
+# How likely a ranking is to say nothing, so that the most certain rows err as all do, before a look at them.
+ONE_RATE = 0.2
 # Of an error rate that is known from few rows, and of the rank of a share, in standard deviations.
 QUANTILES = (np.arange(40) + 0.5) / 40
 RANK_ERRORS = np.array([-1.3, -0.5, 0.0, 0.5, 1.3])
@@ -122,16 +127,16 @@ def labels_needed(
 
     Whether n rows certify it depends on the method's first tests, each of a share of them. The error rate of
     that share is known from the m rows, e of them wrong, that were seen there: as Beta(e + 1/2, m - e + 1/2),
-    Jeffreys's posterior. None if no number is that likely to do, or if even more rows would not.
+    Jeffreys's posterior; or, as far as these look like all rows, from all of them. None if no number is that
+    likely to do, or if even more rows would not.
     """
     seen = len(ranking)
     start = max(1, round(START_SHARE * seen))
     if method == "fixed_sequence" and ranking.cumulative_errors[start] >= target * start:
         return None  # many rows would be tested at this share
     rows = np.arange(1, seen + 1)
-    wrong = ranking.cumulative_errors[rows]
     # How likely the error rate of each share is below the target, more than which no number of rows can do.
-    below = betainc(wrong + 0.5, rows - wrong + 0.5, target)
+    below = _mean(ranking, rows, lambda e, m: betainc(e + 0.5, m - e + 0.5, target))
     if below.max() < LIKELY:
         return None
     for n in np.unique(np.geomspace(seen + 1, MOST_LABELS, LABEL_STEPS).astype(np.int64)).tolist():
@@ -154,14 +159,33 @@ def _rejection(
     if below[ends - 1].mean() + level < LIKELY:
         return 0.0
     errors = errors_allowed(rows, target, level)
+
+    def rejected(e: Any, m: Any) -> FloatVector:
+        rates = betaincinv((e + 0.5)[:, None], (m - e + 0.5)[:, None], QUANTILES)
+        return np.asarray(bdtr(errors, rows, rates).mean(axis=1))
+
     found = []
     for end in ends.tolist():
         # Ties are accepted together, so the tests up to the end of one must reject too.
         seen = np.unique([end, ranking.uncut(end, +1)])
-        wrong = ranking.cumulative_errors[seen]
-        rates = betaincinv((wrong + 0.5)[:, None], (seen - wrong + 0.5)[:, None], QUANTILES)
-        found.append(float(bdtr(errors, rows, rates).mean(axis=1).min()))
+        found.append(float(_mean(ranking, seen, rejected).min()))
     return float(np.mean(found))
+
+
+def _mean(ranking: Ranking, rows: NDArray[np.int64], of: Callable[..., FloatVector]) -> FloatVector:
+    """Mean over what is known of the error rate of so many rows (s,), of a function of errors and rows.
+
+    It is theirs, or that of all rows, by the likelihood of their errors under two rates and under one.
+    """
+    n = np.array([len(ranking)])
+    wrong, all_wrong = ranking.cumulative_errors[rows], ranking.cumulative_errors[n]
+
+    def likelihood(e: Any, m: Any) -> Any:
+        return betaln(e + 0.5, m - e + 0.5) - betaln(0.5, 0.5)
+
+    two = likelihood(wrong, rows) + likelihood(all_wrong - wrong, n - rows)
+    one = expit(likelihood(all_wrong, n) - two + logit(ONE_RATE))
+    return np.asarray(one * of(all_wrong, n) + (1 - one) * of(wrong, rows))
 
 
 def uniform_slack(n: int, delta: float) -> float:

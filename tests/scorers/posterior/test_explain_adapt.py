@@ -1,9 +1,11 @@
 """Explanations of failure scores, and moving an estimator to another domain."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
@@ -176,6 +178,32 @@ def test_adapting_to_new_classes_leaves_the_known_ones_as_they_were(toy):
     before = scorer.decision_function(toy.z_img, toy.z_txt)
     scorer.adapt(toy.z_img, np.random.default_rng(8).normal(size=(9, 16)))
     np.testing.assert_allclose(scorer.decision_function(toy.z_img, toy.z_txt), before, atol=1e-5)
+
+
+def test_what_another_set_predicts_steps_back_as_images_speak(toy):
+    """With 1, 100 and 10,000 images a candidate, an estimator of another set comes to where nothing comes."""
+    rng = np.random.default_rng(8)
+    text = rng.normal(size=(6, 16))
+    labels = rng.integers(6, size=60_000)
+    z_img = text[labels] + 0.5 * rng.normal(size=16) + 2.0 * rng.normal(size=(60_000, 16))
+    apart = []
+    for n in (6, 600, 60_000):
+        fitted = estimator().fit(toy.z_img, toy.z_txt, toy.labels)
+        assert "class Gaussians" in fitted.model_.parts(torch.as_tensor(text).float())
+        moved = [start.adapt(z_img[:n], text) for start in (fitted, estimator())]
+        one, other = (scorer.predict_proba(z_img[:500], text) for scorer in moved)
+        apart.append(np.abs(one - other).max())
+    assert apart[0] > 5 * apart[1] > 25 * apart[2]
+
+
+def test_adapting_again_to_the_same_images_says_little_new(toy):
+    new = np.random.default_rng(8).normal(size=(9, 16))
+    scorer = estimator()
+    logs = [np.log(MCMScorer(logit_scale=SCALE).predict_proba(toy.z_img, new))]
+    logs += [np.log(scorer.adapt(toy.z_img, new).predict_proba(toy.z_img, new)) for _ in range(4)]
+    first, *others = (np.abs(after - before).mean() for before, after in itertools.pairwise(logs))
+    assert first > 0.01
+    assert others[-1] < others[0] < 0.5 * first
 
 
 def test_captions_adapt_to_images_of_their_domain(toy, captions):

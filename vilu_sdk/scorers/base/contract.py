@@ -52,7 +52,10 @@ def require_scorer(value: Any, name: str = "scorer") -> None:
         lacking = ", ".join(
             verb for verb in ("fit", *(VERBS[field] for field in NEEDED)) if not hasattr(value, verb)
         )
-        raise TypeError(f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}.")
+        raise TypeError(
+            f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}. "
+            "vilu_sdk.testing.check_scorer says what scorers offer."
+        )
 
 
 def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tuple[NDArray[Any], ...]:

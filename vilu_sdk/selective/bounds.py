@@ -23,7 +23,7 @@ MOST_LABELS = 10**7
 LIKELY = 0.7
 LABEL_STEPS = 120
 # How likely a ranking is to say nothing, so that the most certain rows err as all do, before a look at them.
-ONE_RATE = 0.05
+ONE_RATE = 0.2
 # Of an error rate that is known from few rows, and of the rank of a share, in standard deviations.
 QUANTILES = (np.arange(40) + 0.5) / 40
 RANK_ERRORS = np.array([-1.3, -0.5, 0.0, 0.5, 1.3])

@@ -88,9 +88,16 @@ def _take_inside(lock: Path) -> int | None:
             return _take(lock)
         except (FileExistsError, FileNotFoundError) as error:
             failed = error
-            if error.errno is None or (os.path.lexists(lock.parent) and not lock.parent.is_dir()):
+            if error.errno is None or _is_no_folder(lock.parent):
                 break
     raise failed
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether something else lies there; asked once, since a folder can come and go between two questions."""
+    with suppress(FileNotFoundError):
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    return False
 
 
 def _take(lock: Path) -> int | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, check_units, positive, require_candidates
@@ -175,26 +175,7 @@ class ViLUEstimator(WeightedScorer):
         NothingLearnedWarning
             If frequencies cannot be estimated from these images.
         """
-        scale = check_logit_scale(self.logit_scale)
-        generator = seeded(self.random_state)
-        images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
-        given = open_candidates(z_txt_set, d=images.d)
-        text = Candidates(given, images.d).text
-        task = None if labels is None else check_task(z_img, given, labels, groups=groups)
-        said = check_frequencies(frequencies, given)
-        if task is not None and said is not None:
-            raise ValueError(
-                "frequencies are of images without labels; leave them out where labels are given."
-            )
-        warn_of_mismatch(self, images, text)
-        if task is not None:
-            self._warn_of_order(task)
-        texts = Rows(text, "z_txt_set", normalise=False)
-        units = None if groups is None else check_units(groups, len(images))
-        shown = task or Task(images, texts, None, None, groups=units)
-        with shared_fit(shown, self._settings):
-            self._take(self._adapted(shown, scale, generator, said), images, texts, given, task)
-        return self
+        return self._move(z_img, z_txt_set, labels, groups, frequencies)
 
     @plain_torch
     def partial_adapt(self, z_img: ArrayLike, z_txt_set: ArrayLike, *, memory: float = 10_000) -> Self:
@@ -248,34 +229,51 @@ class ViLUEstimator(WeightedScorer):
         >>> auc(MCMScorer(logit_scale=scale)), auc(follower), auc(at_once)
         (86.9, 87.1, 87.1)
         """
-        scale, memory = check_logit_scale(self.logit_scale), positive(memory, "memory")
+        return self._move(z_img, z_txt_set, memory=positive(memory, "memory"))
+
+    def _move(
+        self,
+        z_img: ArrayLike,
+        z_txt_set: ArrayLike,
+        labels: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        frequencies: Any = None,
+        memory: float | None = None,
+    ) -> Self:
+        """Adapt, or follow a stream with `memory`."""
+        scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         given = open_candidates(z_txt_set, d=images.d)
         text = Candidates(given, images.d).text
+        task = None if labels is None else check_task(z_img, given, labels, groups=groups)
+        said = check_frequencies(frequencies, given)
+        if task is not None and said is not None:
+            raise ValueError(
+                "frequencies are of images without labels; leave them out where labels are given."
+            )
         warn_of_mismatch(self, images, text)
+        if task is not None:
+            self._warn_of_order(task)
         texts = Rows(text, "z_txt_set", normalise=False)
-        shown = Task(images, texts, None, None)
+        units = None if groups is None else check_units(groups, len(images))
+        shown = task or Task(images, texts, None, None, groups=units)
         with shared_fit(shown, self._settings):
-            model = self._adapted(shown, scale, generator, None, memory)
-            self._take(model, images, texts, given, None)
+            self.model_ = self._adapted(shown, scale, generator, said, memory)
+            self.n_features_in_ = images.d
+            # Images without labels may be judged: nobody has told the answers.
+            earlier = getattr(self, "fit_rows_", None)
+            known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
+            before = getattr(self, "fitted_on_", None) or FittedOn(0, None)
+            looks = getattr(self, "seen_", None)
+            self._remember(images, texts, known, given)
+            if memory is not None and looks is not None and looks.images.n > self.seen_.images.n:
+                # A batch of a few images says less of how they look.
+                self.seen_ = looks
+            labelled = before.images + len(images) * (task is not None)
+            adapted = before.adapted + len(images) * (task is None)
+            self.fitted_on_ = replace(self.fitted_on_, images=labelled, adapted=adapted)
         return self
-
-    def _take(self, model: Any, images: Rows, texts: Rows, given: Opened, task: Task | None) -> None:
-        """Take a model that was adapted to these images, and remember them."""
-        self.model_ = model
-        self.n_features_in_ = images.d
-        # Images without labels may be judged: nobody has told the answers.
-        earlier = getattr(self, "fit_rows_", None)
-        known = earlier if task is None else FitRows.of(images).with_those_of(earlier)
-        before = getattr(self, "fitted_on_", None) or FittedOn(0, None)
-        looks = getattr(self, "seen_", None)
-        self._remember(images, texts, known, given)
-        if looks is not None and looks.images.n > self.seen_.images.n:  # of a batch of a few images
-            self.seen_ = looks
-        labelled = before.images + len(images) * (task is not None)
-        adapted = before.adapted + len(images) * (task is None)
-        self.fitted_on_ = replace(self.fitted_on_, images=labelled, adapted=adapted)
 
     @plain_torch
     def explain(

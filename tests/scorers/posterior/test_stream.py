@@ -145,3 +145,9 @@ def test_the_published_recipe_needs_labels():
     est.fit(TASK.z_img[:200], TASK.z_txt, TASK.labels[:200])
     with pytest.raises(ValueError, match="with labels"):
         est.partial_adapt(TASK.z_img[:5], TASK.z_txt)
+
+
+def test_small_batches_do_not_replace_what_embeddings_look_like():
+    est = followed(1)
+    assert est.partial_adapt(TASK.z_img[:5], TASK.z_txt).seen_.images.n == 800
+    assert est.adapt(TASK.z_img[:5], TASK.z_txt).seen_.images.n == 5  # the user's word for a new domain

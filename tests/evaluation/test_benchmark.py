@@ -1,7 +1,9 @@
 """Scorers on many sets: what is measured, what goes on where it was killed, what the tables say."""
 
+import inspect
 import math
 import os
+import threading
 import warnings
 import zipfile
 
@@ -10,8 +12,15 @@ import pytest
 from sklearn.base import BaseEstimator
 
 import vilu_sdk
-from vilu_sdk import EntropyScorer, MCMScorer, RelUScorer, TemperatureScaledMCMScorer, ViLUEstimator
-from vilu_sdk.evaluation import Metric, benchmark, compare, evaluate
+from vilu_sdk import (
+    CalibratedScorer,
+    EntropyScorer,
+    MCMScorer,
+    RelUScorer,
+    TemperatureScaledMCMScorer,
+    ViLUEstimator,
+)
+from vilu_sdk.evaluation import Metric, benchmark, cells, compare, evaluate
 from vilu_sdk.exceptions import ScorerFailedWarning
 
 CALLS: list = []
@@ -312,6 +321,40 @@ def test_processes_give_the_same(tmp_path):
         assert one == pytest.approx(other, abs=1e-6)
 
 
+class Needing(Margin):
+    """Has a parameter without a default, and holds what no other process can be sent."""
+
+    def __init__(self, needed, logit_scale=100.0):
+        super().__init__()
+        self.needed, self.logit_scale = needed, logit_scale
+
+
+def test_scorers_that_need_a_parameter_or_cannot_be_sent_have_their_row():
+    sets, lock = {"a": classes(1, logit_scale=10.0)}, threading.Lock()
+    for jobs in (None, 2):
+        scorers = {"needing": Needing([lock]), "MCM": MCMScorer()}
+        row, _ = benchmark(scorers, sets, n_jobs=jobs, fit=False).to_dicts()
+        assert row["auc"] > 0.5
+
+
+def test_the_code_inside_a_scorer_counts(monkeypatch):
+    wrapped = CalibratedScorer(Margin())
+    before = cells._scorer(wrapped, False)
+    assert cells._scorer(CalibratedScorer(Margin()), False) == before
+    source = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda cls: source(cls) + "# changed")
+    assert cells._scorer(wrapped, False) != before
+
+
+def test_metrics_of_images_of_no_candidate_can_be_printed_and_ranked():
+    data = classes(1)
+    data["labels_test"] = np.where(data["labels_test"] == 4, -1, data["labels_test"])
+    found = benchmark({"MCM": MCMScorer(), "entropy": EntropyScorer()}, {"a": data, "b": data})
+    for name in ("unknown_auc", "unknown_fpr95", "novelty_auc", "novelty_fpr95", "known_auc"):
+        assert f"{100 * found.to_dicts()[0][name]:.2f}" in found.to_markdown([name])
+        assert len(found.ranks(name).scorers) == 2
+
+
 def test_mean_and_ranks_are_of_sets_that_all_can_do():
     sets = {"a": classes(1), "b": classes(2), "captions": captions(3)}
     with pytest.warns(ScorerFailedWarning):
@@ -429,7 +472,7 @@ def test_own_metrics_everywhere():
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        ({"auc": _errors}, "'auc' is a name of a column"),
+        *(({name: _errors}, f"{name!r} is a name of a column") for name in ("auc", "failures", "known_auc")),
         ({"m": lambda y_true, y_score: 0}, "m takes y_true, y_score; name its arguments after"),
         ({"m": lambda: 0}, "m takes nothing"),
         ({"m": 3}, "m must be a function"),
@@ -464,6 +507,7 @@ def test_a_metric_that_fails_says_so():
         ({"a": "/nowhere.npz"}, "sets: a: "),
         ("/nowhere", "there is no folder /nowhere"),
         ([("a", classes()), ("a", classes())], "two sets are called 'a'"),
+        ({"a": classes(), "mean": classes()}, "a row of the table is called 'mean'"),
         ([classes()], "entry 0 must be a pair"),
         (3, "sets must be a mapping"),
     ],
@@ -497,6 +541,8 @@ def test_files_that_hold_no_arrays_are_named(tmp_path):
         ({"split": "new"}, "split must be"),
         ({"fit": False, "n_runs": 2}, "fit=False fits nothing"),
         ({"random_state": None}, "random_state must be an integer"),
+        ({"n_runs": True}, "n_runs must be an integer"),
+        ({"test_size": 3.0}, "test_size must be a number strictly between 0 and 1"),
     ],
 )
 def test_arguments_are_checked(more, message):
@@ -519,5 +565,6 @@ def test_every_scorer_of_the_package_has_a_row_in_the_table():
         warnings.simplefilter("ignore")
         found = benchmark(scorers, {"a": classes(1), "captions": captions(2)})
     assert [row["scorer"] for row in found.to_dicts() if row["set"] == "a"] == list(scorers)
+    assert not [row["note"] for row in found.to_dicts() if row["set"] == "a" and row["note"]]
     for row in found.to_dicts():
         assert bool(row["note"]) == math.isnan(row["auc"])

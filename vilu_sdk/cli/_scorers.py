@@ -188,15 +188,14 @@ def _class_of(name: str, own: bool) -> Any:
     module, colon, cls = name.partition(":")
     if not (own and colon and cls.isidentifier() and all(map(str.isidentifier, module.split(".")))):
         return BY_NAME.get(name.lower())
-    sys.path.insert(0, os.getcwd())  # as for python -m
+    if os.getcwd() not in sys.path:  # last, so that it hides nothing installed; other processes get it too
+        sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module), cls, None)
     except ImportError as error:
         raise UsageError(
             f"--scorer {name}: {error}; start the command where {module} can be imported."
         ) from error
-    finally:
-        sys.path.remove(os.getcwd())
     if not (isinstance(found, type) and issubclass(found, BaseEstimator)):
         raise UsageError(f"--scorer {name}: {module} has no class {cls} that is a scikit-learn estimator.")
     return found

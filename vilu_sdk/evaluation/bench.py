@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +17,7 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.evaluation.cells import Done, Work, identify_rows, key_of, measure
 from vilu_sdk.evaluation.comparison import check_scorers
+from vilu_sdk.evaluation.layout import MEAN, RANK
 from vilu_sdk.evaluation.over_sets import ALL
 from vilu_sdk.evaluation.own import Given, Metric, check_metrics
 from vilu_sdk.evaluation.problem import Problem, check_problem
@@ -21,6 +25,7 @@ from vilu_sdk.evaluation.results import Benchmark
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds
 from vilu_sdk.evaluation.sets import CELL, DataSet, open_set, sets_of
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
+from vilu_sdk.inputs.values import fraction, whole
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 NO_FIT = "the set has no rows to fit on"
@@ -135,6 +140,8 @@ def benchmark(
     for name, source in sets_of(sets):
         if name in seen:
             raise ValueError(f"sets: two sets are called {name!r}; give each a name of its own.")
+        if name in (MEAN, RANK.header):
+            raise ValueError(f"sets: a row of the table is called {name!r}; give the set another name.")
         seen.add(name)
         found = _of_set(open_set(name, source, batch_size), scorers, plan, place, n_jobs, own)
         records += found
@@ -164,12 +171,11 @@ class _Plan(NamedTuple):
                 raise ValueError(f'labels must hold integers of at least 1 and "all", got {budget!r}.')
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError("labels must hold each number once, and one at least.")
-        if not isinstance(self.n_runs, int | np.integer) or self.n_runs < 1:
-            raise ValueError(f"n_runs must be an integer of at least 1, got {self.n_runs!r}.")
+        whole(self.n_runs, "n_runs", 1)
+        fraction(self.test_size, "test_size")
         if self.split not in ("own", "random"):
             raise ValueError(f'split must be "own" or "random", got {self.split!r}.')
-        if not isinstance(self.random_state, int | np.integer):
-            raise ValueError(f"random_state must be an integer, got {self.random_state!r}.")
+        whole(self.random_state, "random_state", 0)
         if not self.fit and (self.labels != (ALL,) or self.n_runs > 1 or self.split == "random"):
             raise ValueError("fit=False fits nothing; leave out labels, n_runs and split.")
 
@@ -252,11 +258,13 @@ def _of_set(
                 works.setdefault(key, work)
                 cells.append((record, key))
     paths = [None if place is None else place / f"{key}{CELL}" for key in works]
-    calls = track(list(zip(works.values(), paths, strict=True)), data.name)
-    if n_jobs in (None, 1):
-        done = [measure(*call) for call in calls]
-    else:
-        done = Parallel(n_jobs=n_jobs)(delayed(measure)(*call) for call in calls)
+    calls = list(zip(works.values(), paths, strict=True))
+    done = None
+    if n_jobs not in (None, 1):
+        with suppress(PicklingError):  # of a scorer that cannot be sent to another process
+            done = Parallel(n_jobs=n_jobs)(delayed(measure)(*call) for call in track(calls, data.name))
+    if done is None:
+        done = [measure(*call) for call in track(calls, data.name)]
     found = dict(zip(works, done, strict=True))
     return [
         record | _values(Done(None, note=NO_FIT) if key is None else found[key], own) for record, key in cells
@@ -282,6 +290,6 @@ def _at_scale(scorer: Any, scale: float | None, fit: bool) -> Any:
         owner, _, last = name.rpartition("__")
         if last == "logit_scale" or (not owner and name == "logit_scale"):
             holder = scorer.get_params()[owner] if owner else scorer
-            if value == type(holder)().logit_scale:
+            if value == signature(type(holder)).parameters["logit_scale"].default:
                 changes[name] = scale
     return clone(scorer).set_params(**changes) if changes else scorer

@@ -116,7 +116,9 @@ def _code() -> str:
 
 def _scorer(scorer: Any, as_it_is: bool) -> Any:
     """Return what tells a scorer from others, with what it has learned where it is asked as it is."""
-    known = [_described(scorer), _source(type(scorer))]
+    known = [_described(scorer)]
+    if not isinstance(scorer, BaseEstimator):
+        known.append(_source(type(scorer)))
     if as_it_is and (learned := {k: v for k, v in vars(scorer).items() if k.endswith("_")}):
         known.append(_hash(learned))
     return known
@@ -125,7 +127,7 @@ def _scorer(scorer: Any, as_it_is: bool) -> Any:
 def _described(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         params = {name: _described(one) for name, one in value.get_params(deep=False).items()}
-        return [f"{type(value).__module__}.{type(value).__qualname__}", params]
+        return [f"{type(value).__module__}.{type(value).__qualname__}", _source(type(value)), params]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):

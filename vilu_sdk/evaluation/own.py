@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from vilu_sdk.evaluation.over_sets import NAMES
 from vilu_sdk.evaluation.problem import Answers
 from vilu_sdk.evaluation.sheet import KNOWN, Column
 from vilu_sdk.metrics.bootstrap import draw_weights
@@ -18,8 +19,8 @@ from vilu_sdk.metrics.vectors import Matrix
 
 #: What a metric can ask for, by the names of its arguments.
 FIELDS = ("uncertainty", "failure", "probability", "labels", "predictions")
-# Rows of a table that are no metrics.
-RESERVED = {"scorer", "set", "labels", "run", "note", "metric", "value"}
+# Names in a table that are no metrics.
+RESERVED = {*NAMES, "metric", "value"}
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,12 @@ _OTHERS = (
     Column("answered_at_10", "answered at 10 %", better=1),
     Column("error_rate", "errors %"),
     Column("zero_shot_accuracy", "zero-shot right %"),
+    Column("unknown_auc", "unknown AUC % ↑", better=1),
+    Column("unknown_fpr95", "unknown FPR95 % ↓", better=-1),
+    Column("novelty_auc", "novelty AUC % ↑", better=1),
+    Column("novelty_fpr95", "novelty FPR95 % ↓", better=-1),
+    Column("known_auc", "AUC % ↑ among known", better=1),
+    Column("unknown_share", "unknown %"),
     Column("n", "rows", scale=1, decimals=0),
     Column("n_fitted", "rows fitted", scale=1, decimals=0),
 )

@@ -9,10 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata, studentized_range
 
+from vilu_sdk.inputs.slices import cut
 from vilu_sdk.metrics.vectors import FloatVector, IntVector, Matrix
 
 # Shuffles that a p-value is computed from, and by how much equal sums of squares differ.
 DRAWS, ROUNDING = 9999, 1e-9
+# Ranks that are shuffled at a time.
+ELEMENTS = 1_000_000
 
 
 class Ranks(NamedTuple):
@@ -46,8 +49,10 @@ def rank_over_sets(values: Matrix, confidence: float = 0.95) -> Ranks:
     mean = ranks.mean(axis=0) if n else np.full(count, math.nan)
     if min(n, count) < 2:
         return Ranks(mean, math.nan, math.nan)
-    drawn = np.random.default_rng(0).permuted(np.tile(ranks, (DRAWS, 1, 1)), axis=2).mean(axis=1)
-    as_far = (np.square(drawn).sum(axis=1) >= np.square(mean).sum() - ROUNDING).sum()
+    rng, as_far = np.random.default_rng(0), 0
+    for part in cut(DRAWS, max(1, ELEMENTS // ranks.size)):
+        drawn = rng.permuted(np.tile(ranks, (part.stop - part.start, 1, 1)), axis=2).mean(axis=1)
+        as_far += int((np.square(drawn).sum(axis=1) >= np.square(mean).sum() - ROUNDING).sum())
     p = float((1 + as_far) / (1 + DRAWS))
     return Ranks(mean, p, critical_difference(count, n, confidence))
 

@@ -71,8 +71,6 @@ class CostDecisions:
 
     def __str__(self) -> str:
         n = len(self.decision)
-        if not n:
-            return "No images."
         said = (
             f"Decides {percent(1 - self.asked.mean())} of the images by itself and asks a person about "
             f"{int(self.asked.sum())} of {n}; expected cost of an image {self.expected_cost.mean():.3g}"

@@ -34,7 +34,7 @@ def adapt_classes(
 def follow(model: LogLinearModel, x: Tensor, text: Tensor, memory: float) -> ClassModel:
     """Move a model on by a batch of images (n, d) of a stream, of which the last `memory` count most."""
     k = len(text)
-    past, q = Stream(0.0, Moments.none(k, x), torch.zeros(k, dtype=torch.float64)), None
+    past, q = Stream(Moments.none(k, x), torch.zeros(k, dtype=torch.float64)), None
     if isinstance(model, ClassModel) and model.stream is not None and model.base is not None:
         columns = model.match(text)
         if len(model.text) == k and torch.equal(columns.sort().values, torch.arange(k)):
@@ -95,7 +95,7 @@ def _adapt(
         none = none.like(none.level + none.novelty(*statistics(before)), none.novelty(*statistics(q)))
     if past is not None and moments is not None:
         counts = past.counts + torch.softmax(before.double() + log_shares, dim=1).sum(dim=0)
-        past = Stream(n, moments, counts)
+        past = Stream(moments, counts)
     return ClassModel(
         *parts,
         platt=platt,

@@ -57,7 +57,6 @@ GAUSSIANS, KERNEL, INTERCEPTS = SOURCES = (
 class Stream:
     """What the batches of a stream told of its classes; older images count for less and less."""
 
-    images: float  # how many they are worth
     moments: Moments
     counts: Tensor  # (K,), how many of them each class is estimated to have
 
@@ -67,11 +66,16 @@ class Stream:
         if any(part.shape != shape for part, shape in shapes):
             raise ValueError("the sums of a stream are not of one number of classes and one width.")
 
+    @property
+    def images(self) -> float:
+        """How many images it is worth."""
+        return float(self.counts.sum())
+
     def among(self, columns: Tensor, kept: float) -> "Stream":
         """Put the classes in another order, and let every image count for a share of itself."""
         moments = self.moments.times(kept)
         moments = replace(moments, counts=moments.counts[columns], sums=moments.sums[columns])
-        return Stream(kept * self.images, moments, kept * self.counts[columns])
+        return Stream(moments, kept * self.counts[columns])
 
 
 @storable

@@ -104,6 +104,11 @@ class Unnormed(Own):
         return np.ones((len(z_img), len(z_txt_set)))
 
 
+class Turned(Own):
+    def predict_uncertainty(self, z_img, z_txt_set):
+        return -self.decision_function(z_img, z_txt_set)
+
+
 class Raises(Own):
     def predict(self, z_img, z_txt_set):
         raise KeyError("here")
@@ -122,6 +127,7 @@ class Raises(Own):
         (Infinite, "predict_uncertainty must hold finite numbers"),
         (Remembers, "with fewer candidates than in the fit: predict must hold integers"),
         (Unnormed, "which add up to 1"),
+        (Turned, "predict_uncertainty must rise with decision_function"),
         (Raises, "it raises KeyError: 'here'"),
     ],
 )

@@ -97,6 +97,12 @@ def _faults(scorer: Any) -> Iterator[str]:
     yield from _said(made, images, text, "")
     with suppress(ValueError, NotImplementedError):  # it is free to refuse them
         yield from _said(made, images[:7], text[:4], "with fewer candidates than in the fit: ")
+    decision, uncertainty = (
+        np.asarray(verb(images, text), dtype=float).ravel()
+        for verb in (made.decision_function, made.predict_uncertainty)
+    )
+    if len(decision) == len(uncertainty) and (np.diff(uncertainty[np.argsort(decision)]) < -ROUNDING).any():
+        yield "predict_uncertainty must rise with decision_function: higher is more likely wrong in both"
     for verb in ("predict", "decision_function", "predict_uncertainty"):
         if np.asarray(getattr(made, verb)(images, text)).shape != (len(images),):
             return  # said already

@@ -489,6 +489,25 @@ def test_metrics_are_checked_before_anything_is_fitted(metrics, message):
     assert not CALLS
 
 
+def test_a_metric_cannot_change_what_others_are_computed_from():
+    def writing(uncertainty):
+        uncertainty[:] = 0
+        return 1.0
+
+    with pytest.raises(ValueError, match="writing failed: ValueError: assignment destination is read-only"):
+        benchmark({"MCM": MCMScorer()}, {"a": classes()}, metrics={"writing": writing})
+
+
+def test_a_kept_cell_that_was_changed_is_measured_anew(tmp_path):
+    expected = numbers(benchmark({"MCM": MCMScorer()}, {"a": classes(1)}, folder=tmp_path))
+    (cell,) = tmp_path.iterdir()
+    for change in (lambda x: -x, lambda x: x[:10], lambda x: x * np.nan):
+        with np.load(cell) as archive:
+            arrays = dict(archive)
+        np.savez_compressed(cell, **arrays | {"decision": change(arrays["decision"])})
+        assert numbers(benchmark({"MCM": MCMScorer()}, {"a": classes(1)}, folder=tmp_path)) == expected
+
+
 def test_a_metric_that_fails_says_so():
     with pytest.raises(ValueError, match="metrics: bad failed: ZeroDivisionError"):
         benchmark({"margin": Margin()}, {"a": classes()}, metrics={"bad": lambda failure: 1 / 0})

@@ -119,6 +119,24 @@ def test_bad_parameters_are_named(scorer, error, message):
         scorer.fit(TASK.z_img, TASK.z_txt, TASK.labels).decision_function(NEW, TASK.z_txt)
 
 
+def test_classes_far_tighter_than_their_distance_are_learned():
+    tight = TASK.z_txt[TASK.labels] + 1e-3 * np.random.default_rng(0).normal(size=TASK.z_img.shape)
+    scorer = MahalanobisScorer().fit(tight, TASK.z_txt, TASK.labels)
+    near, far = scorer.decision_function(np.stack([tight[0], tight[0] + 0.1]), TASK.z_txt)
+    assert far > near + 5
+
+
+def test_what_mahalanobis_distances_cannot_be_learned_from_is_named():
+    with pytest.raises(ValueError, match="all labels are -1"):
+        MahalanobisScorer().fit(TASK.z_img, TASK.z_txt, np.full(600, -1))
+    with pytest.raises(ValueError, match="shrinkage=1e-30 leaves directions"):
+        MahalanobisScorer(shrinkage=1e-30).fit(TASK.z_img[:8], TASK.z_txt, TASK.labels[:8])
+    with pytest.warns(NothingLearnedWarning, match="relative distances are 0"):
+        MahalanobisScorer(relative=True).fit(TASK.z_img, TASK.z_txt, np.zeros(600, dtype=int))
+    with pytest.raises(ValueError, match=r"shrinkage must lie in \(0, 1\]"):
+        MahalanobisScorer(shrinkage=10**400).fit(TASK.z_img, TASK.z_txt, TASK.labels)
+
+
 @pytest.mark.parametrize("relative", [False, True])
 def test_classes_of_single_images_have_euclidean_distances(relative):
     first = [int(np.flatnonzero(TASK.labels == k)[0]) for k in range(3)]

@@ -1,6 +1,7 @@
 """Decisions of least expected cost."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from support.all_scorers import EXAMPLES, fitted
@@ -81,6 +82,9 @@ def test_every_scorer_with_a_posterior_decides(scorer, toy):
         ({"costs": np.ones((9, 10))}, ValueError, "a row for each of the 10 candidates"),
         ({"costs": np.ones(10)}, ValueError, "a row for each of the 10 candidates"),
         ({"costs": np.full((10, 2), np.nan)}, ValueError, "finite"),
+        ({"costs": np.full((10, 2), 1e200)}, ValueError, r"at most 1e\+100"),
+        ({"costs": pd.DataFrame(COSTS, index=list("abcdefghij"))}, ValueError, "z_txt_set has none"),
+        ({"ask_cost": 10**400}, ValueError, "ask_cost must be finite"),
         ({"ask_cost": 0.0}, ValueError, "ask_cost must be finite and above 0"),
         ({"ask_cost": 1.0, "budget": 1.5}, ValueError, "budget must be an integer"),
         ({"budget": 3}, ValueError, "pass ask_cost too"),
@@ -91,6 +95,16 @@ def test_what_cannot_be_decided_is_refused_in_words(change, error, message, mcm,
     options = {"scorer": mcm, "z_img": new[0], "z_txt_set": new[1], "costs": COSTS} | change
     with pytest.raises(error, match=message):
         least_cost(**options)
+
+
+def test_rows_of_a_frame_are_found_by_name(mcm, new):
+    names = [f"class {row}" for row in range(10)]
+    named, frame = dict(zip(names, new[1], strict=True)), pd.DataFrame(COSTS, index=names)
+    expected = least_cost(mcm, new[0], new[1], COSTS).expected_cost
+    for costs in (frame, frame.iloc[::-1]):
+        np.testing.assert_array_equal(least_cost(mcm, new[0], named, costs).expected_cost, expected)
+    with pytest.raises(ValueError, match="other"):
+        least_cost(mcm, new[0], named, frame.rename(index={"class 3": "other"}))
 
 
 def test_images_of_no_candidate_have_no_cost(mcm, new, digits):

@@ -61,7 +61,7 @@ def _budget(text: str) -> int | str:
 def run(arguments: Namespace) -> int:
     """Print or write the table."""
     check_output(arguments.output, *READ)
-    chosen = choose_scorers(arguments, own=True)
+    chosen = choose_scorers(arguments, own=True, scaled=True)
     options = given(arguments, "batch_size", "random_state")
     renamed = {"labels_used": "labels", "runs": "n_runs", "keep": "folder", "jobs": "n_jobs"}
     options |= {renamed[name]: value for name, value in given(arguments, *renamed).items()}

@@ -55,11 +55,14 @@ class Chosen(NamedTuple):
         return self.predictor if isinstance(self.predictor, ThresholdPredictor) else self.scorer
 
 
-def choose_scorers(arguments: Namespace, *, fitted: bool = False, own: bool = False) -> list[Chosen]:
+def choose_scorers(
+    arguments: Namespace, *, fitted: bool = False, own: bool = False, scaled: bool = False
+) -> list[Chosen]:
     """Make or load the scorers that ``--scorer`` names, with the settings of each ``--set`` after them.
 
     Scorers by name get the logit scale of the command line, else that of a saved one beside them, else 100.
     With `fitted`, those that learn must be saved ones. With `own`, ``MODULE:CLASS`` names one of one's own.
+    With `scaled`, the data may say the logit scale.
     """
     specs = [_split_label(spec) for spec in arguments.scorer]
     classes = [_class_of(name, own) for _, name in specs]
@@ -92,7 +95,7 @@ def choose_scorers(arguments: Namespace, *, fitted: bool = False, own: bool = Fa
     for option in ("reference", "focus"):
         if (name := getattr(arguments, option, None)) is not None and name not in labels:
             raise UsageError(f"--{option} must be one of {labels}, got {name!r}.")
-    if unscaled and rank() == 0:
+    if unscaled and not scaled and rank() == 0:
         say(
             arguments,
             f"the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "

@@ -80,6 +80,7 @@ def _write(path: Path, done: Done) -> None:
     arrays: dict[str, Any] = {n: value for n, value in fields.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fields.items() if name not in arrays}
     arrays["plain"] = np.array(json.dumps({**plain, "fit_seconds": done.seconds}))
+    arrays["digest"] = np.array(joblib.hash(arrays))
     with whole_file(path) as file:
         np.savez_compressed(file, **arrays)
 
@@ -89,6 +90,8 @@ def _read(path: Path) -> Done | None:
     try:
         with opened_zip(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             fields: dict[str, Any] = dict(archive)
+        if str(fields.pop("digest")) != joblib.hash(fields):
+            return None
         plain = json.loads(str(fields.pop("plain")))
         seconds = plain.pop("fit_seconds")
         return Done(Answers(**fields, **plain), seconds)

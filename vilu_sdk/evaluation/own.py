@@ -172,13 +172,22 @@ def _arrays(answers: Answers) -> dict[str, Any]:
 
 def _value(name: str, metric: Metric, arrays: Mapping[str, Any]) -> float:
     """Return one value; NaN where it needs a probability that there is not."""
-    given = {field: arrays[field] for field in metric.asked}
+    given = {field: _unwritable(arrays[field]) for field in metric.asked}
     if any(array is None for array in given.values()):
         return math.nan
     try:
         return float(metric.function(**given))
     except Exception as error:
         raise ValueError(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
+
+
+def _unwritable(array: Any) -> Any:
+    """Return a view, through which a metric cannot change what others are computed from."""
+    if array is None:
+        return None
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _resampled(metric: Metric, arrays: Mapping[str, Any], rows: NDArray[np.int64]) -> float:

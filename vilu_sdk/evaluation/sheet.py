@@ -129,7 +129,7 @@ def column_cells(
             key=lambda v: -math.inf if math.isnan(v) else v,
         )
         for kind, own in ranked.items()
-        if column.better and len(own) > 1
+        if column.better and len(own) > 1 and any(best)  # none are where values differ by no test
     }
     return [
         Cell(

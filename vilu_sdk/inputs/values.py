@@ -143,7 +143,7 @@ def share(value: Any, name: str) -> float:
     """Return a number above 0 and at most 1."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
-    if not 0 < float(value) <= 1:
+    if not 0 < _as_float(value) <= 1:
         raise ValueError(f"{name} must lie in (0, 1], got {value!r}.")
     return float(value)
 
@@ -155,13 +155,21 @@ def whole(value: Any, name: str, least: int) -> int:
     return int(value)
 
 
+def _as_float(value: Any) -> float:
+    """Return a number as a float, infinite where it is beyond all of them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def positive(value: Any, name: str) -> float:
     """Return a finite number above 0."""
     if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
         value = value.item()  # a model's learnt logit scale often comes as a tensor
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
-    number = float(value)
+    number = _as_float(value)
     if not 0 < number < float("inf"):
         raise ValueError(f"{name} must be finite and above 0, got {number}.")
     return number

@@ -13,7 +13,7 @@ from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.posterior.moments import Moments, shrunk
 
 # Squared distance from its class's mean below which an image does not differ from it.
-SMALLEST_SPREAD = 1e-6
+SMALLEST_SPREAD = 1e-12
 
 
 class MahalanobisScorer(Scorer):
@@ -88,11 +88,12 @@ class MahalanobisScorer(Scorer):
             )
         share(self.shrinkage, "shrinkage")
         labels, k = task.labels, len(task.texts)
-        shown = (labels >= 0).double()
-        shift = task.images.read(slice(0, 1))[0] if world_size() > 1 else None
+        shown = torch.zeros(len(labels), dtype=torch.float64)
+        shown[task.shown] = 1
+        shift = task.images.read(slice(0, 1))[0].double() if world_size() > 1 else None
         moments = Moments.gather(
             (
-                (task.images.read(rows), labels[rows].clamp_min(0), shown[rows])
+                (task.images.read(rows).double(), labels[rows].clamp_min(0), shown[rows])
                 for rows in track(own_slices(task.images), "reading classes")
             ),
             k,
@@ -101,8 +102,9 @@ class MahalanobisScorer(Scorer):
         seen = moments.counts > 0
         counts, sums = moments.counts[seen], moments.sums[seen]
         n = counts.sum()
-        self.centre_ = moments.centre
-        self.means_ = sums / counts[:, None]  # about the centre
+        dtype = torch.get_default_dtype()
+        self.centre_ = moments.centre.to(dtype)
+        self.means_ = (sums / counts[:, None]).to(dtype)  # about the centre
         covariances = moments.within() / n, moments.scatter / n
         if not float(covariances[0].diagonal().sum()) > SMALLEST_SPREAD:
             warn(
@@ -110,15 +112,27 @@ class MahalanobisScorer(Scorer):
                 "scatter about their class; distances count all directions alike. Pass more images.",
                 NothingLearnedWarning,
             )
-            covariances = (torch.eye(self.means_.shape[1]),) * 2
+            covariances = (torch.eye(self.means_.shape[1], dtype=torch.float64),) * 2
+        elif self.relative and len(counts) < 2:
+            warn(
+                "MahalanobisScorer: images of one class alone are as far from it as from all images, so that "
+                "relative distances are 0. Pass images of more classes, or relative=False.",
+                NothingLearnedWarning,
+            )
         self.root_, self.centre_root_ = map(self._inverse_root, covariances)
         self.k_ = k
 
     def _inverse_root(self, covariance: Tensor) -> Tensor:
         """Inverse Cholesky root (d, d) of a shrunk covariance, in the default dtype."""
-        covariance = shrunk(covariance.double(), self.shrinkage)
         identity = torch.eye(len(covariance), dtype=torch.float64)
-        root = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), identity, upper=False)
+        try:
+            lower = torch.linalg.cholesky(shrunk(covariance, self.shrinkage))
+        except RuntimeError as error:  # torch's LinAlgError is one
+            raise ValueError(
+                f"shrinkage={self.shrinkage} leaves directions in which these images do not differ; raise "
+                "it, or pass more images."
+            ) from error
+        root = torch.linalg.solve_triangular(lower, identity, upper=False)
         found: Tensor = root.to(torch.get_default_dtype())
         return found
 

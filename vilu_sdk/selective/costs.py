@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.candidates import open_candidates
+from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.containers import to_numpy
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
@@ -20,6 +20,8 @@ from vilu_sdk.selective.report import percent
 
 #: Instead of a decision: a person is asked.
 ASK = -1
+# The largest cost, of which sums and means stay finite.
+MOST = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +150,7 @@ def least_cost(
     """
     require_posterior(scorer)
     opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
-    matrix = check_costs(costs, len(opened))
+    matrix = check_costs(costs, opened)
     price = math.inf if ask_cost is None else positive(ask_cost, "ask_cost")
     if budget is not None:
         whole(budget, "budget", 0)
@@ -169,14 +171,16 @@ def least_cost(
     return CostDecisions(chosen, np.where(asked, price, alone), alone, matrix, price)
 
 
-def check_costs(costs: Any, k: int) -> NDArray[np.float64]:
-    """Return costs (K, A) as float64."""
-    matrix = to_numpy(costs, "costs")
+def check_costs(costs: Any, given: Opened) -> NDArray[np.float64]:
+    """Return costs (K, A) as float64, rows of a frame found by the names of its index."""
+    matrix, k = to_numpy(costs, "costs"), len(given)
     if matrix.ndim != 2 or matrix.shape[0] != k or not matrix.shape[1]:
         raise ValueError(
             f"costs must have a row for each of the {k} candidates, what is true, and a column for each "
             f"decision, got shape {matrix.shape}."
         )
-    if matrix.dtype.kind not in "biuf" or not np.isfinite(matrix).all():
-        raise ValueError("costs must be finite numbers.")
+    if matrix.dtype.kind not in "biuf" or not (np.abs(matrix.astype(np.float64)) <= MOST).all():
+        raise ValueError(f"costs must be finite numbers of at most {MOST:g}.")
+    if hasattr(costs, "iloc") and all(isinstance(name, str) for name in costs.index):
+        matrix = matrix[given.in_order(dict(zip(costs.index, range(k), strict=True)), "costs")]
     return matrix.astype(np.float64)

@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from support.data import draw_task
 from vilu_sdk import ViLUEstimator
 from vilu_sdk.exceptions import NothingLearnedWarning
-from vilu_sdk.scorers.posterior.frequencies import estimate, match
+from vilu_sdk.inputs.candidates import open_candidates
+from vilu_sdk.scorers.posterior.frequencies import check_frequencies, estimate, match
 
 # Images lie beside their texts, so that labels teach the posterior what the texts do not say.
 TASK = draw_task(n=3000, k=10, d=24, noise=2.4, beside=1.2)
@@ -55,6 +56,12 @@ def test_frequencies_that_are_given_are_met():
     assert np.abs(told - shares / shares.sum()).max() < 0.05
     equal = [fitted().adapt(IMAGES, TASK.z_txt, frequencies=said) for said in ("balanced", np.ones(10))]
     np.testing.assert_allclose(*(one.decision_function(IMAGES, TASK.z_txt) for one in equal), rtol=1e-5)
+
+
+def test_large_frequencies_do_not_overflow():
+    given = open_candidates(np.eye(3))
+    shares = check_frequencies([1e308, 1e308, 0], given)
+    np.testing.assert_allclose(shares, [0.5, 0.5, 0])
 
 
 def test_the_unit_of_frequencies_does_not_matter():

@@ -127,7 +127,7 @@ def test_batches_of_single_images_are_taken(n):
 
 @pytest.mark.parametrize(
     ("memory", "error", "message"),
-    [(memory, ValueError, "memory must be finite") for memory in (0, -1, np.nan)]
+    [(memory, ValueError, "memory must be finite") for memory in (0, -1, np.nan, 10**400)]
     + [("2", TypeError, "memory must be a number")],
 )
 def test_bad_memories_are_named_and_change_nothing(memory, error, message):

@@ -39,6 +39,7 @@ def check_frequencies(value: Any, given: Opened) -> Frequencies:
             f"frequencies has {len(array)} entries for {len(given)} candidates; pass one for each."
         )
     shares = check_weights(array, len(given), name="frequencies")
+    shares = shares / shares.max()  # so that no sum of large numbers overflows
     return shares / shares.sum()
 
 

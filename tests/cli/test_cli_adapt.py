@@ -61,6 +61,7 @@ def test_a_saved_scorer_is_moved_and_stays_as_it_was(vilu, fitted, digits, tmp_p
     np.testing.assert_array_equal(decisions(last, digits), decisions(expected, digits))
 
 
+@pytest.mark.filterwarnings("ignore:adapt leaves the ranking as it is")
 def test_a_head_is_moved(vilu, tmp_path):
     head = ViLUEstimator.from_pretrained("clip-b32-imagenet")
     rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.evaluation import risk_coverage_curve
+from vilu_sdk.exceptions import PromiseWarning
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.report._thresholds import effect
 from vilu_sdk.selective import (
@@ -20,6 +21,7 @@ from vilu_sdk.selective import (
     CoveragePredictor,
     SelectionReport,
     SelectivePredictor,
+    SetPredictor,
     risk_upper_bound,
 )
 from vilu_sdk.selective.bounds import (
@@ -540,3 +542,24 @@ def test_the_start_is_where_the_test_allows_one_error_more():
             assert binom.cdf(allowed, start, target) <= 0.05 < binom.cdf(allowed + 1, start, target)
             below = rows_needed(allowed - 1, target, 0.05) if allowed else 0
             assert below < 0.1 * n  # no earlier one is a tenth
+
+
+@pytest.mark.parametrize("cls", [*PREDICTORS, SetPredictor])
+@pytest.mark.parametrize("move", ["adapt", "partial_adapt", "fit"])
+def test_a_scorer_that_was_moved_since_has_no_promise(cls, move, digits, tmp_path):
+    fit = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    est = ViLUEstimator(logit_scale=digits.logit_scale, random_state=0).fit(
+        *(fit[0][:300], fit[1], fit[2][:300])
+    )
+    found = cls(est).fit(fit[0][300:], fit[1], fit[2][300:])
+    found.save_pretrained(tmp_path)
+    found = cls.from_pretrained(tmp_path)
+    use = found.predict_sets if cls is SetPredictor else found.accept
+    use(digits.z_img_test, digits.z_txt)  # without a word
+    scorer = found.scorer_in_use
+    if move == "fit":
+        scorer.fit(fit[0][:250], fit[1], fit[2][:250])
+    else:
+        getattr(scorer, move)(digits.z_img_test[:100], digits.z_txt)
+    with pytest.warns(PromiseWarning, match="fitted or adapted after the threshold was found"):
+        use(digits.z_img_test, digits.z_txt)

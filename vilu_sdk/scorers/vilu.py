@@ -173,7 +173,8 @@ class ViLUEstimator(WeightedScorer):
         Warns
         -----
         NothingLearnedWarning
-            If frequencies cannot be estimated from these images.
+            If frequencies cannot be estimated from these images, or if one candidate dominates them, so that
+            without labels nothing is learned.
         """
         return self._move(z_img, z_txt_set, labels, groups, frequencies)
 
@@ -183,8 +184,9 @@ class ViLUEstimator(WeightedScorer):
 
         It does for a stream what `adapt` does for images that are all there: the default recipe looks for
         the candidates' images, in sums that each batch joins and that fade. What it knows is saved with the
-        estimator, so that a job can go on with the next batch. Batches are of any size; of many images at
-        once, `adapt` makes more.
+        estimator, so that a job can go on with the next batch. Batches are of any size; the images of one
+        count alike, and exact copies among them once. Calls take turns: two threads that follow with one
+        estimator lose batches.
 
         Parameters
         ----------
@@ -194,7 +196,8 @@ class ViLUEstimator(WeightedScorer):
             Its candidates. Where they are others than those before, it begins anew upon what `fit` and
             `adapt` taught.
         memory : float
-            About how many of the last images count: of n images later, one counts exp(-n / memory).
+            About how many of the last images count, beside those of the last batch: after batches of n
+            images, one counts exp(-n / memory).
 
         Returns
         -------

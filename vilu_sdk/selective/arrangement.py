@@ -73,6 +73,7 @@ class Calibrated(Persistent):
         """Keep which candidates the promise is about, and which prediction."""
         names = opened.called()
         self.predicts_ = self._predicts()
+        self.scorer_then_ = getattr(self.scorer_in_use, "fitted_on_", None)
         self.found_for_ = {name: getattr(self, name) for name in self.used_later}
         self.candidates_ = task.text
         self.names_ = None if names is None else list(names)
@@ -106,6 +107,13 @@ class Calibrated(Persistent):
             raise ValueError(
                 f"the threshold was found for predicts={self.predicts_!r}, but the scorer now has "
                 f"predicts={self._predicts()!r}; set it back, or fit the threshold again."
+            )
+        then = getattr(self, "scorer_then_", None)
+        if then is not None and then != getattr(self.scorer_in_use, "fitted_on_", None):
+            warn(
+                f"{type(self.scorer_in_use).__name__} was fitted or adapted after the threshold was found: "
+                "nothing is promised any more; fit the threshold again.",
+                PromiseWarning,
             )
 
     def _predicts(self) -> str:

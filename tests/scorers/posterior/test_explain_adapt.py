@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from vilu_sdk import LVUScorer, MCMScorer, PaperRecipe, ViLUEstimator
+from vilu_sdk.exceptions import NothingLearnedWarning
 
 SCALE = 20.0
 
@@ -150,6 +151,7 @@ def test_adapting_needs_no_fit(digits):
     assert auc(balanced, *test) > auc(mcm, *test) + 0.02
 
 
+@pytest.mark.filterwarnings("ignore:adapt leaves the ranking as it is")
 @pytest.mark.parametrize("n", [1, 2, 30, 400])
 def test_skewed_images_without_labels_do_no_harm(digits, n):
     rng = np.random.default_rng(0)
@@ -161,6 +163,16 @@ def test_skewed_images_without_labels_do_no_harm(digits, n):
         rows = rng.choice(len(p), size=n, p=p / p.sum(), replace=False)
         scorer = estimator(logit_scale=digits.logit_scale).adapt(digits.z_img_fit[rows], digits.z_txt)
         assert auc(scorer, *test) > before - 0.01
+
+
+def test_images_of_one_class_teach_nothing_and_that_is_said(digits):
+    before = MCMScorer(logit_scale=digits.logit_scale).decision_function(digits.z_img_test, digits.z_txt)
+    with pytest.warns(NothingLearnedWarning, match="adapt leaves the ranking as it is"):
+        moved = estimator(logit_scale=digits.logit_scale).adapt(
+            digits.z_img_fit[digits.labels_fit == 0], digits.z_txt
+        )
+    after = moved.decision_function(digits.z_img_test, digits.z_txt)
+    np.testing.assert_array_equal(np.argsort(after), np.argsort(before))
 
 
 def test_images_without_labels_do_not_overrule_known_classes(toy):

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.scorers.posterior.background import statistics
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, Stream
 from vilu_sdk.scorers.posterior.densities import TextDensities
@@ -28,7 +29,14 @@ def adapt_classes(
     model: LogLinearModel, x: Tensor, text: Tensor, *, frequencies: Frequencies = None
 ) -> ClassModel:
     """Add the Gaussians of the domain's classes (K, d), found by soft assignment of images (n, d)."""
-    return _adapt(model, x, text, frequencies)
+    found = _adapt(model, x, text, frequencies)
+    if not found.known and model.unknown_share(text):
+        warn(
+            "adapt leaves the ranking as it is: too many of these images seem to show one of the candidates, "
+            "so that they cannot tell of the others. Pass images of more candidates, or a few labels.",
+            NothingLearnedWarning,
+        )
+    return found
 
 
 def follow(model: LogLinearModel, x: Tensor, text: Tensor, memory: float) -> ClassModel:

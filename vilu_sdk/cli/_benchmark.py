@@ -2,12 +2,12 @@
 
 from argparse import ArgumentTypeError, Namespace
 
-from vilu_sdk.cli._arguments import JSON, QUIET, RAW_CSV, SCORERS
+from vilu_sdk.cli._arguments import SCORERS
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import check_output, write_printed
 from vilu_sdk.cli._parser import COUNT, command, given, option, switch, within
 from vilu_sdk.cli._scorers import choose_scorers, refuse_to_fit_saved
-from vilu_sdk.cli._tables import COLUMNS, DIGITS, MARKDOWN, READ, output
+from vilu_sdk.cli._tables import READ, TABLE
 from vilu_sdk.evaluation import benchmark
 from vilu_sdk.evaluation.layout import LAYOUTS
 from vilu_sdk.evaluation.over_sets import ALL
@@ -48,13 +48,7 @@ def _budget(text: str) -> int | str:
     option("--keep", metavar="CELLS", help="keep what is finished in this folder, and go on from there"),
     option("--jobs", type=within(int, -1), metavar="N", help="processes side by side, -1 for one a core"),
     option("--layout", choices=LAYOUTS, default="sets", help="a row for each set, for each scorer, or means"),
-    COLUMNS,
-    DIGITS,
-    MARKDOWN,
-    output(),
-    RAW_CSV,
-    JSON,
-    QUIET,
+    *TABLE,
     about="Compare scorers on many sets of embeddings. Scorers that learn, given by name, are fitted on the "
     "train rows of each set and compared on its test rows; saved ones are compared as they are.",
 )

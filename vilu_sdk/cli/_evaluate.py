@@ -9,7 +9,7 @@ from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
 from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, write_printed, write_table
 from vilu_sdk.cli._parser import COUNT, SHARE, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers, refuse_to_fit_saved
-from vilu_sdk.cli._tables import COLUMNS, DIGITS, MARKDOWN, READ, output
+from vilu_sdk.cli._tables import READ, TABLE, output
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.storage import check_parent
@@ -63,13 +63,7 @@ def run_evaluate(arguments: Namespace) -> int:
     REFERENCE,
     option("--confidence", type=SHARE, default=0.95, help="of intervals and tests (default: 0.95)"),
     switch("--intervals", help="in Markdown, HTML and LaTeX: an interval for each value"),
-    COLUMNS,
-    DIGITS,
-    MARKDOWN,
-    output(),
-    RAW_CSV,
-    JSON,
-    QUIET,
+    *TABLE,
     about="Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
     "part of the images (or on all, with --test) and compared on the others; saved ones are compared as "
     "they are.",

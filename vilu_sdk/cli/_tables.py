@@ -1,5 +1,6 @@
 """Arguments of the commands that write tables to read."""
 
+from vilu_sdk.cli._arguments import JSON, QUIET, RAW_CSV
 from vilu_sdk.cli._outputs import PRINTED, STDOUT
 from vilu_sdk.cli._parser import Argument, option, switch, within
 
@@ -15,3 +16,7 @@ def output(kinds: str = ".csv, .json, .parquet, .md, .html or .tex") -> Argument
     return option(
         "-o", "--output", metavar="FILE", default=STDOUT, help=f"{kinds} file, by default standard output (-)"
     )
+
+
+#: What every table of scorers takes.
+TABLE = (COLUMNS, DIGITS, MARKDOWN, output(), RAW_CSV, JSON, QUIET)

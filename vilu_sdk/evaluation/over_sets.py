@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.evaluation.sheet import Column, choose_columns
+from vilu_sdk.evaluation.sheet import OF_FAILURES, Column, choose_columns
 from vilu_sdk.metrics.ranks import cliques, rank_over_sets
-from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 
 #: All labels that there are.
 ALL = "all"
@@ -137,7 +136,7 @@ class Cells:
 
     def kinds(self, column: Column, budget: int | str, sets: Sequence[str]) -> list[Any]:
         """Return for each scorer what tells it from those that it is not comparable with in a column."""
-        if column.key not in OF_GIVEN_FAILURES:
+        if column.key not in OF_FAILURES:
             return [None] * len(self.scorers)
         return [
             tuple(run["failures"] for name in sets for run in self._by_cell[name, scorer, budget])

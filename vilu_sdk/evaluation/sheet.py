@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vilu_sdk.inputs import escape
+from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.storage import whole_file
 
@@ -66,6 +67,8 @@ _OTHERS = (
 )
 #: Every metric that a table can print, by its key.
 KNOWN = {column.key: column for column in (*COLUMNS, *_OTHERS)}
+#: Those that are about the failures that a scorer is given, and compare none that predict otherwise.
+OF_FAILURES = (*OF_GIVEN_FAILURES, "known_auc")
 MISSING = "–"
 BEST = "*"
 EQUAL = "≈"

@@ -13,6 +13,7 @@ from vilu_sdk.evaluation.sheet import (
     BEST,
     COLUMNS,
     EQUAL,
+    OF_FAILURES,
     Cell,
     Column,
     Sheet,
@@ -21,7 +22,6 @@ from vilu_sdk.evaluation.sheet import (
     csv_text,
     frame,
 )
-from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
@@ -251,7 +251,7 @@ class ComparisonTable:
 
     def _kinds(self, column: Column) -> list[Any]:
         """Return for each row what tells it from those that it is not comparable with in a column."""
-        if column.key not in OF_GIVEN_FAILURES:
+        if column.key not in OF_FAILURES:
             return [None] * len(self.rows)
         failures = (self.failures.get(row["scorer"]) for row in self.rows)
         return [None if failure is None else failure.tobytes() for failure in failures]

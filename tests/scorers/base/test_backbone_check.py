@@ -13,7 +13,7 @@ from sklearn.base import clone
 from support.all_scorers import CLASSES
 from support.paths import EMBEDDINGS
 from vilu_sdk import MCMScorer, RelUScorer, ViLUEstimator
-from vilu_sdk.exceptions import BackboneWarning
+from vilu_sdk.exceptions import BackboneWarning, NothingLearnedWarning
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers import Card
 from vilu_sdk.scorers.base.backbone_check import SAMPLE, EmbeddingStatistics, MeanDirection
@@ -138,7 +138,10 @@ def test_adapt_compares_and_then_remembers_the_new_domain():
     own, other = Model(0), Model(1)
     scorer = fit(ViLUEstimator(logit_scale=10.0), own)
     scorer.card_ = Card(dataset="own")
-    assert warned(scorer.adapt, other.images(), other.texts()) == 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scorer.adapt(other.images(), other.texts())  # among which one text is the nearest of most
+    assert [warning.category for warning in caught] == [BackboneWarning, NothingLearnedWarning]
     assert scorer.card_ == Card()
     assert warned(scorer.explain, other.images(2), other.texts()) == 0
     assert warned(scorer.explain, own.images(2), own.texts()) == 1

@@ -555,6 +555,10 @@ def test_files_that_hold_no_arrays_are_named(tmp_path):
     [
         ({"labels": (0,)}, "labels must hold integers"),
         ({"labels": ("many",)}, "labels must hold integers"),
+        *(
+            ({"labels": [bad]}, "labels must hold integers")
+            for bad in (math.nan, math.inf, None, [5], True, 2.5)
+        ),
         ({"labels": ()}, "labels must hold each number once"),
         ({"n_runs": 0}, "n_runs must be an integer"),
         ({"split": "new"}, "split must be"),
@@ -569,6 +573,12 @@ def test_arguments_are_checked(more, message):
         benchmark({"MCM": MCMScorer()}, {"a": classes()}, **more)
     with pytest.raises(TypeError, match="got the class MCMScorer"):
         benchmark({"MCM": MCMScorer}, {"a": classes()})
+
+
+def test_one_number_of_labels_needs_no_list():
+    for one in ("all", 20):
+        found = benchmark({"MCM": MCMScorer()}, {"a": classes(1)}, labels=one).to_dicts()
+        assert [row["labels"] for row in found] == [str(one)]
 
 
 def test_every_scorer_of_the_package_has_a_row_in_the_table():

@@ -44,6 +44,19 @@ def test_units_of_one_row_change_nothing(make, world):
 
 
 @every
+def test_a_unit_of_several_groups_is_refused(make, world):
+    z, texts, labels, scorer = world
+    predictor = make(scorer)
+    if predictor.per_class or getattr(predictor, "per_label", False):
+        return  # which have no other groups
+    sites = np.arange(len(z)) % 2
+    with pytest.raises(ValueError, match="a unit has rows in several groups"):
+        predictor.fit(z, texts, labels, groups=sites, units=np.arange(len(z)) // 2)
+    found = predictor.fit(z, texts, labels, groups=sites, units=np.arange(len(z)) // 4 * 2 + sites)
+    assert [part.group for part in found.report_.groups] == [0, 1]
+
+
+@every
 def test_copies_in_units_count_as_the_images_once(make, world):
     z, texts, labels, scorer = world
     once = make(scorer).fit(z, texts, labels).report_

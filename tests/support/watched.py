@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: Of a call: seconds of the processor, which other work beside it does not lengthen, and bytes of memory.
+#: Of a call: seconds of the processor in its thread, which work beside it does not lengthen, and bytes.
 SECONDS, BYTES = 5.0, 500_000_000
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # Events of Python that change something on the disk, with the numbers of their arguments that are paths, and
@@ -55,11 +55,11 @@ class Watch:
         """Raise where a call takes long or much, or touches anything outside the folder."""
         global _seen
         before = _memory()
-        _seen, started = [], time.process_time()
+        _seen, started = [], time.thread_time()
         try:
             yield
         finally:
-            seconds, found, _seen = time.process_time() - started, _seen, None
+            seconds, found, _seen = time.thread_time() - started, _seen, None
             taken = _memory(peak=True) - before
             self.calls += 1
             self.seconds, self.bytes = max(self.seconds, seconds), max(self.bytes, taken)

@@ -18,7 +18,7 @@ from vilu_sdk.inputs.slices import cut
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior
-from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, uniform_of
+from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, sizes_of, uniform_of
 from vilu_sdk.selective.sets import SetPredictor
 
 # Up to where each size has a bar of its own; the bars behind it end at these times a power of ten.
@@ -290,7 +290,7 @@ class SetCurveDisplay(Display):
         if method not in METHODS[:2]:
             raise ValueError(f"method must be 'lac' or 'aps', got {method!r}.")
         problem = check_problem(z_img, z_txt, labels, None)
-        truth = truth_of(problem)
+        truth = problem.truth
         own = np.full(len(truth), np.inf)  # of an image of no candidate, which no set covers
         for rows, scores in scores_of(scorer, problem, method):
             shown = truth[rows] != NONE
@@ -329,15 +329,8 @@ def find(sets: Any, z_img: Any, z_txt: Any, labels: Any, groups: Any) -> Found:
     if not isinstance(sets, SetPredictor):
         raise TypeError(f"sets must be a fitted SetPredictor, got {type(sets).__name__}.")
     problem = check_problem(z_img, z_txt, labels, None)
-    truth = truth_of(problem)
-    members = sets.predict_sets(z_img, z_txt, groups=groups)
-    inside = members[np.arange(len(truth)), truth] & (truth != NONE)
-    return Found(members.sum(axis=1), inside, truth, check_names(problem.names, len(problem.text)))
-
-
-def truth_of(problem: Problem) -> NDArray[np.int64]:
-    """Return the row of the right candidate (N,), or -1."""
-    return np.arange(len(problem.images)) if problem.labels is None else problem.labels
+    sizes, inside, _ = sizes_of(sets._found(z_img, sets._open(z_txt), groups), problem.truth)
+    return Found(sizes, inside, problem.truth, check_names(problem.names, len(problem.text)))
 
 
 def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[slice, Matrix]]:

@@ -1,5 +1,6 @@
 """Fit and score scorers on many sets, and gather the field's table."""
 
+import numbers
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -129,7 +130,8 @@ def benchmark(
     mean ranks by auc over 2 sets: p = 0.49 that all are equally good (Friedman), critical difference 1.39...
     """
     check_scorers(scorers)
-    plan = _Plan(tuple(labels), n_runs, split, test_size, fit, batch_size, random_state)
+    budgets = (labels,) if isinstance(labels, str | numbers.Number) else tuple(labels)
+    plan = _Plan(budgets, n_runs, split, test_size, fit, batch_size, random_state)
     plan.check()
     own = check_metrics(metrics)
     place = None if folder is None else Path(folder).expanduser()
@@ -167,7 +169,9 @@ class _Plan(NamedTuple):
 
     def check(self) -> None:
         for budget in self.labels:
-            if budget != ALL and (isinstance(budget, bool | str) or budget != int(budget) or budget < 1):
+            if budget == ALL:
+                continue
+            if isinstance(budget, bool) or not isinstance(budget, int | np.integer) or budget < 1:
                 raise ValueError(f'labels must hold integers of at least 1 and "all", got {budget!r}.')
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError("labels must hold each number once, and one at least.")

@@ -46,6 +46,11 @@ class Problem(NamedTuple):
             return self.images[index], self.text[index], None
         return self.images[index], self.text, self.labels[index]
 
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """Row of the right candidate of each image (N,), or -1; of a caption row its own."""
+        return np.arange(len(self.images)) if self.labels is None else self.labels
+
     def known_groups(self, index: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64] | None:
         """Return the groups of some of the rows, by default all, if they were given."""
         return self.groups.numpy()[index] if self.told else None
@@ -127,7 +132,7 @@ def ask(scorer: FailureScorer, problem: Problem) -> Answers:
     check = check_probabilities if is_probability else check_scores
     decision, uncertainty = check_scores(decision, wrong)[0], check(uncertainty, wrong)[0]
     groups = problem.groups[: len(wrong)].numpy()
-    right = np.arange(len(wrong)) if problem.labels is None else problem.labels
+    right = problem.truth[: len(wrong)]
     answers = Answers(
         predicted, wrong, decision, uncertainty, is_probability, seconds, groups, right, accuracies
     )

@@ -71,6 +71,11 @@ class Task:
         return rows
 
     @property
+    def truth(self) -> NDArray[np.int64]:
+        """Row of the right candidate of each image (n,), or -1; of a caption row its own."""
+        return np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
+
+    @property
     def on_disk(self) -> bool:
         """Whether batches are read from files."""
         return self.images.on_disk or (self.is_caption and self.texts.on_disk)
@@ -117,7 +122,7 @@ class Task:
         """
         if self.correct is not None:
             return (~self.correct).numpy()
-        labels = np.arange(len(self.images)) if self.labels is None else self.labels.numpy()
+        labels = self.truth
         if is_zero_shot:
             warn_of_order(prediction, labels)
         wrong: NDArray[np.bool_] = prediction != labels

@@ -99,9 +99,8 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         if self.search not in searches:
             raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
         minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
-        labels = torch.arange(len(task.text)) if task.labels is None else task.labels
         assert len(task.shown)
-        self.temperature_ = minimise(task, labels, check_logit_scale(self.logit_scale))
+        self.temperature_ = minimise(task, torch.from_numpy(task.truth), check_logit_scale(self.logit_scale))
 
     def _among(self, text: Tensor) -> Among:
         return Among.zero_shot(text, self.softmax_scale)

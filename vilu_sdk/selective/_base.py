@@ -94,6 +94,7 @@ class ThresholdPredictor(Calibrated):
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct, units, called="units")
+        self._check_units(units, groups, len(task.images))
         names = opened.called()
         rows, others = self._arrange(task, "what the threshold promises will not hold")
         self.calibration_rows = rows

@@ -20,7 +20,7 @@ from vilu_sdk.scorers.base.contract import read_posterior
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.alone import NEAR, Alone, settle
 from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
-from vilu_sdk.selective.conformity import Matrix, conformity, threshold, uniform_of
+from vilu_sdk.selective.conformity import Matrix, conformity, sizes_of, threshold, uniform_of
 from vilu_sdk.selective.set_report import SetReport
 
 # Of "raps": the penalties that are tried, and the share of the calibration rows that chooses among them, of
@@ -59,7 +59,7 @@ class SetsByThreshold(Calibrated):
     def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
         images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
-        labels = np.arange(n) if task.labels is None else task.labels.numpy()
+        labels = task.truth
         if self.threshold_in_use is not None:
             rows = rows[~self.threshold_in_use._read(images.source[rows], opened, "accepted")[0]]
             if not len(rows):
@@ -130,12 +130,8 @@ class SetsByThreshold(Calibrated):
 
     def _count(self, z_img: Any, opened: Opened, labels: NDArray[np.int64], groups: Any) -> None:
         """Put into the report how large the sets of its rows are, and which hold the right candidate."""
-        n = len(labels)
-        sizes, inside = np.empty(n, dtype=np.int64), np.empty(n, dtype=bool)
-        predicted = np.empty(n, dtype=np.int64)
-        for rows, members, _, said in self._sets(z_img, opened, groups, opened.called()):
-            sizes[rows], predicted[rows] = members.sum(axis=1), said
-            inside[rows] = members[np.arange(len(rows)), labels[rows]] & (labels[rows] != NONE)
+        found = self._sets(z_img, opened, groups, opened.called())
+        sizes, inside, predicted = sizes_of(found, labels)
         keys = self._keys(labels if self.per_label else predicted, groups, opened.called())
 
         def counted(report: SetReport, rows: Any) -> SetReport:

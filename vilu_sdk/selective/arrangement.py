@@ -16,7 +16,7 @@ from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_groups
+from vilu_sdk.inputs.values import check_groups, check_units
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.folds import fits_without
@@ -68,6 +68,14 @@ class Calibrated(Persistent):
             held, self.scorer_ = next(fits_without(self.scorer, task, strata, PARTS, 0))
         rows = one_of_each(units, held)
         return rows, {"fit_rows": n - len(held), "siblings": len(held) - len(rows)}
+
+    def _check_units(self, units: Any, groups: Any, n: int) -> None:
+        """Raise where rows of one unit are of several groups: the one that calibrates would speak for all."""
+        if units is None or groups is None:
+            return
+        of_unit, of_group = check_units(units, n, name="units"), check_units(groups, n)
+        if len(torch.unique(torch.stack([of_unit, of_group]), dim=1)[0]) > len(torch.unique(of_unit)):
+            raise ValueError("a unit has rows in several groups; give each group its own units.")
 
     def _remember(self, task: Task, opened: Opened) -> None:
         """Keep which candidates the promise is about, and which prediction."""

@@ -6,11 +6,14 @@ or 1 loses, and each comes with its slope: by how much an error of one nat moves
 """
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vilu_sdk.inputs.names import NONE
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.scorers.base.fit_rows import hashes
 
@@ -77,3 +80,18 @@ def threshold(scores: FloatVector, coverage: float) -> float:
     """Return the value that a new score does not exceed with probability `coverage` at least."""
     k = rank_needed(len(scores), coverage)
     return math.inf if k > len(scores) else float(np.partition(scores, k - 1)[k - 1])
+
+
+def sizes_of(
+    found: Iterator[tuple[NDArray[Any], ...]], truth: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Return the sizes of sets (n,), whether each holds the right candidate, and the predictions.
+
+    `found` yields rows, their sets as members (m, K), anything, and their predictions.
+    """
+    n = len(truth)
+    sizes, inside, predicted = np.empty(n, np.int64), np.empty(n, bool), np.empty(n, np.int64)
+    for rows, members, _, said in found:
+        sizes[rows], predicted[rows] = members.sum(axis=1), said
+        inside[rows] = members[np.arange(len(rows)), truth[rows]] & (truth[rows] != NONE)
+    return sizes, inside, predicted

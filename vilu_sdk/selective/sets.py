@@ -175,6 +175,7 @@ class SetPredictor(SetsByThreshold):
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, groups=units, called="units")
+        self._check_units(units, groups, len(task.images))
         consequence = "what the sets promise will not hold"
         rows, others = self._arrange_answers(task, opened, frequencies, consequence)
         self._calibrate(task, opened, as_frequent(rows, task, opened, frequencies), groups)

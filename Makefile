@@ -33,7 +33,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
 
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m zensical build --strict
 
 # SETS="dtd.npz ..." takes sets of embeddings for the last of them.
 bench: $(INSTALLED)
@@ -46,7 +46,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/time_to_auc.py $(SETS)
 
 clean:
-	rm -rf .venv .venv-floor dist site
+	rm -rf .venv .venv-floor .cache dist site
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -333,7 +333,8 @@ def test_pages_are_read_without_network_on_a_wide_and_on_a_narrow_screen(site: P
                 sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
                 assert browser.evaluate(sideways) == 0, f"{name} at {width}"
                 if width == 1280:
-                    wide = "[...document.querySelectorAll('pre > code')].some(c => c.scrollWidth > c.clientWidth)"
+                    code = "[...document.querySelectorAll('pre > code')]"
+                    wide = f"{code}.some(block => block.scrollWidth > block.clientWidth)"
                     assert browser.evaluate(wide) is False, name
                 if "<math" in (site / f"{name}.html").read_text(encoding="utf-8"):
                     assert (

@@ -78,8 +78,9 @@ def _run(arguments: Namespace) -> int:
             vilu_sdk.set_progress(False)
         if not hasattr(arguments, "output"):
             return int(run(arguments))
-        from vilu_sdk.cli._outputs import output_held, refuse_overwriting
+        from vilu_sdk.cli._outputs import output_held, refuse_overwriting, refuse_to_repeat
 
+        refuse_to_repeat(arguments)
         refuse_overwriting(arguments)
         with output_held(arguments):
             return int(run(arguments))

@@ -110,6 +110,20 @@ def refuse_overwriting(arguments: Namespace) -> None:
                 )
 
 
+#: Commands whose processes share their work where torchrun has started several.
+SHARED = ("fit", "score")
+
+
+def refuse_to_repeat(arguments: Namespace) -> None:
+    """Raise where each of several processes would do all of the work, and write over the others."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started > 1 and arguments.command not in SHARED:
+        raise UsageError(
+            f"torchrun has started {started} processes (WORLD_SIZE), and only vilu "
+            f"{' and vilu '.join(SHARED)} share their work; start one without torchrun."
+        )
+
+
 @contextmanager
 def output_held(arguments: Namespace) -> Iterator[None]:
     """Hold the output of a command against others that write there, and remove what killed ones have left."""

@@ -17,10 +17,10 @@ class MahalanobisScorer(ClassScorer):
     r"""Distance of an image from the nearest class, in the metric of how images scatter about their class.
 
     .. math:: d_c^2 = (x - m_c)^\top C^{-1} (x - m_c), \qquad u = \min_c d_c^2
-        \quad\text{or, relative,}\quad \log u = \tfrac12 \min_c (d_c^2 - d_0^2)
+        \quad\text{or, relative,}\quad \log u = \tfrac1{2d} \min_c (d_c^2 - d_0^2)
 
-    with class means :math:`m_c` and one covariance C. Relative takes off the distance :math:`d_0` to one
-    Gaussian of all images, which says how unusual an image is for any class.
+    with class means :math:`m_c` and one covariance C, for embeddings of width d. Relative takes off the
+    distance :math:`d_0` to one Gaussian of all images, which says how unusual an image is for any class.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class MahalanobisScorer(ClassScorer):
         def decide(chunk: Chunk) -> Tensor:
             x = chunk.z - self.centre_
             if self.relative:
-                return 0.5 * (distances(x) - from_all(x)).float()
+                return (distances(x) - from_all(x)).float() / (2 * text.shape[1])
             return distances(x).clamp_min(torch.finfo(torch.float32).tiny).log().float()
 
         return Among(text, decision=decide, width=max(len(self.means_), text.shape[1]))

@@ -89,4 +89,5 @@ def log_distances(z: Tensor, bank: Tensor, k: int) -> Tensor:
     """Logarithms (n, k), in float64, of distances of unit rows from the k nearest of a bank, in order."""
     nearest = (z @ bank.T).topk(min(k, len(bank)), dim=1).indices
     # From differences: cosines of near rows hold hardly a digit of their distance.
-    return (z[:, None] - bank[nearest]).norm(dim=2).double().clamp_min(COPY).log()
+    distances: Tensor = torch.linalg.vector_norm(z[:, None] - bank[nearest], dim=2).double()
+    return distances.clamp_min(COPY).log()

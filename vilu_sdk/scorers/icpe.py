@@ -86,6 +86,7 @@ class ICPEScorer(ClassScorer):
         )
         moments = moments_of(task, labels, self.k_, weights)
         along = torch.linalg.eigh(moments.scatter).eigenvectors[:, -q:].flip(1)
+        along = along * along.gather(0, along.abs().argmax(dim=0)[None]).sign()  # which is free otherwise
         n, counts = moments.counts.sum(), moments.counts
         means = (moments.sums / counts.clamp_min(1e-300)[:, None]) @ along
         within = along.T @ moments.within() @ along / n

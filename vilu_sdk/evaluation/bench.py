@@ -27,6 +27,7 @@ from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds
 from vilu_sdk.evaluation.sets import CELL, DataSet, open_set, sets_of
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
 from vilu_sdk.inputs.values import fraction, whole
+from vilu_sdk.metrics.ranking import COVERAGES, rank
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 NO_FIT = "the set has no rows to fit on"
@@ -281,7 +282,9 @@ def _values(done: Done, own: Mapping[str, Metric]) -> dict[str, Any]:
         return {"note": done.note, "failures": None}
     failures = np.packbits(done.answers.failure).tobytes()
     seconds = {"fit_seconds": done.seconds, "score_seconds": done.answers.seconds}
-    return {"note": "", "failures": failures} | metrics_of(done.answers, own) | seconds
+    kept_right = 1 - rank(done.answers.decision, done.answers.failure).risk_at(COVERAGES)
+    known = {"note": "", "failures": failures, "kept_right": kept_right}
+    return known | metrics_of(done.answers, own) | seconds
 
 
 def _at_scale(scorer: Any, scale: float | None, fit: bool) -> Any:

@@ -4,10 +4,10 @@ from argparse import ArgumentTypeError, Namespace
 
 from vilu_sdk.cli._arguments import SCORERS
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._outputs import check_output, write_printed
+from vilu_sdk.cli._outputs import check_printed, write_printed
 from vilu_sdk.cli._parser import COUNT, command, given, option, switch, within
 from vilu_sdk.cli._scorers import choose_scorers, refuse_to_fit_saved
-from vilu_sdk.cli._tables import READ, TABLE
+from vilu_sdk.cli._tables import TABLE
 from vilu_sdk.evaluation import benchmark
 from vilu_sdk.evaluation.layout import LAYOUTS
 from vilu_sdk.evaluation.over_sets import ALL
@@ -21,6 +21,13 @@ def _budget(text: str) -> int | str:
         return int(COUNT(text))
     except ValueError:
         raise ArgumentTypeError(f'must be a number or "{ALL}", got {text}') from None
+
+
+def _jobs(text: str) -> int:
+    value: int = within(int, -1)(text)
+    if not value:
+        raise ArgumentTypeError("must be at least 1, or -1 for one process a core, got 0")
+    return value
 
 
 @command(
@@ -46,7 +53,7 @@ def _budget(text: str) -> int | str:
     switch("--resplit", help="put the train and test rows of each set together and split them at random"),
     option("--batch-size", type=within(int, 2), metavar="N", help="how many captions are the candidates"),
     option("--keep", metavar="CELLS", help="keep what is finished in this folder, and go on from there"),
-    option("--jobs", type=within(int, -1), metavar="N", help="processes side by side, -1 for one a core"),
+    option("--jobs", type=_jobs, metavar="N", help="processes side by side, -1 for one a core"),
     option("--layout", choices=LAYOUTS, default="sets", help="a row for each set, for each scorer, or means"),
     *TABLE,
     about="Compare scorers on many sets of embeddings. Scorers that learn, given by name, are fitted on the "
@@ -54,7 +61,7 @@ def _budget(text: str) -> int | str:
 )
 def run(arguments: Namespace) -> int:
     """Print or write the table."""
-    check_output(arguments.output, *READ)
+    check_printed(arguments)
     chosen = choose_scorers(arguments, own=True, scaled=True)
     options = given(arguments, "batch_size", "random_state")
     renamed = {"labels_used": "labels", "runs": "n_runs", "keep": "folder", "jobs": "n_jobs"}

@@ -6,10 +6,18 @@ from pathlib import Path
 from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, RAW_CSV, REFERENCE, SCORER, SCORERS
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
-from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, write_printed, write_table
+from vilu_sdk.cli._outputs import (
+    STDOUT,
+    as_blocks,
+    check_output,
+    check_printed,
+    plain_json,
+    write_printed,
+    write_table,
+)
 from vilu_sdk.cli._parser import COUNT, SHARE, command, given, option, switch
 from vilu_sdk.cli._scorers import choose_one, choose_scorers, refuse_to_fit_saved
-from vilu_sdk.cli._tables import READ, TABLE, output
+from vilu_sdk.cli._tables import TABLE, output
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.storage import check_parent
@@ -70,7 +78,7 @@ def run_evaluate(arguments: Namespace) -> int:
 )
 def run_compare(arguments: Namespace) -> int:
     """Print or write the table."""
-    check_output(arguments.output, *READ)
+    check_printed(arguments)
     chosen = choose_scorers(arguments, own=True)
     images, texts, known = read_task(arguments)
     labels = known["labels"]

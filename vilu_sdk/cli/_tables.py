@@ -1,12 +1,12 @@
 """Arguments of the commands that write tables to read."""
 
 from vilu_sdk.cli._arguments import JSON, QUIET, RAW_CSV
-from vilu_sdk.cli._outputs import PRINTED, STDOUT
+from vilu_sdk.cli._outputs import STDOUT
 from vilu_sdk.cli._parser import Argument, option, switch, within
 
-#: The kinds of files that a person reads.
-READ = tuple(PRINTED)
-COLUMNS = option("--columns", nargs="+", metavar="METRIC", help="only these metrics, such as auc fpr95")
+COLUMNS = option(
+    "--columns", nargs="+", type=str.lower, metavar="METRIC", help="only these metrics, such as auc fpr95"
+)
 DIGITS = option("--digits", type=within(int, 0, 12), metavar="N", help="decimals of printed numbers")
 MARKDOWN = switch("--markdown", help="print Markdown")
 

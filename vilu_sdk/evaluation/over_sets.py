@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.evaluation.sheet import OF_FAILURES, Column, choose_columns
+from vilu_sdk.evaluation.columns import OF_FAILURES, Column, choose_columns
 from vilu_sdk.metrics.ranks import cliques, rank_over_sets
 
 #: All labels that there are.
@@ -146,12 +146,12 @@ class Cells:
     def complete(self, column: Column, budget: int | str) -> Complete:
         """Return the sets on which anybody has a value, and the scorers that are comparable there.
 
-        These have a value on each set and, for metrics of given failures, fail as the first of them does.
+        These have a finite value on each set and, for metrics of given failures, fail as the first does.
         """
         values = self.values(column.key, budget, self.sets, self.scorers)
         used = np.flatnonzero(~np.isnan(values).all(axis=1))
         sets = [self.sets[i] for i in used]
-        known = ~np.isnan(values[used]).any(axis=0) & (len(used) > 0)
+        known = np.isfinite(values[used]).all(axis=0) & (len(used) > 0)
         kinds = self.kinds(column, budget, sets)
         first = next((kinds[i] for i in np.flatnonzero(known)), None)
         chosen = [i for i in np.flatnonzero(known) if kinds[i] == first]

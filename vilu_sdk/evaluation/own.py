@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from vilu_sdk.evaluation.columns import KNOWN, Column
 from vilu_sdk.evaluation.over_sets import NAMES
 from vilu_sdk.evaluation.problem import Answers
-from vilu_sdk.evaluation.sheet import KNOWN, Column
 from vilu_sdk.metrics.bootstrap import draw_weights
 from vilu_sdk.metrics.significance import Estimates
 from vilu_sdk.metrics.vectors import Matrix
@@ -177,9 +178,13 @@ def _value(name: str, metric: Metric, arrays: Mapping[str, Any]) -> float:
     if any(array is None for array in given.values()):
         return math.nan
     try:
-        return float(metric.function(**given))
+        value = metric.function(**given)
     except Exception as error:
         raise ValueError(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
+    if np.ndim(value) or not isinstance(np.asarray(value).item(), numbers.Real):
+        got = f"an array of shape {np.shape(value)}" if np.ndim(value) else type(value).__name__
+        raise ValueError(f"metrics: {name} must return one number, as .mean() does, got {got}.")
+    return float(value)
 
 
 def _unwritable(array: Any) -> Any:

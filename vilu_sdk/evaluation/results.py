@@ -10,7 +10,8 @@ import numpy as np
 
 from vilu_sdk.evaluation.layout import sheet
 from vilu_sdk.evaluation.over_sets import Cells, Ranking
-from vilu_sdk.evaluation.sheet import csv_text, frame
+from vilu_sdk.evaluation.sheet import chosen, csv_text, frame
+from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import COVERAGES
 from vilu_sdk.metrics.ranks import wins
 from vilu_sdk.metrics.vectors import FloatVector
@@ -188,9 +189,8 @@ class Benchmark(Cells):
         ----------
         Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be in (0, 1), got {confidence!r}.")
-        return self.ranking(self.ranked(metric), self.budget(labels), confidence)
+        level = fraction(confidence, "confidence")
+        return self.ranking(self.ranked(metric), self.budget(labels), level)
 
     def wins(
         self, metric: str = "auc", *, labels: int | str | None = None, within: float = 0.0
@@ -293,10 +293,7 @@ class Benchmark(Cells):
         """Return the rows of a frame, wide where columns are chosen."""
         rows, names, keys = self.to_dicts(), ("set", "scorer", "labels"), self.keys
         if columns is not None:
-            columns = [columns] if isinstance(columns, str) else list(columns)
-            if unknown := [key for key in columns if key not in rows[0]]:
-                raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(rows[0])}.")
-            return [{key: row[key] for key in (*names, *columns)} for row in rows]
+            return chosen(rows, names, columns)
         return [
             {name: row[name] for name in names}
             | {"metric": key, "value": row[key], "std": row.get(f"{key}_std", math.nan)}

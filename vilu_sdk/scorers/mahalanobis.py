@@ -7,7 +7,7 @@ from vilu_sdk.compute.distributed import own_slices, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale, share
+from vilu_sdk.inputs.values import check_logit_scale, flag, share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.posterior.moments import Moments, shrunk
@@ -87,6 +87,7 @@ class MahalanobisScorer(Scorer):
                 "`labels`."
             )
         share(self.shrinkage, "shrinkage")
+        flag(self.relative, "relative")
         labels, k = task.labels, len(task.texts)
         shown = torch.zeros(len(labels), dtype=torch.float64)
         shown[task.shown] = 1

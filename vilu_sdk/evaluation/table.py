@@ -157,7 +157,7 @@ class ComparisonTable:
         -------
         str
             A `tabular` for the package booktabs; what was scored and the notes are comments below it. Names
-            are escaped.
+            are escaped; where they are not in Latin letters, XeLaTeX or LuaLaTeX prints them.
         """
         return self._sheet(columns, digits).latex(intervals)
 

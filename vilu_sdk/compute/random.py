@@ -19,7 +19,11 @@ def check_random_state(random_state: Any) -> np.random.RandomState:
         return np.random.RandomState(np.random.MT19937())
     if isinstance(random_state, Integral):
         random_state = seed(random_state, "random_state")
-    stream: np.random.RandomState = scikit_learns_check(random_state)
+    try:
+        stream: np.random.RandomState = scikit_learns_check(random_state)
+    except ValueError:
+        got = repr(random_state)
+        raise ValueError(f"random_state must be an integer, a RandomState or None, got {got}.") from None
     return stream
 
 

@@ -42,6 +42,7 @@ PUBLIC = {
     "vilu_sdk.datasets": ["DigitsVLM", "load_digits_vlm"],
     "vilu_sdk.inputs": None,
     "vilu_sdk.scale": None,
+    "vilu_sdk.serve": None,
     "vilu_sdk.testing": None,
 }
 

@@ -43,6 +43,7 @@ PUBLIC = {
     "vilu_sdk.inputs": None,
     "vilu_sdk.scale": None,
     "vilu_sdk.serve": None,
+    "vilu_sdk.export": None,
     "vilu_sdk.testing": None,
 }
 

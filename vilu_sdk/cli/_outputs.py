@@ -15,9 +15,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import split
-from vilu_sdk.inputs.escape import csv_cells, line, printable
+from vilu_sdk.inputs.escape import csv_cells, line
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.stored import kind
@@ -26,8 +27,6 @@ from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
 
-#: Standard output.
-STDOUT = "-"
 #: Some rows: a dict of columns, or a record batch of pyarrow.
 Block = Any
 
@@ -111,6 +110,20 @@ def refuse_overwriting(arguments: Namespace) -> None:
                 )
 
 
+#: Commands whose processes share their work where torchrun has started several.
+SHARED = ("fit", "score")
+
+
+def refuse_to_repeat(arguments: Namespace) -> None:
+    """Raise where each of several processes would do all of the work, and write over the others."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started > 1 and arguments.command not in SHARED:
+        raise UsageError(
+            f"torchrun has started {started} processes (WORLD_SIZE), and only vilu "
+            f"{' and vilu '.join(SHARED)} share their work; start one without torchrun."
+        )
+
+
 @contextmanager
 def output_held(arguments: Namespace) -> Iterator[None]:
     """Hold the output of a command against others that write there, and remove what killed ones have left."""
@@ -125,20 +138,6 @@ def output_held(arguments: Namespace) -> Iterator[None]:
         if alone:
             sweep(path.parent, glob.escape(path.name), older=0)
         yield
-
-
-class Printable:
-    """Standard output for which control characters in texts of others are written out."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> Any:
-        """Write text that steers no terminal."""
-        return self._stream.write(printable(text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def check_output(output: str, *more: str) -> None:
@@ -167,12 +166,6 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
-
-
-def say(arguments: Namespace, text: str) -> None:
-    """Print a note on standard error, unless the command is to be quiet."""
-    if not arguments.quiet:
-        print(f"vilu: {printable(text)}", file=sys.stderr)
 
 
 def columns(block: Block) -> dict[str, list[Any]]:

@@ -6,92 +6,28 @@ import socket
 import sys
 import tempfile
 from argparse import Namespace
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
-from vilu_sdk.cli._arguments import HEAD, NAMES, QUIET
 from vilu_sdk.cli._exits import DONE, Terminated
 from vilu_sdk.cli._inputs import open_texts
-from vilu_sdk.cli._outputs import say
-from vilu_sdk.cli._parser import COUNT, SHARE, command, option, within
 from vilu_sdk.cli._scorers import choose_one
+from vilu_sdk.cli._serving import USUAL
+from vilu_sdk.cli._streams import LOG, logged
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.serve.limits import Limits
 
-USUAL = Limits()
 # Where workers find the command line, and where they write their metrics.
 COMMAND, METRICS = "VILU_SERVE_COMMAND", "PROMETHEUS_MULTIPROC_DIR"
-# Idle connections live longer than load balancers keep theirs, which is a minute at most ones.
+# Idle connections live longer than load balancers keep theirs, a minute as a rule.
 KEEP_ALIVE = 75
 # Seconds beyond those of a body after which a stopping worker waits for no answer any more.
 PATIENCE = 30
+# What a worker leaves only when it ends.
+_ALL_ALONG = ExitStack()
 
 
-@command(
-    "serve",
-    "answer requests about images over HTTP",
-    "vilu serve my-scorer texts.npy --names names.txt --port 8000",
-    *HEAD,
-    option(
-        "texts",
-        metavar="TEXTS",
-        nargs="?",
-        help="embeddings of the candidate texts of all requests; by default each request brings its own",
-    ),
-    NAMES,
-    option("--host", default="127.0.0.1", metavar="HOST", help="address to listen at (default: 127.0.0.1)"),
-    option("--port", type=within(int, 0, 65535), default=8000, metavar="N", help="port (default: 8000)"),
-    option("--workers", type=COUNT, default=1, metavar="N", help="processes (default: 1)"),
-    option("--threads", type=COUNT, metavar="N", help="requests a process computes at once (default: cores)"),
-    option(
-        "--rows", type=COUNT, default=USUAL.rows, metavar="N", help="most images of a request (default: 4096)"
-    ),
-    option(
-        "--bytes", type=COUNT, default=USUAL.bytes, metavar="N", help="most bytes of a body (default: 32 MB)"
-    ),
-    option(
-        "--candidates",
-        type=COUNT,
-        default=USUAL.candidates,
-        metavar="N",
-        help="most candidates that a request brings (default: 20000)",
-    ),
-    option(
-        "--kept",
-        type=COUNT,
-        default=USUAL.kept,
-        metavar="N",
-        help="sets of candidates for which is kept what is computed from them (default: 8)",
-    ),
-    option(
-        "--concurrency",
-        type=COUNT,
-        default=USUAL.concurrency,
-        metavar="N",
-        help="most requests at once, of a process; one more is told to come again (default: 128)",
-    ),
-    option(
-        "--seconds",
-        type=within(float, 0, bounds=False),
-        default=USUAL.seconds,
-        metavar="S",
-        help="for a body to arrive (default: 30)",
-    ),
-    option("--promise", type=SHARE, metavar="RISK", help="what /feedback watches; a threshold has its own"),
-    option("--feedback", metavar="FOLDER", help="where the state of what /feedback says is kept"),
-    option("--drift", metavar="FOLDER", help="a saved ShiftMonitor, which looks at the images"),
-    option(
-        "--drain",
-        type=within(float, 0),
-        default=2.0,
-        metavar="S",
-        help="seconds between SIGTERM and the end, in which /readyz says no (default: 2)",
-    ),
-    QUIET,
-    about="Answer requests about images over HTTP: POST /judge and /feedback, GET /healthz, /readyz, "
-    "/metrics and /openapi.json. On SIGTERM it answers what it has received, and ends.",
-)
 def run(arguments: Namespace) -> int:
     """Serve until told to end."""
     uvicorn = require("uvicorn", "serve")
@@ -106,7 +42,7 @@ def run(arguments: Namespace) -> int:
     }
     with _listening(arguments.host, arguments.port) as sock:
         host, port = sock.getsockname()[:2]
-        say(arguments, f"{arguments.scorer[0]} at http://{f'[{host}]' if ':' in host else host}:{port}")
+        LOG.info(f"{arguments.scorer[0]} at http://{f'[{host}]' if ':' in host else host}:{port}")
         with suppress(KeyboardInterrupt, Terminated):  # which come once all is answered
             if not several:
                 uvicorn.Server(uvicorn.Config(application, **how)).run(sockets=[sock])
@@ -114,13 +50,15 @@ def run(arguments: Namespace) -> int:
                 sock.close()
                 watched = application.state.service.audits.nothing is None
                 _run_workers(uvicorn, arguments, watched, how | {"host": host, "port": port})
-    say(arguments, "ended; what was received was answered")
+    LOG.info("ended; what was received was answered")
     return DONE
 
 
 def worker() -> Any:
     """Return the application of the command that started the workers."""
-    return _application(Namespace(**json.loads(os.environ[COMMAND])))
+    arguments = Namespace(**json.loads(os.environ[COMMAND]))
+    _ALL_ALONG.enter_context(logged(arguments))
+    return _application(arguments)
 
 
 def _run_workers(uvicorn: Any, arguments: Namespace, watched: bool, how: dict[str, Any]) -> None:

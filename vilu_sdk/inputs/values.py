@@ -175,6 +175,15 @@ def positive(value: Any, name: str) -> float:
     return number
 
 
+def not_negative(value: Any, name: str) -> float:
+    """Return a finite number of at least 0."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
+    if not 0 <= _as_float(value) < np.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value!r}.")
+    return float(value)
+
+
 def check_logit_scale(value: Any) -> float:
     """Return a logit scale, with a warning where it looks like its logarithm or its inverse."""
     scale = positive(value, "logit_scale")

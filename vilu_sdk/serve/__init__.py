@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from vilu_sdk.inputs.extras import require
 from vilu_sdk.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def app(
     >>> TestClient(service).post("/judge", json={"z_img": [[1.0, 0.9]]}).json()["rows"]
     [{'prediction': 0, 'uncertainty': 0.32..., 'name': 'cat'}]
     """
+    from vilu_sdk.inputs.extras import require
+
     for module in ("fastapi", "prometheus_client"):
         require(module, "serve")
     from vilu_sdk.serve.application import Service

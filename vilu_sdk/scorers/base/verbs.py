@@ -28,6 +28,8 @@ JUDGED = {
     "posterior": {"prediction": "answer", "decision": "answer_decision"},
 }
 
+# Logarithm of the largest uncertainty, near that of the largest float.
+LARGEST = 709.0
 # What is read for an uncertainty, to be undone.
 UNCERTAINTIES = {"uncertainty": "decision", "answer_uncertainty": "answer_decision"}
 
@@ -283,7 +285,7 @@ class Verbs:
         else:
             images, texts = self._check_score(z_img, z_txt_set)
             require_candidates(len(texts), type(self).__name__, self.min_candidates)
-            warn_of_mismatch(self, images, texts.text)
+            warn_of_mismatch(self, images, texts)
             among = judge_among(self, texts, device)
         width = among.width or len(among.text)
         found = stream(images, width, lambda z: Chunk(z, among, columns).read(), device=device)
@@ -306,5 +308,7 @@ class Verbs:
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo the logarithm, or log-odds, that keeps the decision function from saturating."""
-        uncertainty: NDArray[np.float64] = expit(decision) if self.is_probability else np.exp(decision)
+        uncertainty: NDArray[np.float64] = (
+            expit(decision) if self.is_probability else np.exp(np.minimum(decision, LARGEST))
+        )
         return uncertainty

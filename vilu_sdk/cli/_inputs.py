@@ -71,17 +71,27 @@ def open_named(arguments: Namespace) -> tuple[Shards, Any]:
     Where names stand beside the embeddings, in one table, rows of one name are prompts of one candidate.
     """
     images, texts = open_both(arguments.images, arguments.texts)
+    return images, named(texts, arguments)
+
+
+def open_texts(arguments: Namespace) -> Any:
+    """Open texts alone, with their names where there are any."""
+    return named(_open(arguments.texts, "text_emb"), arguments)
+
+
+def named(texts: Shards, arguments: Namespace) -> Opened:
+    """Return texts as candidates, with the names of the command line."""
     if getattr(arguments, "names", None) is None:
-        return images, open_candidates(texts)
+        return open_candidates(texts)
     found = read_values(arguments.names)
     check_count(found, len(texts), "TEXTS")
     if split(arguments.names)[0].resolve() != texts.path.resolve():
-        return images, Opened(texts, Names(found.values, arguments.names), 1, "z_txt_set")
+        return Opened(texts, Names(found.values, arguments.names), 1, "z_txt_set")
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(found.values):
         rows.setdefault(plain(name) if found.is_text else str(name), []).append(row)
     values = texts[:]
-    return images, open_candidates({name: values[own] for name, own in rows.items()}, arguments.names)
+    return open_candidates({name: values[own] for name, own in rows.items()}, arguments.names)
 
 
 def read_task(arguments: Namespace) -> tuple[Shards, Any, dict[str, NDArray[Any] | None]]:

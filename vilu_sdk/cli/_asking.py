@@ -28,6 +28,7 @@ from vilu_sdk.cli._arguments import (
     UNITS,
     VALUES,
     budget,
+    jobs,
     output,
 )
 from vilu_sdk.cli._parser import COUNT, SHARE, command, one_of, option, switch, within
@@ -140,7 +141,7 @@ BENCHMARK = command(
     switch("--resplit", help="put the train and test rows of each set together and split them at random"),
     option("--batch-size", type=within(int, 2), metavar="N", help="how many captions are the candidates"),
     option("--keep", metavar="CELLS", help="keep what is finished in this folder, and go on from there"),
-    option("--jobs", type=within(int, -1), metavar="N", help="processes side by side, -1 for one a core"),
+    option("--jobs", type=jobs, metavar="N", help="processes side by side, -1 for one a core"),
     option("--layout", choices=LAYOUTS, default="sets", help="a row for each set, for each scorer, or means"),
     *TABLE,
     about="Compare scorers on many sets of embeddings. Scorers that learn, given by name, are fitted on the "

@@ -1,8 +1,10 @@
 """Embeddings, labels, feedback and names, from the files that a command line names."""
 
+import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +54,11 @@ def split(spec: str) -> tuple[Path, str | None]:
     return Path(path).expanduser(), name or None
 
 
-def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
+def open_both(images: str | list[str], texts: str | None) -> tuple[Shards, Shards]:
     """Open images and texts; without texts, the pairs of a clip-retrieval folder."""
     if texts is not None:
         return _open(images, "img_emb"), _open(texts, "text_emb")
-    path, name = split(images)
+    path, name = split(images if isinstance(images, str) else images[0])
     if not (path / "img_emb").is_dir():
         raise UsageError(
             "TEXTS is missing; it may be left out only where IMAGES is a folder with img_emb/ and text_emb/, "
@@ -255,12 +257,33 @@ def _without_names(found: Vector) -> NDArray[np.int64]:
         raise
 
 
-def _open(spec: str, part: str) -> Shards:
-    """Open embeddings; of a clip-retrieval folder this part."""
-    path, name = split(spec)
+def _open(given: str | list[str], part: str) -> Shards:
+    """Open embeddings; of a clip-retrieval folder this part; of several sources one after the other."""
+    specs = [given] if isinstance(given, str) else [one for spec in given for one in _matching(spec)]
+    if len(specs) > 1:
+        paths, names = zip(*map(split, specs), strict=True)
+        if len(set(names)) > 1:
+            raise UsageError(f"several sources have one NAME behind {SEPARATOR}, got {', '.join(specs)}.")
+        files = [file for path in paths for file in (shard_paths(path) if path.is_dir() else [path])]
+        return open_embeddings(files, column=names[0])
+    path, name = split(specs[0])
     folder = path / part
     with _say_how_to_name(path):
         return open_embeddings(folder if folder.is_dir() else path, column=name)
+
+
+def _matching(spec: str) -> list[str]:
+    """Return the sources that a pattern matches, in the order of their numbers; another name as it is."""
+    path, name = split(spec)
+    if path.exists() or not has_magic(str(path)):
+        return [spec]
+    found = sorted(
+        glob(str(path)),
+        key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", one)],
+    )
+    if not found:
+        raise FileNotFoundError(f"no file matches {path}.")
+    return [one if name is None else f"{one}{SEPARATOR}{name}" for one in found]
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from vilu_sdk.cli._arguments import REPORT_PAGE as REPORT
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import opened
-from vilu_sdk.cli._parser import SEED, command, option, switch
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
@@ -35,7 +35,6 @@ from vilu_sdk.selective import SelectivePredictor
 
 # The scorer whose predictions are shown.
 SHOWN = "ViLU"
-REPORT = "vilu-demo-report.html"
 # Characters for the shades of an image, from paper to ink.
 SHADES = " .:-=+*#%@"
 # Headings of the chapters.
@@ -48,18 +47,6 @@ TITLES = {
 }
 
 
-@command(
-    "demo",
-    "compare all scorers on real handwritten digits, in less than a minute",
-    "vilu demo --data digits",
-    option("--random-state", type=SEED, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
-    switch("--quiet", help="print the table only"),
-    option(
-        "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"
-    ),
-    option("--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"),
-    switch("--overwrite", help="with --data: replace files of the same names"),
-)
 def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from vilu_sdk.exceptions import BusyError, ProcessDiedError
-from vilu_sdk.inputs.places import cut
-
 DONE, NO, USAGE, DATA, MACHINE, EXTRA = range(6)
 # As sysexits.h has it, and those of a process that these signals end.
 FAULT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 70, 130, 141, 143
@@ -85,6 +82,8 @@ def code_of(error: BaseException) -> int:
     missing = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
     if isinstance(error, ValueError | TypeError) or (isinstance(error, missing) and error.errno is None):
         return DATA
+    from vilu_sdk.exceptions import BusyError, ProcessDiedError
+
     return MACHINE if isinstance(error, OSError | MemoryError | ProcessDiedError | BusyError) else FAULT
 
 
@@ -99,6 +98,8 @@ def message_of(error: BaseException, arguments: Namespace) -> str:
     elif isinstance(error, OSError) and error.errno is not None:
         place = error.filename if error.filename is not None else "standard output"
         text = f"{place}: {(error.strerror or text).lower()}; {_remedy(error)}."
+    from vilu_sdk.inputs.places import cut
+
     return cut(text)
 
 

@@ -15,9 +15,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import split
-from vilu_sdk.inputs.escape import csv_cells, line, printable
+from vilu_sdk.inputs.escape import csv_cells, line
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.stored import kind
@@ -26,8 +27,6 @@ from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
 
-#: Standard output.
-STDOUT = "-"
 #: Some rows: a dict of columns, or a record batch of pyarrow.
 Block = Any
 
@@ -127,20 +126,6 @@ def output_held(arguments: Namespace) -> Iterator[None]:
         yield
 
 
-class Printable:
-    """Standard output for which control characters in texts of others are written out."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> Any:
-        """Write text that steers no terminal."""
-        return self._stream.write(printable(text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def check_output(output: str, *more: str) -> None:
     """Raise where a table cannot be written, or is of neither the usual kinds nor of these."""
     path = Path(output).expanduser()
@@ -167,12 +152,6 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
-
-
-def say(arguments: Namespace, text: str) -> None:
-    """Print a note on standard error, unless the command is to be quiet."""
-    if not arguments.quiet:
-        print(f"vilu: {printable(text)}", file=sys.stderr)
 
 
 def columns(block: Block) -> dict[str, list[Any]]:

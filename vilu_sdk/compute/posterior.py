@@ -9,6 +9,9 @@ from torch import Tensor
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.compute.tiles import BITS, Logits, Peak
 
+#: Logits of so few images and candidates are kept: steps are what costs then, and no memory.
+FEW = 1 << 12
+
 
 class Posterior:
     """Probabilities of at least two candidates of n images, from a function that returns their logits (n, K).
@@ -66,6 +69,14 @@ class Posterior:
 
     def _sharp(self) -> Tensor:
         return self._logits() if self.sharpness == 1.0 else self.sharpness * self._logits()
+
+
+def linear_posterior(x: Tensor, linear: Logits, sharpness: float = 1.0) -> Posterior:
+    """Return the posterior whose logits are linear in features `x` (n, d) of the images."""
+    if len(x) * linear.directions.shape[1] > FEW:
+        return LinearPosterior(x, linear, sharpness)
+    logits = linear(x) / BITS
+    return Posterior(lambda: logits, sharpness)
 
 
 class LinearPosterior(Posterior):

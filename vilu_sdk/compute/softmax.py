@@ -21,11 +21,15 @@ class SplitSoftmax:
     """
 
     def __init__(self, logits: Tensor, column: Tensor | None = None) -> None:
-        self.column = first_maximum(logits)[1] if column is None else column
-        index = self.column[:, None]
+        if column is None:
+            own, self.column = first_maximum(logits)
+            index = self.column[:, None]
+        else:
+            self.column, index = column, column[:, None]
+            own = logits.gather(1, index)[:, 0]
         self._rest_logits = logits.scatter(1, index, -torch.inf)
         self._rest_lse = torch.logsumexp(self._rest_logits, dim=1)
-        self.log_odds = self._rest_lse - logits.gather(1, index)[:, 0]
+        self.log_odds = self._rest_lse - own
 
     @cached_property
     def log_tail(self) -> Tensor:

@@ -35,6 +35,8 @@ def stream(
     with without_gradients():
         for rows, z in zip(track(slices, what), chunks, strict=True):
             results = score(z.to(device))
+            if len(slices) == 1:  # copied, as others are: results can be each other, or the images
+                return [part.to(CPU, copy=True) for part in results]
             # One block for all results: small ones kept between the large temporaries would fragment
             # the heap by a chunk each time.
             joined = joined or [part.new_empty((n, *part.shape[1:]), device=CPU) for part in results]

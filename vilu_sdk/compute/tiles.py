@@ -25,6 +25,7 @@ CANCELS = 1 / 16
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
 BITS = math.log2(math.e)
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Logits:
         """Cosines with texts (K, d), times a scale that is in nats."""
         return cls((BITS * (scale * text)).T)
 
-    def __call__(self, z: Tensor, columns: slice = slice(None), out: Tensor | None = None) -> Tensor:
+    def __call__(self, z: Tensor, columns: slice = ALL, out: Tensor | None = None) -> Tensor:
         """Logits (n, columns) of image rows (n, d)."""
-        directions = self.directions[:, columns]
-        if self.offsets is None:
+        directions, offsets = self.directions, self.offsets
+        if columns is not ALL:
+            directions, offsets = directions[:, columns], None if offsets is None else offsets[columns]
+        if offsets is None:
             return torch.mm(z, directions, out=out)
-        return torch.addmm(self.offsets[columns], z, directions, out=out)
+        return torch.addmm(offsets, z, directions, out=out)
 
     def among(self, columns: Tensor) -> "Logits":
         """Return the logits of some of the candidates."""
@@ -60,7 +63,10 @@ class Logits:
     def blocks(self, z: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield each tile of the candidates with its logits, which lie where those of the tile before lay."""
         k = self.directions.shape[1]
-        memory = z.new_empty(len(z) * tile_width(k))
+        if k <= TILE:
+            yield slice(0, k), self(z)
+            return
+        memory = z.new_empty(len(z) * TILE)
         for tile in cut(k, TILE):
             width = tile.stop - tile.start
             yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
@@ -68,10 +74,11 @@ class Logits:
 
 def nearest(z: Tensor, text: Tensor) -> Tensor:
     """Return the first candidate of the largest cosine (n,) for rows (n, d) among texts (K, d)."""
-    best = z.new_full((len(z),), -torch.inf)
-    column = torch.zeros_like(best, dtype=torch.int64)
     for tile, cosines in Logits(text.T).blocks(z):
         top, at = first_maximum(cosines)
+        if not tile.start:
+            best, column = top, at
+            continue
         column = torch.where(top > best, tile.start + at, column)
         best = torch.maximum(best, top)
     return column

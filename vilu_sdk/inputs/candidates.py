@@ -28,6 +28,8 @@ from vilu_sdk.inputs.places import BadRowError, shown
 from vilu_sdk.inputs.rows import CHANNELS, Rows
 from vilu_sdk.inputs.shards import Shards
 
+# Candidates whose mean stands for that of all.
+LOOK = 256
 # Below this norm a mean of unit vectors is what rounding left of vectors that cancel.
 SMALLEST_MEAN = 1e-6
 
@@ -268,6 +270,11 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.text)
+
+    @cached_property
+    def sample_mean(self) -> Tensor:
+        """Mean (d,) of some of them, evenly chosen, about `LOOK` of many."""
+        return self.text[:: max(1, len(self.text) // LOOK)].mean(dim=0)
 
     @cached_property
     def first(self) -> NDArray[np.int64] | None:

@@ -29,6 +29,8 @@ WIDEST, WIDEST_SQUARE = 1 << 16, 1 << 14
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
+# So few rows are not looked at twice.
+FEW = 256
 # Of pictures: grey, colour, and colour with transparency.
 CHANNELS = (1, 3, 4)
 
@@ -86,6 +88,8 @@ class Rows:
         self.name = name
         self.normalise = normalise
         self.takes_zeros = _ZEROS.get()
+        # What was looked at, of few rows, which are looked at more than once.
+        self._whole: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.source.shape[0])
@@ -104,11 +108,15 @@ class Rows:
 
     def look(self, index: slice) -> Tensor:
         """Return the rows of `read`, uncopied where their norms are 1 already, for reading only."""
+        if self._whole is not None and index == slice(0, len(self)):
+            return self._whole
         rows, norms, is_view = self._read(index)
         slack = UNIT * torch.finfo(norms.dtype).eps
-        if not self.normalise or _lie_within(norms, 1 - slack, 1 + slack):
-            return rows
-        return rows / norms[:, None] if is_view else rows.div_(norms[:, None])
+        if self.normalise and not _lie_within(norms, 1 - slack, 1 + slack):
+            rows = rows / norms[:, None] if is_view else rows.div_(norms[:, None])
+        if len(rows) == len(self) <= FEW:
+            self._whole = rows
+        return rows
 
     def _read(self, index: slice | np.ndarray | Tensor | None) -> tuple[Tensor, Tensor, bool]:
         """Return checked rows as they are, their norms (n,), and whether they are the source's own memory."""

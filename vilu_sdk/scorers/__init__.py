@@ -41,6 +41,6 @@ __all__ = [
     "ViLUEstimator",
 ]
 
-for _name in __all__:
-    globals()[_name].__module__ = __name__
+for _name in __all__:  # what is also at the top is known as that, however it was imported
+    globals()[_name].__module__ = __name__ if _name == "Among" else "vilu_sdk"
 del _name

@@ -283,7 +283,7 @@ class Verbs:
         else:
             images, texts = self._check_score(z_img, z_txt_set)
             require_candidates(len(texts), type(self).__name__, self.min_candidates)
-            warn_of_mismatch(self, images, texts.text)
+            warn_of_mismatch(self, images, texts)
             among = judge_among(self, texts, device)
         width = among.width or len(among.text)
         found = stream(images, width, lambda z: Chunk(z, among, columns).read(), device=device)

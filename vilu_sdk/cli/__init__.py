@@ -13,6 +13,7 @@ from vilu_sdk.cli import (
     _adapt,
     _benchmark,
     _completion,
+    _decide,
     _demo,
     _evaluate,
     _fit,
@@ -47,6 +48,7 @@ COMMANDS = (
     *(
         _threshold.run,
         _sets.run,
+        _decide.run,
         _labels.run,
         _share.run_convert,
         _share.run_info,

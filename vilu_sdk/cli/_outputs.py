@@ -86,6 +86,7 @@ SOURCES = (
     "units",
     "weights",
     "frequencies",
+    "cost_file",
     "test",
     "scorer",
     "checkpoint",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vilu_sdk.cli._arguments import (
+    FREQUENCIES,
     IMAGES,
     JSON,
     NAMES,
@@ -20,7 +21,7 @@ from vilu_sdk.cli._arguments import (
 )
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import open_named, read_groups, read_task
+from vilu_sdk.cli._inputs import open_named, read_frequencies, read_groups, read_task
 from vilu_sdk.cli._outputs import STDOUT, Block, check_output, plain_json, say, write_table
 from vilu_sdk.cli._parser import COUNT, SHARE, command, given, one_of, option, switch
 from vilu_sdk.cli._scorers import choose_one
@@ -56,6 +57,7 @@ ROWS = 4096
         option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
     ),
     UNITS,
+    FREQUENCIES,
     option("--size-limit", type=COUNT, metavar="K", help="most candidates of a set"),
     switch("--no-empty", help="put the likeliest candidate into every set"),
     *SCORER,
@@ -91,7 +93,8 @@ def _calibrate(arguments: Namespace) -> int:
         sets._check()
     images, texts, known = read_task(arguments)
     groups, units = (read_groups(spec, len(images)) for spec in (arguments.groups, arguments.units))
-    sets.fit(images, texts, known["labels"], groups=groups, units=units)
+    frequencies = read_frequencies(arguments.frequencies, texts)
+    sets.fit(images, texts, known["labels"], groups=groups, units=units, frequencies=frequencies)
     if folder is not None:
         sets.save_pretrained(folder, overwrite=arguments.overwrite)
     print(plain_json(asdict(sets.report_)) if arguments.json else sets.report_)
@@ -100,7 +103,7 @@ def _calibrate(arguments: Namespace) -> int:
 
 def _write(arguments: Namespace) -> int:
     """Write the set of each image as a table."""
-    given_too = given(arguments, "coverage", "method", "size_limit", "units")
+    given_too = given(arguments, "coverage", "method", "size_limit", "units", "frequencies")
     if given_too or arguments.no_empty or arguments.per_class or arguments.per_label:
         raise UsageError("labels of calibration images are missing: pass --labels or --captions.")
     output = arguments.output or STDOUT

@@ -89,3 +89,22 @@ def test_frequencies_are_those_of_python(command, vilu, digits, tmp_path):
         assert done.out.strip() == str(known.report_)
         assert "as frequent as given" in done.out
     assert "candidates" in vilu(f"{verb} {given} {rest} --frequencies new-labels.npy").err
+
+
+@pytest.mark.parametrize("command", ["threshold --risk 0.2", "sets --coverage 0.8"])
+def test_groups_are_what_they_are_in_python(command, vilu, digits, tmp_path):
+    """Also numbers with a point, as tables of others hold them; and an empty table is named."""
+    sites = np.arange(len(digits.labels_test)) % 2
+    given = f"{GIVEN} --labels new-labels.npy --logit-scale {digits.logit_scale}"
+    verb, rest = command.split(maxsplit=1)
+    said = []
+    for name, values in (("whole", sites), ("point", sites.astype(float))):
+        np.save(tmp_path / f"{name}.npy", values)
+        done = vilu(f"{verb} {given} {rest} --groups {tmp_path / name}.npy --json")
+        assert done.code == 0
+        said.append([part["n"] for part in json.loads(done.out)["groups"]])
+    assert said[0] == said[1]
+    (tmp_path / "empty.csv").write_text("")
+    done = vilu(f"{verb} {given} {rest} --units {tmp_path / 'empty.csv'}")
+    assert done.code == 3
+    assert "begins with no header" in done.err

@@ -143,8 +143,6 @@ def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
     found = read_values(spec)
     check_count(found, n, "IMAGES")
     values = found.values
-    if values.dtype.kind not in "iuO":
-        raise ValueError(f"{spec} has {values.dtype}; save groups as integers or texts.")
     if values.dtype.kind != "O":
         return values
     names = [plain(value) for value in values]

@@ -29,7 +29,6 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.selective import SetPredictor
-from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.conformity import METHODS
 
 # Rows of a table that are held at a time.
@@ -87,7 +86,8 @@ def _calibrate(arguments: Namespace) -> int:
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)
     params: dict[str, Any] = given(arguments, "coverage", "method", "size_limit", "per_class", "per_label")
     chosen = choose_one(arguments)
-    scorer = chosen.predictor if isinstance(chosen.predictor, ThresholdPredictor) else chosen.scorer
+    is_threshold = chosen.predictor is not None and chosen.predictor.is_threshold
+    scorer: Any = chosen.predictor if is_threshold else chosen.scorer
     sets = SetPredictor(scorer, allow_empty=not arguments.no_empty, **params)
     with usage():
         sets._check()

@@ -80,6 +80,8 @@ def _short_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
 def _column(path: Path, text: str, column: str | None) -> list[str]:
     rows = _rows(path, text)
     header = [plain(name) for name in next(rows)]
+    if not any(header):
+        raise ValueError(f"{path} begins with no header; write one, and a value for each row below it.")
     column = choose(path, "column", None if column is None else plain(column), [one for one in header if one])
     position = header.index(column)
     found = []

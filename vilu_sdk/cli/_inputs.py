@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.inputs.arrays import PASS_COLUMN
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, opening, read_vector
@@ -295,9 +296,11 @@ def _say_how_to_name(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if "pass column" in str(error):
-            error.add_note(f"Name it with {path}{SEPARATOR}NAME.")
-        raise
+        if PASS_COLUMN not in str(error):
+            raise
+        said = ValueError(str(error).replace(PASS_COLUMN, "say which"))
+        said.add_note(f"Name it with {path}{SEPARATOR}NAME.")
+        raise said from error
 
 
 def _read_part(path: Path, name: str | None) -> NDArray[Any]:

@@ -1,63 +1,45 @@
 """`vilu score`: from embeddings to predictions and their uncertainty, going on where it was killed."""
 
+import os
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import IMAGES, NAMES, QUIET, RAW_CSV, SCORER, TEXTS
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import open_named, split
-from vilu_sdk.cli._outputs import STDOUT, Block, check_output, say, write_table
-from vilu_sdk.cli._parser import COUNT, command, option, switch
+from vilu_sdk.cli._outputs import Block, check_output, write_table
 from vilu_sdk.cli._scorers import Chosen, choose_one
+from vilu_sdk.cli._streams import LOG
+from vilu_sdk.compute.distributed import leads, process_group, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
-from vilu_sdk.scale.partition import PIECE_ROWS, loaded, score_to_folder, scored_tables
+from vilu_sdk.scale.partition import loaded, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import plan
 
+# Seconds that a process waits for the others at the end; torchrun ends all when one dies.
+SHARED_SECONDS = 30 * 86400.0
 
-@command(
-    "score",
-    "predict, and say how likely each prediction is wrong",
-    "vilu score images.npy texts.npy --scorer my-scorer -o scores.parquet",
-    IMAGES,
-    TEXTS,
-    option(
-        "-o",
-        "--output",
-        metavar="OUT",
-        default=STDOUT,
-        help="a .csv, .json, .parquet or .npy file (the last of the uncertainty alone), a folder (of parquet "
-        "files), or - for standard output (the default)",
-    ),
-    NAMES,
-    *SCORER,
-    option(
-        "--engine", choices=("local", "ray"), default="local", help="who works on the pieces (default: local)"
-    ),
-    option(
-        "--piece-rows",
-        type=COUNT,
-        default=PIECE_ROWS,
-        metavar="N",
-        help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
-    ),
-    switch("--json", help="on standard output: JSON in the place of CSV"),
-    RAW_CSV,
-    QUIET,
-    about="Predict, and say how likely each prediction is wrong: higher = more likely wrong. Killed and "
-    "started again with the same arguments, it goes on where it was.",
-)
+
 def run(arguments: Namespace) -> int:
-    """Score into a folder, into a file or to standard output."""
+    """Score into a folder, into a file or to standard output; processes of torchrun share a folder."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return _score(arguments)
+    with process_group(SHARED_SECONDS):
+        return _score(arguments)
+
+
+def _score(arguments: Namespace) -> int:
     output = arguments.output
     path = Path(output).expanduser()
     to_folder = output != STDOUT and (not path.suffix or path.is_dir())
+    if world_size() > 1 and (not to_folder or arguments.engine != "local"):
+        raise UsageError("under torchrun the output is a folder, whose pieces are shared, without --engine.")
     if output == STDOUT and arguments.engine != "local":
         raise UsageError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
     if output != STDOUT and not to_folder:
@@ -70,7 +52,8 @@ def run(arguments: Namespace) -> int:
         raise ValueError(f"{images.path} has no rows; there is nothing to score.")
     if to_folder:
         parts = _score_pieces(arguments, chosen, images, texts, path)
-        say(arguments, f"{len(images)} rows in {len(parts)} files: {output}")
+        if leads():
+            LOG.info(f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
@@ -84,7 +67,7 @@ def run(arguments: Namespace) -> int:
         write_table(blocks, output, raw_csv=arguments.raw_csv)
         shutil.rmtree(pieces)
     if output != STDOUT:
-        say(arguments, f"{len(images)} rows: {output}")
+        LOG.info(f"{len(images)} rows: {output}")
     return 0
 
 

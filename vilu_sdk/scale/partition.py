@@ -3,6 +3,7 @@
 A job over files that is killed at any moment and started again scores nothing twice and loses nothing.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from vilu_sdk.compute.distributed import from_all, from_first, rank, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
@@ -25,6 +28,7 @@ from vilu_sdk.scale.pieces import MANIFEST, Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
+LOG = logging.getLogger(__name__)
 #: Columns that scoring adds: what is judged, what a posterior of its own says beside it, and the decision.
 PREDICTION, UNCERTAINTY, ANSWER, ACCEPTED = "prediction", "uncertainty", "answer", "accepted"
 ANSWERS = {ANSWER: np.int64, "answer_uncertainty": np.float64, "novelty": np.float64}
@@ -141,6 +145,8 @@ def score_to_folder(
 ) -> Scored:
     """Score embeddings on disk into a folder of parquet files, going on where an earlier run was killed.
 
+    Processes inside `process_group` share the pieces.
+
     Parameters
     ----------
     source : path-like or list of path-like
@@ -190,8 +196,13 @@ def score_to_folder(
     (['part-00000.parquet'], 3, 1)
     """
     job = Job.prepare(source, output, scorer, z_txt_set, column, piece_rows)
-    for piece in track(job.missing, "scoring pieces"):
+    # What one of several processes found missing is what all of them share.
+    missing = from_first(lambda: [job.pieces.index(piece) for piece in job.missing])
+    job = job._replace(missing=[job.pieces[number] for number in missing])
+    for piece in track(job.missing[rank() % world_size() :: world_size()], "scoring pieces"):
         score_piece(piece, scorer, job.texts)
+        LOG.debug("%s: %s rows", piece.output, len(piece.rows))
+    from_all(None)
     return job.done()
 
 
@@ -215,6 +226,8 @@ class Job(NamedTuple):
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
+        if output is not None:
+            require("pyarrow.parquet", "data")
         opened = open_embeddings(source, column=column)
         texts = loaded(z_txt_set, opened.shape[1])
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.

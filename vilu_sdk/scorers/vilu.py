@@ -248,17 +248,17 @@ class ViLUEstimator(WeightedScorer):
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         given = open_candidates(z_txt_set, d=images.d)
-        text = Candidates(given, images.d).text
+        candidates = Candidates(given, images.d)
         task = None if labels is None else check_task(z_img, given, labels, groups=groups)
         said = check_frequencies(frequencies, given)
         if task is not None and said is not None:
             raise ValueError(
                 "frequencies are of images without labels; leave them out where labels are given."
             )
-        warn_of_mismatch(self, images, text)
+        warn_of_mismatch(self, images, candidates)
         if task is not None:
             self._warn_of_order(task)
-        texts = Rows(text, "z_txt_set", normalise=False)
+        texts = Rows(candidates.text, "z_txt_set", normalise=False)
         units = None if groups is None else check_units(groups, len(images))
         shown = task or Task(images, texts, None, None, groups=units)
         with shared_fit(shown, self._settings):
@@ -329,7 +329,7 @@ class ViLUEstimator(WeightedScorer):
         images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
-        warn_of_mismatch(self, images, text)
+        warn_of_mismatch(self, images, texts)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
         names = opened.called(names)

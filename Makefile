@@ -7,7 +7,7 @@ PIP := pip>=25.1
 # The cores are shared by test processes, each of which computes on one.
 PYTEST := pytest --numprocesses auto
 
-.PHONY: demo test test-all test-floor lint docs bench clean
+.PHONY: demo test test-all test-floor lint docs release-check bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/vilu demo
@@ -23,7 +23,7 @@ test-all: $(INSTALLED)
 test-floor:
 	$(PYTHON) -m venv .venv-floor
 	.venv-floor/bin/python -m pip install --quiet --upgrade "$(PIP)"
-	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray]"
+	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray,serve,onnx]"
 	.venv-floor/bin/python -m $(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
@@ -31,9 +31,24 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/repo-review .
 
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m zensical build --strict
+
+# Builds once, and tries the wheel and the sdist in empty environments with the README's first lines.
+release-check: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	for file in dist/*; do \
+		rm -rf .venv-release && $(PYTHON) -m venv .venv-release \
+		&& .venv-release/bin/python -m pip install --quiet --constraint constraints.txt $$file \
+		&& (cd .venv-release && bin/python -I -m doctest ../README.md && bin/vilu --version) || exit 1; \
+	done
+	rm -rf .venv-release
 
 # SETS="dtd.npz ..." takes sets of embeddings for the last of them.
 bench: $(INSTALLED)
@@ -48,10 +63,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/time_to_auc.py $(SETS)
 
 clean:
-	rm -rf .venv .venv-floor dist site
+	rm -rf .venv .venv-floor .venv-release .cache dist site
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "$(PIP)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray,serve,onnx]"
 	touch $@

@@ -6,6 +6,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from markdown import Extension, Markdown
+from markdown.postprocessors import Postprocessor
 from markdown.preprocessors import Preprocessor
 
 ROLE = re.compile(r":math:`([^`]+)`")
@@ -13,15 +14,19 @@ DIRECTIVE = re.compile(r"^(?P<indent> *)\.\. math::(?P<first>.*)$")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-def on_config(config: Any) -> Any:
-    """Read the formulas of docstrings too, which are written as Sphinx reads them."""
-    config.markdown_extensions.append(DocstringFormulas())
-    return config
+class Formulas(Extension):
+    """Formulas of docstrings as dollars, which arithmatex reads, and what it marked as MathML."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Read before all others, and write after them."""
+        md.preprocessors.register(_Dollars(md), "formulas", 100)
+        md.postprocessors.register(_MathML(md), "formulas", -100)
 
 
-def on_page_content(content: str, **_: Any) -> str:
-    """Replace what arithmatex marked by MathML."""
-    return FORMULA.sub(_mathml, content)
+class _MathML(Postprocessor):
+    def run(self, text: str) -> str:
+        """Replace what arithmatex marked."""
+        return FORMULA.sub(_mathml, text)
 
 
 def _mathml(match: re.Match[str]) -> str:
@@ -29,14 +34,6 @@ def _mathml(match: re.Match[str]) -> str:
     display = "block" if kind == "div" else "inline"
     mathml = convert(" ".join(html.unescape(latex).split()), display=display)
     return f'<{kind} class="formula">{mathml}</{kind}>'
-
-
-class DocstringFormulas(Extension):
-    """``.. math::`` and ``:math:`` as dollars, which arithmatex reads."""
-
-    def extendMarkdown(self, md: Markdown) -> None:
-        """Come before all others."""
-        md.preprocessors.register(_Dollars(md), "docstring_formulas", 100)
 
 
 class _Dollars(Preprocessor):
@@ -56,3 +53,8 @@ class _Dollars(Preprocessor):
             elif line.strip():
                 found.append(line.strip())
         return [*found, "$$"] if indent is not None else found
+
+
+def makeExtension(**_: Any) -> Formulas:
+    """Let Markdown find it by the name of the module."""
+    return Formulas()

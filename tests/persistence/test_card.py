@@ -45,7 +45,19 @@ def test_the_model_card_tells_what_is_known(tmp_path, toy):
     _, front, body = readme(tmp_path / "head").split("---\n", 2)
     data = yaml.safe_load(front)
     assert data.pop("tags")[0] == "vilu-sdk"
-    assert data == {"library_name": "vilu-sdk", "license": "apache-2.0", "base_model": CARD.backbone}
+    (index,) = data.pop("model-index")
+    assert data == {
+        "library_name": "vilu-sdk",
+        "license": "apache-2.0",
+        "base_model": CARD.backbone,
+        "pipeline_tag": "zero-shot-image-classification",
+    }
+    assert index["name"] == "head"
+    results = {result["dataset"]["name"]: result["metrics"] for result in index["results"]}
+    given = {
+        name: {k: v for k, v in values.items() if math.isfinite(v)} for name, values in CARD.metrics.items()
+    }
+    assert {name: {m["type"]: m["value"] for m in metrics} for name, metrics in results.items()} == given
     for part in (
         "# head\n",
         "Learned vision-language uncertainty",
@@ -64,10 +76,16 @@ def test_the_model_card_tells_what_is_known(tmp_path, toy):
         assert part in body, part
 
 
+def test_a_data_set_of_the_hub_is_named_in_the_model_card(tmp_path):
+    for dataset, named in (("tanganke/dtd", ["tanganke/dtd"]), ("2,000 images of mine", None)):
+        MCMScorer().save_pretrained(tmp_path, card=Card(dataset=dataset))
+        assert yaml.safe_load(readme(tmp_path).split("---\n", 2)[1]).get("datasets") == named
+
+
 def test_a_model_card_without_a_card_claims_nothing(tmp_path):
     MCMScorer().save_pretrained(tmp_path, card=Card(backbone="my own model"))
     _, front, body = readme(tmp_path).split("---\n", 2)
-    assert yaml.safe_load(front).keys() == {"library_name", "tags"}
+    assert yaml.safe_load(front).keys() == {"library_name", "tags", "pipeline_tag"}
     assert "| fitted on | not recorded |" in body
     assert "| backbone | my own model |" in body
     assert "## Metrics" not in body

@@ -96,11 +96,37 @@ def test_figure_8_of_the_reproduction(measured):
     assert compared == 15
 
 
-def test_the_readme_has_the_same_numbers(measured):
-    found = {cells[0].split(",")[0]: cells for cells in rows(page("README.md"), "test set")}
-    for name, data in {"DTD": "DTD", "Stanford Cars": "StanfordCars"}.items():
-        assert float(found[name][2]) == pytest.approx(measured[data, "MCM"]["auc"], abs=0.06)
-        assert float(found[name][4]) == pytest.approx(measured[data, "ViLU, our default"]["auc"], abs=0.06)
+def test_the_landing_page_and_the_readme_have_the_same_numbers(measured):
+    assert rows(page("README.md"), "test set") == rows(page("docs/index.md"), "test set")
+    found = {
+        cells[0].split(",")[0]: [cell.replace("*", "") for cell in cells]
+        for cells in rows(page("README.md"), "test set")
+    }
+    published = {
+        cells[0]: cells for cells in rows(page("docs/reproduction.md"), "method | DTD | StanfordCars")
+    }["ViLU, published recipe"]
+    places = {"DTD": 1, "StanfordCars": 2, "ImageNet-1k": 3, "SUN397": 4}
+    names = {"DTD": "DTD", "Stanford Cars": "StanfordCars", "ImageNet": "ImageNet-1k", "SUN397": "SUN397"}
+    for name, data in names.items():
+        _, accuracy, auc, fpr95, _ = found[name]
+        mcm, ours = measured[data, "MCM"], measured[data, "ViLU, our default"]
+        assert float(accuracy.split(" → ")[0]) == pytest.approx(mcm["accuracy"], abs=0.06)
+        for cell, metric in ((auc, "auc"), (fpr95, "fpr95")):
+            first, _, last = cell.split(" / ")
+            assert [float(first), float(last)] == pytest.approx([mcm[metric], ours[metric]], abs=0.15)
+        assert published[places[data]] in (f"{auc.split(' / ')[1]} / {fpr95.split(' / ')[1]}", "–")
+
+
+def test_the_landing_page_has_the_answers_of_their_page():
+    shown = {cells[0]: cells for cells in rows(page("docs/answers.md"), "set | labels") if cells[1] == "all"}
+    found = {
+        cells[0].split(",")[0]: [cell.replace("*", "") for cell in cells]
+        for cells in rows(page("README.md"), "test set")
+    }
+    for name, cells in found.items():
+        there = shown[{"Stanford Cars": "Cars"}.get(name, name)]
+        assert cells[1] == f"{there[2]} → {there[3]}"
+        assert cells[4] == f"{there[5]} → {there[7]}"
 
 
 def test_half_precision(monkeypatch):

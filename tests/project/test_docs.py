@@ -5,10 +5,11 @@ import html
 import importlib
 import importlib.util
 import inspect
-import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -42,6 +43,8 @@ PUBLIC = {
     "vilu_sdk.datasets": ["DigitsVLM", "load_digits_vlm"],
     "vilu_sdk.inputs": None,
     "vilu_sdk.scale": None,
+    "vilu_sdk.serve": None,
+    "vilu_sdk.export": None,
     "vilu_sdk.testing": None,
 }
 
@@ -69,17 +72,21 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Zensical builds, and keeps what it knows, beside its settings.
     folder = tmp_path_factory.mktemp("site")
+    for name in ("docs", "examples", "vilu_sdk"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("mkdocs.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, folder)
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-        cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        [sys.executable, "-m", "zensical", "build", "--strict"],
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert built.returncode == 0, built.stdout + built.stderr
-    assert "WARNING" not in built.stderr
-    return folder
+    assert "No issues found" in built.stderr
+    return folder / "site"
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +112,10 @@ def test_every_link_and_anchor_inside_the_site_resolves(pages: dict[Path, Page])
     assert sum(len(page.links) for page in pages.values()) > 1000  # it did look
 
 
-def test_every_markdown_page_is_in_the_navigation(site: Path, pages: dict[Path, Page]) -> None:
-    home = pages[site / "index.html"].links
-    for path in PAGES:
-        if "_hooks" not in path.parts:
-            address = path.relative_to(DOCS).with_suffix(".html").as_posix()
-            assert address in home or address == "index.html", address
+def test_the_navigation_has_every_page(site: Path) -> None:
+    named = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in PAGES)
+    assert all((site / name).with_suffix(".html").is_file() for name in named)
 
 
 def test_nothing_is_loaded_from_another_host(site: Path, pages: dict[Path, Page]) -> None:
@@ -239,7 +244,7 @@ def test_pictures_show_what_the_code_computes() -> None:
     assert spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    text = (DOCS / "concepts.md").read_text(encoding="utf-8")
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("concepts.md", "open_world.md"))
     names = set()
     for name, _, numbers in module.pictures():
         path = DOCS / "img" / f"{name}.png"
@@ -278,6 +283,48 @@ def test_the_picture_of_the_house_shows_the_floors_that_the_linter_holds() -> No
         assert f"`{wing}`" in page, wing
 
 
+def test_sessions_are_marked_so_that_prompts_and_output_stay_behind(site: Path) -> None:
+    """What `style.css` hides from the clipboard, in all blocks of all pages that begin with a prompt."""
+    sessions = 0
+    for path in site.rglob("*.html"):
+        for code in re.findall(r"<code[^>]*>(.*?)</code>", path.read_text(encoding="utf-8"), flags=re.DOTALL):
+            if html.unescape(re.sub(r"<[^>]+>", "", code)).startswith(">>> "):
+                assert '<span class="gp">' in code, path
+                sessions += 1
+    assert sessions > 100
+    (rule,) = re.findall(r"\[data-md-copying\] :is\(([^)]*)\)", (site / "style.css").read_text())
+    assert {".gp", ".go"} <= set(rule.split(", "))
+
+
+def test_no_more_than_seven_tabs(site: Path) -> None:
+    text = (site / "concepts.html").read_text(encoding="utf-8")
+    assert 3 < text.count('class="md-tabs__item') <= 7
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_search_and_copies_work_from_files(site: Path) -> None:
+    with Browser() as browser:
+        browser.open(site / "index.html", 1280)
+        browser.evaluate("document.querySelector('.md-search__button').click()")
+        found = """(() => { const [dialog] = [...document.querySelectorAll('div')].filter(d => d.shadowRoot);
+          return !dialog ? null : [...dialog.shadowRoot.querySelectorAll('a')].map(a => a.href); })()"""
+        deadline = time.monotonic() + 60
+        while browser.evaluate(found) is None:
+            assert time.monotonic() < deadline, "no field to search in"
+            time.sleep(0.1)
+        browser.call("Input.insertText", text="calibration")
+        while not any("selective.html" in link for link in browser.evaluate(found)):
+            assert time.monotonic() < deadline, "search found nothing"
+            time.sleep(0.1)
+        assert not browser.complaints
+        copied = """(() => { const code = document.querySelector('pre > code:has(.gp)');
+          code.setAttribute('data-md-copying', ''); return code.innerText; })()"""
+        code = browser.evaluate(copied)
+        assert "import" in code
+        assert ">>>" not in code
+        compile(code, "copied", "exec")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_pages_are_read_without_network_on_a_wide_and_on_a_narrow_screen(site: Path) -> None:
     with Browser() as browser:
@@ -287,6 +334,10 @@ def test_pages_are_read_without_network_on_a_wide_and_on_a_narrow_screen(site: P
                 assert not [url for url in browser.requests if not url.startswith(("file:", "data:"))]
                 sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
                 assert browser.evaluate(sideways) == 0, f"{name} at {width}"
+                if width == 1280:
+                    code = "[...document.querySelectorAll('pre > code')]"
+                    wide = f"{code}.some(block => block.scrollWidth > block.clientWidth)"
+                    assert browser.evaluate(wide) is False, name
                 if "<math" in (site / f"{name}.html").read_text(encoding="utf-8"):
                     assert (
                         browser.evaluate("document.querySelector('math').getBoundingClientRect().width") > 10

@@ -72,6 +72,12 @@ class SplitSoftmax:
         return self.log_tail + torch.log(2 - self.tail * (1 + self.rest.square().sum(dim=1)))
 
 
+def mean_log_odds(one: Tensor, other: Tensor) -> Tensor:
+    """Log-odds (n,) of the mean of two probabilities, from their log-odds (n,)."""
+    wrong = torch.logaddexp(logsigmoid(one), logsigmoid(other))
+    return wrong - torch.logaddexp(logsigmoid(-one), logsigmoid(-other))
+
+
 def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the maximum of each row (n,) and the first column (n,) that has it."""
     # Torch finds which column is largest one by one, but how large it is eight at a time; so the best

@@ -29,6 +29,8 @@ JUDGED = {
     "posterior": {"prediction": "answer", "decision": "answer_decision"},
 }
 
+# Logarithm of the largest uncertainty, near that of the largest float.
+LARGEST = 709.0
 # What is read for an uncertainty, to be undone.
 UNCERTAINTIES = {"uncertainty": "decision", "answer_uncertainty": "answer_decision"}
 
@@ -315,5 +317,7 @@ class Verbs:
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo the logarithm, or log-odds, that keeps the decision function from saturating."""
-        uncertainty: NDArray[np.float64] = expit(decision) if self.is_probability else np.exp(decision)
+        uncertainty: NDArray[np.float64] = (
+            expit(decision) if self.is_probability else np.exp(np.minimum(decision, LARGEST))
+        )
         return uncertainty

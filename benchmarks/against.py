@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator, set_progress
 
 D = 512
+MCM = MCMScorer()
 
 
 def numpy_softmax(z: Any, text: Any) -> Any:
@@ -37,7 +38,7 @@ def numpy_softmax(z: Any, text: Any) -> Any:
 
 
 def mcm(z: Any, text: Any) -> Any:
-    said = MCMScorer().judge(z, text)
+    said = MCM.judge(z, text)
     return said.prediction, said.uncertainty
 
 
@@ -57,11 +58,11 @@ def ways(n: int, k: int) -> dict[str, tuple[Callable[[], Any], Any]]:
     found: dict[str, tuple[Callable[[], Any], Any]] = {
         "numpy": (lambda: numpy_softmax(z, text), numpy_softmax),
         "MCM, predictions and uncertainties": (lambda: mcm(z, text), mcm),
-        "MCM, uncertainties": (lambda: MCMScorer().predict_uncertainty(z, text), None),
+        "MCM, uncertainties": (lambda: MCM.predict_uncertainty(z, text), None),
     }
     if importlib.util.find_spec("faiss"):
         found["faiss, predictions alone"] = (lambda: faiss_nearest(z, text), faiss_nearest)
-        found["MCM, predictions alone"] = (lambda: MCMScorer().predict(z, text), None)
+        found["MCM, predictions alone"] = (lambda: MCM.predict(z, text), None)
     if k <= 100:
         model = LogisticRegression(max_iter=20).fit(some, labels)
         found["LogisticRegression"] = (lambda: model.predict_proba(z).max(axis=1), None)

@@ -25,6 +25,8 @@ SIZES = {
     "K": [64, 128, 256, 512, 1024, 2048, 4096],
     "d": [64, 128, 256, 512, 1024],
 }
+# Below so many seconds or megabytes there is no slope to speak of.
+LEAST = 1e-3
 WORK = ("MCM", "ViLU", "fit")
 
 
@@ -72,6 +74,8 @@ def measure(work: str, size: dict[str, int], rounds: int) -> tuple[float, float]
 def exponent(sizes: list[int], values: list[float]) -> float:
     """Slope of the logarithms over the larger half."""
     half = len(sizes) // 2
+    if min(values[half:]) < LEAST:
+        return float("nan")
     return float(np.polyfit(np.log(sizes[half:]), np.log(np.maximum(values[half:], 1e-9)), 1)[0])
 
 
@@ -118,7 +122,7 @@ def main() -> None:
                 f"| {work} | {name} | {sizes[0]:,} to {sizes[-1]:,} | "
                 f"{seconds[0]:.4f} to {seconds[-1]:.4f} | "
                 f"{exponent(sizes, seconds):.2f} | {memory[0]:.0f} to {memory[-1]:.0f} | "
-                f"{exponent(sizes, memory):.2f} |",
+                f"{exponent(sizes, [mb if mb >= 1 else 0.0 for mb in memory]):.2f} |",
                 flush=True,
             )
     if args.picture:

@@ -18,6 +18,7 @@ from vilu_sdk.compute.distributed import leads, process_group, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.scale.partition import loaded, score_to_folder, scored_tables
@@ -41,6 +42,9 @@ def _score(arguments: Namespace) -> int:
     to_folder = output != STDOUT and (not path.suffix or path.is_dir())
     if world_size() > 1 and (not to_folder or arguments.engine != "local"):
         raise UsageError("under torchrun the output is a folder, whose pieces are shared, without --engine.")
+    remote = is_remote(output)
+    if remote and (to_folder or arguments.engine != "local"):
+        raise UsageError(f"{output} is an address, written whole: name a file, without --engine.")
     if output == STDOUT and arguments.engine != "local":
         raise UsageError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
     if output != STDOUT and not to_folder:
@@ -57,7 +61,7 @@ def _score(arguments: Namespace) -> int:
         if leads():
             LOG.info(f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
-    in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
+    in_pieces = not remote and (arguments.engine != "local" or len(images) > arguments.piece_rows)
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
         bad = Counter[str]()
         blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen, arguments.bad_rows, bad)

@@ -103,6 +103,7 @@ SOURCES = (
     "labels",
     "correct",
     "names",
+    "ids",
     "groups",
     "units",
     "weights",

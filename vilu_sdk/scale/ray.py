@@ -36,6 +36,7 @@ def score_dataset(
     output: str | os.PathLike[str] | None = None,
     piece_rows: int = PIECE_ROWS,
     bad_rows: BadRows = "stop",
+    ids: ArrayLike | None = None,
     num_cpus: int = 1,
     concurrency: int | tuple[int, int] | None = None,
 ) -> Any:
@@ -64,6 +65,8 @@ def score_dataset(
         With paths: rows of a piece, the work of one task, as in `score_to_folder`.
     bad_rows : {"stop", "skip", "mark"}
         What is done with rows that cannot be scored, as in `score_partition`.
+    ids : array-like of shape (n,), optional
+        With paths of arrays: what you call the rows, as in `score_to_folder`.
     num_cpus : int
         Cores, and so threads, of an actor.
     concurrency : int or tuple of int, optional
@@ -109,7 +112,7 @@ def score_dataset(
         how["fn_kwargs"] = {"column": column}
         return data.map_batches(_ScoreRows, batch_size=max(1, CHUNK_ELEMENTS // texts.values.shape[1]), **how)
 
-    job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows, bad_rows)
+    job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows, bad_rows, ids)
     how["fn_constructor_args"] = (ray.put((scorer, job.texts, job.missing, bad_rows)), num_cpus)
     if numbers := [{PIECE: number} for number in range(len(job.missing))]:
         tasks = ray.data.from_items(numbers, override_num_blocks=len(numbers))

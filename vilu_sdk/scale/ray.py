@@ -1,5 +1,6 @@
 """Scoring on many machines with Ray Data: the extra ``ray``."""
 
+import logging
 import os
 import pickle
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from vilu_sdk.scale.partition import (
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
+LOG = logging.getLogger(__name__)
 # Columns of the tasks: number of a piece; what went wrong with it, pickled, or None.
 PIECE, ERROR = "piece", "error"
 
@@ -42,7 +44,8 @@ def score_dataset(
 ) -> Any:
     """Score a data set of Ray, or embeddings on disk, by actors that hold the scorer.
 
-    Ray is connected to as ``ray.init`` was told to, or started on this machine. The scorer and the
+    Ray is connected to as ``ray.init`` was told to, or started on this machine, then without its own messages
+    unless the logger ``vilu_sdk`` is at DEBUG. The scorer and the
     candidates are sent once; each actor computes once what depends on the candidates alone. An actor that
     dies is replaced, and what it was doing is done again.
 
@@ -96,6 +99,7 @@ def score_dataset(
     """
     require("ray.data", "ray")
     ray = require("ray", "ray")
+    _start(ray)
     least, most = concurrency if isinstance(concurrency, tuple) else (concurrency or 1, concurrency)
     how: dict[str, Any] = {
         "compute": ray.data.ActorPoolStrategy(min_size=least, max_size=most),
@@ -121,6 +125,17 @@ def score_dataset(
         tasks.context.enable_progress_bars = False  # there is one
         _finish(iter(tasks.map_batches(_WritePieces, **how).iter_rows()), job)
     return ray.data.read_parquet(str(job.pieces[0].output.parent))
+
+
+def _start(ray: Any) -> None:
+    """Start or join Ray where nobody has; of what it says of itself nothing but errors, unless debugging."""
+    if ray.is_initialized():
+        return
+    if LOG.isEnabledFor(logging.DEBUG):
+        ray.init()
+        return
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _finish(results: Iterator[dict[str, Any]], job: Job) -> None:

@@ -12,6 +12,12 @@ os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
 
 import pytest
 
+import vilu_sdk
+
+# pytest finds the examples of public classes in the module that holds them, which takes them when asked for.
+for _name in vilu_sdk.__all__:
+    getattr(vilu_sdk, _name)
+
 
 @pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:

@@ -21,6 +21,7 @@ import torch
 from _sets import FOLDER, read_set
 from torch import Tensor
 
+from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers.base.backbone_check import FAR, EmbeddingStatistics
 
@@ -96,8 +97,8 @@ def main() -> None:
                     text = a.text[torch.randperm(len(a.text), generator=generator)[: len(text)]]
                 if relation == "one model, swapped":
                     z, text = text, z
-                warned = seen.mismatch(Rows(z, "z_img"), text) is not None
-                values = seen.images.likeness(z), seen.texts.likeness(text), warned
+                warned = seen.mismatch(Rows(z, "z_img"), Candidates(text)) is not None
+                values = seen.images.likeness(z.mean(0)), seen.texts.likeness(text.mean(0)), warned
                 found.setdefault(kind, []).append(values)
         for kind, values in found.items():
             image, text, warned = (np.array(column) for column in zip(*values, strict=True))

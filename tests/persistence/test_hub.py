@@ -9,8 +9,9 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from support.fake_hub import TOKEN, FakeHub, forget_connections
 from support.toy_scorer import ToyScorer
-from vilu_sdk import MCMScorer, set_progress
-from vilu_sdk.persistence import hub
+from vilu_sdk import MCMScorer
+from vilu_sdk.compute import progress
+from vilu_sdk.persistence import bundled, hub
 from vilu_sdk.scorers import Card, Scorer
 
 # The client of some releases warns of how it calls its own HTTP library.
@@ -40,10 +41,10 @@ def test_what_looks_like_a_path_is_never_looked_for_on_the_hub(name, monkeypatch
 @pytest.fixture
 def pretrained(tmp_path, monkeypatch):
     """A package with one head and, beside the heads, something else."""
-    monkeypatch.setattr(hub, "PRETRAINED", tmp_path / "package" / "pretrained")
-    MCMScorer(logit_scale=1.0).save_pretrained(hub.PRETRAINED / "small-head")
+    monkeypatch.setattr(bundled, "PRETRAINED", tmp_path / "package" / "pretrained")
+    MCMScorer(logit_scale=1.0).save_pretrained(bundled.PRETRAINED / "small-head")
     MCMScorer(logit_scale=9.0).save_pretrained(tmp_path / "package" / "secret")
-    (hub.PRETRAINED / "empty").mkdir()
+    (bundled.PRETRAINED / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
 
 
@@ -68,7 +69,7 @@ def test_names_resolve_in_order(server: FakeHub, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("pretrained")
 def test_a_bundled_head_needs_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "_api", None)
-    assert list(hub.bundled_heads()) == ["small-head"]
+    assert list(bundled.bundled_heads()) == ["small-head"]
     assert load(tmp_path, "small-head") == 1.0
     for name in ("../secret", "small-head/../../secret", "empty", "secret", "small-head/", "."):
         with pytest.raises(FileNotFoundError):
@@ -207,16 +208,13 @@ def test_an_upload_that_breaks_changes_nothing(server: FakeHub, tmp_path):
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_one_switch_silences_the_bars_of_the_hub(shown, server: FakeHub, tmp_path, capfd):
+def test_the_hub_shows_bars_where_the_sdk_does(shown, server: FakeHub, tmp_path, capfd, monkeypatch):
     from huggingface_hub.utils import are_progress_bars_disabled
 
     push(1.0)
     capfd.readouterr()
-    set_progress(shown)
-    try:
-        load(tmp_path)
-    finally:
-        set_progress(True)
+    monkeypatch.setattr(progress, "bars_are_shown", lambda: shown)
+    load(tmp_path)
     assert bool(capfd.readouterr().err) is shown
     assert not are_progress_bars_disabled()
 

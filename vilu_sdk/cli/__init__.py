@@ -3,25 +3,15 @@
 import io
 import sys
 import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from itertools import pairwise
 from typing import Any, cast
 
-from vilu_sdk import __version__
-from vilu_sdk.cli import (
-    _adapt,
-    _benchmark,
-    _completion,
-    _demo,
-    _evaluate,
-    _fit,
-    _labels,
-    _score,
-    _sets,
-    _share,
-    _threshold,
-)
+import vilu_sdk
+from vilu_sdk.cli import _asking, _making, _serving
 from vilu_sdk.cli._exits import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -33,56 +23,68 @@ from vilu_sdk.cli._exits import (
     message_of,
     terminable,
 )
-from vilu_sdk.cli._outputs import Printable, output_held, refuse_overwriting
-from vilu_sdk.cli._parser import Formatter, Parser
-from vilu_sdk.compute.progress import set_progress
-from vilu_sdk.inputs.places import cut
+from vilu_sdk.cli._parser import Formatter, Parser, of_all
+from vilu_sdk.cli._streams import LOG, Printable, logged
 
 __all__ = ["main"]
 
+DEFAULTS = {"debug": False, "log_level": "info", "log_format": "text"}
 #: The commands, in the order of the help.
 COMMANDS = (
-    *(_demo.run, _fit.run, _adapt.run, _score.run, _evaluate.run_evaluate, _evaluate.run_compare),
-    *(_benchmark.run, _evaluate.run_report),
-    *(
-        _threshold.run,
-        _sets.run,
-        _labels.run,
-        _share.run_convert,
-        _share.run_info,
-        _share.run_push,
-        _completion.run,
-    ),
+    *(_making.DEMO, _making.FIT, _making.ADAPT, _asking.SCORE, _asking.EVALUATE, _asking.COMPARE),
+    *(_asking.BENCHMARK, _asking.REPORT, _asking.THRESHOLD, _asking.SETS, _asking.FIND_LABELS),
+    *(_serving.SERVE, _serving.EXPORT),
+    *(_making.CONVERT, _making.INFO, _making.PUSH, _making.COMPLETION),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, by default with the arguments of the process, and return its exit code."""
-    arguments = build_parser().parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        if sys.stdout.isatty():
-            # A terminal without arrows in its encoding still gets the table.
-            sys.stdout.reconfigure(errors="replace")
-        else:  # as in files, so that no name is lost
-            sys.stdout.reconfigure(encoding="utf-8")
-    if getattr(arguments, "quiet", False):
-        set_progress(False)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = Namespace(**DEFAULTS)
+    if "--log-format=json" in argv or ("--log-format", "json") in pairwise(argv):
+        arguments.log_format = "json"  # for what is wrong with the others
     try:
-        with terminable(), _brief_warnings(), redirect_stdout(cast(Any, Printable(sys.stdout))):
-            refuse_overwriting(arguments)
-            with output_held(arguments):
-                code: int = arguments.run(arguments)
+        arguments = build_parser().parse_args(argv)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            if sys.stdout.isatty():
+                # A terminal without arrows in its encoding still gets the table.
+                sys.stdout.reconfigure(errors="replace")
+            else:  # as in files, so that no name is lost
+                sys.stdout.reconfigure(encoding="utf-8")
+        with terminable(), logged(arguments):
+            code = _run(arguments)
             sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt, Terminated) as error:
         give_up_output()
         code = code_of(error)
-        if getattr(arguments, "debug", False):
+        if arguments.debug:
             traceback.print_exc()
         if code != BROKEN_PIPE:
-            kind = "" if code in (INTERRUPTED, TERMINATED) else "error: "
-            print(f"vilu: {kind}{message_of(error, arguments)}", file=sys.stderr)
+            how: dict[str, Any] = {"fields": {"code": code}}
+            if code in (INTERRUPTED, TERMINATED):
+                how["kind"] = ""
+            with logged(arguments):
+                LOG.error(message_of(error, arguments), extra=how)
         return code
+
+
+def _run(arguments: Namespace) -> int:
+    """Import what a command needs, and do its work."""
+    module, _, function = arguments.run.partition(".")
+    run = getattr(import_module(f"{__name__}.{module}"), function)
+    with redirect_stdout(cast(Any, Printable(sys.stdout))):
+        if getattr(arguments, "quiet", False):
+            vilu_sdk.set_progress(False)
+        if not hasattr(arguments, "output"):
+            return int(run(arguments))
+        from vilu_sdk.cli._outputs import output_held, refuse_overwriting, refuse_to_repeat
+
+        refuse_to_repeat(arguments)
+        refuse_overwriting(arguments)
+        with output_held(arguments):
+            return int(run(arguments))
 
 
 def build_parser() -> Parser:
@@ -94,22 +96,12 @@ def build_parser() -> Parser:
         epilog=f"exit codes:\n{codes}",
         formatter_class=Formatter,
     )
-    parser.add_argument("--version", action="version", version=f"vilu-sdk {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.add_argument("--version", action="version", version=f"vilu-sdk {vilu_sdk.__version__}")
+    for argument in of_all():
+        argument(parser)
+    parser.set_defaults(**DEFAULTS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for add in COMMANDS:
         add(commands)
     parser.set_defaults(commands=commands.choices)
     return parser
-
-
-@contextmanager
-def _brief_warnings() -> Iterator[None]:
-    """Print each warning in one line, without its place in the code."""
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"vilu: warning: {cut(str(message))}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield

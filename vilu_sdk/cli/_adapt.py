@@ -4,58 +4,17 @@ import time
 from argparse import Namespace
 from typing import Any
 
-from vilu_sdk.cli._arguments import (
-    CARD,
-    FOLDER,
-    GROUPS,
-    IMAGES,
-    JSON,
-    NAMES,
-    OVERWRITE,
-    QUIET,
-    TEXTS,
-    TO_ADAPT,
-    VALUES,
-)
+from vilu_sdk.cli._arguments import DEFAULT
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import open_named, read_groups, read_labels, read_weights
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import command, one_of, option
-from vilu_sdk.cli._scorers import DEFAULT, card_of, choose_scorers
+from vilu_sdk.cli._scorers import card_of, choose_scorers
 from vilu_sdk.scorers import ViLUEstimator
 
 WORDS = ("balanced", "estimated")
 
 
-@command(
-    "adapt",
-    "move a scorer to images without labels, and save it",
-    "vilu adapt images.npy texts.npy --scorer clip-b32-imagenet -o my-scorer",
-    IMAGES,
-    TEXTS,
-    one_of(
-        option(
-            "--labels", metavar="FILE", help=f"of a few images: their row of TEXTS, or its name: {VALUES}"
-        ),
-        option(
-            "--frequencies",
-            metavar="WHAT",
-            help="how often the candidates occur among the images: balanced, estimated, or a file of one "
-            "number for each; by default nothing is said of it",
-        ),
-    ),
-    NAMES,
-    GROUPS,
-    *TO_ADAPT,
-    FOLDER,
-    OVERWRITE,
-    *CARD,
-    JSON,
-    QUIET,
-    about="Move a scorer to images of a domain and their candidates, without labels or with a few, and save "
-    f"it. By default nothing is known before, but the zero-shot model ({DEFAULT}).",
-)
 def run(arguments: Namespace) -> int:
     """Adapt and save."""
     folder = check_folder(arguments.output, arguments.overwrite)

@@ -1,10 +1,28 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share, and what is said of them in the help.
+
+Nothing of this needs torch or numpy, so that help, completion and wrong arguments take no time.
+"""
 
 import argparse
 from typing import Any
 
-from vilu_sdk.cli._parser import SCALE, SEED, Argument, one_of, option, switch, within
-from vilu_sdk.cli._scorers import CLASSES, DEFAULT
+import vilu_sdk
+from vilu_sdk.cli._parser import COUNT, SCALE, SEED, Argument, one_of, option, switch, within
+
+#: The scorers by the names of their classes.
+CLASSES = tuple(
+    sorted(
+        (name for name in vilu_sdk.__all__ if name.endswith(("Scorer", "Estimator")) and name != "Scorer"),
+        key=str.lower,
+    )
+)
+#: The scorer that `vilu fit` fits by default.
+DEFAULT = "ViLUEstimator"
+#: Standard output.
+STDOUT = "-"
+# What the library calls so too; tests/cli/test_cli_start.py compares both.
+METHODS, LAYOUTS, ALL = ("lac", "aps", "raps"), ("sets", "scorers", "means"), "all"
+PIECE_ROWS, TOP, REPORT_PAGE = 1 << 18, 20, "vilu-demo-report.html"
 
 EMBEDDINGS = ".npy, .npz, .safetensors or .parquet, or a folder of such shards; PATH::NAME names an array"
 VALUES = (
@@ -87,6 +105,8 @@ _KINDS = (
     "by name, such as MCMScorer or mcm"
 )
 SCORER = _scorer(_KINDS)
+#: The same but for the scorer itself, which is the first argument.
+HEAD = (option("scorer", metavar="HEAD", nargs=1, help=_KINDS), *SCORER[1:])
 SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
 TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
 TO_ADAPT = _scorer(
@@ -112,4 +132,40 @@ RAW_CSV = switch(
     help="in CSV: texts as they are. By default those that a spreadsheet takes for formulas, which begin "
     "with =, +, - or @, get an apostrophe before them",
 )
-QUIET = switch("-q", "--quiet", help="no progress bars and no notes")
+QUIET = switch("-q", "--quiet", help="no progress and no notes")
+
+
+def budget(text: str) -> int | str:
+    """Return a number of rows, or that it is all of them."""
+    if text == ALL:
+        return ALL
+    try:
+        return int(COUNT(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'must be a number or "{ALL}", got {text}') from None
+
+
+def jobs(text: str) -> int:
+    """Return a number of processes, or -1 for one a core."""
+    value: int = within(int, -1)(text)
+    if not value:
+        raise argparse.ArgumentTypeError("must be at least 1, or -1 for one process a core, got 0")
+    return value
+
+
+def output(kinds: str = ".csv, .json, .parquet, .md, .html or .tex") -> Argument:
+    """Return where a table goes."""
+    return option(
+        "-o", "--output", metavar="FILE", default=STDOUT, help=f"{kinds} file, by default standard output (-)"
+    )
+
+
+#: What every table of scorers takes.
+TABLE = (
+    option(
+        "--columns", nargs="+", type=str.lower, metavar="METRIC", help="only these metrics, such as auc fpr95"
+    ),
+    option("--digits", type=within(int, 0, 12), metavar="N", help="decimals of printed numbers"),
+    switch("--markdown", help="print Markdown"),
+    *(output(), RAW_CSV, JSON, QUIET),
+)

@@ -8,9 +8,8 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable
 
-from vilu_sdk.cli._parser import command, option
-from vilu_sdk.cli._scorers import CLASSES
-from vilu_sdk.persistence.hub import bundled_heads
+from vilu_sdk.cli._arguments import CLASSES
+from vilu_sdk.persistence.bundled import bundled_heads
 
 #: The parsers of all commands, by name.
 Parsers = dict[str, argparse.ArgumentParser]
@@ -73,12 +72,6 @@ def fish(commands: Parsers) -> str:
 SHELLS: dict[str, Callable[[Parsers], str]] = {"bash": bash, "zsh": zsh, "fish": fish}
 
 
-@command(
-    "completion",
-    "print the script that completes commands and options in a shell",
-    'eval "$(vilu completion bash)"',
-    option("shell", choices=tuple(SHELLS), metavar="SHELL", help="bash, zsh or fish"),
-)
 def run(arguments: Namespace) -> int:
     """Print the script."""
     print(SHELLS[arguments.shell](arguments.commands), end="")

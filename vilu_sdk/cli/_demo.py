@@ -12,22 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from vilu_sdk.cli._arguments import REPORT_PAGE as REPORT
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import opened
-from vilu_sdk.cli._parser import SEED, command, option, switch
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
 from vilu_sdk.scorers import (
     BayesVLMScorer,
+    DeltaKNNScorer,
+    DeltaMDSScorer,
     DoctorScorer,
     EntropyScorer,
+    ICPEScorer,
     LVUScorer,
+    MarginScorer,
     MCMScorer,
     PaperRecipe,
     ProbVLMScorer,
     RelUScorer,
+    SoftmaxHeadScorer,
     TemperatureScaledMCMScorer,
+    TrustVLMScorer,
     ViLUEstimator,
 )
 from vilu_sdk.scorers.base.scorer import Scorer
@@ -35,7 +41,6 @@ from vilu_sdk.selective import SelectivePredictor
 
 # The scorer whose predictions are shown.
 SHOWN = "ViLU"
-REPORT = "vilu-demo-report.html"
 # Characters for the shades of an image, from paper to ink.
 SHADES = " .:-=+*#%@"
 # Headings of the chapters.
@@ -48,18 +53,6 @@ TITLES = {
 }
 
 
-@command(
-    "demo",
-    "compare all scorers on real handwritten digits, in less than a minute",
-    "vilu demo --data digits",
-    option("--random-state", type=SEED, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
-    switch("--quiet", help="print the table only"),
-    option(
-        "--report", metavar="PATH", help=f"where to write the report (default: {REPORT}, with --quiet none)"
-    ),
-    option("--data", metavar="FOLDER", help="only write the data as files, to try the other commands on"),
-    switch("--overwrite", help="with --data: replace files of the same names"),
-)
 def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:
@@ -91,7 +84,7 @@ def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     for name, content in files.items():
         path = folder / name
         if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
-            raise UsageError(
+            raise FileExistsError(
                 f"{path} is there and holds something else; name another folder, or pass --overwrite."
             )
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +117,13 @@ def scorers(logit_scale: float, random_state: int = 0) -> dict[str, Scorer]:
         "MCM, temperature-scaled": TemperatureScaledMCMScorer(),
         "Entropy": EntropyScorer(),
         "DOCTOR": DoctorScorer(),
+        "Margin": MarginScorer(),
+        "Softmax head": SoftmaxHeadScorer(),
         "Rel-U": RelUScorer(),
+        "TrustVLM": TrustVLMScorer(),
+        "ICPE": ICPEScorer(),
+        "Δ-KNN": DeltaKNNScorer(),
+        "Δ-MDS": DeltaMDSScorer(),
         "LVU": LVUScorer(target="correct", **short),
         "ProbVLM": ProbVLMScorer(epochs=20),
         "BayesVLM (identity head)": BayesVLMScorer(),

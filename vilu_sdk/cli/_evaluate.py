@@ -3,30 +3,25 @@
 from argparse import Namespace
 from pathlib import Path
 
-from vilu_sdk.cli._arguments import GROUPS, JSON, LABELLED, QUIET, RAW_CSV, REFERENCE, SCORER, SCORERS
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
-from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, write_printed, write_table
-from vilu_sdk.cli._parser import COUNT, SHARE, command, given, option, switch
+from vilu_sdk.cli._outputs import (
+    as_blocks,
+    check_output,
+    check_printed,
+    plain_json,
+    write_printed,
+    write_table,
+)
+from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one, choose_scorers, refuse_to_fit_saved
-from vilu_sdk.cli._tables import READ, TABLE, output
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.storage import check_parent
 from vilu_sdk.report import report
 
 
-@command(
-    "evaluate",
-    "print all metrics of a scorer on labelled images",
-    "vilu evaluate images.npy texts.npy --labels labels.npy --scorer my-scorer",
-    *LABELLED,
-    *SCORER,
-    output(".csv, .json or .parquet"),
-    RAW_CSV,
-    JSON,
-    QUIET,
-)
 def run_evaluate(arguments: Namespace) -> int:
     """Print one metric a line."""
     check_output(arguments.output)
@@ -45,32 +40,9 @@ def run_evaluate(arguments: Namespace) -> int:
     return 0
 
 
-@command(
-    "compare",
-    "compare scorers on the same labelled images",
-    "vilu compare images.npy texts.npy --labels labels.npy --scorer mcm --scorer ViLU=ViLUEstimator",
-    *LABELLED,
-    GROUPS,
-    *SCORERS,
-    option(
-        "--test",
-        nargs="+",
-        metavar="FILE",
-        help="images to compare on and their labels (of captions: their texts)",
-    ),
-    option("--test-size", type=SHARE, metavar="SHARE", help="share to compare on (default: 0.5)"),
-    option("--n-splits", type=COUNT, metavar="N", help="repeat on so many random splits (default: 1)"),
-    REFERENCE,
-    option("--confidence", type=SHARE, default=0.95, help="of intervals and tests (default: 0.95)"),
-    switch("--intervals", help="in Markdown, HTML and LaTeX: an interval for each value"),
-    *TABLE,
-    about="Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
-    "part of the images (or on all, with --test) and compared on the others; saved ones are compared as "
-    "they are.",
-)
 def run_compare(arguments: Namespace) -> int:
     """Print or write the table."""
-    check_output(arguments.output, *READ)
+    check_printed(arguments)
     chosen = choose_scorers(arguments, own=True)
     images, texts, known = read_task(arguments)
     labels = known["labels"]
@@ -100,20 +72,6 @@ def run_compare(arguments: Namespace) -> int:
     return 0
 
 
-@command(
-    "report",
-    "write one HTML page on how well failures are predicted",
-    "vilu report images.npy texts.npy --labels labels.npy --scorer mcm --scorer my-scorer -o report.html",
-    *LABELLED,
-    *SCORERS,
-    option("-o", "--output", metavar="FILE", required=True, help="the page"),
-    option("--title", metavar="TEXT", help="of the page"),
-    option("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown"),
-    REFERENCE,
-    option("--top", type=int, default=10, metavar="N", help="examples of a kind (default: 10)"),
-    QUIET,
-    about="Write one HTML page on how well failures are predicted. Scorers are used as they are.",
-)
 def run_report(arguments: Namespace) -> int:
     """Write the page and print its path."""
     path = Path(arguments.output).expanduser()

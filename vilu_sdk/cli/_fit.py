@@ -5,47 +5,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import (
-    CARD,
-    DATA,
-    FEEDBACK,
-    FOLDER,
-    GROUPS,
-    JSON,
-    OVERWRITE,
-    QUIET,
-    TO_FIT,
-    WEIGHTS,
-)
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import read_groups, read_task, read_weights
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import command, option
 from vilu_sdk.cli._scorers import card_of, choose_to_fit
 from vilu_sdk.compute.distributed import process_group, rank
 from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
 
 
-@command(
-    "fit",
-    "fit a scorer and save it into a folder",
-    "vilu fit images.npy texts.npy --labels labels.npy --logit-scale 100 -o my-scorer",
-    *DATA,
-    FOLDER,
-    *FEEDBACK,
-    GROUPS,
-    WEIGHTS,
-    *TO_FIT,
-    option(
-        "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
-    ),
-    OVERWRITE,
-    *CARD,
-    JSON,
-    QUIET,
-    about="Fit a scorer and save it into a folder. Started by torchrun (torchrun --nproc-per-node 4 -m "
-    "vilu_sdk fit ...), the processes share the work.",
-)
 def run(arguments: Namespace) -> int:
     """Fit and save; of several processes only the first prints and writes."""
     with process_group():
@@ -83,6 +50,6 @@ def check_folder(output: str, overwrite: bool) -> Path:
         return folder
     if (folder / CONFIG_FILE).exists() and "__class__" in read_folder(folder)[0]:
         return folder
-    raise UsageError(
+    raise FileExistsError(  # input, as where vilu score finds a folder of other work
         f"{folder} holds something else than a saved scorer; name another folder, or pass --overwrite."
     )

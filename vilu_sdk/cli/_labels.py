@@ -2,39 +2,15 @@
 
 from argparse import Namespace
 
-from vilu_sdk.cli._arguments import GROUPS, IMAGES, JSON, LABELS, NAMES, QUIET, RAW_CSV, TEXTS, TO_FIT
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._inputs import open_named, read_groups, read_labels
-from vilu_sdk.cli._outputs import STDOUT, as_blocks, check_output, plain_json, say, write_table
-from vilu_sdk.cli._parser import COUNT, command, option
+from vilu_sdk.cli._outputs import as_blocks, check_output, plain_json, write_table
 from vilu_sdk.cli._scorers import choose_to_fit
-from vilu_sdk.labels import TOP, find_label_issues
+from vilu_sdk.cli._streams import LOG
+from vilu_sdk.labels import find_label_issues
 
 
-@command(
-    "labels",
-    "find labels that are likely wrong",
-    "vilu labels images.npy texts.npy --labels labels.npy --names names.txt",
-    IMAGES,
-    TEXTS,
-    LABELS,
-    NAMES,
-    GROUPS,
-    *TO_FIT,
-    option("--top", type=COUNT, default=TOP, metavar="N", help=f"labels to print (default: {TOP})"),
-    option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        default=STDOUT,
-        help="a .csv, .json or .parquet file with all labels, by default the worst on standard output (-)",
-    ),
-    RAW_CSV,
-    JSON,
-    QUIET,
-    about="Find labels that are likely wrong: the worst are first. Each is judged by a posterior that was "
-    "learned without it.",
-)
 def run(arguments: Namespace) -> int:
     """Print the worst, or write all."""
     check_output(arguments.output)
@@ -53,7 +29,7 @@ def run(arguments: Namespace) -> int:
     )
     if arguments.output != STDOUT:
         write_table(as_blocks(issues.worst(len(issues))), arguments.output, raw_csv=arguments.raw_csv)
-        say(arguments, f"{len(issues)} labels: {arguments.output}")
+        LOG.info(f"{len(issues)} labels: {arguments.output}")
     elif arguments.json:
         print(plain_json(issues.worst(arguments.top)))
     else:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,9 +16,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import split
-from vilu_sdk.inputs.escape import csv_cells, line, printable
+from vilu_sdk.inputs.escape import csv_cells, line
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.stored import kind
@@ -26,8 +28,6 @@ from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
 
-#: Standard output.
-STDOUT = "-"
 #: Some rows: a dict of columns, or a record batch of pyarrow.
 Block = Any
 
@@ -45,22 +45,20 @@ def write_table(
         WRITERS[kind](blocks, file)
 
 
+#: What names a row of a table of scorers, and how names of values end that are derived from a metric.
+NAMES, DERIVED = ("set", "scorer", "labels", "note"), "_(std|low|high|p|p_best|difference(_low|_high)?)$"
 #: Forms in which tables are read, by the suffix of a file.
 PRINTED = {".md": "to_markdown", ".html": "to_html", ".tex": "to_latex"}
 
 
 def write_printed(table: Any, arguments: Namespace, *, layout: str | None = None, **how: Any) -> None:
     """Print or write a table of scorers: to read in one of the `PRINTED` forms, or its rows."""
-    to_stdout, suffix = arguments.output == STDOUT, Path(arguments.output).suffix
-    chosen = arguments.columns
-    shown = {"digits": arguments.digits} | ({} if layout is None else {"layout": layout})
-    form = "to_markdown" if arguments.markdown else None if to_stdout else PRINTED.get(suffix)
-    if form is not None and not (to_stdout and arguments.json):
+    chosen, form = arguments.columns, _form(arguments)
+    if form is not None:
+        shown = {"digits": arguments.digits} | ({} if layout is None else {"layout": layout})
+        shown |= {} if form == "to_text" else how
         with opened(arguments.output, text=True) as file:
-            file.write(getattr(table, form)(chosen, **shown, **how) + "\n")
-        return
-    if to_stdout and not arguments.json:
-        print(table.to_text(chosen, **shown))
+            file.write(getattr(table, form)(chosen, **shown) + "\n")
         return
     rows = table.to_dicts()
     if chosen is not None:
@@ -68,10 +66,32 @@ def write_printed(table: Any, arguments: Namespace, *, layout: str | None = None
             raise UsageError(f"--columns has no {unknown[0]!r}; there are {', '.join(rows[0])}.")
         names = ("set", "scorer", "labels", *chosen, "note")
         rows = [{name: row[name] for name in names if name in row} for row in rows]
-    if to_stdout:
+    if arguments.output == STDOUT:
         print(plain_json(rows))
     else:
         write_table(as_blocks(rows), arguments.output, raw_csv=arguments.raw_csv)
+
+
+def check_printed(arguments: Namespace) -> None:
+    """Raise where a table of scorers could not be written, before the work that it takes."""
+    from vilu_sdk.evaluation.columns import choose_columns  # which other commands need not wait for
+
+    check_output(arguments.output, *PRINTED)
+    with usage():
+        wanted = arguments.columns or ()
+        if _form(arguments) is None:  # rows have more columns than a table prints
+            wanted = [re.sub(DERIVED, "", name) for name in wanted if name not in NAMES]
+        choose_columns(wanted, (), (), arguments.digits)
+
+
+def _form(arguments: Namespace) -> str | None:
+    """Return the method that prints a table; None where its rows are written."""
+    to_stdout = arguments.output == STDOUT
+    if to_stdout and arguments.json:
+        return None
+    if arguments.markdown:
+        return "to_markdown"
+    return "to_text" if to_stdout else PRINTED.get(Path(arguments.output).suffix)
 
 
 #: Arguments that name what a command reads.
@@ -111,6 +131,20 @@ def refuse_overwriting(arguments: Namespace) -> None:
                 )
 
 
+#: Commands whose processes share their work where torchrun has started several.
+SHARED = ("fit", "score")
+
+
+def refuse_to_repeat(arguments: Namespace) -> None:
+    """Raise where each of several processes would do all of the work, and write over the others."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started > 1 and arguments.command not in SHARED:
+        raise UsageError(
+            f"torchrun has started {started} processes (WORLD_SIZE), and only vilu "
+            f"{' and vilu '.join(SHARED)} share their work; start one without torchrun."
+        )
+
+
 @contextmanager
 def output_held(arguments: Namespace) -> Iterator[None]:
     """Hold the output of a command against others that write there, and remove what killed ones have left."""
@@ -125,20 +159,6 @@ def output_held(arguments: Namespace) -> Iterator[None]:
         if alone:
             sweep(path.parent, glob.escape(path.name), older=0)
         yield
-
-
-class Printable:
-    """Standard output for which control characters in texts of others are written out."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> Any:
-        """Write text that steers no terminal."""
-        return self._stream.write(printable(text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def check_output(output: str, *more: str) -> None:
@@ -167,12 +187,6 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
-
-
-def say(arguments: Namespace, text: str) -> None:
-    """Print a note on standard error, unless the command is to be quiet."""
-    if not arguments.quiet:
-        print(f"vilu: {printable(text)}", file=sys.stderr)
 
 
 def columns(block: Block) -> dict[str, list[Any]]:

@@ -1,33 +1,36 @@
-"""What a command is: a function, what the help says of it, and its arguments."""
+"""What a command is: where its function is, what the help says of it, and its arguments."""
 
 import argparse
 import math
 from collections.abc import Callable
-from functools import partial
 from operator import methodcaller
 from typing import Any, NoReturn
 
+from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.cli._streams import FORMATS, LEVELS
+
 #: Adds an argument to a parser, or to a group of one.
 Argument = Callable[[Any], Any]
-#: Does what a command is for, and returns its exit code.
-Run = Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors take one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        """Raise what is an error of usage, as others are."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def command(
-    name: str, summary: str, example: str, *arguments: Argument, about: str = ""
-) -> Callable[[Run], Callable[[Any], None]]:
-    """Turn a function into a command, which adds itself with these arguments, in this order, to a parser."""
-    debug = switch("--debug", default=argparse.SUPPRESS, help="show where an error came from")
+    run: str, name: str, summary: str, example: str, *arguments: Argument, about: str = ""
+) -> Callable[[Any], None]:
+    """Return what adds a command with these arguments, in this order, to a parser.
 
-    def add(run: Run, commands: Any) -> None:
+    `run` names the function that does the work and returns the exit code, ``_module.function``. It is
+    imported once the arguments are known to be right.
+    """
+
+    def add(commands: Any) -> None:
         parser = commands.add_parser(
             name,
             help=summary,
@@ -36,10 +39,10 @@ def command(
             formatter_class=Formatter,
         )
         parser.set_defaults(run=run, example=example)
-        for argument in (debug, *arguments):
+        for argument in (*of_all(default=argparse.SUPPRESS), *arguments):
             argument(parser)
 
-    return lambda run: partial(add, run)
+    return add
 
 
 def option(*flags: str, **how: Any) -> Argument:
@@ -88,6 +91,15 @@ def one_of(*arguments: Argument, required: bool = False) -> Argument:
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return those of the arguments that have a value, by name."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def of_all(**how: Any) -> list[Argument]:
+    """Return what every command takes, before its name and after it."""
+    return [
+        switch("--debug", help="show where an error came from", **how),
+        option("--log-level", choices=LEVELS, help="least of what is said (default: info)", **how),
+        option("--log-format", choices=FORMATS, help="of standard error: text, or JSON a line", **how),
+    ]
 
 
 class Formatter(argparse.HelpFormatter):

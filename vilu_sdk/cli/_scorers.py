@@ -13,30 +13,26 @@ from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator
 
 import vilu_sdk
+from vilu_sdk.cli import _arguments
+from vilu_sdk.cli._arguments import DEFAULT
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._outputs import say
 from vilu_sdk.cli._parser import given
+from vilu_sdk.cli._streams import LOG
 from vilu_sdk.compute.distributed import rank
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.scorers import Card, PaperRecipe, Scorer, ViLUEstimator
+from vilu_sdk.scorers import Card, PaperRecipe, Scorer
 from vilu_sdk.selective import SetPredictor
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.arrangement import Calibrated
 
 #: The scorers by the names of their classes.
-CLASSES: dict[str, type[Scorer]] = {
-    name: cls
-    for name, cls in vars(vilu_sdk).items()
-    if name in vilu_sdk.__all__ and isinstance(cls, type) and issubclass(cls, Scorer) and cls is not Scorer
-}
+CLASSES: dict[str, type[Scorer]] = {name: getattr(vilu_sdk, name) for name in _arguments.CLASSES}
 #: The same by the names of a command line, in lower case: with and without Scorer or Estimator at the end.
 BY_NAME = {
     short: cls
     for long, cls in ((name.lower(), cls) for name, cls in CLASSES.items())
     for short in (long, long.removesuffix("scorer").removesuffix("estimator"))
 }
-#: The scorer that `vilu fit` fits by default.
-DEFAULT = ViLUEstimator.__name__
 
 
 class Chosen(NamedTuple):
@@ -96,8 +92,7 @@ def choose_scorers(
         if (name := getattr(arguments, option, None)) is not None and name not in labels:
             raise UsageError(f"--{option} must be one of {labels}, got {name!r}.")
     if unscaled and not scaled and rank() == 0:
-        say(
-            arguments,
+        LOG.info(
             f"the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
             "--logit-scale",
         )

@@ -6,75 +6,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vilu_sdk.cli._arguments import (
-    IMAGES,
-    JSON,
-    NAMES,
-    OVERWRITE,
-    QUIET,
-    RAW_CSV,
-    SCORER,
-    TEXTS,
-    UNITS,
-    VALUES,
-)
+from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import open_named, read_groups, read_task
-from vilu_sdk.cli._outputs import STDOUT, Block, check_output, plain_json, say, write_table
-from vilu_sdk.cli._parser import COUNT, SHARE, command, given, one_of, option, switch
+from vilu_sdk.cli._outputs import Block, check_output, plain_json, write_table
+from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one
+from vilu_sdk.cli._streams import LOG
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.selective import SetPredictor
 from vilu_sdk.selective._base import ThresholdPredictor
-from vilu_sdk.selective.conformity import METHODS
 
 # Rows of a table that are held at a time.
 ROWS = 4096
 
 
-@command(
-    "sets",
-    "find the few candidates among which the right one is",
-    "vilu sets images.npy texts.npy --labels labels.npy --scorer my-scorer --coverage 0.9 -o my-sets",
-    IMAGES,
-    TEXTS,
-    one_of(
-        option("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}"),
-        switch("--captions", help="row i of TEXTS is the caption of image i"),
-    ),
-    NAMES,
-    option("--coverage", type=SHARE, metavar="SHARE", help="of sets that hold the right one (default: 0.9)"),
-    option("--method", choices=METHODS, help="how candidates are chosen (default: lac)"),
-    one_of(
-        switch("--per-class", help="a threshold for each predicted class"),
-        switch(
-            "--per-label", help="a threshold for each candidate, so that each class is in its sets as often"
-        ),
-        option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
-    ),
-    UNITS,
-    option("--size-limit", type=COUNT, metavar="K", help="most candidates of a set"),
-    switch("--no-empty", help="put the likeliest candidate into every set"),
-    *SCORER,
-    option(
-        "-o",
-        "--output",
-        metavar="OUT",
-        help="with labels: a folder for scorer and sets; with saved sets: a .csv, .json or .parquet file, by "
-        "default standard output (-)",
-    ),
-    OVERWRITE,
-    RAW_CSV,
-    JSON,
-    QUIET,
-    about="With labels, calibrate on images that the scorer was not fitted on: sets hold the right "
-    "one as often as is promised; of a saved threshold as --scorer, for what that abstains on. "
-    "Without, and with the folder that this wrote as --scorer: print the set of each image, the likeliest "
-    "candidate first.",
-)
 def run(arguments: Namespace) -> int:
     """Calibrate, or write the sets of saved ones."""
     return _write(arguments) if arguments.labels is None and not arguments.captions else _calibrate(arguments)
@@ -114,7 +63,7 @@ def _write(arguments: Namespace) -> int:
     blocks = _blocks(sets, images, texts, groups, kind)
     write_table(blocks, output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     if output != STDOUT:
-        say(arguments, f"{len(images)} rows: {output}")
+        LOG.info(f"{len(images)} rows: {output}")
     return 0
 
 

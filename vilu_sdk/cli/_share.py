@@ -6,11 +6,10 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from vilu_sdk.cli._arguments import CARD, EMBEDDINGS, FOLDER, JSON, OVERWRITE, QUIET
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import SEPARATOR, read_values, split
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import command, given, option, switch
+from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.inputs.formats import SUFFIXES, names_in
@@ -23,27 +22,6 @@ from vilu_sdk.scorers.official import convert_official_checkpoint
 from vilu_sdk.selective import SetPredictor
 
 
-@command(
-    "convert",
-    "turn a checkpoint of the authors of ViLU and LVU into a scorer",
-    "vilu convert lvu_dtd.ckpt --logit-scale 100 -o lvu-dtd",
-    option("checkpoint", metavar="CHECKPOINT", help=".ckpt file"),
-    FOLDER,
-    option(
-        "--logit-scale",
-        type=float,
-        default=100.0,
-        metavar="SCALE",
-        help="of the model (default: 100, CLIP's)",
-    ),
-    option("--d", type=int, help="width of the embeddings, where the file does not say it"),
-    option("--n-iter-freeze", type=int, default=1000, metavar="N", help="n_iter_freeze_proj of the training"),
-    switch("--keep-frozen", help="keep_frozen of the training"),
-    option("--target", choices=("correct", "tcp"), default="correct", help="what LVU was trained for"),
-    OVERWRITE,
-    *CARD,
-    about="Turn a checkpoint of the authors of ViLU and LVU into a scorer. Nothing in the file is run.",
-)
 def run_convert(arguments: Namespace) -> int:
     """Convert, save and print the scorer."""
     folder = check_folder(arguments.output, arguments.overwrite)
@@ -56,19 +34,6 @@ def run_convert(arguments: Namespace) -> int:
     return 0
 
 
-@command(
-    "info",
-    "print the card of a saved scorer, or what a file of embeddings holds",
-    "vilu info clip-b32-imagenet",
-    option(
-        "name",
-        metavar="NAME",
-        help="a folder, a head that comes with vilu-sdk or a Hub repository owner/name; or embeddings: "
-        + EMBEDDINGS,
-    ),
-    option("--revision", metavar="REV", help="branch, tag or commit of the repository"),
-    JSON,
-)
 def run_info(arguments: Namespace) -> int:
     """Print a card, or shape and type of embeddings."""
     set_progress(False)
@@ -107,20 +72,6 @@ def _array(path: Path, name: str | None) -> dict[str, Any]:
     return {"path": spec, "shape": list(found.shape), "dtype": dtype}
 
 
-@command(
-    "push",
-    "upload a saved scorer to the Hugging Face Hub",
-    "vilu push my-scorer owner/name --private",
-    option("folder", metavar="FOLDER", help="what vilu fit wrote"),
-    option("repository", metavar="REPOSITORY", help="owner/name; made if it does not exist"),
-    switch("--private", help="make a repository that only you see"),
-    option("--revision", metavar="BRANCH", help="branch, made if it does not exist (default: main)"),
-    option("--message", metavar="TEXT", help="of the commit"),
-    *CARD,
-    QUIET,
-    about="Upload a saved scorer to the Hugging Face Hub, with the token that hf auth login stored or the "
-    "variable HF_TOKEN holds.",
-)
 def run_push(arguments: Namespace) -> int:
     """Upload, and print the address of the commit."""
     folder = Path(arguments.folder).expanduser()

@@ -3,54 +3,16 @@
 from argparse import Namespace
 from dataclasses import asdict
 
-from vilu_sdk.cli._arguments import DATA, FEEDBACK, JSON, OVERWRITE, QUIET, SCORER, UNITS, VALUES
 from vilu_sdk.cli._exits import NO, usage
 from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import read_groups, read_task
 from vilu_sdk.cli._outputs import plain_json
-from vilu_sdk.cli._parser import SHARE, command, given, one_of, option, switch
+from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one
 from vilu_sdk.selective import CostPredictor, CoveragePredictor, SelectivePredictor
 from vilu_sdk.selective._base import ThresholdPredictor
 
 
-@command(
-    "threshold",
-    "find the threshold that keeps a promise",
-    "vilu threshold images.npy texts.npy --labels labels.npy --scorer my-scorer --risk 0.05",
-    *DATA,
-    *FEEDBACK,
-    one_of(
-        option("--risk", type=SHARE, metavar="SHARE", help="highest error rate among accepted predictions"),
-        option("--coverage", type=SHARE, metavar="SHARE", help="least share of accepted predictions"),
-        option(
-            "--costs", type=float, nargs=2, metavar=("ERROR", "ABSTENTION"), help="what each of the two costs"
-        ),
-        required=True,
-    ),
-    option("--confidence", type=SHARE, default=0.95, help="of the promise (default: 0.95)"),
-    option(
-        "--method",
-        choices=("fixed_sequence", "sgr"),
-        default="fixed_sequence",
-        help="with --risk: how the threshold is found (default: fixed_sequence)",
-    ),
-    one_of(
-        switch("--per-class", help="a threshold for each predicted class"),
-        option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
-    ),
-    switch("--simultaneous", help="the promises of all groups hold together"),
-    UNITS,
-    *SCORER,
-    option(
-        "-o", "--output", metavar="FOLDER", help="save scorer and threshold, for vilu score and vilu report"
-    ),
-    OVERWRITE,
-    JSON,
-    QUIET,
-    about="Find the threshold that keeps a promise, on labelled images that the scorer was not fitted on. "
-    "Exit code 1 if there is none.",
-)
 def run(arguments: Namespace) -> int:
     """Print what was found and what is promised; 1 if no threshold can promise it."""
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)

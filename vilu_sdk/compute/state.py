@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from vilu_sdk.compute.device import CPU
 from vilu_sdk.exceptions import one_call
 
 P = ParamSpec("P")
@@ -38,12 +39,13 @@ def plain_torch(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _is_plain() -> bool:
+    made = torch.empty(0)  # says sooner than the defaults where tensors are made, and of which type
     return (
         torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
+        and not made.is_inference()
         and not any(map(torch.is_autocast_enabled, DEVICES))
-        and torch.get_default_device().type == "cpu"
-        and torch.get_default_dtype() in EXACT
+        and made.device == CPU
+        and made.dtype in EXACT
     )
 
 

@@ -25,6 +25,8 @@ CANCELS = 1 / 16
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
 BITS = math.log2(math.e)
+NATS = 1 / BITS
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,20 @@ class Logits:
         """Cosines with texts (K, d), times a scale that is in nats."""
         return cls((BITS * (scale * text)).T)
 
-    def __call__(self, z: Tensor, columns: slice = slice(None), out: Tensor | None = None) -> Tensor:
+    def __call__(self, z: Tensor, columns: slice = ALL, out: Tensor | None = None) -> Tensor:
         """Logits (n, columns) of image rows (n, d)."""
-        directions = self.directions[:, columns]
-        if self.offsets is None:
+        directions, offsets = self.directions, self.offsets
+        if columns is not ALL:
+            directions, offsets = directions[:, columns], None if offsets is None else offsets[columns]
+        if offsets is None:
             return torch.mm(z, directions, out=out)
-        return torch.addmm(self.offsets[columns], z, directions, out=out)
+        return torch.addmm(offsets, z, directions, out=out)
+
+    def in_nats(self, z: Tensor) -> Tensor:
+        """Logits (n, K) in nats, where these are in bits."""
+        if self.offsets is None:  # whose place something has to take, of no weight
+            return torch.addmm(self.directions[0], z, self.directions, beta=0, alpha=NATS)
+        return torch.addmm(self.offsets, z, self.directions, beta=NATS, alpha=NATS)
 
     def among(self, columns: Tensor) -> "Logits":
         """Return the logits of some of the candidates."""
@@ -60,7 +70,10 @@ class Logits:
     def blocks(self, z: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield each tile of the candidates with its logits, which lie where those of the tile before lay."""
         k = self.directions.shape[1]
-        memory = z.new_empty(len(z) * tile_width(k))
+        if k <= TILE:
+            yield slice(0, k), self(z)
+            return
+        memory = z.new_empty(len(z) * TILE)
         for tile in cut(k, TILE):
             width = tile.stop - tile.start
             yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
@@ -68,10 +81,11 @@ class Logits:
 
 def nearest(z: Tensor, text: Tensor) -> Tensor:
     """Return the first candidate of the largest cosine (n,) for rows (n, d) among texts (K, d)."""
-    best = z.new_full((len(z),), -torch.inf)
-    column = torch.zeros_like(best, dtype=torch.int64)
     for tile, cosines in Logits(text.T).blocks(z):
         top, at = first_maximum(cosines)
+        if not tile.start:
+            best, column = top, at
+            continue
         column = torch.where(top > best, tile.start + at, column)
         best = torch.maximum(best, top)
     return column
@@ -101,20 +115,22 @@ class Peak:
         self, z: Tensor, logits: Logits, of: Tensor | None = None, *, search: bool, sharpness: float = 1.0
     ) -> None:
         self._z, self._logits, self.of, self._sharpness = z, logits, of, sharpness
-        plain = self._plain = _Sum(z)
-        sharp = self._sharp = plain if sharpness == 1.0 else _Sum(z)
-        self.column = torch.zeros_like(plain.top, dtype=torch.int64) if search else None
-        self._value = plain.top
+        plain = self._plain = _Sum()
+        sharp = self._sharp = plain if sharpness == 1.0 else _Sum()
+        self.column: Tensor | None = None
+        self._value: Tensor | None = None
         for tile, block in logits.blocks(z):
-            if self.column is None:
-                top = block.amax(dim=1)
-            else:
+            if search:
                 top, at = first_maximum(block)
-                self.column = torch.where(top > plain.top, tile.start + at, self.column)
+                found: Tensor | None = self.column
+                self.column = at if found is None else torch.where(top > plain.top, tile.start + at, found)
+            else:
+                top = block.amax(dim=1)
             if of is not None:
-                inside = (of >= tile.start) & (of < tile.stop)
                 at = (of - tile.start).clamp(0, block.shape[1] - 1)[:, None]
-                self._value = torch.where(inside, block.gather(1, at)[:, 0], self._value)
+                value = block.gather(1, at)[:, 0]
+                before: Tensor | None = self._value
+                self._value = value if before is None else torch.where(of >= tile.start, value, before)
             if sharp is not plain:
                 sharp.add(sharpness * block, sharpness * top, tile)
             plain.add(block, top, tile)
@@ -146,16 +162,15 @@ class Peak:
         return self._plain.log_sum(lambda rows: torch.logsumexp(self._exact(rows), dim=1))
 
     def _exact(self, rows: Tensor) -> Tensor:
-        return self._logits(self._z[rows]) / BITS
+        return self._logits.in_nats(self._z[rows])
 
 
 class _Sum:
     """Sum of the powers of two of logits in bits, tile by tile, but for the largest."""
 
-    def __init__(self, z: Tensor) -> None:
-        self.shift: Tensor | None = None
-        self.top = z.new_full((len(z),), -torch.inf)
-        self.rest = torch.zeros_like(self.top)
+    shift: Tensor | None
+    top: Tensor
+    rest: Tensor
 
     def add(self, block: Tensor, top: Tensor, tile: slice) -> None:
         """Add a tile, which is overwritten, and whose largest logits are `top` (n,)."""
@@ -241,8 +256,8 @@ def _sum_but_top(powers: Tensor, top: Tensor) -> Tensor:
     """
     total = powers.sum(dim=1)
     rest = total - top
-    little = torch.nonzero(~(rest > CANCELS * total))[:, 0]
-    if len(little):
+    if not float((rest / total).min()) > CANCELS:
+        little = torch.nonzero(~(rest > CANCELS * total))[:, 0]
         rows = powers[little]
         rest[little] = rows.scatter_(1, first_maximum(rows)[1][:, None], 0.0).sum(dim=1)
     return rest

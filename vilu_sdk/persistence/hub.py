@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vilu_sdk.compute import progress
+from vilu_sdk.persistence.bundled import bundled_heads
 from vilu_sdk.persistence.storage import CONFIG_FILE, FILES, TENSORS_FILE
 
-#: Folder of the heads that come with the package, each a folder of its own.
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 #: Short names of Hub repositories: name -> (repository, commit that the name is pinned to).
 ALIASES: dict[str, tuple[str, str]] = {}
-
-
-def bundled_heads() -> dict[str, Path]:
-    """Return the folders of the heads that come with the package by name; no other name is looked up."""
-    return {file.parent.name: file.parent for file in sorted(PRETRAINED.glob(f"*/{CONFIG_FILE}"))}
 
 
 def find_folder(name_or_path: str | os.PathLike[str], *, revision: str | None = None, **options: Any) -> Path:
@@ -158,14 +152,14 @@ def _api(token: str | bool | None) -> Any:
 
 @contextmanager
 def _bars() -> Iterator[None]:
-    """Let the one switch of the SDK silence the bars of huggingface_hub too."""
+    """Show bars of huggingface_hub only where those of the SDK are shown."""
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
     )
 
-    silence = not progress._enabled and not are_progress_bars_disabled()
+    silence = not progress.bars_are_shown() and not are_progress_bars_disabled()
     if silence:
         disable_progress_bars()
     try:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from vilu_sdk.inputs.foreign import JSON_BYTES, check_file, kind_of, parse_json, read_bytes
 from vilu_sdk.inputs.places import brief, shown
+from vilu_sdk.persistence.bundled import CONFIG_FILE as CONFIG_FILE
 
-CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 README_FILE = "README.md"
 FILES = (CONFIG_FILE, TENSORS_FILE, README_FILE)

@@ -162,7 +162,7 @@ class CalibratedScorer(Scorer):
         if set(judged.values()) == {"prediction"} and self.predicts == "zero-shot":
             return super()._said(z_img, z_txt_set, columns)
         images, texts = self._check_score(z_img, z_txt_set)
-        warn_of_mismatch(self, images, texts.text)
+        warn_of_mismatch(self, images, texts)
         # The calibrated prediction is the one that the scorer judges.
         asked = [column for column in dict.fromkeys(judged.values()) if hasattr(self.scorer_, VERBS[column])]
         found = dict(zip(asked, read(self.scorer_, z_img, z_txt_set, *asked), strict=True))

@@ -56,7 +56,8 @@ class ViLUEstimator(WeightedScorer):
     unknown_rate : float, optional
         Share of images that show none of the candidates, in [0, 1), which the uncertainty is to count. By
         default the share that images with the label -1 have in the fit; without any, as much as costs
-        nothing where all images show a candidate. 0 says that all do. Only "auto" can use it.
+        nothing where all images show a candidate. 0 says that all do. Read by `fit`, `adapt` and
+        `partial_adapt`. Only "auto" can use it.
     logit_scale : float
         The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
@@ -248,17 +249,17 @@ class ViLUEstimator(WeightedScorer):
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         given = open_candidates(z_txt_set, d=images.d)
-        text = Candidates(given, images.d).text
+        candidates = Candidates(given, images.d)
         task = None if labels is None else check_task(z_img, given, labels, groups=groups)
         said = check_frequencies(frequencies, given)
         if task is not None and said is not None:
             raise ValueError(
                 "frequencies are of images without labels; leave them out where labels are given."
             )
-        warn_of_mismatch(self, images, text)
+        warn_of_mismatch(self, images, candidates)
         if task is not None:
             self._warn_of_order(task)
-        texts = Rows(text, "z_txt_set", normalise=False)
+        texts = Rows(candidates.text, "z_txt_set", normalise=False)
         units = None if groups is None else check_units(groups, len(images))
         shown = task or Task(images, texts, None, None, groups=units)
         with shared_fit(shown, self._settings):
@@ -329,7 +330,7 @@ class ViLUEstimator(WeightedScorer):
         images, texts = self._check_score(z_img, opened)
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
-        warn_of_mismatch(self, images, text)
+        warn_of_mismatch(self, images, texts)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
         names = opened.called(names)
@@ -420,7 +421,8 @@ class ViLUEstimator(WeightedScorer):
         if task.labels is not None:
             return learn_auto(task, scale, generator, model, self._unknown_rate())
         before = CaptionModel(scale) if model is None else model
-        return adapt_auto(before, task, generator, frequencies=frequencies, memory=memory)
+        rate = self._unknown_rate()
+        return adapt_auto(before, task, generator, frequencies=frequencies, memory=memory, unknown_rate=rate)
 
     def _among(self, text: Tensor) -> Among:
         return self.model_.among(text)

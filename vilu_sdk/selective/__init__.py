@@ -26,6 +26,6 @@ __all__ = [
     "risk_upper_bound",
 ]
 
-for _name in __all__:
-    globals()[_name].__module__ = __name__
+for _name in __all__:  # what is also at the top is known as that, however it was imported
+    globals()[_name].__module__ = "vilu_sdk" if _name in ("SelectivePredictor", "SetPredictor") else __name__
 del _name

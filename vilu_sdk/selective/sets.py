@@ -13,7 +13,7 @@ from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import fraction, positive, whole
+from vilu_sdk.inputs.values import flag, fraction, positive, whole
 from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
@@ -265,6 +265,8 @@ class SetPredictor(SetsByThreshold):
                 whole(getattr(self, name), name, least)
         if self.penalty not in (None, 0):
             positive(self.penalty, "penalty")
+        for name in ("per_class", "per_label", "allow_empty"):
+            flag(getattr(self, name), name)
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
 

@@ -14,6 +14,7 @@ from support.all_scorers import CLASSES
 from support.paths import EMBEDDINGS
 from vilu_sdk import MCMScorer, RelUScorer, ViLUEstimator
 from vilu_sdk.exceptions import BackboneWarning, NothingLearnedWarning
+from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.scorers import Card
 from vilu_sdk.scorers.base.backbone_check import SAMPLE, EmbeddingStatistics, MeanDirection
@@ -162,7 +163,7 @@ def test_random_directions_are_no_cone(seed, d, n, k):
     z = centres[rng.integers(k, size=n)] + 0.3 * rng.normal(size=(n, d))
     far = others[rng.integers(k, size=n)] + 0.3 * rng.normal(size=(n, d))
     seen = EmbeddingStatistics.of(Rows(z, "z"), Rows(centres, "t"))
-    assert seen.mismatch(Rows(far, "z"), Rows(others, "t").read()) is None
+    assert seen.mismatch(Rows(far, "z"), Candidates(others)) is None
 
 
 def test_a_cone_is_the_mean_of_an_even_sample():
@@ -172,7 +173,7 @@ def test_a_cone_is_the_mean_of_an_even_sample():
     assert direction.images.n == SAMPLE
     torch.testing.assert_close(direction.images.mean, whole, atol=0.05, rtol=0)
     torch.testing.assert_close(direction.texts.mean, Rows(rows[:50], "t").read().mean(dim=0))
-    assert MeanDirection(whole, 100).likeness(Rows(rows, "z").read()) == pytest.approx(1)
+    assert MeanDirection(whole, 100).likeness(whole) == pytest.approx(1)
 
 
 NAMES = ["dtd", "stanford_cars", "imagenet", "flickr8k_pairs", "fashion_pairs"]
@@ -192,9 +193,9 @@ def test_real_models_of_one_width_are_told_apart():
         for j, (_, z, text) in enumerate(sets.values()):
             same = i == j or max(i, j) < 3
             for n, k in [(len(z), len(text)), (10, 5)]:
-                mismatch = seen.mismatch(Rows(z[:n], "z"), Rows(text[:k], "t").read())
+                mismatch = seen.mismatch(Rows(z[:n], "z"), Candidates(text[:k]))
                 assert (mismatch is None) is same, (NAMES[i], NAMES[j], n)
             if same:
-                swapped = seen.mismatch(Rows(text, "z"), Rows(z, "t").read())
+                swapped = seen.mismatch(Rows(text, "z"), Candidates(z))
                 assert swapped is not None
                 assert "images first" in swapped

@@ -268,14 +268,14 @@ def test_a_lonely_image_left_out_scores_as_its_text_predicts(data):
 
 def test_the_kernel_is_gaussian(data):
     centre, spread = data.x.mean(dim=0), 1.7
-    near = rbf_kernel(data.x, data.x[:9], centre, spread)
+    near = rbf_kernel(data.x[:9], centre, spread)(data.x)
     distances = (data.x[:, None] - data.x[None, :9]).square().sum(dim=2)
     torch.testing.assert_close(near, torch.exp(-0.5 * WIDTH**2 * distances / spread**2))
 
 
 def test_nystroem_features_reproduce_the_kernel(data):
     centre, spread = data.x.mean(dim=0), 1.7
-    near = rbf_kernel(data.x, data.x, centre, spread)
+    near = rbf_kernel(data.x, centre, spread)(data.x)
     features = near @ nystroem_root(data.x, centre, spread)
     torch.testing.assert_close(features @ features.T, near, rtol=0, atol=2e-4)
 
@@ -284,7 +284,7 @@ def test_kernel_scores_are_gaussians_in_those_features(data):
     centre, spread = data.x.mean(dim=0), 1.7
     landmarks = data.x[:12]
     root = nystroem_root(landmarks, centre, spread)
-    features = rbf_kernel(data.x, landmarks, centre, spread) @ root
+    features = rbf_kernel(landmarks, centre, spread)(data.x) @ root
     fitted = ClassGaussians(Moments.gather([(features, data.labels)], K), None).whiten(0.1)
     linear = fitted.density
     folded = Logits(root.float() @ linear.directions, linear.offsets)

@@ -13,7 +13,7 @@ from support.paths import ROOT
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.inputs.task import check_task
-from vilu_sdk.persistence import hub
+from vilu_sdk.persistence import bundled
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.scorers.base.among import Chunk
 from vilu_sdk.scorers.posterior.classes import class_model, learn_blend
@@ -78,7 +78,7 @@ def test_another_width_is_refused(head):
 
 
 def test_heads_are_small_and_say_what_they_are():
-    for name, folder in hub.bundled_heads().items():
+    for name, folder in bundled.bundled_heads().items():
         assert sum(path.stat().st_size for path in folder.iterdir()) <= 6_000_000
         card = ViLUEstimator.from_pretrained(name).card_
         assert card.backbone
@@ -86,7 +86,7 @@ def test_heads_are_small_and_say_what_they_are():
         readme = (folder / "README.md").read_text()
         for part in (card.dataset, "**Limits.**", "What more images would add", "train_head.py"):
             assert part in readme
-    assert "4,000 images" in (hub.PRETRAINED / NAME / "README.md").read_text()
+    assert "4,000 images" in (bundled.PRETRAINED / NAME / "README.md").read_text()
 
 
 def test_no_kernel_and_no_array_of_images_is_inside(head):

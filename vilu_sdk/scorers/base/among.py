@@ -12,7 +12,7 @@ from typing import Self
 
 from torch import Tensor
 
-from vilu_sdk.compute.posterior import LinearPosterior, Posterior
+from vilu_sdk.compute.posterior import Posterior, linear_posterior
 from vilu_sdk.compute.tiles import Logits, nearest, tile_width
 from vilu_sdk.scorers.base.background import Background
 
@@ -168,7 +168,7 @@ class Among:
         x = features or (lambda z: z)
 
         def posterior(z: Tensor) -> Posterior:
-            return LinearPosterior(x(z), logits, sharpness)
+            return linear_posterior(x(z), logits, sharpness)
 
         width = tile_width(len(text))
         return cls(text, posterior, decision, width, top_is_prediction, answers, background)

@@ -1,6 +1,7 @@
 """Whether embeddings come from the model that a scorer was fitted with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import read
 from vilu_sdk.exceptions import BackboneWarning, warn
+from vilu_sdk.inputs.candidates import Candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.persistence.encoding import storable
 
@@ -37,12 +39,12 @@ class MeanDirection:
     mean: Tensor
     n: int
 
-    @property
+    @cached_property
     def cosine(self) -> float:
         """Mean cosine of the rows to the direction."""
         return float(self.mean.norm())
 
-    @property
+    @cached_property
     def is_narrow(self) -> bool:
         """Whether two rows have a cosine so high that few unrelated directions cannot look the same."""
         if self.n < 2:
@@ -52,9 +54,9 @@ class MeanDirection:
         # Cosines of unrelated directions have a standard deviation of 1/√d.
         return bool(between - 3 / (pairs * len(self.mean)) ** 0.5 > NARROW)
 
-    def likeness(self, rows: Tensor) -> float:
-        """Return the mean cosine of other rows to the direction, relative to that of its own rows."""
-        return float((rows @ self.mean.to(rows.dtype)).mean()) / self.cosine**2
+    def likeness(self, mean: Tensor) -> float:
+        """Return the mean cosine of rows of a mean (d,) to the direction, relative to its own rows'."""
+        return float(mean @ self.mean.to(mean.dtype)) / self.cosine**2
 
 
 @storable
@@ -70,17 +72,18 @@ class EmbeddingStatistics:
         """Look at a sample of the rows."""
         return cls(_mean_direction(images), _mean_direction(texts))
 
-    def mismatch(self, images: Rows, text: Tensor) -> str | None:
-        """Say what is wrong with images and candidates (K, d), or nothing."""
+    def mismatch(self, images: Rows, texts: Candidates) -> str | None:
+        """Say what is wrong with images and candidates, or nothing."""
         if not (self.images.is_narrow and self.texts.is_narrow):
             return None
-        z, text = images.read(slice(0, LOOK)), text[:: max(1, len(text) // LOOK)]
+        rows = images.look(slice(0, min(LOOK, len(images))))
+        z, text = rows.mean(dim=0), texts.sample_mean
         image, words = self.images.likeness(z), self.texts.likeness(text)
         if self.texts.likeness(z) > image + SWAP and self.images.likeness(text) > words + SWAP:
             return (
                 "z_img looks like the texts of its fit, and z_txt_set like the images. Pass the images first."
             )
-        far = [len(rows) for rows, like in ((z, image), (text, words)) if like < FAR]
+        far = [n for n, like in ((len(rows), image), (len(texts), words)) if like < FAR]
         if len(far) < 2 and max(far, default=0) < ENOUGH:
             return None
         was, is_now = self.images.cosine, image * self.images.cosine
@@ -91,10 +94,10 @@ class EmbeddingStatistics:
         )
 
 
-def warn_of_mismatch(scorer: Any, images: Rows, text: Tensor) -> None:
+def warn_of_mismatch(scorer: Any, images: Rows, texts: Candidates) -> None:
     """Warn, once for each scorer, of embeddings that another model than that of its fit has made."""
     seen: EmbeddingStatistics | None = getattr(scorer, "seen_", None)
-    if seen is None or (mismatch := seen.mismatch(images, text)) is None:
+    if seen is None or "_warned" in vars(scorer) or (mismatch := seen.mismatch(images, texts)) is None:
         return
     mine = object()  # of threads that come here together, one finds its own
     if vars(scorer).setdefault("_warned", mine) is mine:

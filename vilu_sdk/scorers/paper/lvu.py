@@ -157,7 +157,7 @@ class LVUScorer(Scorer):
         if labels is None:
             raise ValueError("LVUScorer adapts with labels; pass `labels`.")
         task = check_task(z_img, z_txt_set, labels)
-        warn_of_mismatch(self, images, text.text)
+        warn_of_mismatch(self, images, text)
         self._warn_of_order(task)
         head = copy.deepcopy(self.head_)
         with shared_fit(task, self._settings):

@@ -42,7 +42,7 @@ class Fitted:
 
 def minimum_gain(n: float, k: int) -> float:
     """Nats that a source must gain on n left-out images of k classes: chance gains most with few images."""
-    return 0.6 if 20 <= n <= k else max(5.0, 125.0 / n)
+    return 0.6 if 20 <= n <= k else max(2.5, 125.0 / n)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def try_kernel(blend: Blend) -> Iterator[Fitted]:
     spread = (x - centre).square().sum(dim=1).mean().sqrt()
     landmarks = x[torch.randperm(len(x), generator=blend.generator)[:MAX_LANDMARKS]]
     root = nystroem_root(landmarks, centre, float(spread))
-    features = rbf_kernel(x, landmarks, centre, float(spread)) @ root
+    features = rbf_kernel(landmarks, centre, float(spread))(x) @ root
     gaussians = ClassGaussians(Moments.gather([(features, data.labels, data.weights)], blend.k), None)
 
     def fitted(shrinkage: float) -> Fitted:
@@ -51,7 +51,7 @@ def try_kernel(blend: Blend) -> Iterator[Fitted]:
 
 def nystroem_root(landmarks: Tensor, centre: Tensor, spread: float) -> Tensor:
     """Matrix (m, m) that turns values of the kernel into features whose inner products are the kernel."""
-    gram = rbf_kernel(landmarks, landmarks, centre, spread)
+    gram = rbf_kernel(landmarks, centre, spread)(landmarks)
     gram.diagonal().add_(1e-4)
     identity = torch.eye(len(gram), dtype=gram.dtype)
     inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), identity, upper=False)

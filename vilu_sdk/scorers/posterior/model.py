@@ -73,7 +73,8 @@ def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:
     if not kernels:
         return lambda z: z, Logits(directions, offsets)
     linear = Logits(torch.cat([directions, *(part.linear.directions for part in kernels)]), offsets)
-    return lambda z: torch.cat([z, *(kernel.near(z) for kernel in kernels)], dim=1), linear
+    near = [kernel.near() for kernel in kernels]
+    return lambda z: torch.cat([z, *(kernel(z) for kernel in near)], dim=1), linear
 
 
 def scores(parts: Parts, z: Tensor) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What scoring keeps of each source: functions from images to logits of candidates, in nats."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,13 +33,13 @@ class KernelLogits:
         """Multiply by a weight."""
         return replace(self, linear=self.linear.times(weight))
 
-    def near(self, z: Tensor) -> Tensor:
-        """Kernel (n, m) between images (n, d) and the landmarks."""
-        return rbf_kernel(z, self.landmarks, self.centre, float(self.spread))
+    def near(self) -> Callable[[Tensor], Tensor]:
+        """Return the function from images (n, d) to their kernel (n, m) with the landmarks."""
+        return rbf_kernel(self.landmarks, self.centre, float(self.spread))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Logits (n, K) of images (n, d)."""
-        return self.linear(self.near(z))
+        return self.linear(self.near()(z))
 
 
 @storable
@@ -78,11 +79,18 @@ def log_density(means: Tensor, directions: Tensor, centre: Tensor, slack: Tensor
     return Logits(directions.to(dtype), offsets.to(dtype))
 
 
-def rbf_kernel(x: Tensor, landmarks: Tensor, centre: Tensor, spread: float) -> Tensor:
-    """Kernel exp(-‖a - b‖² w² / 2) between vectors (n, d) and landmarks (m, d), both standardised."""
-    squared = WIDTH**2
-    x, landmarks = (x - centre) / spread, (landmarks - centre) / spread
-    products = (squared * x) @ landmarks.T
-    products -= 0.5 * squared * x.square().sum(dim=1)[:, None]
-    products -= 0.5 * squared * landmarks.square().sum(dim=1)
-    return products.exp_()
+def rbf_kernel(landmarks: Tensor, centre: Tensor, spread: float) -> Callable[[Tensor], Tensor]:
+    """Return the function from vectors x (n, d) to exp(-‖x - l‖² w² / 2) for landmarks l (m, d), (n, m).
+
+    All are standardised first. What depends on the landmarks alone is computed once.
+    """
+    squared = (WIDTH / spread) ** 2
+    landmarks = landmarks - centre
+    directions, offsets = squared * landmarks.T, -0.5 * squared * landmarks.square().sum(dim=1)
+
+    def near(x: Tensor) -> Tensor:
+        x = x - centre
+        products = torch.addmm(offsets, x, directions)
+        return products.sub_((0.5 * squared) * torch.linalg.vecdot(x, x)[:, None]).exp_()
+
+    return near

@@ -1,0 +1,272 @@
+"""Commands that ask scorers: of images, and how good they are. Only what the parser needs is imported."""
+
+from vilu_sdk.cli._arguments import (
+    ALL,
+    DATA,
+    EMBEDDINGS,
+    FEEDBACK,
+    GROUPS,
+    IMAGES,
+    JSON,
+    LABELLED,
+    LABELS,
+    LAYOUTS,
+    METHODS,
+    NAMES,
+    OVERWRITE,
+    PIECE_ROWS,
+    QUIET,
+    RAW_CSV,
+    REFERENCE,
+    SCORER,
+    SCORERS,
+    STDOUT,
+    TABLE,
+    TEXTS,
+    TO_FIT,
+    TOP,
+    UNITS,
+    VALUES,
+    budget,
+    jobs,
+    output,
+)
+from vilu_sdk.cli._parser import COUNT, SHARE, command, one_of, option, switch, within
+
+SCORE = command(
+    "_score.run",
+    "score",
+    "predict, and say how likely each prediction is wrong",
+    "vilu score images.npy texts.npy --scorer my-scorer -o scores.parquet",
+    option(
+        "images",
+        metavar="IMAGES",
+        nargs="+",
+        help=f"image embeddings: {EMBEDDINGS}; several one after the other, also as a pattern in quotes",
+    ),
+    TEXTS,
+    option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default=STDOUT,
+        help="a .csv, .json, .parquet or .npy file (the last of the uncertainty alone), a folder (of parquet "
+        "files), or - for standard output (the default)",
+    ),
+    NAMES,
+    *SCORER,
+    option(
+        "--engine", choices=("local", "ray"), default="local", help="who works on the pieces (default: local)"
+    ),
+    option(
+        "--piece-rows",
+        type=COUNT,
+        default=PIECE_ROWS,
+        metavar="N",
+        help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
+    ),
+    option(
+        "--bad-rows",
+        choices=("stop", "skip", "mark"),
+        default="stop",
+        help="what is done with rows that are no embeddings: an error, nothing in the output, or the "
+        "uncertainty NaN and a column reason (default: stop)",
+    ),
+    switch("--json", help="on standard output: JSON in the place of CSV"),
+    RAW_CSV,
+    QUIET,
+    about="Predict, and say how likely each prediction is wrong: higher = more likely wrong. Killed and "
+    "started again with the same arguments, it goes on where it was.",
+)
+
+EVALUATE = command(
+    "_evaluate.run_evaluate",
+    "evaluate",
+    "print all metrics of a scorer on labelled images",
+    "vilu evaluate images.npy texts.npy --labels labels.npy --scorer my-scorer",
+    *LABELLED,
+    *SCORER,
+    output(".csv, .json or .parquet"),
+    RAW_CSV,
+    JSON,
+    QUIET,
+)
+
+COMPARE = command(
+    "_evaluate.run_compare",
+    "compare",
+    "compare scorers on the same labelled images",
+    "vilu compare images.npy texts.npy --labels labels.npy --scorer mcm --scorer ViLU=ViLUEstimator",
+    *LABELLED,
+    GROUPS,
+    *SCORERS,
+    option(
+        "--test",
+        nargs="+",
+        metavar="FILE",
+        help="images to compare on and their labels (of captions: their texts)",
+    ),
+    option("--test-size", type=SHARE, metavar="SHARE", help="share to compare on (default: 0.5)"),
+    option("--n-splits", type=COUNT, metavar="N", help="repeat on so many random splits (default: 1)"),
+    REFERENCE,
+    option("--confidence", type=SHARE, default=0.95, help="of intervals and tests (default: 0.95)"),
+    switch("--intervals", help="in Markdown, HTML and LaTeX: an interval for each value"),
+    *TABLE,
+    about="Compare scorers on the same labelled images. Scorers that learn, given by name, are fitted on a "
+    "part of the images (or on all, with --test) and compared on the others; saved ones are compared as "
+    "they are.",
+)
+
+BENCHMARK = command(
+    "_benchmark.run",
+    "benchmark",
+    "compare scorers on many sets of embeddings",
+    "vilu benchmark embeddings --scorer mcm --scorer vilu --labels-used 100 all --keep cells -o table.tex",
+    option(
+        "sets",
+        metavar="FOLDER",
+        help="of .npz files, or of folders of .npy files, with z_img_train, labels_train, z_img_test, "
+        "labels_test and z_txt each (of captions z_img and z_txt), logit_scale where it is not CLIP's",
+    ),
+    *SCORERS,
+    option("--only", nargs="+", metavar="SET", help="only these sets, by name"),
+    option(
+        "--labels-used",
+        nargs="+",
+        type=budget,
+        metavar="N",
+        help=f"fit on so many rows at most, or on {ALL}; with several, the table shows the most",
+    ),
+    option("--runs", type=COUNT, metavar="N", help="fit and score so often, with other draws and seeds"),
+    switch("--resplit", help="put the train and test rows of each set together and split them at random"),
+    option("--batch-size", type=within(int, 2), metavar="N", help="how many captions are the candidates"),
+    option("--keep", metavar="CELLS", help="keep what is finished in this folder, and go on from there"),
+    option("--jobs", type=jobs, metavar="N", help="processes side by side, -1 for one a core"),
+    option("--layout", choices=LAYOUTS, default="sets", help="a row for each set, for each scorer, or means"),
+    *TABLE,
+    about="Compare scorers on many sets of embeddings. Scorers that learn, given by name, are fitted on the "
+    "train rows of each set and compared on its test rows; saved ones are compared as they are.",
+)
+
+REPORT = command(
+    "_evaluate.run_report",
+    "report",
+    "write one HTML page on how well failures are predicted",
+    "vilu report images.npy texts.npy --labels labels.npy --scorer mcm --scorer my-scorer -o report.html",
+    *LABELLED,
+    *SCORERS,
+    option("-o", "--output", metavar="FILE", required=True, help="the page"),
+    option("--title", metavar="TEXT", help="of the page"),
+    option("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown"),
+    REFERENCE,
+    option("--top", type=int, default=10, metavar="N", help="examples of a kind (default: 10)"),
+    QUIET,
+    about="Write one HTML page on how well failures are predicted. Scorers are used as they are.",
+)
+
+THRESHOLD = command(
+    "_threshold.run",
+    "threshold",
+    "find the threshold that keeps a promise",
+    "vilu threshold images.npy texts.npy --labels labels.npy --scorer my-scorer --risk 0.05",
+    *DATA,
+    *FEEDBACK,
+    one_of(
+        option("--risk", type=SHARE, metavar="SHARE", help="highest error rate among accepted predictions"),
+        option("--coverage", type=SHARE, metavar="SHARE", help="least share of accepted predictions"),
+        option(
+            "--costs", type=float, nargs=2, metavar=("ERROR", "ABSTENTION"), help="what each of the two costs"
+        ),
+        required=True,
+    ),
+    option("--confidence", type=SHARE, default=0.95, help="of the promise (default: 0.95)"),
+    option(
+        "--method",
+        choices=("fixed_sequence", "sgr"),
+        default="fixed_sequence",
+        help="with --risk: how the threshold is found (default: fixed_sequence)",
+    ),
+    one_of(
+        switch("--per-class", help="a threshold for each predicted class"),
+        option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
+    ),
+    switch("--simultaneous", help="the promises of all groups hold together"),
+    UNITS,
+    *SCORER,
+    option(
+        "-o", "--output", metavar="FOLDER", help="save scorer and threshold, for vilu score and vilu report"
+    ),
+    OVERWRITE,
+    JSON,
+    QUIET,
+    about="Find the threshold that keeps a promise, on labelled images that the scorer was not fitted on. "
+    "Exit code 1 if there is none.",
+)
+
+SETS = command(
+    "_sets.run",
+    "sets",
+    "find the few candidates among which the right one is",
+    "vilu sets images.npy texts.npy --labels labels.npy --scorer my-scorer --coverage 0.9 -o my-sets",
+    IMAGES,
+    TEXTS,
+    one_of(
+        option("--labels", metavar="FILE", help=f"row of TEXTS of each image, or its name: {VALUES}"),
+        switch("--captions", help="row i of TEXTS is the caption of image i"),
+    ),
+    NAMES,
+    option("--coverage", type=SHARE, metavar="SHARE", help="of sets that hold the right one (default: 0.9)"),
+    option("--method", choices=METHODS, help="how candidates are chosen (default: lac)"),
+    one_of(
+        switch("--per-class", help="a threshold for each predicted class"),
+        switch(
+            "--per-label", help="a threshold for each candidate, so that each class is in its sets as often"
+        ),
+        option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
+    ),
+    UNITS,
+    option("--size-limit", type=COUNT, metavar="K", help="most candidates of a set"),
+    switch("--no-empty", help="put the likeliest candidate into every set"),
+    *SCORER,
+    option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="with labels: a folder for scorer and sets; with saved sets: a .csv, .json or .parquet file, by "
+        "default standard output (-)",
+    ),
+    OVERWRITE,
+    RAW_CSV,
+    JSON,
+    QUIET,
+    about="With labels, calibrate on images that the scorer was not fitted on: sets hold the right "
+    "one as often as is promised; of a saved threshold as --scorer, for what that abstains on. "
+    "Without, and with the folder that this wrote as --scorer: print the set of each image, the likeliest "
+    "candidate first.",
+)
+
+FIND_LABELS = command(
+    "_labels.run",
+    "labels",
+    "find labels that are likely wrong",
+    "vilu labels images.npy texts.npy --labels labels.npy --names names.txt",
+    IMAGES,
+    TEXTS,
+    LABELS,
+    NAMES,
+    GROUPS,
+    *TO_FIT,
+    option("--top", type=COUNT, default=TOP, metavar="N", help=f"labels to print (default: {TOP})"),
+    option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default=STDOUT,
+        help="a .csv, .json or .parquet file with all labels, by default the worst on standard output (-)",
+    ),
+    RAW_CSV,
+    JSON,
+    QUIET,
+    about="Find labels that are likely wrong: the worst are first. Each is judged by a posterior that was "
+    "learned without it.",
+)

@@ -128,17 +128,15 @@ _heard: ContextVar[list[ViLUWarning] | None] = ContextVar("heard", default=None)
 _said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
 
-@contextlib.contextmanager
-def one_call() -> Iterator[None]:
+class one_call:  # a class, which costs a third of what a generator does
     """Say nothing twice inside, however often a call comes across it."""
-    if _said.get() is not None:
-        yield
-        return
-    token = _said.set(set())
-    try:
-        yield
-    finally:
-        _said.reset(token)
+
+    def __enter__(self) -> None:
+        self._token = None if _said.get() is not None else _said.set(set())
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _said.reset(self._token)
 
 
 @contextlib.contextmanager

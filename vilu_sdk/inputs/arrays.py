@@ -279,6 +279,10 @@ HEADERS: dict[str, Callable[[Path, Stamp, str | None], ArrayFile]] = {
 }
 
 
+#: What to do where a file holds several arrays.
+PASS_COLUMN = "pass column, the name of one"
+
+
 def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     """Return the name that was asked for, or the only one there is."""
     if name is None and len(names) == 1:
@@ -289,7 +293,7 @@ def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     if twice and name in (None, twice):
         n = names.count(twice)
         raise ValueError(f"{path} has {n} of the name {shown(twice)}; rename all but one {what}.")
-    asked = "pass column, the name of one" if name is None else f"none is called {shown(name)}"
+    asked = PASS_COLUMN if name is None else f"none is called {shown(name)}"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     has = ", ".join(map(brief, names[:LISTED])) + more
     raise ValueError(f"{path} must have one {what}; {asked}. It has: {has or 'none'}.")

@@ -43,6 +43,8 @@ PUBLIC = {
     "vilu_sdk.datasets": ["DigitsVLM", "load_digits_vlm"],
     "vilu_sdk.inputs": None,
     "vilu_sdk.scale": None,
+    "vilu_sdk.serve": None,
+    "vilu_sdk.export": None,
     "vilu_sdk.testing": None,
 }
 

@@ -8,7 +8,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from support.data import draw_task
-from vilu_sdk import EnergyScorer, MahalanobisScorer, MaxLogitScorer, NegLabelScorer, NeighbourScorer
+from vilu_sdk import (
+    DeltaMDSScorer,
+    EnergyScorer,
+    MahalanobisScorer,
+    MaxLogitScorer,
+    NegLabelScorer,
+    NeighbourScorer,
+)
 from vilu_sdk.exceptions import NothingLearnedWarning
 
 TASK = draw_task(n=600, k=6, noise=0.8)
@@ -40,7 +47,7 @@ def test_mahalanobis_distances_are_scikit_learn_s(relative):
     nearest = np.min([within.mahalanobis(new - mean) for mean in means], axis=0)
     expected = np.log(nearest)
     if relative:
-        expected = 0.5 * (nearest - ShrunkCovariance(shrinkage=0.1).fit(x).mahalanobis(new))
+        expected = (nearest - ShrunkCovariance(shrinkage=0.1).fit(x).mahalanobis(new)) / 32
     scorer = MahalanobisScorer(relative=relative).fit(FIT, TASK.z_txt, LABELS)
     np.testing.assert_allclose(scorer.decision_function(NEW, TASK.z_txt), expected, atol=1e-3)
 
@@ -126,6 +133,17 @@ def test_classes_far_tighter_than_their_distance_are_learned():
     assert far > near + 5
 
 
+@pytest.mark.parametrize("scorer", [MahalanobisScorer(), MahalanobisScorer(relative=True), DeltaMDSScorer()])
+def test_far_images_have_a_finite_uncertainty(scorer):
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(4, 256))
+    labels = np.arange(80) % 4
+    z_img = text[labels] + 0.05 * rng.normal(size=(80, 256))
+    z_img[::7] = -text[0] + 0.05 * rng.normal(size=(12, 256))  # wrong ones
+    used = scorer.fit(z_img, text, labels)
+    assert np.isfinite(used.predict_uncertainty(rng.normal(size=(50, 256)), text)).all()
+
+
 def test_what_mahalanobis_distances_cannot_be_learned_from_is_named():
     with pytest.raises(ValueError, match="all labels are -1"):
         MahalanobisScorer().fit(TASK.z_img, TASK.z_txt, np.full(600, -1))
@@ -145,5 +163,5 @@ def test_classes_of_single_images_have_euclidean_distances(relative):
             scorer = MahalanobisScorer(relative=relative).fit(TASK.z_img[rows], TASK.z_txt, TASK.labels[rows])
         classes, new, centre = unit(TASK.z_img[rows]), unit(NEW), unit(TASK.z_img[rows]).mean(axis=0)
         squares = ((new[:, None] - classes[None]) ** 2).sum(axis=2).min(axis=1)
-        expected = (squares - ((new - centre) ** 2).sum(axis=1)) / 2 if relative else np.log(squares)
+        expected = (squares - ((new - centre) ** 2).sum(axis=1)) / 32 if relative else np.log(squares)
         np.testing.assert_allclose(scorer.decision_function(NEW, TASK.z_txt), expected, rtol=1e-3, atol=1e-4)

@@ -13,12 +13,17 @@ from vilu_sdk.scorers.base.scorer import Scorer
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "EntropyScorer": [{}, {"normalise": True}],
     "DoctorScorer": [{}, {"variant": "beta"}],
+    "MarginScorer": [{}, {"of": "logits"}],
     "LVUScorer": [
         {"epochs": 2, "hidden": (8,), "random_state": 0},
         {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "correct"},
         {"epochs": 2, "hidden": (8,), "random_state": 0, "target": "loss"},
     ],
     "BayesVLMScorer": [{"random_state": 0}],
+    "TrustVLMScorer": [{}, {"readout": "softmax"}],
+    "ICPEScorer": [{"components": 8}],
+    "DeltaKNNScorer": [{"k": 5}, {"k": 5, "margin_weight": 0.1}],
+    "DeltaMDSScorer": [{}, {"margin_weight": 0.1}],
     "MahalanobisScorer": [{}, {"relative": True}],
     "NeighbourScorer": [{"k": 5}],
     "CalibratedScorer": [

@@ -15,13 +15,18 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from vilu_sdk import (
     BayesVLMScorer,
+    DeltaKNNScorer,
+    DeltaMDSScorer,
     EntropyScorer,
+    ICPEScorer,
     LVUScorer,
     MCMScorer,
     PaperRecipe,
     ProbVLMScorer,
     RelUScorer,
+    SoftmaxHeadScorer,
     TemperatureScaledMCMScorer,
+    TrustVLMScorer,
     ViLUEstimator,
 )
 from vilu_sdk.compute.distributed import ProcessDiedError, from_all, own_rows, process_group, rank
@@ -97,6 +102,12 @@ def cases(root: Path) -> Iterator[tuple[str, Scorer, tuple[Any, ...], dict[str, 
     yield "temperature, ECE", ece, (images, z_txt, labels), {}
     entropy = CalibratedScorer(EntropyScorer(logit_scale=SCALE), random_state=0)
     yield "entropy, calibrated", entropy, (images, z_txt, labels), {}
+    yield "softmax head", SoftmaxHeadScorer(logit_scale=SCALE), (images, z_txt, labels), weights
+    yield "softmax head, captions in files", SoftmaxHeadScorer(logit_scale=SCALE), pairs, {}
+    yield "TrustVLM", TrustVLMScorer(logit_scale=SCALE), (images, z_txt, labels), weights
+    yield "ICPE", ICPEScorer(logit_scale=SCALE, components=4), (images, z_txt, labels), weights
+    yield "Δ-KNN", DeltaKNNScorer(logit_scale=SCALE, max_images=40), (images, z_txt, labels), {}
+    yield "Δ-MDS", DeltaMDSScorer(logit_scale=SCALE), (images, z_txt, labels), weights
     yield "MCM", MCMScorer(logit_scale=SCALE), (images, z_txt, labels), {}
 
 

@@ -20,14 +20,20 @@ from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
 from vilu_sdk.scorers import (
     BayesVLMScorer,
+    DeltaKNNScorer,
+    DeltaMDSScorer,
     DoctorScorer,
     EntropyScorer,
+    ICPEScorer,
     LVUScorer,
+    MarginScorer,
     MCMScorer,
     PaperRecipe,
     ProbVLMScorer,
     RelUScorer,
+    SoftmaxHeadScorer,
     TemperatureScaledMCMScorer,
+    TrustVLMScorer,
     ViLUEstimator,
 )
 from vilu_sdk.scorers.base.scorer import Scorer
@@ -78,7 +84,7 @@ def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     for name, content in files.items():
         path = folder / name
         if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
-            raise UsageError(
+            raise FileExistsError(
                 f"{path} is there and holds something else; name another folder, or pass --overwrite."
             )
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +117,13 @@ def scorers(logit_scale: float, random_state: int = 0) -> dict[str, Scorer]:
         "MCM, temperature-scaled": TemperatureScaledMCMScorer(),
         "Entropy": EntropyScorer(),
         "DOCTOR": DoctorScorer(),
+        "Margin": MarginScorer(),
+        "Softmax head": SoftmaxHeadScorer(),
         "Rel-U": RelUScorer(),
+        "TrustVLM": TrustVLMScorer(),
+        "ICPE": ICPEScorer(),
+        "Δ-KNN": DeltaKNNScorer(),
+        "Δ-MDS": DeltaMDSScorer(),
         "LVU": LVUScorer(target="correct", **short),
         "ProbVLM": ProbVLMScorer(epochs=20),
         "BayesVLM (identity head)": BayesVLMScorer(),

@@ -17,6 +17,8 @@ from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
+# That numpy's random streams can start from.
+LARGEST_SEED = 2**32 - 1
 # In float32, logits of such a scale are known to 0.06 alone.
 LARGEST_SCALE = 1e6
 
@@ -165,6 +167,20 @@ def whole(value: Any, name: str, least: int) -> int:
     return int(value)
 
 
+def flag(value: Any, name: str) -> bool:
+    """Return whether something is to be done; a word is no answer, since every word would count as yes."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def seed(value: Any, name: str) -> int:
+    """Return an integer that numpy can start a random stream from."""
+    if whole(value, name, 0) > LARGEST_SEED:
+        raise ValueError(f"{name} must be below 2**32, got {value!r}.")
+    return int(value)
+
+
 def _as_float(value: Any) -> float:
     """Return a number as a float, infinite where it is beyond all of them."""
     try:
@@ -183,6 +199,15 @@ def positive(value: Any, name: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(f"{name} must be finite and above 0, got {number}.")
     return number
+
+
+def not_negative(value: Any, name: str) -> float:
+    """Return a finite number of at least 0."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
+    if not 0 <= _as_float(value) < np.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value!r}.")
+    return float(value)
 
 
 def check_logit_scale(value: Any) -> float:

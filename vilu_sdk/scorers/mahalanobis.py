@@ -3,27 +3,24 @@
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.distributed import own_slices, world_size
-from vilu_sdk.compute.progress import track
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale, share
+from vilu_sdk.inputs.values import check_logit_scale, flag, share
 from vilu_sdk.scorers.base.among import Among, Chunk
-from vilu_sdk.scorers.base.scorer import Scorer
-from vilu_sdk.scorers.posterior.moments import Moments, shrunk
+from vilu_sdk.scorers.of_classes import ClassScorer, inverse_root, moments_of, nearest_squared
 
 # Squared distance from its class's mean below which an image does not differ from it.
 SMALLEST_SPREAD = 1e-12
 
 
-class MahalanobisScorer(Scorer):
+class MahalanobisScorer(ClassScorer):
     r"""Distance of an image from the nearest class, in the metric of how images scatter about their class.
 
     .. math:: d_c^2 = (x - m_c)^\top C^{-1} (x - m_c), \qquad u = \min_c d_c^2
-        \quad\text{or, relative,}\quad \log u = \tfrac12 \min_c (d_c^2 - d_0^2)
+        \quad\text{or, relative,}\quad \log u = \tfrac1{2d} \min_c (d_c^2 - d_0^2)
 
-    with class means :math:`m_c` and one covariance C. Relative takes off the distance :math:`d_0` to one
-    Gaussian of all images, which says how unusual an image is for any class.
+    with class means :math:`m_c` and one covariance C, for embeddings of width d. Relative takes off the
+    distance :math:`d_0` to one Gaussian of all images, which says how unusual an image is for any class.
 
     Parameters
     ----------
@@ -71,8 +68,6 @@ class MahalanobisScorer(Scorer):
     """
 
     is_probability = False
-    learns = True
-    fixed_candidates = True
 
     def __init__(self, *, relative: bool = False, shrinkage: float = 0.1, logit_scale: float = 100.0) -> None:
         self.relative = relative
@@ -80,25 +75,10 @@ class MahalanobisScorer(Scorer):
         self.logit_scale = logit_scale
 
     def _learn(self, task: Task) -> None:
-        check_logit_scale(self.logit_scale)
-        if task.labels is None:
-            raise ValueError(
-                "MahalanobisScorer learns where images of classes lie, not from captions or feedback; pass "
-                "`labels`."
-            )
+        labels, weights = self._known(task)
         share(self.shrinkage, "shrinkage")
-        labels, k = task.labels, len(task.texts)
-        shown = torch.zeros(len(labels), dtype=torch.float64)
-        shown[task.shown] = 1
-        shift = task.images.read(slice(0, 1))[0].double() if world_size() > 1 else None
-        moments = Moments.gather(
-            (
-                (task.images.read(rows).double(), labels[rows].clamp_min(0), shown[rows])
-                for rows in track(own_slices(task.images), "reading classes")
-            ),
-            k,
-            shift,
-        )
+        flag(self.relative, "relative")
+        moments = moments_of(task, labels, self.k_, weights)
         seen = moments.counts > 0
         counts, sums = moments.counts[seen], moments.sums[seen]
         n = counts.sum()
@@ -119,45 +99,18 @@ class MahalanobisScorer(Scorer):
                 "relative distances are 0. Pass images of more classes, or relative=False.",
                 NothingLearnedWarning,
             )
-        self.root_, self.centre_root_ = map(self._inverse_root, covariances)
-        self.k_ = k
-
-    def _inverse_root(self, covariance: Tensor) -> Tensor:
-        """Inverse Cholesky root (d, d) of a shrunk covariance, in the default dtype."""
-        identity = torch.eye(len(covariance), dtype=torch.float64)
-        try:
-            lower = torch.linalg.cholesky(shrunk(covariance, self.shrinkage))
-        except RuntimeError as error:  # torch's LinAlgError is one
-            raise ValueError(
-                f"shrinkage={self.shrinkage} leaves directions in which these images do not differ; raise "
-                "it, or pass more images."
-            ) from error
-        root = torch.linalg.solve_triangular(lower, identity, upper=False)
-        found: Tensor = root.to(torch.get_default_dtype())
-        return found
-
-    def _n_tried(self) -> int:
-        return self.k_
+        self.root_, self.centre_root_ = (inverse_root(one, self.shrinkage).to(dtype) for one in covariances)
 
     def _among(self, text: Tensor) -> Among:
         check_logit_scale(self.logit_scale)
-        if len(text) != self.k_:
-            raise ValueError(
-                f"MahalanobisScorer was fitted with {self.k_} classes but z_txt_set has {len(text)}; pass "
-                "the classes of the fit in their order."
-            )
-        root, centre_root = self.root_.double(), self.centre_root_.double()
-        means = self.means_.double() @ root.T
-        sizes = means.square().sum(dim=1)
+        self._require_classes(text)
+        distances = nearest_squared(self.means_, self.root_)
+        from_all = nearest_squared(torch.zeros_like(self.means_[:1]), self.centre_root_)
 
         def decide(chunk: Chunk) -> Tensor:
-            # In float64, in which differences of large distances keep their digits.
-            x = (chunk.z - self.centre_).double()
-            white = x @ root.T
-            distances = white.square().sum(dim=1, keepdim=True) - 2 * white @ means.T + sizes
-            nearest = distances.amin(dim=1)
+            x = chunk.z - self.centre_
             if self.relative:
-                return 0.5 * (nearest - (x @ centre_root.T).square().sum(dim=1)).float()
-            return nearest.clamp_min(torch.finfo(torch.float32).tiny).log().float()
+                return (distances(x) - from_all(x)).float() / (2 * text.shape[1])
+            return distances(x).clamp_min(torch.finfo(torch.float32).tiny).log().float()
 
-        return Among(text, decision=decide, width=max(len(means), text.shape[1]))
+        return Among(text, decision=decide, width=max(len(self.means_), text.shape[1]))

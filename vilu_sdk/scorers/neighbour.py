@@ -9,6 +9,9 @@ from vilu_sdk.inputs.values import check_logit_scale, whole
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
+# Distance of unit rows up to which they are copies, told apart by rounding alone.
+COPY = 3e-4
+
 
 class NeighbourScorer(Scorer):
     r"""k-th nearest neighbour: how far an image is from the images of the fit.
@@ -61,17 +64,30 @@ class NeighbourScorer(Scorer):
         check_logit_scale(self.logit_scale)
         for name in ("k", "max_images"):
             whole(getattr(self, name), name, 1)
-        rows = task.shown
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), self.max_images), dtype=torch.float64).long()
-        self.bank_ = read(task.images, rows[some])
+        self.bank_ = read(task.images, spread(task.shown, self.max_images))
 
     def _among(self, text: Tensor) -> Among:
         check_logit_scale(self.logit_scale)
-        bank, k = self.bank_, min(self.k, len(self.bank_))
 
         def decide(chunk: Chunk) -> Tensor:
-            cosines = (chunk.z @ bank.T).topk(k, dim=1).values[:, -1].double()
-            # Of equal rows, whose cosine is 1 up to rounding, the distance is about that of rounding.
-            return 0.5 * torch.log((2 - 2 * cosines).clamp_min(torch.finfo(chunk.z.dtype).eps))
+            return log_distances(chunk.z, self.bank_, self.k)[:, -1]
 
-        return Among(text, decision=decide, width=len(bank))
+        return Among(text, decision=decide, width=width_of(self.bank_, self.k))
+
+
+def width_of(bank: Tensor, k: int) -> int:
+    """Columns of the widest array that distances from a bank (m, d) take for a row."""
+    return max(len(bank), min(k, len(bank)) * bank.shape[1])
+
+
+def spread(rows: Tensor, most: int) -> Tensor:
+    """Return at most so many of the rows (n,), evenly spread."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), most), dtype=torch.float64).long()]
+
+
+def log_distances(z: Tensor, bank: Tensor, k: int) -> Tensor:
+    """Logarithms (n, k), in float64, of distances of unit rows from the k nearest of a bank, in order."""
+    nearest = (z @ bank.T).topk(min(k, len(bank)), dim=1).indices
+    # From differences: cosines of near rows hold hardly a digit of their distance.
+    distances: Tensor = torch.linalg.vector_norm(z[:, None] - bank[nearest], dim=2).double()
+    return distances.clamp_min(COPY).log()

@@ -6,17 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.distributed import add_up, own_slices
-from vilu_sdk.compute.progress import track
-from vilu_sdk.compute.tiles import nearest, tile_width
 from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.base.predictions import predictions_of
 
 
 def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
     """Return rows of the images and of the texts, (m,) each, that are known to belong together."""
     if task.correct is not None:
         images = torch.nonzero(task.correct)[:, 0]
-        texts = _predictions(task)[images]
+        texts = predictions_of(task)[images]
     else:
         images = task.shown
         texts = images if task.labels is None else task.labels[images]
@@ -27,15 +25,6 @@ def known_pairs(task: Task) -> tuple[Tensor, Tensor]:
             "texts; pass more images."
         )
     return images, texts
-
-
-def _predictions(task: Task) -> Tensor:
-    """Return the zero-shot predictions, of which each process makes its own."""
-    found = torch.zeros(len(task.images), dtype=torch.int64)
-    for rows in track(own_slices(task.images, tile_width(len(task.text))), "predicting"):
-        found[rows] = nearest(task.images.read(rows), task.text)
-    add_up(found)
-    return found
 
 
 def contrastive_batches(texts: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

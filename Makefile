@@ -23,7 +23,7 @@ test-all: $(INSTALLED)
 test-floor:
 	$(PYTHON) -m venv .venv-floor
 	.venv-floor/bin/python -m pip install --quiet --upgrade "$(PIP)"
-	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray]"
+	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray,serve,onnx]"
 	.venv-floor/bin/python -m $(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
@@ -66,5 +66,5 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "$(PIP)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray,serve,onnx]"
 	touch $@

@@ -141,3 +141,6 @@ def test_classes_and_lacking_methods_are_named():
         check_scorer(MCMScorer)
     with pytest.raises(TypeError, match="which has no fit, predict, decision_function, predict_uncertainty"):
         check_scorer(object())
+    verbs = dict.fromkeys(("predict", "decision_function", "predict_uncertainty"), MCMScorer.predict)
+    with pytest.raises(TypeError, match=r"has no fit\. A scorer has fit\(z_img, z_txt, labels=None\),"):
+        check_scorer(type("Fitless", (), verbs)())

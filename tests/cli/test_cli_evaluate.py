@@ -232,7 +232,10 @@ def test_benchmark_goes_on_and_takes_some_sets(vilu, sets, tmp_path):
         ("--only nothing", "has no set 'nothing'; it has digits, whole"),
         ("--labels-used few", 'must be a number or "all", got few'),
         ("--columns auk", "columns has no 'auk'"),
-        ("--columns auk -o t.csv", "--columns has no 'auk'"),
+        ("--columns auk -o t.csv", "columns has no 'auk'"),
+        ("--columns auc_low", "columns has no 'auc_low'"),
+        ("--jobs 0", "must be at least 1, or -1 for one process a core, got 0"),
+        ("--keep texts.npy", "texts.npy is a file; name a folder"),
         ("-o t.xls", "results are written to .csv, .json, .parquet, .md, .html, .tex or -"),
         ("--scorer nowhere:Scorer", "No module named 'nowhere'"),
         ("--scorer json:JSONDecoder", "has no class JSONDecoder that is a scikit-learn estimator"),
@@ -240,8 +243,15 @@ def test_benchmark_goes_on_and_takes_some_sets(vilu, sets, tmp_path):
 )
 def test_benchmark_says_what_is_wrong(options, message, vilu, sets):
     done = vilu(f"benchmark {sets} --scorer mcm -q {options}")
-    assert done.code in (2, 3)
+    assert done.code == (3 if "--keep" in options else 2)
     assert message in done.err
+
+
+def test_columns_are_named_in_any_case(vilu, sets):
+    line = f"benchmark {sets} --scorer mcm --only digits -q --columns"
+    assert vilu(f"{line} AUC FPR95").out == vilu(f"{line} auc fpr95").out
+    rows = vilu(f"{line} auc auc_std --runs 2 --json --resplit")
+    assert '"auc_std"' in rows.out
 
 
 @pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.ScorerFailedWarning")

@@ -103,6 +103,7 @@ def test_which_array_is_asked_for(vilu, digits, tmp_path):
     done = vilu(f"score {tmp_path}/two.npz texts.npy --scorer my-scorer")
     assert done.code == 3
     assert f"It has: a, b. Name it with {tmp_path}/two.npz::NAME." in done.err
+    assert "pass column" not in done.err
 
 
 def test_feedback_in_words_or_numbers(vilu, digits, tmp_path):

@@ -14,6 +14,7 @@ from vilu_sdk import EntropyScorer, MCMScorer, TemperatureScaledMCMScorer, displ
 from vilu_sdk.displays import (
     CandidatesDisplay,
     LearningCurveDisplay,
+    MetricCoverageDisplay,
     ReliabilityOverAccuracyDisplay,
     ROCDisplay,
     ScoreDistributionDisplay,
@@ -169,7 +170,8 @@ def test_names_of_scorers_stand_in_the_legend(cls: Any, name: str, toy: SimpleNa
     display = draw(cls, (toy.z_img, toy.z_txt, toy.labels), name=name)
     assert display.name == name
     legend = display.ax_.get_legend()
-    if cls in (LearningCurveDisplay, CandidatesDisplay, ReliabilityOverAccuracyDisplay) and not name.strip():
+    unnamed = (LearningCurveDisplay, CandidatesDisplay, ReliabilityOverAccuracyDisplay, MetricCoverageDisplay)
+    if cls in unnamed and not name.strip():
         assert legend is None
         return
     texts = [text.get_text() for text in [legend.get_title(), *legend.get_texts()]]

@@ -511,6 +511,12 @@ def test_a_kept_cell_that_was_changed_is_measured_anew(tmp_path):
 def test_a_metric_that_fails_says_so():
     with pytest.raises(ValueError, match="metrics: bad failed: ZeroDivisionError"):
         benchmark({"margin": Margin()}, {"a": classes()}, metrics={"bad": lambda failure: 1 / 0})
+    for wrong, got in (
+        (lambda failure: failure, r"an array of shape \(\d+,\)"),
+        (lambda failure: None, "NoneType"),
+    ):
+        with pytest.raises(ValueError, match=rf"metrics: bad must return one number, .* got {got}\."):
+            benchmark({"margin": Margin()}, {"a": classes()}, metrics={"bad": wrong})
 
 
 @pytest.mark.parametrize(
@@ -564,6 +570,10 @@ def test_files_that_hold_no_arrays_are_named(tmp_path):
         ({"split": "new"}, "split must be"),
         ({"fit": False, "n_runs": 2}, "fit=False fits nothing"),
         ({"random_state": None}, "random_state must be an integer"),
+        ({"random_state": 2**32}, r"random_state must be below 2\*\*32"),
+        ({"n_jobs": 0}, "n_jobs must be at least 1, or -1"),
+        ({"n_jobs": 1.5}, "n_jobs must be an integer"),
+        ({"folder": __file__}, r"folder: .*test_benchmark\.py is a file; name a folder"),
         ({"n_runs": True}, "n_runs must be an integer"),
         ({"test_size": 3.0}, "test_size must be a number strictly between 0 and 1"),
     ],
@@ -573,6 +583,49 @@ def test_arguments_are_checked(more, message):
         benchmark({"MCM": MCMScorer()}, {"a": classes()}, **more)
     with pytest.raises(TypeError, match="got the class MCMScorer"):
         benchmark({"MCM": MCMScorer}, {"a": classes()})
+
+
+def test_a_set_needs_a_name():
+    with pytest.raises(ValueError, match="a set has an empty name"):
+        benchmark({"MCM": MCMScorer()}, {" ": classes()})
+
+
+def test_runs_of_the_largest_seed_go_round():
+    found = benchmark({"margin": Margin(random_state=2**32 - 1)}, {"a": classes(1)}, n_runs=2)
+    assert [call[2] for call in CALLS if call[0] == "fit"] == [2**32 - 1, 0]
+    assert all(not record["note"] for record in found.records)
+
+
+class Tall(Margin):
+    """Predicts a column where a vector is asked for."""
+
+    def predict(self, z_img, z_txt_set):
+        return super().predict(z_img, z_txt_set)[:, None]
+
+
+def test_answers_of_another_shape_are_told_as_such():
+    with pytest.warns(
+        ScorerFailedWarning, match=r"predict of Tall must have shape \(\d+,\), .* got \(\d+, 1\)"
+    ):
+        benchmark({"tall": Tall()}, {"a": classes(1)})
+
+
+def test_what_is_infinite_is_printed_and_never_best():
+    def ratio(failure, uncertainty):
+        return np.inf if uncertainty.min() < -2 else failure.mean()  # of MCM alone
+
+    metrics = {"ratio": Metric(ratio, higher_is_better=True)}
+    scorers = {"MCM": MCMScorer(), "margin": Margin(), "entropy": Margin(noise=1)}
+    found = benchmark(scorers, {"a": classes(1), "b": classes(2)}, metrics=metrics, fit=False)
+    assert not np.isfinite([row["ratio"] for row in found.to_dicts() if row["scorer"] == "MCM"]).all()
+    for line in found.to_text(["ratio"]).splitlines():
+        assert "inf*" not in line
+    assert found.ranks("ratio").scorers == ["margin", "entropy"]
+    one = whole()
+    table = compare(
+        scorers, one["z_img"], one["z_txt"], one["labels"], metrics=metrics, fit=False, n_bootstrap=20
+    )
+    assert "**inf**" not in table.to_markdown(["ratio"])
 
 
 def test_one_number_of_labels_needs_no_list():

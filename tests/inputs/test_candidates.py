@@ -1,7 +1,5 @@
 """Candidates in all their forms are an array and names; what has no plain meaning is told with a remedy."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,12 +26,9 @@ def test_an_array_passes_through_as_it_is():
         assert open_candidates(opened) is opened
 
 
-def test_an_array_is_looked_at_in_no_time():
-    large = np.ones((100_000, 64), np.float32)
-    start = time.perf_counter()
-    for _ in range(1000):
-        open_candidates(large)
-    assert time.perf_counter() - start < 0.2  # 3 ms
+def test_of_an_array_no_number_is_looked_at():
+    huge = np.lib.stride_tricks.as_strided(np.ones(1, np.float32), (10**12, 64), (0, 0))
+    assert open_candidates(huge).values is huge  # which would take days
 
 
 def test_one_prompt_each_is_the_row_that_was_given_with_its_norm():

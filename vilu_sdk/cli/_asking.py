@@ -3,7 +3,9 @@
 from vilu_sdk.cli._arguments import (
     ALL,
     DATA,
+    EMBEDDINGS,
     FEEDBACK,
+    FREQUENCIES,
     GROUPS,
     IMAGES,
     JSON,
@@ -27,16 +29,22 @@ from vilu_sdk.cli._arguments import (
     UNITS,
     VALUES,
     budget,
+    jobs,
     output,
 )
-from vilu_sdk.cli._parser import COUNT, SHARE, command, one_of, option, switch, within
+from vilu_sdk.cli._parser import COUNT, SCALE, SHARE, command, one_of, option, switch, within
 
 SCORE = command(
     "_score.run",
     "score",
     "predict, and say how likely each prediction is wrong",
     "vilu score images.npy texts.npy --scorer my-scorer -o scores.parquet",
-    IMAGES,
+    option(
+        "images",
+        metavar="IMAGES",
+        nargs="+",
+        help=f"image embeddings: {EMBEDDINGS}; several one after the other, also as a pattern in quotes",
+    ),
     TEXTS,
     option(
         "-o",
@@ -57,6 +65,13 @@ SCORE = command(
         default=PIECE_ROWS,
         metavar="N",
         help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
+    ),
+    option(
+        "--bad-rows",
+        choices=("stop", "skip", "mark"),
+        default="stop",
+        help="what is done with rows that are no embeddings: an error, nothing in the output, or the "
+        "uncertainty NaN and a column reason (default: stop)",
     ),
     switch("--json", help="on standard output: JSON in the place of CSV"),
     RAW_CSV,
@@ -127,7 +142,7 @@ BENCHMARK = command(
     switch("--resplit", help="put the train and test rows of each set together and split them at random"),
     option("--batch-size", type=within(int, 2), metavar="N", help="how many captions are the candidates"),
     option("--keep", metavar="CELLS", help="keep what is finished in this folder, and go on from there"),
-    option("--jobs", type=within(int, -1), metavar="N", help="processes side by side, -1 for one a core"),
+    option("--jobs", type=jobs, metavar="N", help="processes side by side, -1 for one a core"),
     option("--layout", choices=LAYOUTS, default="sets", help="a row for each set, for each scorer, or means"),
     *TABLE,
     about="Compare scorers on many sets of embeddings. Scorers that learn, given by name, are fitted on the "
@@ -178,6 +193,7 @@ THRESHOLD = command(
     ),
     switch("--simultaneous", help="the promises of all groups hold together"),
     UNITS,
+    FREQUENCIES,
     *SCORER,
     option(
         "-o", "--output", metavar="FOLDER", help="save scorer and threshold, for vilu score and vilu report"
@@ -211,6 +227,7 @@ SETS = command(
         option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
     ),
     UNITS,
+    FREQUENCIES,
     option("--size-limit", type=COUNT, metavar="K", help="most candidates of a set"),
     switch("--no-empty", help="put the likeliest candidate into every set"),
     *SCORER,
@@ -229,6 +246,45 @@ SETS = command(
     "one as often as is promised; of a saved threshold as --scorer, for what that abstains on. "
     "Without, and with the folder that this wrote as --scorer: print the set of each image, the likeliest "
     "candidate first.",
+)
+
+DECIDE = command(
+    "_decide.run",
+    "decide",
+    "decide what costs least, or ask a person",
+    "vilu decide images.npy texts.npy --names names.txt --scorer my-scorer --costs costs.csv --ask-cost 0.5",
+    IMAGES,
+    TEXTS,
+    option(
+        "--costs",
+        metavar="FILE",
+        required=True,
+        dest="cost_file",
+        help="what each decision costs for each true class: a .csv or .tsv table with the decisions in its "
+        "header and a row for each candidate, its name (or row number) first; or an array (texts, decisions) "
+        "as .npy",
+    ),
+    NAMES,
+    option(
+        "--ask-cost",
+        type=SCALE,
+        metavar="COST",
+        help="of asking a person (default: nobody is asked)",
+    ),
+    option("--budget", type=within(int, 0), metavar="N", help="most images that a person is asked about"),
+    *SCORER,
+    option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default=STDOUT,
+        help="a .csv, .json or .parquet file, or - for standard output (the default)",
+    ),
+    RAW_CSV,
+    JSON,
+    QUIET,
+    about="For each image the decision that costs least in expectation under the posterior, or none where a "
+    "person is asked. On standard error: what that costs.",
 )
 
 FIND_LABELS = command(

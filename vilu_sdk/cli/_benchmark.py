@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._outputs import PRINTED, check_output, write_printed
+from vilu_sdk.cli._outputs import check_printed, write_printed
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_scorers, refuse_to_fit_saved
 from vilu_sdk.evaluation import benchmark
@@ -12,7 +12,7 @@ from vilu_sdk.evaluation.sets import sets_of
 
 def run(arguments: Namespace) -> int:
     """Print or write the table."""
-    check_output(arguments.output, *PRINTED)
+    check_printed(arguments)
     chosen = choose_scorers(arguments, own=True, scaled=True)
     options = given(arguments, "batch_size", "random_state")
     renamed = {"labels_used": "labels", "runs": "n_runs", "keep": "folder", "jobs": "n_jobs"}

@@ -84,7 +84,7 @@ def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     for name, content in files.items():
         path = folder / name
         if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
-            raise UsageError(
+            raise FileExistsError(
                 f"{path} is there and holds something else; name another folder, or pass --overwrite."
             )
     folder.mkdir(parents=True, exist_ok=True)

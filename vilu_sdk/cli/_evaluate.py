@@ -6,7 +6,14 @@ from pathlib import Path
 from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
-from vilu_sdk.cli._outputs import PRINTED, as_blocks, check_output, plain_json, write_printed, write_table
+from vilu_sdk.cli._outputs import (
+    as_blocks,
+    check_output,
+    check_printed,
+    plain_json,
+    write_printed,
+    write_table,
+)
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one, choose_scorers, refuse_to_fit_saved
 from vilu_sdk.evaluation import compare, evaluate
@@ -35,7 +42,7 @@ def run_evaluate(arguments: Namespace) -> int:
 
 def run_compare(arguments: Namespace) -> int:
     """Print or write the table."""
-    check_output(arguments.output, *PRINTED)
+    check_printed(arguments)
     chosen = choose_scorers(arguments, own=True)
     images, texts, known = read_task(arguments)
     labels = known["labels"]

@@ -91,13 +91,13 @@ def message_of(error: BaseException, arguments: Namespace) -> str:
     """Return what is said of an error, in one line of a sensible length."""
     code = code_of(error)
     if code in (INTERRUPTED, TERMINATED):
-        return f"{MEANINGS[code].partition(' ')[0]}; {_how_to_go_on(arguments)}."
+        return f"{MEANINGS[code].partition(' ')[0]}; {_kept(arguments)[1]}."
     text = text_of(error)
     if code == FAULT or not text:
         text = f"{type(error).__name__}: {text} (--debug shows where)"
     elif isinstance(error, OSError) and error.errno is not None:
         place = error.filename if error.filename is not None else "standard output"
-        text = f"{place}: {(error.strerror or text).lower()}; {_remedy(error)}."
+        text = f"{place}: {(error.strerror or text).lower()}; {_remedy(error, arguments)}."
     from vilu_sdk.inputs.places import cut
 
     return cut(text)
@@ -117,17 +117,22 @@ def give_up_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError, arguments: Namespace) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "make room or name another place, and give the same command again"
+        kept, again = _kept(arguments)
+        return f"{kept}: make room, and {again}, or name another place"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "get permission to it, or name another place"
     return "check it, or name another place"
 
 
-def _how_to_go_on(arguments: Namespace) -> str:
-    if getattr(arguments, "checkpoint", None) is not None:
-        return "the same command goes on from its checkpoint"
-    if hasattr(arguments, "piece_rows") and arguments.output != "-":
-        return "the same command goes on after the pieces that are done"
-    return "give the same command again"
+def _kept(arguments: Namespace) -> tuple[str, str]:
+    """Return what is kept of a command that was stopped, and how to go on."""
+    given = vars(arguments)
+    if given.get("command") == "fit" and given["checkpoint"] is not None:
+        return "its checkpoint is kept", "the same command goes on from its checkpoint"
+    if "piece_rows" in given and given["output"] != "-":
+        return "finished pieces are kept", "the same command goes on after the pieces that are done"
+    if given.get("keep") is not None:
+        return "finished cells are kept", "the same command goes on after the cells that are done"
+    return "what was there is as it was", "give the same command again"

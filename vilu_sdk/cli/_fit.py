@@ -50,6 +50,6 @@ def check_folder(output: str, overwrite: bool) -> Path:
         return folder
     if (folder / CONFIG_FILE).exists() and "__class__" in read_folder(folder)[0]:
         return folder
-    raise UsageError(
+    raise FileExistsError(  # input, as where vilu score finds a folder of other work
         f"{folder} holds something else than a saved scorer; name another folder, or pass --overwrite."
     )

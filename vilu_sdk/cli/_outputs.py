@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,22 +45,20 @@ def write_table(
         WRITERS[kind](blocks, file)
 
 
+#: What names a row of a table of scorers, and how names of values end that are derived from a metric.
+NAMES, DERIVED = ("set", "scorer", "labels", "note"), "_(std|low|high|p|p_best|difference(_low|_high)?)$"
 #: Forms in which tables are read, by the suffix of a file.
 PRINTED = {".md": "to_markdown", ".html": "to_html", ".tex": "to_latex"}
 
 
 def write_printed(table: Any, arguments: Namespace, *, layout: str | None = None, **how: Any) -> None:
     """Print or write a table of scorers: to read in one of the `PRINTED` forms, or its rows."""
-    to_stdout, suffix = arguments.output == STDOUT, Path(arguments.output).suffix
-    chosen = arguments.columns
-    shown = {"digits": arguments.digits} | ({} if layout is None else {"layout": layout})
-    form = "to_markdown" if arguments.markdown else None if to_stdout else PRINTED.get(suffix)
-    if form is not None and not (to_stdout and arguments.json):
+    chosen, form = arguments.columns, _form(arguments)
+    if form is not None:
+        shown = {"digits": arguments.digits} | ({} if layout is None else {"layout": layout})
+        shown |= {} if form == "to_text" else how
         with opened(arguments.output, text=True) as file:
-            file.write(getattr(table, form)(chosen, **shown, **how) + "\n")
-        return
-    if to_stdout and not arguments.json:
-        print(table.to_text(chosen, **shown))
+            file.write(getattr(table, form)(chosen, **shown) + "\n")
         return
     rows = table.to_dicts()
     if chosen is not None:
@@ -67,10 +66,32 @@ def write_printed(table: Any, arguments: Namespace, *, layout: str | None = None
             raise UsageError(f"--columns has no {unknown[0]!r}; there are {', '.join(rows[0])}.")
         names = ("set", "scorer", "labels", *chosen, "note")
         rows = [{name: row[name] for name in names if name in row} for row in rows]
-    if to_stdout:
+    if arguments.output == STDOUT:
         print(plain_json(rows))
     else:
         write_table(as_blocks(rows), arguments.output, raw_csv=arguments.raw_csv)
+
+
+def check_printed(arguments: Namespace) -> None:
+    """Raise where a table of scorers could not be written, before the work that it takes."""
+    from vilu_sdk.evaluation.columns import choose_columns  # which other commands need not wait for
+
+    check_output(arguments.output, *PRINTED)
+    with usage():
+        wanted = arguments.columns or ()
+        if _form(arguments) is None:  # rows have more columns than a table prints
+            wanted = [re.sub(DERIVED, "", name) for name in wanted if name not in NAMES]
+        choose_columns(wanted, (), (), arguments.digits)
+
+
+def _form(arguments: Namespace) -> str | None:
+    """Return the method that prints a table; None where its rows are written."""
+    to_stdout = arguments.output == STDOUT
+    if to_stdout and arguments.json:
+        return None
+    if arguments.markdown:
+        return "to_markdown"
+    return "to_text" if to_stdout else PRINTED.get(Path(arguments.output).suffix)
 
 
 #: Arguments that name what a command reads.
@@ -85,6 +106,7 @@ SOURCES = (
     "units",
     "weights",
     "frequencies",
+    "cost_file",
     "test",
     "scorer",
     "checkpoint",
@@ -108,6 +130,20 @@ def refuse_overwriting(arguments: Namespace) -> None:
                     f"the output {path} is where {name} are read from, {source}; nothing was read or "
                     "written. Write into another file."
                 )
+
+
+#: Commands whose processes share their work where torchrun has started several.
+SHARED = ("fit", "score")
+
+
+def refuse_to_repeat(arguments: Namespace) -> None:
+    """Raise where each of several processes would do all of the work, and write over the others."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started > 1 and arguments.command not in SHARED:
+        raise UsageError(
+            f"torchrun has started {started} processes (WORLD_SIZE), and only vilu "
+            f"{' and vilu '.join(SHARED)} share their work; start one without torchrun."
+        )
 
 
 @contextmanager

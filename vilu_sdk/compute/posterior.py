@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.softmax import SplitSoftmax
-from vilu_sdk.compute.tiles import BITS, Logits, Peak
+from vilu_sdk.compute.tiles import Logits, Peak
 
 #: Logits of so few images and candidates are kept: steps are what costs then, and no memory.
 FEW = 1 << 12
@@ -55,12 +55,12 @@ class Posterior:
     @property
     def log_sum(self) -> Tensor:
         """Logarithm (n,) of the sum of the exponentials of the logits."""
-        return torch.logsumexp(self._logits(), dim=1)
+        return self.split.log_sum if self.sharpness == 1.0 else torch.logsumexp(self._logits(), dim=1)
 
     @property
     def probabilities(self) -> Tensor:
         """All probabilities, (n, K)."""
-        return self.split.probabilities
+        return torch.softmax(self._sharp(), dim=1)
 
     @property
     def log_probabilities(self) -> Tensor:
@@ -73,9 +73,9 @@ class Posterior:
 
 def linear_posterior(x: Tensor, linear: Logits, sharpness: float = 1.0) -> Posterior:
     """Return the posterior whose logits are linear in features `x` (n, d) of the images."""
-    if len(x) * linear.directions.shape[1] > FEW:
+    if x.shape[0] * linear.directions.shape[1] > FEW:
         return LinearPosterior(x, linear, sharpness)
-    logits = linear(x) / BITS
+    logits = linear.in_nats(x)
     return Posterior(lambda: logits, sharpness)
 
 
@@ -83,7 +83,7 @@ class LinearPosterior(Posterior):
     """A posterior whose logits are linear in features `x` (n, d) of the images, and are read tile by tile."""
 
     def __init__(self, x: Tensor, linear: Logits, sharpness: float = 1.0) -> None:
-        super().__init__(lambda: linear(x) / BITS, sharpness)
+        super().__init__(lambda: linear.in_nats(x), sharpness)
         self.x, self.linear = x, linear
         self._peak: Peak | None = None
 

@@ -22,14 +22,19 @@ class SplitSoftmax:
 
     def __init__(self, logits: Tensor, column: Tensor | None = None) -> None:
         if column is None:
-            own, self.column = first_maximum(logits)
-            index = self.column[:, None]
+            self._own, self.column = first_maximum(logits)
+            index = self.column.unsqueeze(1)
         else:
-            self.column, index = column, column[:, None]
-            own = logits.gather(1, index)[:, 0]
+            self.column, index = column, column.unsqueeze(1)
+            self._own = logits.gather(1, index)[:, 0]
         self._rest_logits = logits.scatter(1, index, -torch.inf)
         self._rest_lse = torch.logsumexp(self._rest_logits, dim=1)
-        self.log_odds = self._rest_lse - own
+        self.log_odds = self._rest_lse - self._own
+
+    @property
+    def log_sum(self) -> Tensor:
+        """Logarithm of the sum of all exponentials, (n,)."""
+        return torch.logaddexp(self._own, self._rest_lse)
 
     @cached_property
     def log_tail(self) -> Tensor:

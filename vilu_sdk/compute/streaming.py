@@ -30,10 +30,11 @@ def stream(
     joined: list[Tensor] = []
     slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
     chunks = _arriving(images, slices, device)
+    steps = slices if len(slices) == 1 else track(slices, what)
     # Inference mode takes an eighth off the scoring of one image; not all devices support it.
     without_gradients = torch.inference_mode if device.type == "cpu" else torch.no_grad
     with without_gradients():
-        for rows, z in zip(track(slices, what), chunks, strict=True):
+        for rows, z in zip(steps, chunks, strict=True):
             results = score(z.to(device))
             if len(slices) == 1:  # copied, as others are: results can be each other, or the images
                 return [part.to(CPU, copy=True) for part in results]

@@ -25,6 +25,7 @@ CANCELS = 1 / 16
 SAFE = 1e30
 #: Bits in a nat. Torch takes powers of two in half the time of powers of e.
 BITS = math.log2(math.e)
+NATS = 1 / BITS
 ALL = slice(None)
 
 
@@ -51,6 +52,12 @@ class Logits:
         if offsets is None:
             return torch.mm(z, directions, out=out)
         return torch.addmm(offsets, z, directions, out=out)
+
+    def in_nats(self, z: Tensor) -> Tensor:
+        """Logits (n, K) in nats, where these are in bits."""
+        if self.offsets is None:  # whose place something has to take, of no weight
+            return torch.addmm(self.directions[0], z, self.directions, beta=0, alpha=NATS)
+        return torch.addmm(self.offsets, z, self.directions, beta=NATS, alpha=NATS)
 
     def among(self, columns: Tensor) -> "Logits":
         """Return the logits of some of the candidates."""
@@ -108,20 +115,22 @@ class Peak:
         self, z: Tensor, logits: Logits, of: Tensor | None = None, *, search: bool, sharpness: float = 1.0
     ) -> None:
         self._z, self._logits, self.of, self._sharpness = z, logits, of, sharpness
-        plain = self._plain = _Sum(z)
-        sharp = self._sharp = plain if sharpness == 1.0 else _Sum(z)
-        self.column = torch.zeros_like(plain.top, dtype=torch.int64) if search else None
-        self._value = plain.top
+        plain = self._plain = _Sum()
+        sharp = self._sharp = plain if sharpness == 1.0 else _Sum()
+        self.column: Tensor | None = None
+        self._value: Tensor | None = None
         for tile, block in logits.blocks(z):
-            if self.column is None:
-                top = block.amax(dim=1)
-            else:
+            if search:
                 top, at = first_maximum(block)
-                self.column = torch.where(top > plain.top, tile.start + at, self.column)
+                found: Tensor | None = self.column
+                self.column = at if found is None else torch.where(top > plain.top, tile.start + at, found)
+            else:
+                top = block.amax(dim=1)
             if of is not None:
-                inside = (of >= tile.start) & (of < tile.stop)
                 at = (of - tile.start).clamp(0, block.shape[1] - 1)[:, None]
-                self._value = torch.where(inside, block.gather(1, at)[:, 0], self._value)
+                value = block.gather(1, at)[:, 0]
+                before: Tensor | None = self._value
+                self._value = value if before is None else torch.where(of >= tile.start, value, before)
             if sharp is not plain:
                 sharp.add(sharpness * block, sharpness * top, tile)
             plain.add(block, top, tile)
@@ -153,16 +162,15 @@ class Peak:
         return self._plain.log_sum(lambda rows: torch.logsumexp(self._exact(rows), dim=1))
 
     def _exact(self, rows: Tensor) -> Tensor:
-        return self._logits(self._z[rows]) / BITS
+        return self._logits.in_nats(self._z[rows])
 
 
 class _Sum:
     """Sum of the powers of two of logits in bits, tile by tile, but for the largest."""
 
-    def __init__(self, z: Tensor) -> None:
-        self.shift: Tensor | None = None
-        self.top = z.new_full((len(z),), -torch.inf)
-        self.rest = torch.zeros_like(self.top)
+    shift: Tensor | None
+    top: Tensor
+    rest: Tensor
 
     def add(self, block: Tensor, top: Tensor, tile: slice) -> None:
         """Add a tile, which is overwritten, and whose largest logits are `top` (n,)."""
@@ -248,8 +256,8 @@ def _sum_but_top(powers: Tensor, top: Tensor) -> Tensor:
     """
     total = powers.sum(dim=1)
     rest = total - top
-    little = torch.nonzero(~(rest > CANCELS * total))[:, 0]
-    if len(little):
+    if not float((rest / total).min()) > CANCELS:
+        little = torch.nonzero(~(rest > CANCELS * total))[:, 0]
         rows = powers[little]
         rest[little] = rows.scatter_(1, first_maximum(rows)[1][:, None], 0.0).sum(dim=1)
     return rest

@@ -5,8 +5,10 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike
 
-from vilu_sdk.displays._style import HEIGHT, axes_for, entry, legend_above, shorten
+from vilu_sdk.displays._legend import check_legend, entry, put_legend
+from vilu_sdk.displays._style import HEIGHT, axes_for, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
+from vilu_sdk.inputs.extras import require
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 
@@ -32,7 +34,9 @@ class Display:
 
     name: str | None = None
 
-    def plot(self, ax: Any = None, *, name: str | None = None, **options: Any) -> Self:
+    def plot(
+        self, ax: Any = None, *, name: str | None = None, legend: str | None = "above", **options: Any
+    ) -> Self:
         """Draw; curves can be drawn onto axes that have others already.
 
         Parameters
@@ -42,15 +46,19 @@ class Display:
             several scorers belong on several axes.
         name : str, optional
             For the legend, of a histogram for the title, instead of `self.name`.
+        legend : {"above", "inside"} or None, default="above"
+            Above the axes, where it is apart from data, a title and neighbours: the axes give it the room,
+            unless a constrained layout does. Inside, where matplotlib finds the most room. None: no legend.
         **options
             Of a curve, its style, for `matplotlib.axes.Axes.plot` (of a `ReliabilityDisplay` for
             `matplotlib.axes.Axes.errorbar`). Of bars, `top`: how many rows to show, None for all. By default
             15 classes or 12 confusions.
         """
+        where, options = check_legend(legend), _in_full(options)
         name = name or self.name
         name = name if name and name.strip() else None
         ax = axes_for(ax, self._height(**options))
-        legend_above(ax, self._draw(ax, name, **options))
+        put_legend(ax, where, self._draw(ax, name, **options))
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -118,6 +126,12 @@ class ScoreDisplay(Display):
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
         """Draw from the answers of one scorer, by default from its ranking."""
         return cls.from_scores(answers.decision, answers.failure, **options)
+
+
+def _in_full(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a line under their full names, such as linewidth for lw."""
+    cbook, lines = (require(f"matplotlib.{name}", "plot") for name in ("cbook", "lines"))
+    return dict(cbook.normalize_kwargs(options, lines.Line2D))
 
 
 def label_with(name: str | None, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""How every picture looks: colours, lines and sizes, and where legends go."""
+"""How every picture looks: colours on a light and on a dark ground, lines and sizes."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,20 +9,17 @@ from vilu_sdk.inputs.extras import require
 # Okabe and Ito's colours, which every kind of colour vision tells apart; those of little contrast last.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
-GREY, LIGHT = "#555555", "#BBBBBB"
+GREY, LIGHT, WHITE = "#555555", "#BBBBBB", "#FFFFFF"
 COLOURS = (BLUE, VERMILION, GREEN, BLACK, PURPLE, ORANGE, SKY)
 DASHES = ("-", (0, (4, 1.5)), (0, (6, 1, 1, 1)), (0, (1, 0.8)), (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# What each colour is on a dark ground, where it is another.
+ON_DARK = {BLUE: SKY, SKY: BLUE, BLACK: WHITE, WHITE: BLACK, GREY: LIGHT, LIGHT: GREY}
 # Right and wrong predictions, in every picture.
 RIGHT, WRONG = BLUE, VERMILION
 
 # Half a column of a paper, in inches, and a font that can be read there, in points.
 WIDTH, HEIGHT, SQUARE_HEIGHT, FONT = 3.3, 2.4, 2.6, 8
-LEGEND_LINE = FONT * 1.5 / 72
-# Length of a line in a legend, in font sizes.
-HANDLE = 2.6
-# Before a label that begins with "_", which matplotlib leaves out of legends; it is never drawn.
-SHOWN = "\N{ZERO WIDTH SPACE}"
 # Height without the legend of each figure from `prepare`; no other figure is made higher for a legend.
 _heights: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
@@ -53,10 +50,37 @@ def axes_for(ax: Any, height: float = HEIGHT) -> Any:
     pyplot = require("matplotlib.pyplot", "plot")
     if ax is None:
         return prepare(pyplot.figure(), height)
-    if ax.figure in _heights and not ax.has_data():
+    if is_own(ax) and not ax.has_data():
         _heights[ax.figure] = height
         ax.figure.set_size_inches(WIDTH, height)
     return ax
+
+
+def is_own(ax: Any) -> bool:
+    """Whether the figure of these axes is from `prepare`, so that its size may change."""
+    return ax.figure in _heights
+
+
+def grow(ax: Any, more: float) -> None:
+    """Make a figure from `prepare` so many inches higher than it is without a legend."""
+    ax.figure.set_size_inches(WIDTH, _heights[ax.figure] + more)
+
+
+def tone(ax: Any, colour: str) -> str:
+    """Return a colour as it is told apart from the ground of the axes, which may be dark."""
+    from matplotlib.colors import to_rgba
+
+    *ground, alpha = to_rgba(ax.get_facecolor())
+    if not alpha:
+        ground = list(to_rgba(ax.figure.get_facecolor())[:3])
+    return ON_DARK.get(colour, colour) if sum(ground) < 1.5 else colour
+
+
+def nth_look(ax: Any, number: int) -> Look:
+    """Return colour, dashes and marker of a curve; all differ as long as one can tell curves apart."""
+    # With the second round of colours markers move on, so that both together stay different.
+    marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+    return Look(tone(ax, COLOURS[number % len(COLOURS)]), DASHES[number % len(DASHES)], marker)
 
 
 def next_look(ax: Any) -> Look:
@@ -64,65 +88,25 @@ def next_look(ax: Any) -> Look:
     # A point without a line, such as a mark on a curve, is no curve.
     handles = ax.get_legend_handles_labels()[0]
     drawn = sum(getattr(handle, "get_linestyle", str)() != "None" for handle in handles)
-    return Look(COLOURS[drawn % len(COLOURS)], DASHES[drawn % len(DASHES)], MARKERS[drawn % len(MARKERS)])
+    return nth_look(ax, drawn)
 
 
 def frame_rates(ax: Any, xlabel: str, ylabel: str) -> None:
     """Make axes of two rates in percent, with the diagonal under the first curve."""
     if not ax.lines:
-        ax.plot([0, 1], [0, 1], color=LIGHT, linewidth=0.8, zorder=1)
+        ax.plot([0, 1], [0, 1], color=tone(ax, LIGHT), linewidth=0.8, zorder=1)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     percent(ax.xaxis, ax.yaxis)
-
-
-def entry(label: str) -> str:
-    """Return a label that stands in the legend, whatever it begins with."""
-    return SHOWN + label if label.startswith("_") else label
-
-
-def legend_above(ax: Any, title: str | None = None) -> None:
-    """Put the legend above the axes, where it hides no data."""
-    handles, labels = ax.get_legend_handles_labels()
-    if not handles:
-        return
-    size = ax.xaxis.label.get_size()
-    width = max(_width(label, size) for label in labels) + (HANDLE + 2) * size
-    columns = max(1, min(len(labels), int(72 * ax.figure.get_figwidth() // width)))
-    legend = ax.legend(
-        handles,
-        [label.removeprefix(SHOWN) for label in labels],
-        # To the right, so that it can be as wide as the figure without leaving it.
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        borderaxespad=0.2,
-        borderpad=0.1,
-        frameon=False,
-        fontsize=size,
-        ncols=columns,
-        columnspacing=1,
-        handlelength=HANDLE,
-        labelspacing=0.2,
-    )
-    if title is not None:
-        legend.set_title(title, prop={"size": size, "weight": "bold"})
-    plain([*legend.get_texts(), legend.get_title()])
-    if ax.figure in _heights:
-        lines = -(-len(labels) // columns)
-        ax.figure.set_size_inches(WIDTH, _heights[ax.figure] + lines * LEGEND_LINE)
-
-
-def _width(text: str, size: float) -> float:
-    """Return how wide a text is, in points."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextToPath
-
-    return float(TextToPath().get_text_width_height_descent(text, FontProperties(size=size), False)[0])
 
 
 def percent(*axes: Any) -> None:
     """Show fractions as percentages; the unit stands in the axis label."""
     for axis in axes:
-        axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g}")
+        axis.set_major_formatter(_in_percent)
+
+
+def _in_percent(value: float, _: int) -> str:
+    return f"{round(100 * value, 6):g}"
 
 
 def plain(texts: Sequence[Any]) -> None:

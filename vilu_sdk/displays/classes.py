@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, how_many, name_classes
-from vilu_sdk.displays._style import BLACK, WRONG, bars, height_of_bars, percent, shorten
+from vilu_sdk.displays._style import BLACK, WHITE, WRONG, bars, height_of_bars, percent, shorten, tone
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.binomial import rate_interval
@@ -71,6 +71,7 @@ class ClassFailureDisplay(ScoreDisplay):
         top: int | None = 15,
         name: str | None = None,
         ax: Any = None,
+        **options: Any,
     ) -> Self:
         """Draw the classes of given scores.
 
@@ -89,6 +90,8 @@ class ClassFailureDisplay(ScoreDisplay):
             How many classes to show, those of the highest failure rates; None for all.
         name, ax
             As in `ROCDisplay.from_scores`.
+        **options
+            Further options of `plot`.
 
         Raises
         ------
@@ -109,7 +112,7 @@ class ClassFailureDisplay(ScoreDisplay):
             mean_uncertainty=np.bincount(place, u)[ranked] / n[ranked] if probability else None,
             class_names=names,
             name=name,
-        ).plot(ax, top=top)
+        ).plot(ax, top=top, **options)
 
     @classmethod
     def _from_answers(
@@ -136,7 +139,7 @@ class ClassFailureDisplay(ScoreDisplay):
         whiskers = np.maximum(0, [rate - low, high - rate])
         counted, of = self.counted
         self.bars_ = ax.barh(rows, rate, 0.7, color=WRONG, alpha=0.6, label=f"{of}, 95 % interval")
-        ax.errorbar(rate, rows, xerr=whiskers, fmt="none", ecolor=BLACK, elinewidth=0.7)
+        ax.errorbar(rate, rows, xerr=whiskers, fmt="none", ecolor=tone(ax, BLACK), elinewidth=0.7)
         self.mean_uncertainty_ = None
         if self.mean_uncertainty is not None:
             label = "mean uncertainty" + (f", {shorten(name, 20)}" if name else "")
@@ -144,8 +147,8 @@ class ClassFailureDisplay(ScoreDisplay):
                 *(self.mean_uncertainty[shown], rows),
                 linestyle="none",
                 marker="D",
-                color=BLACK,
-                markerfacecolor="white",
+                color=tone(ax, BLACK),
+                markerfacecolor=tone(ax, WHITE),
                 markersize=4.5,
                 label=label,
             )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import ScoreDisplay
 from vilu_sdk.displays._classes import check_classes, check_names, how_many, name_classes
-from vilu_sdk.displays._style import SKY, WRONG, bars, height_of_bars, shorten
+from vilu_sdk.displays._style import SKY, WHITE, WRONG, bars, height_of_bars, shorten, tone
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.metrics.vectors import as_vector, check_scores
@@ -65,6 +65,7 @@ class ConfusionDisplay(ScoreDisplay):
         top: int | None = 12,
         name: str | None = None,
         ax: Any = None,
+        **options: Any,
     ) -> Self:
         """Draw the confusions of given predictions.
 
@@ -81,6 +82,8 @@ class ConfusionDisplay(ScoreDisplay):
             How many pairs to show; None for all.
         class_names, name, ax
             As in `ClassFailureDisplay.from_scores`.
+        **options
+            Further options of `plot`.
 
         Raises
         ------
@@ -112,7 +115,7 @@ class ConfusionDisplay(ScoreDisplay):
             threshold=threshold,
             class_names=names,
             name=name,
-        ).plot(ax, top=top)
+        ).plot(ax, top=top, **options)
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
@@ -131,10 +134,10 @@ class ConfusionDisplay(ScoreDisplay):
         flagged, missed = self.flagged[shown], self.missed[shown]
         rows = np.arange(len(flagged))
         by = f" by {shorten(name, 20)}" if name else ""
-        self.flagged_ = ax.barh(rows, flagged, 0.7, color=SKY, hatch="////", label=f"flagged{by}")
+        self.flagged_ = ax.barh(rows, flagged, 0.7, color=tone(ax, SKY), hatch="////", label=f"flagged{by}")
         self.missed_ = ax.barh(rows, missed, 0.7, left=flagged, color=WRONG, label="let through")
         for patch in self.flagged_:
-            patch.set(edgecolor="white", linewidth=0)
+            patch.set(edgecolor=tone(ax, WHITE), linewidth=0)
         names = [
             [shorten(str(name_of(self.class_names, index)), 16) for index in pair]
             for pair in self.pairs[shown]

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.displays._base import Display
-from vilu_sdk.displays._style import entry, next_look, percent, shorten
+from vilu_sdk.displays._legend import entry
+from vilu_sdk.displays._style import next_look, percent, shorten
+from vilu_sdk.evaluation import Benchmark
 from vilu_sdk.evaluation.problem import ask, check_problem
 from vilu_sdk.metrics.failure import ranking_metrics
 
@@ -129,6 +131,45 @@ class ReliabilityOverAccuracyDisplay(Display):
         name = type(next(iter(by_name.values()))).__name__ if name is None else name
         display = cls(accuracy=accuracy, values=values, metric=metric, names=list(sets), name=name)
         return display.plot(ax, **line)
+
+    @classmethod
+    def from_benchmark(
+        cls,
+        benchmark: Benchmark,
+        scorer: str,
+        *,
+        metric: Literal["auc", "fpr95"] = "auc",
+        labels: int | str | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **line: Any,
+    ) -> Self:
+        """Draw the sets of a benchmark.
+
+        Parameters
+        ----------
+        benchmark : Benchmark
+        scorer : str
+            Its name there.
+        metric : {"auc", "fpr95"}
+            What is drawn.
+        labels : int or "all", optional
+            As in `Benchmark.to_markdown`.
+        name, ax, **line
+            As in `from_estimator`; the name is by default that of the scorer.
+
+        Raises
+        ------
+        ValueError
+            If there is no such scorer, or it has no value.
+        """
+        budget, scorers = benchmark.budget(labels), [benchmark.known(scorer)]
+        accuracy, values = (
+            benchmark.values(key, budget, benchmark.sets, scorers)[:, 0] for key in ("accuracy", metric)
+        )
+        name = scorer if name is None else name
+        found = cls(accuracy=accuracy, values=values, metric=metric, names=benchmark.sets, name=name)
+        return found.plot(ax, **line)
 
     def tendency(self, accuracy: ArrayLike) -> np.ndarray:
         """Return the curve at accuracies (M,), fractions as it is itself."""

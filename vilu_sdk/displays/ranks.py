@@ -1,13 +1,13 @@
 """Mean ranks of scorers over data sets, and which of them differ."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from vilu_sdk.displays._base import Display
-from vilu_sdk.displays._style import BLUE, LIGHT, bars, height_of_bars, shorten
-from vilu_sdk.evaluation.over_sets import Ranking
+from vilu_sdk.displays._style import BLUE, LIGHT, bars, height_of_bars, shorten, tone
+from vilu_sdk.evaluation import Benchmark, Ranking
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -50,6 +50,30 @@ class CriticalDifferenceDisplay(Display):
         if not self.ranking.scorers:
             raise ValueError("No scorer has a rank: none has a value on each of the sets.")
 
+    @classmethod
+    def from_benchmark(
+        cls,
+        benchmark: Benchmark,
+        *,
+        metric: str = "auc",
+        labels: int | str | None = None,
+        confidence: float = 0.95,
+        ax: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Draw the ranks of the scorers of a benchmark.
+
+        Parameters
+        ----------
+        benchmark : Benchmark
+        metric, labels, confidence
+            As in `Benchmark.ranks`, with the same errors.
+        ax, **options
+            As in `plot`.
+        """
+        ranking = benchmark.ranks(metric, labels=labels, confidence=confidence)
+        return cls(ranking=ranking).plot(ax, **options)
+
     def _height(self, *_: Any, **options: Any) -> float:
         return height_of_bars(len(self.ranking.scorers))
 
@@ -60,8 +84,10 @@ class CriticalDifferenceDisplay(Display):
         if np.isfinite(difference):
             half = difference / 2
             label = f"± half the critical difference, {difference:.2f}"
-            self.bars_ = ax.hlines(rows, ranks - half, ranks + half, color=LIGHT, linewidth=4, label=label)
-        style = {"color": BLUE, "marker": "o", "linestyle": "none", "markersize": 4}
+            self.bars_ = ax.hlines(
+                rows, ranks - half, ranks + half, color=tone(ax, LIGHT), linewidth=4, label=label
+            )
+        style = {"color": tone(ax, BLUE), "marker": "o", "linestyle": "none", "markersize": 4}
         (self.dots_,) = ax.plot(ranks, rows, **style | dots)
         bars(ax, [shorten(scorer, 20) for scorer in self.ranking.scorers])
         over = f"{self.ranking.n_sets} data set" + "s" * (self.ranking.n_sets != 1)

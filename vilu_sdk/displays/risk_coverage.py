@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import BLACK, GREY, next_look, percent
+from vilu_sdk.displays._style import BLACK, GREY, next_look, percent, tone
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 from vilu_sdk.scorers.base.contract import FailureScorer
@@ -119,12 +119,14 @@ class RiskCoverageDisplay(ScoreDisplay):
         self.certified_ = None
         if self.certified is not None:
             coverage, risk, bound = self.certified
-            (way,) = ax.plot([coverage, coverage], [risk, bound], color=GREY, linewidth=1, marker="_")
+            (way,) = ax.plot(
+                [coverage, coverage], [risk, bound], color=tone(ax, GREY), linewidth=1, marker="_"
+            )
             (point,) = ax.plot(
                 *(coverage, risk),
                 color=self.line_.get_color(),
                 marker="*",
-                markeredgecolor=BLACK,
+                markeredgecolor=tone(ax, BLACK),
                 markersize=9,
                 linestyle="none",
                 zorder=4,
@@ -132,7 +134,7 @@ class RiskCoverageDisplay(ScoreDisplay):
                 label=f"certified: risk ≤ {100 * bound:.1f} % (keeps {100 * coverage:.0f} %)",
             )
             self.certified_ = (point, way)
-        ax.set(xlabel="coverage: predictions kept (%)", ylabel="risk: errors among them (%)")
+        ax.set(xlabel="coverage: predictions kept (%)", ylabel="risk: errors (%)")
         ax.set_xlim(-0.01, 1.01)
         # The error rate of the first few predictions varies widely and would set the scale.
         settled = [line.get_ydata()[line.get_xdata() >= 0.1].max(initial=0) for line in ax.lines]

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import auc
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import LIGHT, SQUARE_HEIGHT, frame_rates, next_look
+from vilu_sdk.displays._style import LIGHT, SQUARE_HEIGHT, frame_rates, next_look, tone
 from vilu_sdk.metrics.failure import false_positive_rate
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
@@ -95,9 +95,9 @@ class ROCDisplay(ScoreDisplay):
 
     def _draw(self, ax: Any, name: str | None, **line: Any) -> None:
         is_first = not ax.lines
-        frame_rates(ax, "wrong predictions accepted (%)", "right predictions accepted (%)")
+        frame_rates(ax, "wrong accepted (%)", "right accepted (%)")
         if is_first:
-            ax.axhline(0.95, color=LIGHT, linewidth=0.8, linestyle=":", zorder=1)
+            ax.axhline(0.95, color=tone(ax, LIGHT), linewidth=0.8, linestyle=":", zorder=1)
         look = next_look(ax)
         label = label_with(name, f"AUC {100 * self.auc:.1f}, FPR95 {100 * self.fpr95:.1f} %")
         style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5, "label": label} | line

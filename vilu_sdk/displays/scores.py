@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vilu_sdk.displays._base import ScoreDisplay, label_with
-from vilu_sdk.displays._style import RIGHT, SQUARE_HEIGHT, WRONG, frame_rates, next_look, percent, shorten
+from vilu_sdk.displays._style import (
+    RIGHT,
+    SQUARE_HEIGHT,
+    WRONG,
+    frame_rates,
+    next_look,
+    percent,
+    shorten,
+    tone,
+)
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
@@ -64,6 +73,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
         xlabel: str = "uncertainty",
         name: str | None = None,
         ax: Any = None,
+        **options: Any,
     ) -> Self:
         """Draw the distributions of given scores.
 
@@ -80,6 +90,8 @@ class ScoreDistributionDisplay(ScoreDisplay):
             What the uncertainty is, if it is no probability.
         name, ax
             As in `ROCDisplay.from_scores`; the name is a title.
+        **options
+            Further options of `plot`.
 
         Raises
         ------
@@ -98,7 +110,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
             wrong=share(u[y]),
             xlabel=PROBABILITY if probability else xlabel,
             name=name,
-        ).plot(ax)
+        ).plot(ax, **options)
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
@@ -110,7 +122,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
 
     def _draw(self, ax: Any, name: str | None) -> str | None:
         self.right_ = ax.stairs(
-            self.right, self.edges, fill=True, color=RIGHT, alpha=0.35, label="right predictions"
+            self.right, self.edges, fill=True, color=tone(ax, RIGHT), alpha=0.35, label="right predictions"
         )
         self.wrong_ = ax.stairs(
             self.wrong, self.edges, color=WRONG, linewidth=1.5, hatch="////", label="wrong predictions"

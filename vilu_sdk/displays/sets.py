@@ -1,30 +1,23 @@
 """Pictures of sets of candidates: how large they are, and which hold the right one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vilu_sdk.displays._base import Display, label_with
+from vilu_sdk.displays._base import Display
 from vilu_sdk.displays._classes import check_names
-from vilu_sdk.displays._style import BLACK, GREY, RIGHT, next_look, percent, shorten
+from vilu_sdk.displays._style import BLACK, GREY, RIGHT, WHITE, percent, shorten, tone
 from vilu_sdk.displays.classes import ClassFailureDisplay
-from vilu_sdk.evaluation.problem import Problem, check_problem
-from vilu_sdk.inputs.names import NONE
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.inputs.slices import cut
+from vilu_sdk.evaluation.problem import check_problem
 from vilu_sdk.metrics.binomial import rate_interval
-from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior
-from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, sizes_of, uniform_of
+from vilu_sdk.selective.conformity import sizes_of
 from vilu_sdk.selective.sets import SetPredictor
 
 # Up to where each size has a bar of its own; the bars behind it end at these times a power of ten.
 SINGLE, STEPS = 5, (1, 2, 5)
-# Coverages of a curve.
-COVERAGES = np.linspace(0.5, 0.995, 100)
 
 
 class Found(NamedTuple):
@@ -80,6 +73,7 @@ class SetSizeDisplay(Display):
         coverage: float,
         name: str | None = None,
         ax: Any = None,
+        **options: Any,
     ) -> Self:
         """Draw given sizes.
 
@@ -91,7 +85,7 @@ class SetSizeDisplay(Display):
             Whether the right one is among them.
         coverage : float
             What the sets promise, as a fraction.
-        name, ax
+        name, ax, **options
             As in `plot`.
         """
         found, right = np.asarray(sizes, dtype=np.int64), np.asarray(inside, dtype=bool)
@@ -106,7 +100,7 @@ class SetSizeDisplay(Display):
             inside=np.bincount(place, right).astype(np.int64),
             coverage=coverage,
             name=name,
-        ).plot(ax)
+        ).plot(ax, **options)
 
     @classmethod
     def from_estimator(
@@ -119,6 +113,7 @@ class SetSizeDisplay(Display):
         groups: ArrayLike | None = None,
         name: str | None = None,
         ax: Any = None,
+        **options: Any,
     ) -> Self:
         """Find the sets of labelled images and draw.
 
@@ -130,27 +125,27 @@ class SetSizeDisplay(Display):
             As in `evaluate`; without labels a caption task.
         groups : array-like of shape (N,), optional
             As in `SetPredictor.predict_sets`.
-        name, ax
+        name, ax, **options
             As in `plot`; the name is by default that of the scorer's class.
         """
         found = find(sets, z_img, z_txt, labels, groups)
         name = type(sets.scorer_in_use).__name__ if name is None else name
-        return cls.from_sizes(found.sizes, found.inside, coverage=sets.coverage, name=name, ax=ax)
+        return cls.from_sizes(found.sizes, found.inside, coverage=sets.coverage, name=name, ax=ax, **options)
 
-    def _draw(self, ax: Any, name: str | None, *_: Any, **options: Any) -> str | None:
+    def _draw(self, ax: Any, name: str | None) -> str | None:
         at, rate = np.arange(len(self.n)), self.inside / self.n
-        self.bars_ = ax.bar(at, self.n / self.n.sum(), 0.8, color=RIGHT, alpha=0.5, label="images")
+        self.bars_ = ax.bar(at, self.n / self.n.sum(), 0.8, color=tone(ax, RIGHT), alpha=0.5, label="images")
         low, high = rate_interval(self.inside, self.n, 0.95)
         self.inside_ = ax.errorbar(
             *(at, rate, np.maximum(0, [rate - low, high - rate])),
             fmt="D",
-            color=BLACK,
-            markerfacecolor="white",
+            color=tone(ax, BLACK),
+            markerfacecolor=tone(ax, WHITE),
             markersize=4,
             elinewidth=0.8,
             label="right one inside, 95 % interval",
         )
-        ax.axhline(self.coverage, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+        ax.axhline(self.coverage, color=tone(ax, GREY), linewidth=0.8, linestyle="--", zorder=0)
         labels = [f"{a}" if a == b else f"{a}–{b}" for a, b in zip(self.first, self.last, strict=True)]
         ax.set_xticks(at, labels=labels, rotation=45 if len(labels) > 6 else 0)
         ax.set(xlabel="candidates in the set", ylabel="images, sets (%)", ylim=(0, 1.01))
@@ -224,106 +219,6 @@ class SetClassDisplay(ClassFailureDisplay):
         return shorten(name) if name else None
 
 
-@dataclass(kw_only=True, repr=False, eq=False)
-class SetCurveDisplay(Display):
-    """Coverage of sets against their mean size, for all thresholds: the lower, the smaller the sets.
-
-    Several scorers can share an axes. These thresholds are found on the images that are shown, so a curve
-    compares scorers and promises nothing.
-
-    Parameters
-    ----------
-    coverage, size : ndarray of shape (T,)
-        Share of the images whose set holds the right candidate, and candidates of a set on average.
-
-    Attributes
-    ----------
-    line_ : matplotlib Line2D
-        The curve.
-
-    Examples
-    --------
-    >>> from vilu_sdk import MCMScorer
-    >>> from vilu_sdk.datasets import load_digits_vlm
-    >>> data = load_digits_vlm()
-    >>> mcm = MCMScorer(logit_scale=data.logit_scale)
-    >>> display = SetCurveDisplay.from_estimator(mcm, data.z_img_test, data.z_txt, data.labels_test)
-    >>> bool(1 < display.size_at(0.95) < 3)
-    True
-    """
-
-    coverage: FloatVector
-    size: FloatVector
-
-    @classmethod
-    def from_estimator(
-        cls,
-        scorer: FailureScorer | SetPredictor,
-        z_img: ArrayLike,
-        z_txt: ArrayLike,
-        labels: ArrayLike | None = None,
-        *,
-        method: Literal["lac", "aps"] = "lac",
-        name: str | None = None,
-        ax: Any = None,
-        **line: Any,
-    ) -> Self:
-        """Score labelled images and draw.
-
-        Parameters
-        ----------
-        scorer : scorer with `predict_proba`, or SetPredictor
-            Fitted, if it learns. Of sets, their scorer is drawn.
-        z_img, z_txt, labels : array-like
-            As in `evaluate`; without labels a caption task.
-        method : {"lac", "aps"}
-            As in `SetPredictor`.
-        name, ax, **line
-            As in `ROCDisplay.from_scores`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As in `evaluate`; also if the scorer has no posterior.
-        """
-        scorer = scorer.scorer_in_use if isinstance(scorer, SetPredictor) else scorer
-        if method not in METHODS[:2]:
-            raise ValueError(f"method must be 'lac' or 'aps', got {method!r}.")
-        problem = check_problem(z_img, z_txt, labels, None)
-        truth = problem.truth
-        own = np.full(len(truth), np.inf)  # of an image of no candidate, which no set covers
-        for rows, scores in scores_of(scorer, problem, method):
-            shown = truth[rows] != NONE
-            own[rows][shown] = scores[shown, truth[rows][shown]]
-        limits = np.quantile(own, COVERAGES, method="inverted_cdf")
-        limits = np.unique(limits[np.isfinite(limits)])
-        if not limits.size:
-            raise ValueError("half of the images show no candidate: no set covers them.")
-        size = np.zeros(len(limits))
-        for _, scores in scores_of(scorer, problem, method):
-            size += np.searchsorted(np.sort(scores, axis=None), limits, side="right")
-        return cls(
-            coverage=np.searchsorted(np.sort(own), limits, side="right") / len(own),
-            size=size / len(own),
-            name=type(scorer).__name__ if name is None else name,
-        ).plot(ax, **line)
-
-    def size_at(self, coverage: float) -> float:
-        """Return the mean size of sets of at least this coverage; infinity beyond the curve."""
-        reached = self.size[self.coverage >= coverage]
-        return float(reached.min(initial=np.inf))
-
-    def _draw(self, ax: Any, name: str | None, *_: Any, **line: Any) -> None:
-        look = next_look(ax)
-        style = {"color": look.color, "linestyle": look.linestyle, "linewidth": 1.5} | line
-        label = label_with(name, f"{self.size_at(0.9):.1f} at 90 %")
-        (self.line_,) = ax.plot(self.size, self.coverage, **{"label": label} | style)
-        ax.set(xscale="log", xlabel="candidates in a set, on average", ylabel="right one inside (%)")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.xaxis.set_minor_formatter(lambda *_: "")
-        percent(ax.yaxis)
-
-
 def find(sets: Any, z_img: Any, z_txt: Any, labels: Any, groups: Any) -> Found:
     """Find the sets of labelled images."""
     if not isinstance(sets, SetPredictor):
@@ -331,11 +226,3 @@ def find(sets: Any, z_img: Any, z_txt: Any, labels: Any, groups: Any) -> Found:
     problem = check_problem(z_img, z_txt, labels, None)
     sizes, inside, _ = sizes_of(sets._found(z_img, sets._open(z_txt), groups), problem.truth)
     return Found(sizes, inside, problem.truth, check_names(problem.names, len(problem.text)))
-
-
-def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[slice, Matrix]]:
-    """Yield some rows at a time, and how little each candidate fits them (m, K)."""
-    images, k = Rows(problem.images, "z_img"), len(problem.text)
-    for rows in cut(len(images), max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))):
-        _, log_p = read_posterior(scorer, images.source[rows], problem.text)
-        yield rows, conformity(method, log_p, uniform_of(images.read(np.arange(len(images))[rows])))[0]

@@ -26,7 +26,8 @@ from vilu_sdk.evaluation.results import Benchmark
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds
 from vilu_sdk.evaluation.sets import CELL, DataSet, open_set, sets_of
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
-from vilu_sdk.inputs.values import fraction, whole
+from vilu_sdk.inputs.values import fraction, seed, whole
+from vilu_sdk.metrics.ranking import COVERAGES, rank
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 NO_FIT = "the set has no rows to fit on"
@@ -134,8 +135,12 @@ def benchmark(
     plan = _Plan(budgets, n_runs, split, test_size, fit, batch_size, random_state)
     plan.check()
     own = check_metrics(metrics)
+    if n_jobs is not None and not whole(n_jobs, "n_jobs", -1):
+        raise ValueError("n_jobs must be at least 1, or -1 for one process a core, got 0.")
     place = None if folder is None else Path(folder).expanduser()
     if place is not None:
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"folder: {place} is a file; name a folder, which is made where there is none.")
         place.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -144,6 +149,8 @@ def benchmark(
             raise ValueError(f"sets: two sets are called {name!r}; give each a name of its own.")
         if name in (MEAN, RANK.header):
             raise ValueError(f"sets: a row of the table is called {name!r}; give the set another name.")
+        if not name.strip():
+            raise ValueError("sets: a set has an empty name; give it one, which tables show.")
         seen.add(name)
         found = _of_set(open_set(name, source, batch_size), scorers, plan, place, n_jobs, own)
         records += found
@@ -179,7 +186,7 @@ class _Plan(NamedTuple):
         fraction(self.test_size, "test_size")
         if self.split not in ("own", "random"):
             raise ValueError(f'split must be "own" or "random", got {self.split!r}.')
-        whole(self.random_state, "random_state", 0)
+        seed(self.random_state, "random_state")
         if not self.fit and (self.labels != (ALL,) or self.n_runs > 1 or self.split == "random"):
             raise ValueError("fit=False fits nothing; leave out labels, n_runs and split.")
 
@@ -281,7 +288,9 @@ def _values(done: Done, own: Mapping[str, Metric]) -> dict[str, Any]:
         return {"note": done.note, "failures": None}
     failures = np.packbits(done.answers.failure).tobytes()
     seconds = {"fit_seconds": done.seconds, "score_seconds": done.answers.seconds}
-    return {"note": "", "failures": failures} | metrics_of(done.answers, own) | seconds
+    kept_right = 1 - rank(done.answers.decision, done.answers.failure).risk_at(COVERAGES)
+    known = {"note": "", "failures": failures, "kept_right": kept_right}
+    return known | metrics_of(done.answers, own) | seconds
 
 
 def _at_scale(scorer: Any, scale: float | None, fit: bool) -> Any:

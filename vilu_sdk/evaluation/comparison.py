@@ -14,6 +14,7 @@ from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
+from vilu_sdk.inputs.values import fraction, whole
 from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer
 
@@ -254,11 +255,10 @@ def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any
         raise ValueError(f"reference must be one of {list(scorers)}, got {reference!r}.")
     if confidence is None and reference is not None:
         raise ValueError("reference needs a confidence; leave out confidence=None.")
-    if confidence is not None and not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), or None for no intervals, got {confidence!r}.")
-    for name, value, least in (("n_splits", n_splits, 1), ("n_bootstrap", n_bootstrap, 2)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    if confidence is not None:
+        fraction(confidence, "confidence")
+    whole(n_splits, "n_splits", 1)
+    whole(n_bootstrap, "n_bootstrap", 2)
 
 
 def _given_round(

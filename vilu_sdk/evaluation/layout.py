@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from vilu_sdk.evaluation.columns import BEST, COLUMNS, Cell, Column, choose_columns, column_cells
 from vilu_sdk.evaluation.over_sets import ALL, Cells
-from vilu_sdk.evaluation.sheet import BEST, COLUMNS, Cell, Column, Sheet, choose_columns, column_cells
+from vilu_sdk.evaluation.sheet import Sheet
 
 LAYOUTS = ("sets", "scorers", "means")
 RANK = Column("rank", "mean rank", scale=1, better=-1)
@@ -72,8 +73,8 @@ def notes(cells: Cells, shown: Sequence[Column], budget: int | str, best: str) -
             found.append(f"nobody has a value of {column.key} on {', '.join(left)}; means leave it out")
         if left := [name for name in cells.scorers if name not in comparable]:
             found.append(
-                f"without a rank by {column.key}, since they lack a value on a set or predict otherwise than "
-                f"{comparable[0] if comparable else 'each other'}: {', '.join(left)}"
+                f"without a rank by {column.key}, since they lack a finite value on a set or predict "
+                f"otherwise than {comparable[0] if comparable else 'each other'}: {', '.join(left)}"
             )
     by_reason: dict[tuple[str, str], list[str]] = {}
     for (name, scorer, labels), row in cells.rows.items():

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.evaluation.sheet import OF_FAILURES, Column, choose_columns
+from vilu_sdk.evaluation.columns import OF_FAILURES, Column, choose_columns
 from vilu_sdk.metrics.ranks import cliques, rank_over_sets
 
 #: All labels that there are.
 ALL = "all"
 #: What names a cell, or says why it is empty.
-NAMES = ("set", "scorer", "labels", "run", "note", "failures")
+NAMES = ("set", "scorer", "labels", "run", "note", "failures", "kept_right")
 
 
 class Ranking(NamedTuple):
@@ -146,16 +146,24 @@ class Cells:
     def complete(self, column: Column, budget: int | str) -> Complete:
         """Return the sets on which anybody has a value, and the scorers that are comparable there.
 
-        These have a value on each set and, for metrics of given failures, fail as the first of them does.
+        These have a finite value on each set and, for metrics of given failures, fail as the first does.
         """
         values = self.values(column.key, budget, self.sets, self.scorers)
         used = np.flatnonzero(~np.isnan(values).all(axis=1))
         sets = [self.sets[i] for i in used]
-        known = ~np.isnan(values[used]).any(axis=0) & (len(used) > 0)
+        known = np.isfinite(values[used]).all(axis=0) & (len(used) > 0)
         kinds = self.kinds(column, budget, sets)
         first = next((kinds[i] for i in np.flatnonzero(known)), None)
         chosen = [i for i in np.flatnonzero(known) if kinds[i] == first]
         return Complete(values[np.ix_(used, chosen)], sets, [self.scorers[i] for i in chosen])
+
+    def over_sets(self, key: str, budget: int | str, scorer: str, sets: Sequence[str]) -> NDArray[np.float64]:
+        """Return the mean over sets of what each run has under a key (R, …), NaN where it has nothing."""
+        cells = [self._by_cell[name, scorer, budget] for name in sets]
+        filled = next((run[key] for cell in cells for run in cell if key in run), math.nan)
+        none = np.full(np.shape(filled), math.nan)
+        found = np.array([[run.get(key, none) for run in cell] for cell in cells], dtype=np.float64)
+        return np.asarray(found.mean(axis=0))
 
     def means(self, column: Column, budget: int | str) -> list[dict[str, Any]]:
         """Return for each scorer its mean over sets, and the deviation of that mean between runs."""
@@ -163,13 +171,47 @@ class Cells:
         for scorer in self.scorers:
             row = {}
             if sets:
-                cells = [self._by_cell[name, scorer, budget] for name in sets]
-                runs = np.array([[run.get(column.key, math.nan) for run in cell] for cell in cells])
+                runs = self.over_sets(column.key, budget, scorer, sets)
                 row[column.key] = float(runs.mean())
-                if runs.shape[1] > 1:
-                    row[f"{column.key}_std"] = float(runs.mean(axis=0).std(ddof=1))
+                if len(runs) > 1:
+                    row[f"{column.key}_std"] = float(runs.std(ddof=1))
             found.append(row)
         return found
+
+    def known(self, scorer: str) -> str:
+        """Return the name of a scorer that there is."""
+        if scorer not in self.scorers:
+            raise ValueError(f"scorer has no {scorer!r}; there are {', '.join(self.scorers)}.")
+        return scorer
+
+    def learned(self, column: Column, scorer: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return for each number of labels how many rows are fitted (L,), and a scorer's values (L, R).
+
+        Both are means over the sets on which anybody has a value.
+        """
+        scorer, sizes, values = self.known(scorer), [], []
+        for budget in self.labels:
+            sets = self.complete(column, budget).sets
+            if sets:
+                fitted = [self.over_sets("n_fitted", budget, name, sets).mean() for name in self.scorers]
+                sizes.append(max(fitted))
+                values.append(self.over_sets(column.key, budget, scorer, sets))
+        if not sizes or not min(sizes):
+            raise ValueError("No scorer learns from labels, so there is no curve over their number.")
+        return np.array(sizes).round().astype(np.int64), np.array(values)
+
+    def timed(
+        self, column: Column, budget: int | str, seconds: Sequence[str]
+    ) -> list[tuple[str, float, float]]:
+        """Return comparable scorers, their seconds and their values, means over sets, the fastest first."""
+        values, sets, scorers = self.complete(column, budget)
+        times = np.zeros(len(scorers))
+        for key in [seconds] if isinstance(seconds, str) else seconds:
+            clock = self.values(self.column(key).key, budget, sets, scorers)
+            times += np.nan_to_num(clock).mean(axis=0)
+        means = values.mean(axis=0)
+        order = np.lexsort((-column.better * means, times))
+        return [(scorers[i], float(times[i]), float(means[i])) for i in order]
 
     def ranking(self, column: Column, budget: int | str, confidence: float = 0.95) -> Ranking:
         """Rank the comparable scorers over the sets."""

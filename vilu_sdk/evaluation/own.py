@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from vilu_sdk.evaluation.columns import KNOWN, Column
 from vilu_sdk.evaluation.over_sets import NAMES
 from vilu_sdk.evaluation.problem import Answers
-from vilu_sdk.evaluation.sheet import KNOWN, Column
 from vilu_sdk.metrics.bootstrap import draw_weights
 from vilu_sdk.metrics.significance import Estimates
 from vilu_sdk.metrics.vectors import Matrix
@@ -113,7 +114,7 @@ def check_metrics(metrics: Given) -> dict[str, Metric]:
 
 def own_metrics(answers: Answers, metrics: Mapping[str, Metric]) -> dict[str, float]:
     """Return the metrics of what a scorer said."""
-    return {name: _value(name, metric, _arrays(answers)) for name, metric in metrics.items()}
+    return {name: _value(name, metric, arrays_of(answers)) for name, metric in metrics.items()}
 
 
 def own_estimates(
@@ -131,12 +132,12 @@ def own_estimates(
     if groups is not None and len(np.unique(groups)) == len(groups):
         groups = None
     drawn: dict[str, list[list[float]]] = {name: [] for name in metrics}
-    arrays = [_arrays(answers) for answers in every]
+    arrays = [arrays_of(answers) for answers in every]
     rng = np.random.default_rng(0)
     for _ in range(n_resamples):
         rows = np.repeat(np.arange(n), draw_weights(n, 1, rng, groups)[:, 0].astype(int))
         for name, metric in metrics.items():
-            drawn[name].append([_resampled(metric, own, rows) for own in arrays])
+            drawn[name].append([value_of_rows(metric, own, rows) for own in arrays])
     half = stdtrit(math.inf, (1 + confidence) / 2)
     found = {}
     for name, resamples in drawn.items():
@@ -159,7 +160,8 @@ def _covariance(resamples: Matrix) -> Matrix:
     return np.asarray(np.ma.atleast_2d(found).filled(math.nan), dtype=np.float64)
 
 
-def _arrays(answers: Answers) -> dict[str, Any]:
+def arrays_of(answers: Answers) -> dict[str, Any]:
+    """Return what metrics can ask for, by name."""
     probability = answers.uncertainty if answers.is_probability else None
     return {
         "uncertainty": answers.decision,
@@ -176,9 +178,13 @@ def _value(name: str, metric: Metric, arrays: Mapping[str, Any]) -> float:
     if any(array is None for array in given.values()):
         return math.nan
     try:
-        return float(metric.function(**given))
+        value = metric.function(**given)
     except Exception as error:
         raise ValueError(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
+    if np.ndim(value) or not isinstance(np.asarray(value).item(), numbers.Real):
+        got = f"an array of shape {np.shape(value)}" if np.ndim(value) else type(value).__name__
+        raise ValueError(f"metrics: {name} must return one number, as .mean() does, got {got}.")
+    return float(value)
 
 
 def _unwritable(array: Any) -> Any:
@@ -190,7 +196,7 @@ def _unwritable(array: Any) -> Any:
     return view
 
 
-def _resampled(metric: Metric, arrays: Mapping[str, Any], rows: NDArray[np.int64]) -> float:
+def value_of_rows(metric: Metric, arrays: Mapping[str, Any], rows: NDArray[Any]) -> float:
     """Return the value of some rows; NaN where they have none."""
     try:
         return _value("", metric, {name: None if a is None else a[rows] for name, a in arrays.items()})

@@ -14,6 +14,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 from vilu_sdk.scorers.base.contract import FailureScorer, read, warn_of_fit_rows
 from vilu_sdk.scorers.base.groups import groups_of
@@ -84,15 +85,12 @@ def check_problem(z_img: Any, z_txt: Any, labels: Any, batch_size: int | None, g
     task = check_task(z_img, z_txt, labels, None, groups)
     check_rows(task.images, task.texts)
     n = len(task.images)
-    if batch_size is not None:
-        if task.labels is not None:
-            raise ValueError(
-                "batch_size is for caption tasks, where the candidates are the captions of a batch; "
-                "with labels, every row is scored against all of z_txt. Leave it out."
-            )
-        if not isinstance(batch_size, int | np.integer) or batch_size < 2:
-            raise ValueError(f"batch_size must be an integer of at least 2, got {batch_size!r}.")
-    size = n if batch_size is None else min(int(batch_size), n)
+    if batch_size is not None and task.labels is not None:
+        raise ValueError(
+            "batch_size is for caption tasks, where the candidates are the captions of a batch; "
+            "with labels, every row is scored against all of z_txt. Leave it out."
+        )
+    size = n if batch_size is None else min(whole(batch_size, "batch_size", 2), n)
     # A smaller last batch would be an easier task than the others.
     batches = [slice(start, start + size) for start in range(0, n - size + 1, size)]
     # The scorers get the rows as they came, since some use the norms.

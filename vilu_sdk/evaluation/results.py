@@ -10,8 +10,11 @@ import numpy as np
 
 from vilu_sdk.evaluation.layout import sheet
 from vilu_sdk.evaluation.over_sets import Cells, Ranking
-from vilu_sdk.evaluation.sheet import csv_text, frame
+from vilu_sdk.evaluation.sheet import chosen, csv_text, frame
+from vilu_sdk.inputs.values import fraction
+from vilu_sdk.metrics.ranking import COVERAGES
 from vilu_sdk.metrics.ranks import wins
+from vilu_sdk.metrics.vectors import FloatVector
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -186,9 +189,8 @@ class Benchmark(Cells):
         ----------
         Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be in (0, 1), got {confidence!r}.")
-        return self.ranking(self.ranked(metric), self.budget(labels), confidence)
+        level = fraction(confidence, "confidence")
+        return self.ranking(self.ranked(metric), self.budget(labels), level)
 
     def wins(
         self, metric: str = "auc", *, labels: int | str | None = None, within: float = 0.0
@@ -238,6 +240,27 @@ class Benchmark(Cells):
                 found[scorer].append((budget, mean.get(column.key, math.nan)))
         return found
 
+    def coverage_curves(self, *, labels: int | str | None = None) -> dict[str, FloatVector]:
+        """Return for each scorer the accuracy of the predictions it is surest of, mean over sets.
+
+        Parameters
+        ----------
+        labels : int or "all", optional
+            As in `to_markdown`.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (100,)
+            Of the surest 1 %, 2 % and so on to all; NaN of scorers without a value on some of the sets. Of
+            predictions of equal uncertainty that a share cuts through, a random part.
+        """
+        budget = self.budget(labels)
+        sets = self.complete(self.column("accuracy"), budget).sets
+        found = {name: np.full(COVERAGES.shape, math.nan) for name in self.scorers}
+        for name, curve in found.items() if sets else ():
+            curve[:] = self.over_sets("kept_right", budget, name, sets).mean(axis=0)
+        return found
+
     def pareto(
         self,
         metric: str = "auc",
@@ -260,26 +283,17 @@ class Benchmark(Cells):
             Means over sets, the fastest first.
         """
         column, budget = self.ranked(metric), self.budget(labels)
-        values, sets, scorers = self.complete(column, budget)
-        times = np.zeros(len(scorers))
-        for key in seconds:
-            clock = self.values(self.column(key).key, budget, sets, scorers)
-            times += np.nan_to_num(clock).mean(axis=0)
         front: list[tuple[str, float, float]] = []
-        means = values.mean(axis=0)
-        for i in np.lexsort((-column.better * means, times)):
-            if not front or column.better * means[i] > column.better * front[-1][2]:
-                front.append((scorers[i], float(times[i]), float(means[i])))
+        for one in self.timed(column, budget, seconds):
+            if not front or column.better * one[2] > column.better * front[-1][2]:
+                front.append(one)
         return front
 
     def _chosen(self, columns: Sequence[str] | None) -> list[dict[str, Any]]:
         """Return the rows of a frame, wide where columns are chosen."""
         rows, names, keys = self.to_dicts(), ("set", "scorer", "labels"), self.keys
         if columns is not None:
-            columns = [columns] if isinstance(columns, str) else list(columns)
-            if unknown := [key for key in columns if key not in rows[0]]:
-                raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(rows[0])}.")
-            return [{key: row[key] for key in (*names, *columns)} for row in rows]
+            return chosen(rows, names, columns)
         return [
             {name: row[name] for name in names}
             | {"metric": key, "value": row[key], "std": row.get(f"{key}_std", math.nan)}

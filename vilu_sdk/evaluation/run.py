@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from vilu_sdk.compute.progress import track
 from vilu_sdk.evaluation.own import Metric, own_metrics
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
+from vilu_sdk.inputs.values import LARGEST_SEED
 from vilu_sdk.metrics.failure import calibration_metrics, ranking_metrics
 from vilu_sdk.scorers.base.contract import FailureScorer, groups_argument, require_scorer
 from vilu_sdk.scorers.base.groups import first_rows, rows_of
@@ -147,7 +148,7 @@ def _reseeded(scorer: Any, offset: int) -> Any:
     if not offset:
         return scorer
     seeds = {
-        name: int(value) + offset
+        name: (int(value) + offset) % (LARGEST_SEED + 1)
         for name, value in scorer.get_params().items()
         if name.split("__")[-1] == "random_state" and isinstance(value, Integral)
     }

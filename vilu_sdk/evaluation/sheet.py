@@ -1,7 +1,6 @@
 """A table of printed cells, and the forms in which it leaves: text, Markdown, HTML, LaTeX.
 
-`column_cells` formats the values of a column and finds the best, a `Sheet` lays cells out. Values of any
-table leave as frames and CSV through `frame` and `csv_text`.
+Values of any table leave as frames and CSV through `chosen`, `frame` and `csv_text`.
 """
 
 import csv
@@ -12,138 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from vilu_sdk.evaluation.columns import BEST, Cell
 from vilu_sdk.inputs import escape
-from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.storage import whole_file
-
-
-class Column(NamedTuple):
-    """How one value of a row is printed; `better` is +1 if higher is better, -1 if lower, 0 if neither."""
-
-    key: str
-    header: str
-    scale: float = 100.0
-    decimals: int = 2
-    better: int = 0
-
-
-#: What a comparison prints without being asked.
-COLUMNS = (
-    Column("auc", "AUC % ↑", better=1),
-    Column("fpr95", "FPR95 % ↓", better=-1),
-    Column("aupr_error", "AUPR-error % ↑", better=1),
-    Column("aurc", "AURC % ↓", better=-1),
-    Column("augrc", "AUGRC % ↓", better=-1),
-    Column("ece", "ECE % ↓", better=-1),
-    Column("answered_at_5", "answered at 5 %", better=1),
-    Column("accuracy", "accuracy %"),
-    Column("answer_accuracy", "answers right %"),
-    Column("fit_seconds", "fit s", scale=1, decimals=3),
-    Column("score_seconds", "score s", scale=1, decimals=3),
-)
-_OTHERS = (
-    Column("fpr95_conservative", "FPR95 % ↓, conservative", better=-1),
-    Column("fpr95_error", "FPR95 % ↓, of errors", better=-1),
-    Column("aupr_success", "AUPR-success % ↑", better=1),
-    Column("e_aurc", "E-AURC % ↓", better=-1),
-    Column("e_augrc", "E-AUGRC % ↓", better=-1),
-    Column("brier", "Brier % ↓", better=-1),
-    Column("nll", "NLL ↓", scale=1, decimals=3, better=-1),
-    Column("answered_at_1", "answered at 1 %", better=1),
-    Column("answered_at_10", "answered at 10 %", better=1),
-    Column("error_rate", "errors %"),
-    Column("zero_shot_accuracy", "zero-shot right %"),
-    Column("unknown_auc", "unknown AUC % ↑", better=1),
-    Column("unknown_fpr95", "unknown FPR95 % ↓", better=-1),
-    Column("novelty_auc", "novelty AUC % ↑", better=1),
-    Column("novelty_fpr95", "novelty FPR95 % ↓", better=-1),
-    Column("known_auc", "AUC % ↑ among known", better=1),
-    Column("unknown_share", "unknown %"),
-    Column("n", "rows", scale=1, decimals=0),
-    Column("n_fitted", "rows fitted", scale=1, decimals=0),
-)
-#: Every metric that a table can print, by its key.
-KNOWN = {column.key: column for column in (*COLUMNS, *_OTHERS)}
-#: Those that are about the failures that a scorer is given, and compare none that predict otherwise.
-OF_FAILURES = (*OF_GIVEN_FAILURES, "known_auc")
-MISSING = "–"
-BEST = "*"
-EQUAL = "≈"
-
-
-class Cell(NamedTuple):
-    """A printed value, its interval, whether it is among the best, like the reference, or second."""
-
-    text: str
-    interval: str = ""
-    best: bool = False
-    equal: bool = False
-    second: bool = False
-
-    def mark(self, best: str = "") -> str:
-        """Return the marks, with one for the best where it cannot be bold."""
-        return best * self.best + EQUAL * self.equal
-
-
-def choose_columns(
-    columns: Sequence[str] | None, known: Sequence[Column], shown: Sequence[Column], digits: int | None
-) -> list[Column]:
-    """Return the columns of these keys, by default those shown, with so many decimals.
-
-    Raises
-    ------
-    ValueError
-        If a key is none of a known column, or `digits` is negative.
-    """
-    by_key = KNOWN | {column.key: column for column in known}
-    if isinstance(columns, str):
-        columns = [columns]
-    unknown = [key for key in columns or () if key not in by_key]
-    if unknown:
-        raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(by_key)}.")
-    if digits is not None and not (isinstance(digits, int) and digits >= 0):
-        raise ValueError(f"digits must be an integer of at least 0, got {digits!r}.")
-    chosen = list(shown) if columns is None else [by_key[key] for key in columns]
-    return chosen if digits is None else [column._replace(decimals=digits) for column in chosen]
-
-
-def column_cells(
-    column: Column, rows: Sequence[dict[str, Any]], alpha: float | None, kinds: Sequence[Any]
-) -> list[Cell]:
-    """Format one column; without tests (alpha is None) the best of a kind are the best as printed."""
-    texts = [_number(column, row, column.key) for row in rows]
-    tested = alpha is not None and column.better != 0
-    values = [math.nan if text == MISSING else column.better * float(text) for text in texts]
-    ranked: dict[Any, list[float]] = {}
-    for kind, value in zip(kinds, values, strict=True):
-        ranked.setdefault(kind, []).extend([] if math.isnan(value) else [value])
-    if tested:
-        best = [row.get(f"{column.key}_p_best", math.nan) > alpha for row in rows]
-    else:
-        top = {kind: max(own) for kind, own in ranked.items() if column.better and len(own) > 1}
-        best = [value == top.get(kind) for kind, value in zip(kinds, values, strict=True)]
-    behind = {
-        kind: max(
-            (v for own, v, is_best in zip(kinds, values, best, strict=True) if own == kind and not is_best),
-            default=math.nan,
-            key=lambda v: -math.inf if math.isnan(v) else v,
-        )
-        for kind, own in ranked.items()
-        if column.better and len(own) > 1 and any(best)  # none are where values differ by no test
-    }
-    return [
-        Cell(
-            _spread(column, row, text),
-            _interval(column, row),
-            is_best,
-            tested and row.get(f"{column.key}_p", math.nan) > alpha,
-            not is_best and value == behind.get(kind),
-        )
-        for row, text, value, kind, is_best in zip(rows, texts, values, kinds, best, strict=True)
-    ]
 
 
 @dataclass(frozen=True)
@@ -273,6 +146,22 @@ class Sheet:
         return [[show(cell) for cell in row] for row in self.rows]
 
 
+def chosen(
+    rows: Sequence[dict[str, Any]], names: Sequence[str], columns: Sequence[str] | str
+) -> list[dict[str, Any]]:
+    """Return of each row what names it, and these columns.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    columns = [columns] if isinstance(columns, str) else list(columns)
+    if unknown := [key for key in columns if key not in rows[0]]:
+        raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(rows[0])}.")
+    return [{key: row[key] for key in (*names, *columns)} for row in rows]
+
+
 def frame(rows: Sequence[dict[str, Any]], index: Sequence[str] = ()) -> Any:
     """Return rows as a frame of pandas, with these columns for the index."""
     import pandas as pd
@@ -302,21 +191,3 @@ def csv_text(
     with whole_file(Path(path).expanduser()) as file:
         file.write(buffer.getvalue().encode("utf-8"))
     return None
-
-
-def _number(column: Column, row: dict[str, Any], key: str, less: int = 0) -> str:
-    """Format one value, with some decimals `less`; `MISSING` if there is none."""
-    value = column.scale * row.get(key, math.nan)
-    return MISSING if math.isnan(value) else f"{value:.{max(0, column.decimals - less)}f}"
-
-
-def _spread(column: Column, row: dict[str, Any], text: str) -> str:
-    """Put the standard deviation over splits behind a rate."""
-    spread = _number(column, row, f"{column.key}_std")
-    return text if spread == MISSING or not column.better else f"{text} ± {spread}"
-
-
-def _interval(column: Column, row: dict[str, Any]) -> str:
-    """Format the interval with one decimal less than the value."""
-    ends = [_number(column, row, f"{column.key}_{end}", less=1) for end in ("low", "high")]
-    return "" if MISSING in ends else "–".join(ends)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.evaluation.columns import COLUMNS
 from vilu_sdk.evaluation.own import Metric, own_estimates
 from vilu_sdk.evaluation.problem import Answers
 from vilu_sdk.evaluation.run import Outcome, Results
-from vilu_sdk.evaluation.sheet import COLUMNS
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.metrics import significance
 from vilu_sdk.metrics.failure import ANSWERED_AT

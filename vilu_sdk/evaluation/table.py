@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.evaluation.sheet import (
+from vilu_sdk.evaluation.columns import (
     BEST,
     COLUMNS,
     EQUAL,
     OF_FAILURES,
     Cell,
     Column,
-    Sheet,
     choose_columns,
     column_cells,
-    csv_text,
-    frame,
 )
+from vilu_sdk.evaluation.sheet import Sheet, chosen, csv_text, frame
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 
@@ -159,7 +157,7 @@ class ComparisonTable:
         -------
         str
             A `tabular` for the package booktabs; what was scored and the notes are comments below it. Names
-            are escaped.
+            are escaped; where they are not in Latin letters, XeLaTeX or LuaLaTeX prints them.
         """
         return self._sheet(columns, digits).latex(intervals)
 
@@ -221,11 +219,7 @@ class ComparisonTable:
                 for row in self.rows
                 for key in keys
             ]
-        columns = [columns] if isinstance(columns, str) else list(columns)
-        unknown = [key for key in columns if key not in self.rows[0]]
-        if unknown:
-            raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(self.rows[0])}.")
-        return [{key: row[key] for key in ("scorer", *columns)} for row in self.rows]
+        return chosen(self.rows, ["scorer"], columns)
 
     def _sheet(self, columns: Sequence[str] | None, digits: int | None) -> Sheet:
         shown = choose_columns(columns, self.columns, self._shown(), digits)

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,6 +209,12 @@ def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
 
 def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     """Read a header of numpy, after which the numbers follow in the same file or member."""
+    shape, dtype, offset, order = npy_header(file, path)
+    return ArrayFile(path, stamp, column, shape, dtype, offset, order)
+
+
+def npy_header(file: IO[bytes], what: Any) -> tuple[tuple[int, ...], np.dtype[Any], int, Literal["C", "F"]]:
+    """Return shape, type, where the numbers begin and their order, as the header of an array says."""
     head = io.BytesIO(file.read(NPY_HEADER_BYTES))  # its length comes from the file
     try:
         first = np.lib.format.read_magic(head) == (1, 0)
@@ -221,8 +227,8 @@ def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) ->
         MemoryError,
     ) as error:  # of numpy, and of what it parses by
         said = brief(error)
-        raise ValueError(f"{path} is damaged or not in numpy's format ({said}); write it again.") from error
-    return ArrayFile(path, stamp, column, shape, dtype, head.tell(), "F" if is_fortran else "C")
+        raise ValueError(f"{what} is damaged or not in numpy's format ({said}); write it again.") from error
+    return shape, dtype, head.tell(), "F" if is_fortran else "C"
 
 
 def _safetensors_entries(path: Path) -> tuple[dict[str, Any], int]:
@@ -273,6 +279,10 @@ HEADERS: dict[str, Callable[[Path, Stamp, str | None], ArrayFile]] = {
 }
 
 
+#: What to do where a file holds several arrays.
+PASS_COLUMN = "pass column, the name of one"
+
+
 def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     """Return the name that was asked for, or the only one there is."""
     if name is None and len(names) == 1:
@@ -283,7 +293,7 @@ def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     if twice and name in (None, twice):
         n = names.count(twice)
         raise ValueError(f"{path} has {n} of the name {shown(twice)}; rename all but one {what}.")
-    asked = "pass column, the name of one" if name is None else f"none is called {shown(name)}"
+    asked = PASS_COLUMN if name is None else f"none is called {shown(name)}"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     has = ", ".join(map(brief, names[:LISTED])) + more
     raise ValueError(f"{path} must have one {what}; {asked}. It has: {has or 'none'}.")

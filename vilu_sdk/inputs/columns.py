@@ -69,7 +69,8 @@ class Column:
 
 def opened(values: Any, name: str) -> Any:
     """Return a column of a data set as one that is read batch by batch, anything else as it is."""
-    return Column(values, name) if is_column_of_data_set(values) else values
+    is_array = type(values) is np.ndarray
+    return Column(values, name) if not is_array and is_column_of_data_set(values) else values
 
 
 def class_names(values: Any) -> list[str] | None:

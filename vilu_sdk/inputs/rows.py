@@ -27,6 +27,8 @@ SMALLEST_NORM = 1e-12
 # Coordinates of the widest embeddings; models of today have 256 to 8,192. Some fits keep a matrix of d × d.
 WIDEST, WIDEST_SQUARE = 1 << 16, 1 << 14
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
+# What is said of rows that are no embeddings.
+INFINITE, ZERO = "has a NaN, infinite or overflowing value", "is all zero"
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
 # So few rows are not looked at twice.
@@ -101,25 +103,28 @@ class Rows:
 
     def read(self, index: slice | np.ndarray | Tensor | None = None) -> Tensor:
         """Return rows, by default all; raw ones can be the source's memory, which nobody may write to."""
-        rows, norms, is_view = self._read(index)
-        if not self.normalise:
-            return rows
-        return rows / norms[:, None] if is_view else rows.div_(norms[:, None])
+        rows, norms, _, is_view = self._read(index)
+        return _unit(rows, norms, is_view) if self.normalise else rows
 
     def look(self, index: slice) -> Tensor:
         """Return the rows of `read`, uncopied where their norms are 1 already, for reading only."""
         if self._whole is not None and index == slice(0, len(self)):
             return self._whole
-        rows, norms, is_view = self._read(index)
+        rows, norms, (least, most), is_view = self._read(index)
         slack = UNIT * torch.finfo(norms.dtype).eps
-        if self.normalise and not _lie_within(norms, 1 - slack, 1 + slack):
-            rows = rows / norms[:, None] if is_view else rows.div_(norms[:, None])
-        if len(rows) == len(self) <= FEW:
+        if self.normalise and not (1 - slack <= least and most <= 1 + slack):
+            rows = _unit(rows, norms, is_view)
+        if rows.shape[0] == len(self) <= FEW:
             self._whole = rows
         return rows
 
-    def _read(self, index: slice | np.ndarray | Tensor | None) -> tuple[Tensor, Tensor, bool]:
-        """Return checked rows as they are, their norms (n,), and whether they are the source's own memory."""
+    def _read(
+        self, index: slice | np.ndarray | Tensor | None
+    ) -> tuple[Tensor, Tensor, tuple[float, float], bool]:
+        """Return checked rows as they are, their norms (n,), the least and the largest of these.
+
+        Last comes whether the rows are the source's own memory.
+        """
         index = slice(None) if index is None else index
         dtype = torch.get_default_dtype()
         if isinstance(self.source, Tensor):
@@ -131,7 +136,8 @@ class Rows:
             target = np.float64 if dtype == torch.float64 else np.float32
             values = self.source[index]
             is_plain = values.flags.c_contiguous and values.flags.writeable
-            is_view = values.dtype == target and is_plain and not self.on_disk
+            on_disk = self.on_disk
+            is_view = values.dtype == target and is_plain and not on_disk
             if is_view:
                 rows = torch.from_numpy(values)
             elif values.dtype == np.float16:  # torch widens it several times as fast as numpy
@@ -139,19 +145,20 @@ class Rows:
             else:
                 with np.errstate(over="ignore"):  # an overflow becomes inf, reported with its row below
                     rows = torch.from_numpy(np.array(values, dtype=target, order="C"))
-            if isinstance(self.source, np.ndarray):
+            if on_disk and isinstance(self.source, np.ndarray):
                 release_pages(self.source)
         norms = torch.linalg.vector_norm(rows, dim=1)
-        if not _lie_within(norms, SMALLEST_NORM, LARGEST_NORM):
-            if not (self.takes_zeros and _lie_within(norms, 0.0, LARGEST_NORM)):
+        least, most = _range(norms)
+        if not (least >= SMALLEST_NORM and most <= LARGEST_NORM):  # nor if one is NaN
+            if not (self.takes_zeros and least >= 0.0 and most <= LARGEST_NORM):
                 self._refuse(index, norms)
             norms = torch.where(norms < SMALLEST_NORM, 1.0, norms)
-        return rows, norms, is_view
+        return rows, norms, (least, most), is_view
 
     def slices(self, width: int = 0) -> list[slice]:
         """Cut the rows evenly so that an array of a slice's rows × max(width, d) stays small."""
-        most = max(1, CHUNK_ELEMENTS // max(width, self.d))
-        return cut(len(self), -(-len(self) // -(-len(self) // most)))
+        n, most = len(self), max(1, CHUNK_ELEMENTS // max(width, self.d))
+        return cut(n, n if n <= most else -(-n // -(-n // most)))
 
     def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
         """Yield (slice, rows) for each of `slices(width)`."""
@@ -186,20 +193,31 @@ class Rows:
         infinite = ~torch.isfinite(norms)
         bad = infinite if bool(infinite.any()) else norms < SMALLEST_NORM
         row = int(np.arange(len(self))[index][bad.numpy()][0])
-        if infinite.any():
-            what, which = "has a NaN, infinite or overflowing value", ""
-        else:
-            what, which = "is all zero", ", which has no direction"
+        what, which = (INFINITE, "") if infinite.any() else (ZERO, ", which has no direction")
         where = self.source.place(row) if isinstance(self.source, Shards) else None
         raise BadRowError(f"{self.name} {what} in", row, f"{which}; remove the row or embed it again.", where)
 
 
-def _lie_within(norms: Tensor, low: float, high: float) -> bool:
-    """Whether all norms lie between two values; not if one is NaN."""
-    if not len(norms):
-        return True
+def faults(values: np.ndarray) -> np.ndarray:
+    """Say of each row (n, d) of numbers why it is no embedding, "" where it is one."""
+    with np.errstate(over="ignore"):
+        rows = torch.from_numpy(np.array(values, dtype=np.float64)).to(torch.get_default_dtype())
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    found = np.where((norms < SMALLEST_NORM).numpy(), ZERO, "")
+    return np.where(torch.isfinite(norms).numpy(), found, INFINITE)
+
+
+def _range(norms: Tensor) -> tuple[float, float]:
+    """Return the least and the largest of some norms, NaN if one is; of none 1."""
+    if not norms.shape[0]:
+        return 1.0, 1.0
     least, most = torch.aminmax(norms)
-    return low <= float(least) and float(most) <= high
+    return float(least), float(most)
+
+
+def _unit(rows: Tensor, norms: Tensor, is_view: bool) -> Tensor:
+    """Divide rows by their norms, in place where the memory is not the source's."""
+    return rows / norms[:, None] if is_view else rows.div_(norms[:, None])
 
 
 def _file(source: Any) -> str:

@@ -17,6 +17,8 @@ from vilu_sdk.inputs.places import BadRowError
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
+# That numpy's random streams can start from.
+LARGEST_SEED = 2**32 - 1
 # In float32, logits of such a scale are known to 0.06 alone.
 LARGEST_SCALE = 1e6
 
@@ -152,6 +154,20 @@ def whole(value: Any, name: str, least: int) -> int:
     """Return an integer of at least so much."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return whether something is to be done; a word is no answer, since every word would count as yes."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def seed(value: Any, name: str) -> int:
+    """Return an integer that numpy can start a random stream from."""
+    if whole(value, name, 0) > LARGEST_SEED:
+        raise ValueError(f"{name} must be below 2**32, got {value!r}.")
     return int(value)
 
 

@@ -9,6 +9,9 @@ from sklearn.metrics import auc
 
 from vilu_sdk.metrics.vectors import FloatVector, IntVector, check_scores
 
+#: Shares of rows at which curves are compared.
+COVERAGES = np.arange(1, 101) / 100
+
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
@@ -60,6 +63,14 @@ class Ranking:
         """Return the largest share of rows that can be accepted at this error rate; 0 if none."""
         reached = self.rows[self.errors / self.rows <= risk]
         return float(reached[-1] / len(self)) if reached.size else 0.0
+
+    def risk_at(self, coverage: npt.ArrayLike) -> FloatVector:
+        """Return the error rate among shares of the rows (C,), in a tie that of a random part of it."""
+        # 0.07 * 100 is 7.000000000000001 in floating point, and must still accept 7 rows.
+        wanted = np.maximum(1, np.ceil(np.asarray(coverage) * len(self) * (1 - 1e-12)))
+        # Between the ends of a tie the expected errors grow linearly.
+        expected = np.interp(wanted, np.append(0, self.rows), np.append(0, self.errors))
+        return np.asarray(expected / wanted)
 
     def threshold(self, m: int) -> float:
         """Return the largest threshold that accepts the first m rows and no others; m cuts through no tie."""

@@ -7,7 +7,6 @@ apart: every curve here has one point for each distinct value, and no result dep
 import math
 from typing import NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
@@ -176,12 +175,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage!r}.")
-    ranking = rank(uncertainty, failure)
-    # 0.07 * 100 is 7.000000000000001 in floating point, and must still accept 7 rows.
-    wanted = max(1, math.ceil(coverage * len(ranking) * (1 - 1e-12)))
-    # Between the ends of a tie the expected errors grow linearly.
-    expected = np.interp(wanted, np.append(0, ranking.rows), np.append(0, ranking.errors))
-    return float(expected / wanted)
+    return float(rank(uncertainty, failure).risk_at(coverage))
 
 
 def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: float) -> float:

@@ -290,7 +290,7 @@ def _p_best(given: Estimates, direction: int, comparable: NDArray[np.bool_] | No
     p = _p_values(given.value[first] - given.value[second], given.error[first, second], given.df)
     corrected[first, second] = corrected[second, first] = holm(p)
     for kind in np.ones((1, count), bool) if comparable is None else np.unique(comparable, axis=0):
-        values = np.where(kind, direction * given.value, math.nan)
+        values = np.where(kind & np.isfinite(given.value), direction * given.value, math.nan)
         if not np.isnan(values).all():
             best = int(np.nanargmax(values))
             if not np.isnan(corrected[best, kind]).all():

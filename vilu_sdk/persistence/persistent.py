@@ -69,7 +69,8 @@ class Persistent(BaseEstimator):
         ValueError
             If a learned array holds NaN or infinite numbers, with which nothing could be scored.
         FileExistsError
-            If the folder holds such files of something else, and `overwrite` is False.
+            If the folder is a file, or holds such files of something else and `overwrite` is False. Files of
+            other names stay beside the scorer.
         BusyError
             If another process has been saving there for a minute.
         OSError
@@ -84,6 +85,8 @@ class Persistent(BaseEstimator):
         ...     MCMScorer.from_pretrained(folder)
         MCMScorer(logit_scale=50.0)
         """
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise FileExistsError(f"{os.fspath(folder)} is a file; a scorer is saved into a folder.")
         if not overwrite:
             storage.refuse_foreign(folder, "__class__")
         self._save(Path(folder), Path(folder).resolve().name, card)

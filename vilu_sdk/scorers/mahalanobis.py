@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale, share
+from vilu_sdk.inputs.values import check_logit_scale, flag, share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.of_classes import ClassScorer, inverse_root, moments_of, nearest_squared
 
@@ -77,6 +77,7 @@ class MahalanobisScorer(ClassScorer):
     def _learn(self, task: Task) -> None:
         labels, weights = self._known(task)
         share(self.shrinkage, "shrinkage")
+        flag(self.relative, "relative")
         moments = moments_of(task, labels, self.k_, weights)
         seen = moments.counts > 0
         counts, sums = moments.counts[seen], moments.sums[seen]

@@ -56,7 +56,8 @@ class ViLUEstimator(WeightedScorer):
     unknown_rate : float, optional
         Share of images that show none of the candidates, in [0, 1), which the uncertainty is to count. By
         default the share that images with the label -1 have in the fit; without any, as much as costs
-        nothing where all images show a candidate. 0 says that all do. Only "auto" can use it.
+        nothing where all images show a candidate. 0 says that all do. Read by `fit`, `adapt` and
+        `partial_adapt`. Only "auto" can use it.
     logit_scale : float
         The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
@@ -420,7 +421,8 @@ class ViLUEstimator(WeightedScorer):
         if task.labels is not None:
             return learn_auto(task, scale, generator, model, self._unknown_rate())
         before = CaptionModel(scale) if model is None else model
-        return adapt_auto(before, task, generator, frequencies=frequencies, memory=memory)
+        rate = self._unknown_rate()
+        return adapt_auto(before, task, generator, frequencies=frequencies, memory=memory, unknown_rate=rate)
 
     def _among(self, text: Tensor) -> Among:
         return self.model_.among(text)

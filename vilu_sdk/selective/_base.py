@@ -12,7 +12,7 @@ from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
-from vilu_sdk.inputs.values import fraction
+from vilu_sdk.inputs.values import flag, fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, settle
@@ -241,6 +241,8 @@ class ThresholdPredictor(Calibrated):
     def _check(self) -> None:
         """Check the parameters."""
         fraction(self.confidence, "confidence")
+        flag(self.per_class, "per_class")
+        flag(self.simultaneous, "simultaneous")
 
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         """Choose the threshold for these rows, each bound failing with probability delta at most."""

@@ -55,7 +55,7 @@ class MeanDirection:
         return bool(between - 3 / (pairs * len(self.mean)) ** 0.5 > NARROW)
 
     def likeness(self, mean: Tensor) -> float:
-        """Return the mean cosine of rows with a mean (d,) to the direction, relative to that of its own."""
+        """Return the mean cosine of rows of a mean (d,) to the direction, relative to its own rows'."""
         return float(mean @ self.mean.to(mean.dtype)) / self.cosine**2
 
 

@@ -49,12 +49,12 @@ def require_scorer(value: Any, name: str = "scorer") -> None:
     if isinstance(value, type):
         raise TypeError(f"{name} must be a scorer, got the class {value.__name__}; pass {value.__name__}().")
     if not isinstance(value, FailureScorer):
-        lacking = ", ".join(
-            verb for verb in ("fit", *(VERBS[field] for field in NEEDED)) if not hasattr(value, verb)
-        )
+        verbs = ", ".join(VERBS[field] for field in NEEDED)
+        lacking = ", ".join(verb for verb in ("fit", *verbs.split(", ")) if not hasattr(value, verb))
         raise TypeError(
-            f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}. "
-            "vilu_sdk.testing.check_scorer says what scorers offer."
+            f"{name} must be a scorer, got {type(value).__name__}, which has no {lacking}. A scorer has "
+            f"fit(z_img, z_txt, labels=None), which returns it, and of (z_img, z_txt_set) {verbs}; "
+            "vilu_sdk.testing.check_scorer tries them out."
         )
 
 
@@ -78,7 +78,13 @@ def read(scorer: FailureScorer, z_img: Any, z_txt_set: Any, *fields: str) -> tup
         return found
     require_scorer(scorer)
     values = candidates_for(scorer, open_candidates(z_txt_set))
-    return tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, values)) for field in fields)
+    found = tuple(np.asarray(getattr(scorer, VERBS[field])(z_img, values)) for field in fields)
+    for field, array in zip(fields, found, strict=True):
+        shape = (len(z_img),)
+        if not field.endswith("probabilities") and array.shape != shape:
+            name = f"{VERBS[field]} of {type(scorer).__name__}"
+            raise ValueError(f"{name} must have shape {shape}, a value for each image, got {array.shape}.")
+    return found
 
 
 def candidates_for(scorer: Any, opened: Opened) -> Any:

@@ -1,5 +1,6 @@
 """What a scorer has made of candidates alone, kept until these, the scorer or the device change."""
 
+import operator
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ class Kept(NamedTuple):
         mine, text = self.texts.text, texts.text
         return (
             self.state.keys() == state.keys()
-            and all(self.state[name] is value for name, value in state.items())
+            and all(map(operator.is_, map(self.state.get, state), state.values()))
             and (mine is text or (mine.dtype == text.dtype and torch.equal(mine, text)))
         )
 

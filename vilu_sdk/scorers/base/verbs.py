@@ -1,6 +1,7 @@
 """What can be asked of a scorer: each verb is a line on top of one pass over the images."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,6 +33,14 @@ JUDGED = {
 LARGEST = 709.0
 # What is read for an uncertainty, to be undone.
 UNCERTAINTIES = {"uncertainty": "decision", "answer_uncertainty": "answer_decision"}
+
+
+@cache
+def _needed(fields: tuple[str, ...], predicts: Predicts) -> tuple[str, ...]:
+    """Return the column that each field is read from."""
+    judged = JUDGED[predicts] | {"zero_shot": "prediction"}
+    sources = [UNCERTAINTIES.get(field, field) for field in fields]
+    return tuple(judged.get(source, source) for source in sources)
 
 
 class Verbs:
@@ -264,14 +273,13 @@ class Verbs:
         """
         if self.predicts not in JUDGED:
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
-        judged = JUDGED[self.predicts]
-        sources = {field: UNCERTAINTIES.get(field, field) for field in fields}
-        needed = {field: judged.get(source, source) for field, source in sources.items()}
-        needed |= {field: "prediction" for field in fields if field == "zero_shot"}
-        said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed.values()])
+        needed = _needed(fields, self.predicts)
+        said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed])
         return tuple(
-            self._uncertainty(said[column]) if field in UNCERTAINTIES else said[column]
-            for field, column in needed.items()
+            [
+                self._uncertainty(said[column]) if field in UNCERTAINTIES else said[column]
+                for field, column in zip(fields, needed, strict=True)
+            ]
         )
 
     @plain_torch
@@ -292,18 +300,18 @@ class Verbs:
         said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
         first = texts.first  # rounding tells equal candidates apart
         for column, values in said.items():
-            if values.size and np.isnan(values.min()):  # of NaN the minimum is NaN
+            if values.size and (least := values.min()) != least:  # of NaN the minimum is NaN
                 row = int(np.isnan(values).reshape(len(values), -1).any(axis=1).argmax())
                 raise ValueError(
                     f"what {type(self).__name__} says of row {row} of z_img is NaN, so its learned numbers "
                     "or settings are none that a fit gives; fit it again, or load it from whom you trust."
                 )
             if column in ("prediction", "answer"):
-                said[column] = said[column] if first is None else first[said[column]]
+                said[column] = values if first is None else first[values]
             elif column.endswith("probabilities"):
-                said[column] = said[column] if first is None else said[column][:, first]
+                said[column] = values if first is None else values[:, first]
             else:
-                said[column] = said[column].astype(np.float64, copy=False)
+                said[column] = values.astype(np.float64, copy=False)
         return said
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -108,6 +108,7 @@ SOURCES = (
     "units",
     "weights",
     "frequencies",
+    "cost_file",
     "test",
     "scorer",
     "checkpoint",

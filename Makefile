@@ -23,7 +23,7 @@ test-all: $(INSTALLED)
 test-floor:
 	$(PYTHON) -m venv .venv-floor
 	.venv-floor/bin/python -m pip install --quiet --upgrade "$(PIP)"
-	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray]"
+	.venv-floor/bin/python -m pip install --quiet --constraint constraints-floor.txt --group test --editable ".[plot,data,ray,serve,onnx]"
 	.venv-floor/bin/python -m $(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
@@ -32,6 +32,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/repo-review .
 
 docs: $(INSTALLED)
@@ -57,6 +58,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py --rows 32768 --candidates 32768
 	$(BIN)/python benchmarks/memory.py --rows 32768 --candidates 32768 --scorer EntropyScorer
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/against.py
 	$(BIN)/python benchmarks/known_sources.py
 	$(BIN)/python benchmarks/time_to_auc.py $(SETS)
 
@@ -66,5 +69,5 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "$(PIP)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[plot,data,ray,serve,onnx]"
 	touch $@

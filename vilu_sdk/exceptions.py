@@ -122,6 +122,8 @@ class ScorerFailedWarning(ViLUWarning, FitFailedWarning):
 
 # Whether warnings of a context go nowhere.
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
+# Who takes the warnings of a context; None where they are given.
+_heard: ContextVar[list[ViLUWarning] | None] = ContextVar("heard", default=None)
 # What the call under way has warned of; None outside of one.
 _said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
@@ -147,6 +149,17 @@ def silent() -> Iterator[None]:
         _silent.reset(token)
 
 
+@contextlib.contextmanager
+def heard() -> Iterator[list[ViLUWarning]]:
+    """Collect what is warned of inside, in this thread alone, in the place of giving warnings."""
+    found: list[ViLUWarning] = []
+    token = _heard.set(found)
+    try:
+        yield found
+    finally:
+        _heard.reset(token)
+
+
 def warn(message: str, category: type[ViLUWarning], *, about: str | None = None) -> None:
     """Warn at the line outside the package that led here, once in a call of `about`, or of the message."""
     if _silent.get():
@@ -156,6 +169,9 @@ def warn(message: str, category: type[ViLUWarning], *, about: str | None = None)
         if key in said:
             return
         said.add(key)
+    if (found := _heard.get()) is not None:
+        found.append(category(message))
+        return
     frame, level = sys._getframe(1), 2
     while frame.f_code.co_filename.startswith(INSIDE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1

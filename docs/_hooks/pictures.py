@@ -1,4 +1,4 @@
-"""Draw the pictures of `docs/concepts.md` from the digits data set.
+"""Draw the pictures of `docs/concepts.md` and `docs/open_world.md` from the digits data set.
 
     python docs/_hooks/pictures.py
 
@@ -45,6 +45,7 @@ def pictures() -> Iterator[tuple[str, Figure, dict[str, float]]]:
             yield name, ax.figure, numbers
         yield "distribution", *draw_distribution(data, vilu)
         yield "risk_coverage", *draw_risk_coverage(data, mcm, vilu)
+        yield "none", *draw_none(data)
 
 
 def draw_softmax(data: DigitsVLM) -> tuple[Figure, dict[str, float]]:
@@ -106,6 +107,36 @@ def draw_distribution(data: DigitsVLM, vilu: ViLUEstimator) -> tuple[Figure, dic
     u = vilu.predict_uncertainty(data.z_img_test, data.z_txt)
     wrong = vilu.predict(data.z_img_test, data.z_txt) != data.labels_test
     return display.figure_, {"right": float(np.median(u[~wrong])), "wrong": float(np.median(u[wrong]))}
+
+
+def draw_none(data: DigitsVLM) -> tuple[Figure, dict[str, float]]:
+    """Nines among 0 to 4, sure mistakes of a fit: what it says, and what one that saw nines as -1 says."""
+    few, known = data.z_txt[:5], data.labels_fit < 5
+    labels = np.where(known, data.labels_fit, -1)
+    fits = []
+    for rows, rate in ((known, 0.0), (known | (data.labels_fit == 9), None)):
+        fitted = ViLUEstimator(unknown_rate=rate, logit_scale=data.logit_scale, random_state=0)
+        fits.append(fitted.fit(data.z_img_fit[rows], few, labels[rows]))
+    nines = data.labels_test == 9
+    images, z_img = data.images_test[nines], data.z_img_test[nines]
+    before, after = (fitted.predict_uncertainty(z_img, few) for fitted in fits)
+    prediction = fits[0].predict(z_img, few)
+    sure = np.flatnonzero(before < 0.01)
+    figure = Figure(figsize=(6.8, 2.5), layout="constrained")
+    axes = figure.subplots(2, 8)
+    for u, line, which in ((before, axes[0], "0 to 4 alone"), (after, axes[1], "nines shown")):
+        line[0].set_ylabel(which, size=FONT)
+        for row, ax in zip(sure[:8], line, strict=True):
+            colour = RIGHT if u[row] > 0.5 else WRONG
+            ax.imshow(16 - images[row], cmap="gray", vmin=0, vmax=16)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.set_title(data.class_names[prediction[row]], size=FONT, color=WRONG)
+            ax.set_xlabel(f"{100 * u[row]:.1f} %", size=FONT, color=colour)
+            for spine in ax.spines.values():
+                spine.set_color(colour)
+    caught = float((after[sure] > 0.5).sum())
+    return figure, {"confident mistakes": float(len(sure)), "caught": caught}
 
 
 def draw_risk_coverage(

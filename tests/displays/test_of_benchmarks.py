@@ -155,6 +155,13 @@ def test_what_a_metric_lacks_is_said():
 
     with pytest.raises(ValueError, match="broken has no value at any coverage"):
         MetricCoverageDisplay.from_scores([0, 1], [0, 1], metric=broken)
+
+    def of_few(failure):
+        return np.inf if len(failure) > 20 else 1 / (len(failure) < 3)
+
+    display = MetricCoverageDisplay.from_scores(np.arange(40), np.arange(40) % 2, metric=of_few)
+    assert np.isfinite(display.ax_.get_ylim()).all()
+    plt.close("all")
     with pytest.raises(TypeError, match="name its arguments after"):
         MetricCoverageDisplay.from_scores([0, 1], [0, 1], metric=lambda x: 1)
     assert not plt.get_fignums()

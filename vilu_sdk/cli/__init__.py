@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import vilu_sdk
-from vilu_sdk.cli import _asking, _making
+from vilu_sdk.cli import _asking, _making, _serving
 from vilu_sdk.cli._exits import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -33,7 +33,8 @@ DEFAULTS = {"debug": False, "log_level": "info", "log_format": "text"}
 COMMANDS = (
     *(_making.DEMO, _making.FIT, _making.ADAPT, _asking.SCORE, _asking.EVALUATE, _asking.COMPARE),
     *(_asking.BENCHMARK, _asking.REPORT, _asking.THRESHOLD, _asking.SETS, _asking.DECIDE),
-    *(_asking.FIND_LABELS, _making.CONVERT, _making.INFO, _making.PUSH, _making.COMPLETION),
+    *(_asking.FIND_LABELS, _serving.SERVE, _serving.EXPORT),
+    *(_making.CONVERT, _making.INFO, _making.PUSH, _making.COMPLETION),
 )
 
 

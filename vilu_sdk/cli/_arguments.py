@@ -112,6 +112,8 @@ _KINDS = (
     "by name, such as MCMScorer or mcm"
 )
 SCORER = _scorer(_KINDS)
+#: The same but for the scorer itself, which is the first argument.
+HEAD = (option("scorer", metavar="HEAD", nargs=1, help=_KINDS), *SCORER[1:])
 SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
 TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
 TO_ADAPT = _scorer(

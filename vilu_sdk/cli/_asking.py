@@ -3,6 +3,7 @@
 from vilu_sdk.cli._arguments import (
     ALL,
     DATA,
+    EMBEDDINGS,
     FEEDBACK,
     FREQUENCIES,
     GROUPS,
@@ -38,7 +39,12 @@ SCORE = command(
     "score",
     "predict, and say how likely each prediction is wrong",
     "vilu score images.npy texts.npy --scorer my-scorer -o scores.parquet",
-    IMAGES,
+    option(
+        "images",
+        metavar="IMAGES",
+        nargs="+",
+        help=f"image embeddings: {EMBEDDINGS}; several one after the other, also as a pattern in quotes",
+    ),
     TEXTS,
     option(
         "-o",
@@ -59,6 +65,13 @@ SCORE = command(
         default=PIECE_ROWS,
         metavar="N",
         help=f"rows of a piece, which is what a killed run does again (default: {PIECE_ROWS})",
+    ),
+    option(
+        "--bad-rows",
+        choices=("stop", "skip", "mark"),
+        default="stop",
+        help="what is done with rows that are no embeddings: an error, nothing in the output, or the "
+        "uncertainty NaN and a column reason (default: stop)",
     ),
     switch("--json", help="on standard output: JSON in the place of CSV"),
     RAW_CSV,

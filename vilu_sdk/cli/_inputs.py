@@ -1,8 +1,10 @@
 """Embeddings, labels, feedback and names, from the files that a command line names."""
 
+import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,11 +55,11 @@ def split(spec: str) -> tuple[Path, str | None]:
     return Path(path).expanduser(), name or None
 
 
-def open_both(images: str, texts: str | None) -> tuple[Shards, Shards]:
+def open_both(images: str | list[str], texts: str | None) -> tuple[Shards, Shards]:
     """Open images and texts; without texts, the pairs of a clip-retrieval folder."""
     if texts is not None:
         return _open(images, "img_emb"), _open(texts, "text_emb")
-    path, name = split(images)
+    path, name = split(images if isinstance(images, str) else images[0])
     if not (path / "img_emb").is_dir():
         raise UsageError(
             "TEXTS is missing; it may be left out only where IMAGES is a folder with img_emb/ and text_emb/, "
@@ -72,17 +74,27 @@ def open_named(arguments: Namespace) -> tuple[Shards, Any]:
     Where names stand beside the embeddings, in one table, rows of one name are prompts of one candidate.
     """
     images, texts = open_both(arguments.images, arguments.texts)
+    return images, named(texts, arguments)
+
+
+def open_texts(arguments: Namespace) -> Any:
+    """Open texts alone, with their names where there are any."""
+    return named(_open(arguments.texts, "text_emb"), arguments)
+
+
+def named(texts: Shards, arguments: Namespace) -> Opened:
+    """Return texts as candidates, with the names of the command line."""
     if getattr(arguments, "names", None) is None:
-        return images, open_candidates(texts)
+        return open_candidates(texts)
     found = read_values(arguments.names)
     check_count(found, len(texts), "TEXTS")
     if split(arguments.names)[0].resolve() != texts.path.resolve():
-        return images, Opened(texts, Names(found.values, arguments.names), 1, "z_txt_set")
+        return Opened(texts, Names(found.values, arguments.names), 1, "z_txt_set")
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(found.values):
         rows.setdefault(plain(name) if found.is_text else str(name), []).append(row)
     values = texts[:]
-    return images, open_candidates({name: values[own] for name, own in rows.items()}, arguments.names)
+    return open_candidates({name: values[own] for name, own in rows.items()}, arguments.names)
 
 
 def read_task(arguments: Namespace) -> tuple[Shards, Any, dict[str, NDArray[Any] | None]]:
@@ -282,12 +294,33 @@ def _without_names(found: Vector) -> NDArray[np.int64]:
         raise
 
 
-def _open(spec: str, part: str) -> Shards:
-    """Open embeddings; of a clip-retrieval folder this part."""
-    path, name = split(spec)
+def _open(given: str | list[str], part: str) -> Shards:
+    """Open embeddings; of a clip-retrieval folder this part; of several sources one after the other."""
+    specs = [given] if isinstance(given, str) else [one for spec in given for one in _matching(spec)]
+    if len(specs) > 1:
+        paths, names = zip(*map(split, specs), strict=True)
+        if len(set(names)) > 1:
+            raise UsageError(f"several sources have one NAME behind {SEPARATOR}, got {', '.join(specs)}.")
+        files = [file for path in paths for file in (shard_paths(path) if path.is_dir() else [path])]
+        return open_embeddings(files, column=names[0])
+    path, name = split(specs[0])
     folder = path / part
     with _say_how_to_name(path):
         return open_embeddings(folder if folder.is_dir() else path, column=name)
+
+
+def _matching(spec: str) -> list[str]:
+    """Return the sources that a pattern matches, in the order of their numbers; another name as it is."""
+    path, name = split(spec)
+    if path.exists() or not has_magic(str(path)):
+        return [spec]
+    found = sorted(
+        glob(str(path)),
+        key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", one)],
+    )
+    if not found:
+        raise FileNotFoundError(f"no file matches {path}.")
+    return [one if name is None else f"{one}{SEPARATOR}{name}" for one in found]
 
 
 @contextmanager

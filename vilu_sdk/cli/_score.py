@@ -3,13 +3,14 @@
 import os
 import shutil
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import open_named, split
+from vilu_sdk.cli._inputs import open_named
 from vilu_sdk.cli._outputs import Block, check_output, write_table
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.cli._streams import LOG
@@ -51,21 +52,24 @@ def _score(arguments: Namespace) -> int:
     if not len(images):
         raise ValueError(f"{images.path} has no rows; there is nothing to score.")
     if to_folder:
-        parts = _score_pieces(arguments, chosen, images, texts, path)
+        parts, bad = _score_pieces(arguments, chosen, images, texts, path)
+        _say_bad(arguments, bad["rows"], len(images))
         if leads():
             LOG.info(f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
     in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
-        blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen)
+        bad = Counter[str]()
+        blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen, arguments.bad_rows, bad)
         write_table(blocks, output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
-        parts = _score_pieces(arguments, chosen, images, texts, pieces)
+        parts, bad = _score_pieces(arguments, chosen, images, texts, pieces)
         parquet = require("pyarrow.parquet", "data")
         blocks = (block for part in parts for block in parquet.ParquetFile(part).iter_batches())
         write_table(blocks, output, raw_csv=arguments.raw_csv)
         shutil.rmtree(pieces)
+    _say_bad(arguments, bad["rows"], len(images))
     if output != STDOUT:
         LOG.info(f"{len(images)} rows: {output}")
     return 0
@@ -73,17 +77,29 @@ def _score(arguments: Namespace) -> int:
 
 def _score_pieces(
     arguments: Namespace, chosen: Chosen, images: Shards, texts: Any, folder: Path
-) -> list[Path]:
+) -> tuple[list[Path], Counter[str]]:
     """Score piece by piece into a folder, with the engine of the command line."""
-    how: dict[str, Any] = {"column": split(arguments.images)[1], "piece_rows": arguments.piece_rows}
+    how: dict[str, Any] = {"column": images.column, "piece_rows": arguments.piece_rows}
+    how["bad_rows"] = arguments.bad_rows
     if arguments.engine == "ray":
         from vilu_sdk.scale.ray import score_dataset
 
-        score_dataset(images.path, chosen.judge, texts, output=folder, **how)
-    return score_to_folder(images.path, folder, chosen.judge, texts, **how).files
+        score_dataset(images.source, chosen.judge, texts, output=folder, **how)
+    done = score_to_folder(images.source, folder, chosen.judge, texts, **how)
+    return done.files, Counter(rows=done.bad)
 
 
-def _score_blocks(images: Shards, texts: Opened, chosen: Chosen) -> Iterator[Block]:
+def _say_bad(arguments: Namespace, bad: int, n: int) -> None:
+    """Count the rows that could not be scored."""
+    if bad and leads():
+        done = "are marked in the column reason" if arguments.bad_rows == "mark" else "were skipped"
+        said = f"{bad:,} of {n:,} rows are no embeddings and {done}"
+        LOG.warning(said, extra={"fields": {"bad_rows": bad}})
+
+
+def _score_blocks(
+    images: Shards, texts: Opened, chosen: Chosen, bad_rows: Any, bad: Counter[str]
+) -> Iterator[Block]:
     """Yield the scores of all rows, some at a time, in the order of the files."""
     for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
-        yield from scored_tables(piece, chosen.judge, texts)
+        yield from scored_tables(piece, chosen.judge, texts, bad_rows, bad)

@@ -167,7 +167,7 @@ class MetricCoverageDisplay(ScoreDisplay):
         (self.line_,) = ax.plot(self.coverage, self.values, **style | line)
         ax.set(xlabel="coverage: predictions kept (%)", ylabel=self.ylabel, xlim=(-0.01, 1.01))
         shown = np.concatenate([line.get_ydata()[line.get_xdata() >= SETTLED] for line in ax.lines])
-        low, high = np.nanmin(shown), np.nanmax(shown)
-        room = 0.05 * (high - low) or 0.05
-        ax.set_ylim(low - room, high + room)
+        if (known := shown[np.isfinite(shown)]).size:
+            room = 0.05 * np.ptp(known) or 0.05
+            ax.set_ylim(known.min() - room, known.max() + room)
         percent(ax.xaxis, *([ax.yaxis] if "%" in self.ylabel else []))

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,6 +209,12 @@ def _npz_header(path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
 
 def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) -> ArrayFile:
     """Read a header of numpy, after which the numbers follow in the same file or member."""
+    shape, dtype, offset, order = npy_header(file, path)
+    return ArrayFile(path, stamp, column, shape, dtype, offset, order)
+
+
+def npy_header(file: IO[bytes], what: Any) -> tuple[tuple[int, ...], np.dtype[Any], int, Literal["C", "F"]]:
+    """Return shape, type, where the numbers begin and their order, as the header of an array says."""
     head = io.BytesIO(file.read(NPY_HEADER_BYTES))  # its length comes from the file
     try:
         first = np.lib.format.read_magic(head) == (1, 0)
@@ -221,8 +227,8 @@ def _npy_block(file: IO[bytes], path: Path, stamp: Stamp, column: str | None) ->
         MemoryError,
     ) as error:  # of numpy, and of what it parses by
         said = brief(error)
-        raise ValueError(f"{path} is damaged or not in numpy's format ({said}); write it again.") from error
-    return ArrayFile(path, stamp, column, shape, dtype, head.tell(), "F" if is_fortran else "C")
+        raise ValueError(f"{what} is damaged or not in numpy's format ({said}); write it again.") from error
+    return shape, dtype, head.tell(), "F" if is_fortran else "C"
 
 
 def _safetensors_entries(path: Path) -> tuple[dict[str, Any], int]:

@@ -8,6 +8,8 @@ NEEDED = {
     "plot": "Pictures need matplotlib",
     "data": "parquet files need pyarrow",
     "ray": "scoring with Ray needs ray",
+    "serve": "vilu serve needs fastapi, uvicorn and prometheus-client",
+    "onnx": "export to ONNX needs onnx",
 }
 
 

@@ -27,6 +27,8 @@ SMALLEST_NORM = 1e-12
 # Coordinates of the widest embeddings; models of today have 256 to 8,192. Some fits keep a matrix of d × d.
 WIDEST, WIDEST_SQUARE = 1 << 16, 1 << 14
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
+# What is said of rows that are no embeddings.
+INFINITE, ZERO = "has a NaN, infinite or overflowing value", "is all zero"
 # Units in the last place by which the norms of rows differ from 1 after they were divided by them.
 UNIT = 4
 # So few rows are not looked at twice.
@@ -191,12 +193,18 @@ class Rows:
         infinite = ~torch.isfinite(norms)
         bad = infinite if bool(infinite.any()) else norms < SMALLEST_NORM
         row = int(np.arange(len(self))[index][bad.numpy()][0])
-        if infinite.any():
-            what, which = "has a NaN, infinite or overflowing value", ""
-        else:
-            what, which = "is all zero", ", which has no direction"
+        what, which = (INFINITE, "") if infinite.any() else (ZERO, ", which has no direction")
         where = self.source.place(row) if isinstance(self.source, Shards) else None
         raise BadRowError(f"{self.name} {what} in", row, f"{which}; remove the row or embed it again.", where)
+
+
+def faults(values: np.ndarray) -> np.ndarray:
+    """Say of each row (n, d) of numbers why it is no embedding, "" where it is one."""
+    with np.errstate(over="ignore"):
+        rows = torch.from_numpy(np.array(values, dtype=np.float64)).to(torch.get_default_dtype())
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    found = np.where((norms < SMALLEST_NORM).numpy(), ZERO, "")
+    return np.where(torch.isfinite(norms).numpy(), found, INFINITE)
 
 
 def _range(norms: Tensor) -> tuple[float, float]:

@@ -32,6 +32,8 @@ class Shards:
     ----------
     path : pathlib.Path
         The file or the folder; of a list of files, the folder around all of them.
+    source : pathlib.Path or list of pathlib.Path
+        What was opened.
     shape : tuple of int
     dtype : numpy.dtype
         bfloat16, which numpy has not, is read as float32.
@@ -47,7 +49,7 @@ class Shards:
 
     def __init__(self, given: Path | list[Path], column: str | None, files: list[File]) -> None:
         self.path = given if isinstance(given, Path) else Path(os.path.commonpath([x.parent for x in given]))
-        self._given = given
+        self.source = given
         self.dtype = files[0].dtype
         self.column = column
         self.files = files
@@ -85,7 +87,7 @@ class Shards:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(open_embeddings, column=self.column), (self._given,)
+        return partial(open_embeddings, column=self.column), (self.source,)
 
     def blocks(self, size: int) -> list[slice]:
         """Cut the rows into blocks of about `size` that are fast to read one by one.

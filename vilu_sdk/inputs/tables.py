@@ -5,19 +5,29 @@ its kind is given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import is_row, stack
-from vilu_sdk.inputs.lists import from_arrow, numbers_of
+from vilu_sdk.inputs.lists import from_arrow, numbers_of, unpack
 
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
 
 
-def split(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
+class Parts(NamedTuple):
+    """A table in two parts: its embeddings, and how to put new columns in their place."""
+
+    #: The embeddings (m, d) of all rows, or of those in a mask.
+    values: Callable[[NDArray[np.bool_] | None], NDArray[Any]]
+    #: How many numbers each row has (n,), -1 where it has no embedding.
+    widths: Callable[[], NDArray[np.int64]]
+    rebuild: Rebuild
+
+
+def split(rows: Any, column: str | None, new: Sequence[str]) -> Parts:
     """Take the embeddings (n, d) out of a table, and return how to put columns with `new` names there."""
     if isinstance(rows, Mapping):
         return _split_arrays(rows, column, new)
@@ -36,17 +46,34 @@ def count_rows(rows: Any) -> int:
     return len(next(iter(rows.values())) if isinstance(rows, Mapping) else rows)
 
 
-def _split_arrays(
-    rows: Mapping[str, Any], column: str | None, new: Sequence[str]
-) -> tuple[NDArray[Any], Rebuild]:
+def keep(rows: Any, mask: NDArray[np.bool_]) -> Any:
+    """Return the rows of a table that are in a mask."""
+    if isinstance(rows, Mapping):
+        return {name: np.asarray(values)[mask] for name, values in rows.items()}
+    if hasattr(rows, "assign"):
+        return rows[mask]
+    import pyarrow as pa
+
+    return rows.filter(pa.array(mask))
+
+
+def _split_arrays(rows: Mapping[str, Any], column: str | None, new: Sequence[str]) -> Parts:
     arrays = {name: np.asarray(values) for name, values in rows.items()}
     column = _choose([name for name, values in arrays.items() if _is_nested(values)], column, [*rows], new)
-    values = arrays[column]
+    found = arrays[column]
     rest = {name: values for name, values in rows.items() if name != column}
-    return values if values.ndim == 2 else _stack(values, column), lambda added: {**rest, **added}
+
+    def values(mask: NDArray[np.bool_] | None) -> NDArray[Any]:
+        some = found if mask is None else found[mask]
+        return some if some.ndim == 2 else _stack(some, column)
+
+    def widths() -> NDArray[np.int64]:
+        return np.full(len(found), found.shape[1]) if found.ndim == 2 else _widths(found)
+
+    return Parts(values, widths, lambda added: {**rest, **added})
 
 
-def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
+def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> Parts:
     kinds = dict(zip(rows.columns, rows.dtypes, strict=True))
     nested = [
         name
@@ -55,14 +82,19 @@ def _split_pandas(rows: Any, column: str | None, new: Sequence[str]) -> tuple[ND
         or numbers_of(getattr(kind, "pyarrow_dtype", None)) is not None
     ]
     column = _choose(nested, column, list(rows.columns), new)
-    values = rows[column]
+    found = rows[column]
     rest = rows.drop(columns=[column])
-    if hasattr(values.dtype, "pyarrow_dtype"):
-        return from_arrow(values.array.__arrow_array__(), _named(column)), lambda added: rest.assign(**added)
-    return _stack(values.to_numpy(), column), lambda added: rest.assign(**added)
+    if hasattr(found.dtype, "pyarrow_dtype"):
+        return _of_arrow(found.array.__arrow_array__(), column, lambda added: rest.assign(**added))
+    objects = found.to_numpy()
+
+    def values(mask: NDArray[np.bool_] | None) -> NDArray[Any]:
+        return _stack(objects if mask is None else objects[mask], column)
+
+    return Parts(values, lambda: _widths(objects), lambda added: rest.assign(**added))
 
 
-def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDArray[Any], Rebuild]:
+def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> Parts:
     import pyarrow as pa
 
     nested = [field.name for field in rows.schema if numbers_of(field.type) is not None]
@@ -76,7 +108,16 @@ def _split_arrow(rows: Any, column: str | None, new: Sequence[str]) -> tuple[NDA
             schema = schema.append(pa.field(name, columns[-1].type))
         return type(rows).from_arrays(columns, schema=schema)
 
-    return from_arrow(rows.column(column), _named(column)), rebuild
+    return _of_arrow(rows.column(column), column, rebuild)
+
+
+def _of_arrow(found: Any, column: Any, rebuild: Rebuild) -> Parts:
+    def values(mask: NDArray[np.bool_] | None) -> NDArray[Any]:
+        import pyarrow as pa
+
+        return from_arrow(found if mask is None else found.filter(pa.array(mask)), _named(column))
+
+    return Parts(values, lambda: unpack(found)[0], rebuild)
 
 
 def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequence[str]) -> Any:
@@ -114,6 +155,11 @@ def _only(value: Any) -> Any:
 
 def _stack(values: NDArray[Any], column: Any) -> NDArray[Any]:
     return stack([_only(value) for value in values], _named(column))
+
+
+def _widths(values: NDArray[Any]) -> NDArray[np.int64]:
+    rows = map(_only, values)
+    return np.array([len(np.asarray(row)) if is_row(row) else -1 for row in rows], dtype=np.int64)
 
 
 def _named(column: Any) -> str:

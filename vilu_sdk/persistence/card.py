@@ -164,7 +164,7 @@ def model_card(scorer: Any, name: str, card: Card | None) -> str:
     measured = [
         EvalResult(
             task_type=TASK,
-            dataset_type=_on_the_hub(kind) or "custom",
+            dataset_type=kind,
             dataset_name=kind,
             metric_type=metric,
             metric_value=value,

@@ -5,10 +5,11 @@ A job over files that is killed at any moment and started again scores nothing t
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,12 +20,13 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
-from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.rows import Rows, faults
 from vilu_sdk.inputs.shards import Source, open_embeddings
-from vilu_sdk.inputs.tables import split
+from vilu_sdk.inputs.tables import Parts, count_rows, keep, split
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
-from vilu_sdk.scale.pieces import MANIFEST, Piece, claim, plan, write_parquet
+from vilu_sdk.scale.pieces import BAD, MANIFEST, SKIPPED, Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -40,6 +42,14 @@ DTYPES = {
     **ANSWERS,
     ACCEPTED: np.bool_,
     **dict.fromkeys(NAMED, np.str_),
+}
+#: What is done with rows that cannot be scored, and the column that says why; what such a row has elsewhere.
+BadRows = Literal["stop", "skip", "mark"]
+BAD_ROWS = get_args(BadRows)
+REASON = "reason"
+MISSING = {
+    **{UNCERTAINTY: np.nan, "answer_uncertainty": np.nan, "novelty": np.nan},
+    **{ACCEPTED: False, **dict.fromkeys(NAMED, "")},
 }
 #: Rows of a piece: what a killed worker does again.
 PIECE_ROWS = 1 << 18
@@ -58,15 +68,23 @@ class Scored(NamedTuple):
         Rows in all of them.
     found : int
         How many of the files an earlier run had written.
+    bad : int
+        Rows that could not be scored, and were skipped or marked.
     """
 
     files: list[Path]
     rows: int
     found: int
+    bad: int = 0
 
 
 def score_partition(
-    rows: Any, scorer: FailureScorer | ThresholdPredictor, z_txt_set: Any, *, column: str | None = None
+    rows: Any,
+    scorer: FailureScorer | ThresholdPredictor,
+    z_txt_set: Any,
+    *,
+    column: str | None = None,
+    bad_rows: BadRows = "stop",
 ) -> Any:
     """Score a table of rows, one embedding each.
 
@@ -83,6 +101,10 @@ def score_partition(
         Candidate texts.
     column : str, optional
         Name of the column of embeddings. Not needed where it is the only one of lists of numbers.
+    bad_rows : {"stop", "skip", "mark"}
+        What is done with rows that hold no embedding, one of another width, NaN, infinite numbers or only
+        zeros: an error for the first of them, a table without them, or a table with a column `reason` (text,
+        empty for good rows), in which they have the uncertainty NaN and the prediction -1.
 
     Returns
     -------
@@ -114,16 +136,54 @@ def score_partition(
     >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
     (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
     """
+    if bad_rows not in BAD_ROWS:
+        raise ValueError(f"bad_rows must be one of {', '.join(BAD_ROWS)}, got {bad_rows!r}.")
     columns = _columns(scorer)
     opened = open_candidates(z_txt_set)
     names = opened.called()
     named = {} if names is None else {name: of for name, of in NAMED.items() if of in columns}
-    new = [*columns, *named]
-    z_img, rebuild = split(rows, column, tuple(new))
-    if not len(z_img):
-        return rebuild({name: np.empty(0, DTYPES[name]) for name in new})
-    found = dict(zip(columns, read(scorer, z_img, opened, *columns), strict=True))
-    return rebuild(found | {name: np.array(names)[found[of]] for name, of in named.items()})
+    marked = [REASON] if bad_rows == "mark" else []
+    parts = split(rows, column, (*columns, *named, *marked))
+    if bad_rows == "stop":
+        z_img, reasons = parts.values(None), None
+    else:
+        z_img, reasons = _usable(parts, Rows(opened.values, "z_txt_set", normalise=False).d)
+    found: dict[str, Any] = {name: np.empty(0, DTYPES[name]) for name in (*columns, *named)}
+    if len(z_img):
+        found = dict(zip(columns, read(scorer, z_img, opened, *columns), strict=True))
+        found |= {name: np.array(names)[found[of]] for name, of in named.items()}
+    if reasons is None:
+        return parts.rebuild(found)
+    good = reasons == ""
+    whole = {name: _spread(values, good, MISSING.get(name, -1)) for name, values in found.items()}
+    if marked:
+        return parts.rebuild(whole | {REASON: reasons})
+    return keep(parts.rebuild(whole), good)
+
+
+def _usable(parts: Parts, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that can be scored, and why each of the others cannot, "" for good ones (n,)."""
+    widths = parts.widths()
+    reasons = np.array(
+        ["" if w == d else "has no embedding" if w < 1 else f"has an embedding of width {w}" for w in widths],
+        dtype=object,
+    )
+    right = widths == d
+    if not right.any():
+        return np.empty((0, d)), reasons
+    values = parts.values(None if right.all() else right)
+    found = faults(values)
+    reasons[right] = found
+    return values[found == ""], reasons
+
+
+def _spread(values: np.ndarray, good: np.ndarray, missing: Any) -> np.ndarray:
+    """Put the values of good rows where these are among all rows."""
+    if good.all():
+        return values
+    whole = np.full(len(good), missing, dtype=values.dtype if len(values) else None)
+    whole[good] = values
+    return whole
 
 
 def _columns(scorer: FailureScorer | ThresholdPredictor) -> list[str]:
@@ -142,6 +202,7 @@ def score_to_folder(
     *,
     column: str | None = None,
     piece_rows: int = PIECE_ROWS,
+    bad_rows: BadRows = "stop",
 ) -> Scored:
     """Score embeddings on disk into a folder of parquet files, going on where an earlier run was killed.
 
@@ -163,6 +224,8 @@ def score_to_folder(
     piece_rows : int
         Rows of a piece, and so what a killed run does again. Pieces end where files end, and of a parquet
         file where row groups end.
+    bad_rows : {"stop", "skip", "mark"}
+        What is done with rows that cannot be scored, as in `score_partition`.
 
     Returns
     -------
@@ -195,12 +258,12 @@ def score_to_folder(
     (['part-00000.parquet'], 3, 0)
     (['part-00000.parquet'], 3, 1)
     """
-    job = Job.prepare(source, output, scorer, z_txt_set, column, piece_rows)
+    job = Job.prepare(source, output, scorer, z_txt_set, column, piece_rows, bad_rows)
     # What one of several processes found missing is what all of them share.
     missing = from_first(lambda: [job.pieces.index(piece) for piece in job.missing])
     job = job._replace(missing=[job.pieces[number] for number in missing])
     for piece in track(job.missing[rank() % world_size() :: world_size()], "scoring pieces"):
-        score_piece(piece, scorer, job.texts)
+        score_piece(piece, scorer, job.texts, bad_rows)
         LOG.debug("%s: %s rows", piece.output, len(piece.rows))
     from_all(None)
     return job.done()
@@ -222,6 +285,7 @@ class Job(NamedTuple):
         z_txt_set: ArrayLike,
         column: str | None,
         piece_rows: int,
+        bad_rows: BadRows = "stop",
     ) -> Self:
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
         if piece_rows < 1:
@@ -233,8 +297,12 @@ class Job(NamedTuple):
         # Before the folder is marked, some rows are tried, which also warns of embeddings of another model.
         if not len(opened):
             raise ValueError(f"{opened.path} has no rows; there is nothing to score.")
-        tried = Rows(opened, "z_img", normalise=False).read(slice(TRIED_ROWS))
-        score_partition({"z_img": tried.numpy()}, scorer, texts)
+        try:
+            tried = Rows(opened, "z_img", normalise=False).read(slice(TRIED_ROWS))
+            score_partition({"z_img": tried.numpy()}, scorer, texts)
+        except BadRowError:
+            if bad_rows == "stop":
+                raise
         folder = Path(output or "").expanduser().absolute()
         if output is None:
             parts = plan(opened, folder, piece_rows)
@@ -247,6 +315,8 @@ class Job(NamedTuple):
             "piece_rows": piece_rows,
             "writes": _columns(scorer),
         }
+        if bad_rows != "stop":
+            work["bad_rows"] = bad_rows
         if texts.names is not None:
             work["names"] = texts.names.written
         claim(folder, parts, known, identify(texts.values, whole=True), work)
@@ -256,7 +326,9 @@ class Job(NamedTuple):
     def done(self) -> Scored:
         """Say what there is now."""
         rows = sum(len(piece.rows) for piece in self.pieces)
-        return Scored([piece.output for piece in self.pieces], rows, len(self.pieces) - len(self.missing))
+        bad = sum(piece.bad_rows() for piece in self.pieces)
+        found = len(self.pieces) - len(self.missing)
+        return Scored([piece.output for piece in self.pieces], rows, found, bad)
 
 
 def loaded(z_txt_set: Any, d: int | None = None) -> Opened:
@@ -265,18 +337,48 @@ def loaded(z_txt_set: Any, d: int | None = None) -> Opened:
     return replace(opened, values=Rows(opened.values, "z_txt_set", d=d, normalise=False).read())
 
 
-def score_piece(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: Any) -> None:
+def score_piece(
+    piece: Piece,
+    scorer: FailureScorer | ThresholdPredictor,
+    z_txt_set: Any,
+    bad_rows: BadRows = "stop",
+) -> None:
     """Write the scores of a piece unless they are there."""
-    if not piece.is_done():
-        with whole_file(piece.output) as file:
-            # Of a file that is found unchanged when all is scored.
-            checksum = piece.file.checksum(piece.rows) if piece.is_noted else None
-            write_parquet(scored_tables(piece, scorer, z_txt_set), file, checksum)
+    if piece.is_done():
+        return
+    bad: Counter[str] = Counter()
+
+    def notes() -> dict[bytes, str]:
+        count = str(bad["rows"])
+        return {} if not bad["rows"] else {BAD: count} | ({SKIPPED: count} if bad_rows == "skip" else {})
+
+    with whole_file(piece.output) as file:
+        # Of a file that is found unchanged when all is scored.
+        checksum = piece.file.checksum(piece.rows) if piece.is_noted else None
+        write_parquet(scored_tables(piece, scorer, z_txt_set, bad_rows, bad), file, checksum, notes)
 
 
-def scored_tables(piece: Piece, scorer: FailureScorer | ThresholdPredictor, z_txt_set: Any) -> Iterator[Any]:
-    """Yield the scores of a piece, batch by batch, as dicts of columns or record batches."""
-    return piece.map(lambda rows: score_partition(rows, scorer, z_txt_set, column=piece.file.embeddings))
+def scored_tables(
+    piece: Piece,
+    scorer: FailureScorer | ThresholdPredictor,
+    z_txt_set: Any,
+    bad_rows: BadRows = "stop",
+    bad: Counter[str] | None = None,
+) -> Iterator[Any]:
+    """Yield the scores of a piece, batch by batch, as dicts of columns or record batches.
+
+    How many rows are bad, of those that are skipped or marked, is added up in `bad`.
+    """
+
+    def score(rows: Any) -> Any:
+        found = score_partition(rows, scorer, z_txt_set, column=piece.file.embeddings, bad_rows=bad_rows)
+        if bad is not None and bad_rows == "skip":
+            bad["rows"] += count_rows(rows) - count_rows(found)
+        elif bad is not None and bad_rows == "mark":
+            bad["rows"] += sum(str(reason) != "" for reason in found[REASON])
+        return found
+
+    return piece.map(score)
 
 
 def _describe(scorer: FailureScorer | ThresholdPredictor) -> dict[str, Any]:

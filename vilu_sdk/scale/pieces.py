@@ -28,6 +28,8 @@ MANIFEST = "_manifest.json"
 MANIFEST_VERSION = 2
 #: Name, in the metadata of a parquet file of scores, of the checksum of the rows that were scored.
 SCORED = b"vilu_sdk.scored"
+#: Name, in the same metadata, of the number of rows that could not be scored; skipped ones are not there.
+BAD, SKIPPED = b"vilu_sdk.bad_rows", b"vilu_sdk.skipped_rows"
 # Differences that are told.
 SHOWN = 5
 
@@ -48,9 +50,16 @@ class Piece:
         parquet = require("pyarrow.parquet", "data")
         try:
             check_file(self.output)
-            return bool(parquet.read_metadata(self.output).num_rows == len(self.rows))
+            found = parquet.read_metadata(self.output)
+            skipped = int((found.metadata or {}).get(SKIPPED, 0))
+            return bool(found.num_rows + skipped == len(self.rows))
         except (FileNotFoundError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
             return False
+
+    def bad_rows(self) -> int:
+        """Return how many rows of the output, which is there, could not be scored."""
+        metadata = require("pyarrow.parquet", "data").read_metadata(self.output).metadata or {}
+        return int(metadata.get(BAD, 0))
 
     def is_of_these_rows(self) -> bool:
         """Whether the output, which is there, is of the rows as they are now."""
@@ -79,10 +88,15 @@ class Piece:
             raise
 
 
-def write_parquet(tables: Iterable[Any], file: IO[bytes], checksum: str | None = None) -> None:
+def write_parquet(
+    tables: Iterable[Any],
+    file: IO[bytes],
+    checksum: str | None = None,
+    notes: Callable[[], dict[bytes, str]] = dict,
+) -> None:
     """Write dicts of columns or record batches, all of the same columns, holding one at a time.
 
-    The checksum, if there is one, is that of the rows that were scored.
+    The checksum, if there is one, is that of the rows that were scored; notes are asked for at the end.
     """
     parquet = require("pyarrow.parquet", "data")
     import pyarrow as pa
@@ -95,6 +109,8 @@ def write_parquet(tables: Iterable[Any], file: IO[bytes], checksum: str | None =
     with parquet.ParquetWriter(file, first.schema.with_metadata(metadata or None)) as writer:
         for table in chain([first], tables):
             writer.write(table)
+        if found := notes():
+            writer.add_key_value_metadata(found)
 
 
 def plan(source: Shards, folder: Path, piece_rows: int, *, is_noted: bool = False) -> list[Piece]:

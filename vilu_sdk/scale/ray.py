@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
-from vilu_sdk.scale.partition import PIECE_ROWS, Job, loaded, score_partition, score_piece, scored_tables
+from vilu_sdk.scale.partition import (
+    PIECE_ROWS,
+    BadRows,
+    Job,
+    loaded,
+    score_partition,
+    score_piece,
+    scored_tables,
+)
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -27,6 +35,7 @@ def score_dataset(
     column: str | None = None,
     output: str | os.PathLike[str] | None = None,
     piece_rows: int = PIECE_ROWS,
+    bad_rows: BadRows = "stop",
     num_cpus: int = 1,
     concurrency: int | tuple[int, int] | None = None,
 ) -> Any:
@@ -53,6 +62,8 @@ def score_dataset(
         `Dataset` are written by its own ``write_parquet``.
     piece_rows : int
         With paths: rows of a piece, the work of one task, as in `score_to_folder`.
+    bad_rows : {"stop", "skip", "mark"}
+        What is done with rows that cannot be scored, as in `score_partition`.
     num_cpus : int
         Cores, and so threads, of an actor.
     concurrency : int or tuple of int, optional
@@ -94,12 +105,12 @@ def score_dataset(
                 "output goes with paths; write a Dataset with score_dataset(...).write_parquet(output)."
             )
         texts = loaded(z_txt_set)
-        how["fn_constructor_args"] = (ray.put((scorer, texts, [])), num_cpus)
+        how["fn_constructor_args"] = (ray.put((scorer, texts, [], bad_rows)), num_cpus)
         how["fn_kwargs"] = {"column": column}
         return data.map_batches(_ScoreRows, batch_size=max(1, CHUNK_ELEMENTS // texts.values.shape[1]), **how)
 
-    job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows)
-    how["fn_constructor_args"] = (ray.put((scorer, job.texts, job.missing)), num_cpus)
+    job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows, bad_rows)
+    how["fn_constructor_args"] = (ray.put((scorer, job.texts, job.missing, bad_rows)), num_cpus)
     if numbers := [{PIECE: number} for number in range(len(job.missing))]:
         tasks = ray.data.from_items(numbers, override_num_blocks=len(numbers))
         if output is None:
@@ -127,18 +138,18 @@ class _Actor:
 
     def __init__(self, state: Any, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.scorer, self.texts, self.pieces = require("ray", "ray").get(state)
+        self.scorer, self.texts, self.pieces, self.bad_rows = require("ray", "ray").get(state)
 
 
 class _ScoreRows(_Actor):
     def __call__(self, rows: Any, column: str | None) -> Any:
-        return score_partition(rows, self.scorer, self.texts, column=column)
+        return score_partition(rows, self.scorer, self.texts, column=column, bad_rows=self.bad_rows)
 
 
 class _ReadPieces(_Actor):
     def __call__(self, tasks: Any) -> Iterator[Any]:
         for number in tasks[PIECE].to_pylist():
-            yield from scored_tables(self.pieces[number], self.scorer, self.texts)
+            yield from scored_tables(self.pieces[number], self.scorer, self.texts, self.bad_rows)
 
 
 class _WritePieces(_Actor):
@@ -146,7 +157,7 @@ class _WritePieces(_Actor):
         for number in tasks[PIECE].to_pylist():
             error = None
             try:
-                score_piece(self.pieces[number], self.scorer, self.texts)
+                score_piece(self.pieces[number], self.scorer, self.texts, self.bad_rows)
             except (ValueError, TypeError, OSError) as raised:  # of which Ray would hide the message
                 error = pickle.dumps(raised)
             yield {PIECE: [number], ERROR: [error]}

@@ -78,7 +78,7 @@ class SoftmaxHeadScorer(WeightedScorer):
     learns = True
     has_posterior = True
 
-    def __init__(self, *, logit_scale: float = 100.0, ridge: float = 1.0) -> None:
+    def __init__(self, *, logit_scale: float = 100.0, ridge: float = 10.0) -> None:
         self.logit_scale = logit_scale
         self.ridge = ridge
 

@@ -448,6 +448,7 @@ def test_every_kind_of_model_comes_back_from_a_folder(fitted_digits, digits, toy
             np.testing.assert_allclose(
                 loaded.decision_function(z_img, text),
                 scorer.decision_function(z_img, text),
+                rtol=1e-5,
                 atol=1e-5,
                 err_msg=name,
             )

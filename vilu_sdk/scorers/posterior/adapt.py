@@ -1,12 +1,14 @@
 """Moving a model to unlabelled images of a domain, without trusting how often classes occur."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
-from vilu_sdk.scorers.posterior.background import statistics
+from vilu_sdk.scorers.posterior.background import above, statistics, unlabelled_background
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, Stream
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, estimate, intercepts
@@ -26,10 +28,15 @@ DOMINANT = (0.15, 0.3)
 
 
 def adapt_classes(
-    model: LogLinearModel, x: Tensor, text: Tensor, *, frequencies: Frequencies = None
+    model: LogLinearModel,
+    x: Tensor,
+    text: Tensor,
+    *,
+    frequencies: Frequencies = None,
+    unknown_rate: float | None = None,
 ) -> ClassModel:
     """Add the Gaussians of the domain's classes (K, d), found by soft assignment of images (n, d)."""
-    found = _adapt(model, x, text, frequencies)
+    found = _adapt(model, x, text, unknown_rate, frequencies)
     if not found.known and model.unknown_share(text):
         warn(
             "adapt leaves the ranking as it is: too many of these images seem to show one of the candidates, "
@@ -39,7 +46,9 @@ def adapt_classes(
     return found
 
 
-def follow(model: LogLinearModel, x: Tensor, text: Tensor, memory: float) -> ClassModel:
+def follow(
+    model: LogLinearModel, x: Tensor, text: Tensor, memory: float, unknown_rate: float | None = None
+) -> ClassModel:
     """Move a model on by a batch of images (n, d) of a stream, of which the last `memory` count most."""
     k = len(text)
     past, q = Stream(Moments.none(k, x), torch.zeros(k, dtype=torch.float64)), None
@@ -48,13 +57,14 @@ def follow(model: LogLinearModel, x: Tensor, text: Tensor, memory: float) -> Cla
         if len(model.text) == k and torch.equal(columns.sort().values, torch.arange(k)):
             past, q = model.stream.among(columns, math.exp(-len(x) / memory)), total(model.parts(text), x)
         model = model.base  # what a stream of other candidates taught is of no use
-    return _adapt(model, x, text, None, past, q)
+    return _adapt(model, x, text, unknown_rate, None, past, q)
 
 
 def _adapt(
     model: LogLinearModel,
     x: Tensor,
     text: Tensor,
+    unknown_rate: float | None = None,
     frequencies: Frequencies = None,
     past: Stream | None = None,
     q: Tensor | None = None,
@@ -75,7 +85,7 @@ def _adapt(
     rest = before
     for predicted in below.get(GAUSSIANS.name, []):
         rest = rest - share * predicted(x)
-    q, known, moments = before if q is None else q, dict[str, Part](), None
+    q, known, moments, expected = before if q is None else q, dict[str, Part](), None, None
     for _ in range(ROUNDS if share or past is not None else 0):
         # An estimate is of the posterior as it ends up.
         known_shares = None if frequencies == "estimated" else intercepts(q, frequencies, 1.0)
@@ -91,28 +101,31 @@ def _adapt(
         densities = TextDensities.of(gaussians.whiten(SHRINKAGE))
         linear = densities.among(text, torch.arange(k))
         known[GAUSSIANS.name] = part = linear.times(share * WEIGHT * model.logit_scale)
-        q = rest + part(x)
-    # Without labels, a class that is predicted often cannot be told from one that occurs often.
-    platt, sharpness = model.calibration(text), model.sharpness(text)
-    shares = intercepts(q, frequencies, sharpness)
-    if shares is not None:
-        known[INTERCEPTS.name], q = Intercepts(shares), q + shares
-    parts = model.logit_scale, model, 1.0, text, known
-    none = model.background(text)
-    if none is not None and known:
-        none = none.like(none.level + none.novelty(*statistics(before)), none.novelty(*statistics(q)))
+        q, expected = rest + part(x), densities.centre + densities.means
     if past is not None and moments is not None:
         counts = past.counts + torch.softmax(before.double() + log_shares, dim=1).sum(dim=0)
         past = Stream(moments, counts)
-    return ClassModel(
-        *parts,
+    platt, sharpness = model.calibration(text), model.sharpness(text)
+    found = ClassModel(
+        *(model.logit_scale, model, 1.0, text, known),
         platt=platt,
         base_platt=platt,
         known_sharpness=sharpness,
-        none_known=none,
         base_gaussians=1 - share,
         stream=past,
     )
+    none, seen = None if unknown_rate == 0 else model.background(text), before
+    if expected is not None and share:
+        none, seen = above(unlabelled_background(unknown_rate), found.parts(text), expected), q
+        if none is not None and unknown_rate is not None and past is None:  # else too few may be at hand
+            none = none.at(unknown_rate, none.novelty(*statistics(q)).numpy(), np.ones(len(x)))
+    # Without labels, a class that is predicted often cannot be told from one that occurs often.
+    shares = intercepts(q, frequencies, sharpness)
+    if shares is not None:
+        known, q = known | {INTERCEPTS.name: Intercepts(shares)}, q + shares
+    if none is not None and q is not seen:
+        none = none.like(none.level + none.novelty(*statistics(seen)), none.novelty(*statistics(q)))
+    return replace(found, known=known, none_known=none)
 
 
 def trust(log_shares: Tensor) -> float:

@@ -15,7 +15,9 @@ from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.base.groups import distinct_rows, group_weights, number, rows_of, warn_of_near_copies
+from vilu_sdk.scorers.posterior.background import above
 from vilu_sdk.scorers.posterior.densities import TextRegression
 from vilu_sdk.scorers.posterior.model import LogLinearModel, zero_shot
 from vilu_sdk.scorers.posterior.parts import Intercepts, Parts
@@ -102,6 +104,8 @@ class CaptionModel(LogLinearModel):
     sources: dict[str, CaptionSource] = field(default_factory=dict)
     # Of each source, and of "zero-shot"; chosen by likelihood, so that the log-odds are calibrated already.
     weights: dict[str, float] = field(default_factory=lambda: {"zero-shot": 1.0})
+    # How likely an image was written none of the captions for, relative to images as captions predict them.
+    none: Background | None = None
 
     def parts(self, text: Tensor) -> Parts:
         """See `LogLinearModel`."""
@@ -109,6 +113,13 @@ class CaptionModel(LogLinearModel):
         for name, source in self.sources.items():
             found[name] = [source.part(text).times(self.weights[name])]
         return found
+
+    def background(self, text: Tensor) -> Background | None:
+        """See `LogLinearModel`."""
+        source = self.sources.get(CaptionRegression.name)
+        if not isinstance(source, CaptionRegression) or not self.weights[source.name]:
+            return None
+        return above(self.none, self.parts(text), source.centre + source.predicted(text))
 
     def adapt(self, images: Tensor) -> Self:
         """Take unlabelled images of the domain into the bank; repeated ones count once."""

@@ -22,6 +22,7 @@ from vilu_sdk.scorers.base.groups import (
     number,
     warn_of_near_copies,
 )
+from vilu_sdk.scorers.posterior.background import above
 from vilu_sdk.scorers.posterior.blend import Blend, Source, base_precision
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians, try_gaussians
@@ -107,6 +108,8 @@ class ClassModel(LogLinearModel):
     key: Tensor | None = None
     # How likely an image shows none of the known candidates; None leaves that out of account.
     none_known: Background | None = None
+    # The same among candidates of which some are new, relative to images as their texts predict them.
+    none_new: Background | None = None
     # What is left of the Gaussians of `base` among known candidates, where others take their place.
     base_gaussians: float = 1.0
     # Where it follows a stream of images without labels.
@@ -133,10 +136,7 @@ class ClassModel(LogLinearModel):
 
         name = "class Gaussians"
         if not is_known:
-            share = float((match >= 0).double().mean())
-            weight = share * self.open_weights[0] + (1 - share) * self.open_weights[1]
-            weight *= len(text) / (len(text) + FEW_CANDIDATES)
-            if weight and self.open_set is not None:
+            if (weight := self._open_weight(match)) and self.open_set is not None:
                 add(name, self.open_set.among(text, match).times(weight))
             return found
         if name not in self.known and self.open_set is not None:
@@ -144,6 +144,12 @@ class ClassModel(LogLinearModel):
         for name, part in self.known.items():
             add(name, part.among(match))
         return found
+
+    def _open_weight(self, match: Tensor) -> float:
+        """Weight of the Gaussians among candidates (J,) of which some are new."""
+        share = float((match >= 0).double().mean())
+        weight = share * self.open_weights[0] + (1 - share) * self.open_weights[1]
+        return weight * len(match) / (len(match) + FEW_CANDIDATES)
 
     def unknown_share(self, text: Tensor) -> float:
         """See `LogLinearModel`."""
@@ -162,9 +168,13 @@ class ClassModel(LogLinearModel):
         return self.base_platt if self.base is None else self.base.calibration(text)
 
     def background(self, text: Tensor) -> Background | None:
-        """See `LogLinearModel`; nothing is learned of it among new candidates."""
-        if bool((self.match(text) >= 0).all()):
+        """See `LogLinearModel`; among new candidates where the Gaussians have a say there."""
+        match = self.match(text)
+        if bool((match >= 0).all()):
             return self.none_known
+        if self.open_set is not None and self._open_weight(match):
+            images = self.open_set.centre + self.open_set.expected(text, match)
+            return above(self.none_new, self.parts(text), images)
         return None if self.base is None else self.base.background(text)
 
     def sharpness(self, text: Tensor) -> float:

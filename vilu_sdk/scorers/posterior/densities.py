@@ -57,10 +57,14 @@ class TextDensities(TextRegression):
 
     def among(self, text: Tensor, match: Tensor) -> Logits:
         """Logits of texts (J, d), of which `match` (J,) names the known class, or is -1."""
+        return self.density(self.expected(text, match), self.slack[match])
+
+    def expected(self, text: Tensor, match: Tensor) -> Tensor:
+        """Means (J, d), about `centre`, of images of texts (J, d): learned ones where a class is known."""
         means = self.predicted(text)
         seen = match >= 0
         means[seen] = self.means[match[seen]]
-        return self.density(means, self.slack[match])
+        return means
 
     def among_known(self, columns: Tensor) -> Logits:
         """Logits of known classes among themselves, all of whose means were learned."""

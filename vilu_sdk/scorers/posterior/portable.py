@@ -8,6 +8,12 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
+from vilu_sdk.scorers.posterior.background import (
+    MARGIN,
+    WIDE_MARGIN,
+    learn_background,
+    unlabelled_background,
+)
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, class_model, learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.many_sets import learn_transfer
@@ -35,6 +41,11 @@ def learn_portable(
     key = _halved(key.to(task.text) / KEY_WIDTH**0.5)
     known = {name: part for name, part in model.known.items() if name != GAUSSIANS.name}
     model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)))
+    model = replace(
+        model,
+        none_known=learn_background(blend, None, None) if blend.fitted else None,
+        none_new=unlabelled_background(None, MARGIN if others else WIDE_MARGIN),
+    )
     if model.open_set is None:
         return model
     gaussians = blend.fitted[GAUSSIANS.name].gaussians

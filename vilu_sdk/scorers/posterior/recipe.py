@@ -10,7 +10,12 @@ from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.base.groups import groups_of, one_of_each
 from vilu_sdk.scorers.posterior.adapt import adapt_classes, follow
-from vilu_sdk.scorers.posterior.background import learn_background, unknown_images
+from vilu_sdk.scorers.posterior.background import (
+    WIDE_MARGIN,
+    learn_background,
+    unknown_images,
+    unlabelled_background,
+)
 from vilu_sdk.scorers.posterior.captions import MIN_PAIRS, CaptionModel, learn_captions
 from vilu_sdk.scorers.posterior.classes import class_model, learn_blend, sample_rows, sample_size
 from vilu_sdk.scorers.posterior.frequencies import Frequencies
@@ -35,6 +40,7 @@ def learn_auto(
             if base is not None:
                 return base
         model = class_model(blend, logit_scale, task.text, base)
+        model = replace(model, none_new=unlabelled_background(unknown_rate, WIDE_MARGIN))
         if not blend.fitted:  # the posterior is the one that is built upon
             return model if base is None else replace(model, none_known=base.background(task.text))
         shown = unknown_images(task, sample_size(len(task.text)))
@@ -48,7 +54,8 @@ def learn_auto(
     if n < MIN_PAIRS:
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
-    return learn_captions(task, logit_scale, generator)
+    learned = learn_captions(task, logit_scale, generator)
+    return replace(learned, none=unlabelled_background(unknown_rate, WIDE_MARGIN))
 
 
 def adapt_auto(
@@ -58,6 +65,7 @@ def adapt_auto(
     *,
     frequencies: Frequencies = None,
     memory: float | None = None,
+    unknown_rate: float | None = None,
 ) -> LogLinearModel:
     """Move a model to unlabelled images of a domain, or on by a batch of a stream with `memory`.
 
@@ -68,11 +76,11 @@ def adapt_auto(
     rows = sample_rows(len(distinct), len(text), generator)
     x = read(task.images, rows if len(distinct) == n else torch.from_numpy(distinct)[rows])
     if memory is not None:
-        return follow(model, x, text, memory)
+        return follow(model, x, text, memory, unknown_rate)
     few = len(x) <= IMAGES_PER_CAPTION * len(text)
     if isinstance(model, CaptionModel) and model.sources and few and frequencies is None:
         return model.adapt(x)
-    return adapt_classes(model, x, text, frequencies=frequencies)
+    return adapt_classes(model, x, text, frequencies=frequencies, unknown_rate=unknown_rate)
 
 
 def warn_fallback(reason: str, base: LogLinearModel | None = None) -> None:

@@ -1,0 +1,51 @@
+"""What a service takes of one request, and of all."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold, and how many are taken at once.
+
+    A request beyond them is refused with 413, one that takes too long with 408, and one too many with 503.
+    A worker needs at most about `concurrency` × `bytes` for bodies, beside what it computes.
+
+    Parameters
+    ----------
+    rows : int
+        Images.
+    bytes : int
+        Of the body.
+    candidates : int
+        Of a request that brings its own; prompts count each.
+    kept : int
+        Sets of candidates, by content, for which is kept what the scorer has computed from them; the one
+        used longest ago goes.
+    concurrency : int
+        Requests that are received, computed or answered at once, by one worker.
+    seconds : float
+        For the body to arrive.
+
+    Raises
+    ------
+    ValueError
+        If one is not above 0.
+
+    Examples
+    --------
+    >>> from vilu_sdk.serve import Limits
+    >>> Limits(rows=16).bytes
+    33554432
+    """
+
+    rows: int = 4096
+    bytes: int = 32 << 20
+    candidates: int = 20_000
+    kept: int = 8
+    concurrency: int = 128
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"{field.name} must be above 0, got {getattr(self, field.name)!r}.")

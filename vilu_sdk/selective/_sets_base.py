@@ -34,6 +34,10 @@ CONFIDENCE = 0.95
 class SetsByThreshold(Calibrated):
     """Puts into a set what scores at most a threshold; a subclass has the parameters and the verbs."""
 
+    _card_use = (
+        "sets",
+        "names = sets.predict_names(z_img, z_txt_set)  # a list of candidates for each image",
+    )
     used_later = ("per_class", "per_label", "method", "size_limit", "allow_empty")
 
     report_: SetReport

@@ -32,6 +32,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/repo-review .
 
 docs: $(INSTALLED)
@@ -57,6 +58,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py --rows 32768 --candidates 32768
 	$(BIN)/python benchmarks/memory.py --rows 32768 --candidates 32768 --scorer EntropyScorer
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/against.py
 	$(BIN)/python benchmarks/known_sources.py
 	$(BIN)/python benchmarks/time_to_auc.py $(SETS)
 

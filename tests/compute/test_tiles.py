@@ -76,3 +76,10 @@ def test_log_odds_are_as_exact_at_any_lead_and_with_any_ties(k, tile):
         found = log_odds(torch.eye(401), Logits(bits))
         expected = SplitSoftmax(bits.double() / BITS).log_odds
         torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("offsets", [None, torch.tensor([5.0, -2.0, 0.5])])
+def test_logits_in_nats_are_those_in_bits_in_another_unit(offsets):
+    z, text = rows(6, 3)
+    logits = Logits(40 * text.T, offsets)
+    torch.testing.assert_close(logits.in_nats(z), logits(z) * math.log(2))

@@ -497,3 +497,23 @@ def test_sets_on_abstentions_keep_their_promise_on_the_rows_that_found_the_thres
         rest = new > limit
         covered, left = covered + (new_score[rest] <= q).mean(), left + 1
     assert covered / left > 0.9 - 0.004
+
+
+def test_a_threshold_that_was_fitted_again_voids_the_sets_upon_it(digits, mcm):
+    calibration = digits.z_img_fit, digits.z_txt, digits.labels_fit
+    answers = SelectivePredictor(mcm, 0.1).fit(*calibration)
+    sets = SetPredictor(answers, 0.9).fit(*calibration)
+    sets.predict_sets(digits.z_img_test, digits.z_txt)  # without a word
+    answers.set_params(target_risk=0.05).fit(*calibration)
+    with pytest.warns(PromiseWarning, match="fitted again after the sets"):
+        sets.predict_sets(digits.z_img_test, digits.z_txt)
+    sets.fit(*calibration).predict_sets(digits.z_img_test, digits.z_txt)
+
+
+def test_groups_and_classes_without_a_threshold_say_why(digits, mcm):
+    few = np.flatnonzero((digits.labels_fit != 3) | (np.cumsum(digits.labels_fit == 3) <= 5))
+    given = digits.z_img_fit[few], digits.z_txt, digits.labels_fit[few]
+    report = SetPredictor(mcm, 0.9, per_label=True).fit(*given).report_
+    assert "no threshold       1 of 10, which have fewer than 9 rows" in str(report)
+    whole = SetPredictor(mcm, 0.9, per_label=True).fit(digits.z_img_fit, digits.z_txt, digits.labels_fit)
+    assert "no threshold" not in str(whole.report_)

@@ -32,8 +32,8 @@ DEFAULTS = {"debug": False, "log_level": "info", "log_format": "text"}
 #: The commands, in the order of the help.
 COMMANDS = (
     *(_making.DEMO, _making.FIT, _making.ADAPT, _asking.SCORE, _asking.EVALUATE, _asking.COMPARE),
-    *(_asking.BENCHMARK, _asking.REPORT, _asking.THRESHOLD, _asking.SETS, _asking.FIND_LABELS),
-    *(_serving.SERVE, _serving.EXPORT),
+    *(_asking.BENCHMARK, _asking.REPORT, _asking.THRESHOLD, _asking.SETS, _asking.DECIDE),
+    *(_asking.FIND_LABELS, _serving.SERVE, _serving.EXPORT),
     *(_making.CONVERT, _making.INFO, _making.PUSH, _making.COMPLETION),
 )
 

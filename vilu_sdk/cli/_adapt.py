@@ -7,7 +7,7 @@ from typing import Any
 from vilu_sdk.cli._arguments import DEFAULT
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import open_named, read_groups, read_labels, read_weights
+from vilu_sdk.cli._inputs import open_named, read_frequencies, read_groups, read_labels
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._scorers import card_of, choose_scorers
 from vilu_sdk.scorers import ViLUEstimator
@@ -34,8 +34,8 @@ def run(arguments: Namespace) -> int:
     labels, known = None, dict[str, Any]()
     if arguments.labels is not None:
         labels = read_labels(arguments.labels, len(images), texts)
-    if (said := arguments.frequencies) is not None:
-        known["frequencies"] = said if said in WORDS else read_weights(said, len(texts), "candidates")
+    if (frequencies := read_frequencies(arguments.frequencies, texts, WORDS)) is not None:
+        known["frequencies"] = frequencies
     if (groups := read_groups(arguments.groups, len(images))) is not None:
         known["groups"] = groups
     if known and not isinstance(scorer, ViLUEstimator):

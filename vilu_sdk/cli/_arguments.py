@@ -59,6 +59,13 @@ UNITS = option(
     metavar="FILE",
     help="what each image is a view, frame or copy of, so that one of each is calibrated on: likewise",
 )
+#: Of later images, for which a promise is to hold.
+FREQUENCIES = option(
+    "--frequencies",
+    metavar="WHAT",
+    help="how often the candidates will occur among later images, where that differs: balanced, or a file of "
+    f"one number for each, in any unit, {VALUES}",
+)
 #: How much each image counts.
 WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
 #: Labels alone, which there must be.

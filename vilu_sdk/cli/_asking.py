@@ -5,6 +5,7 @@ from vilu_sdk.cli._arguments import (
     DATA,
     EMBEDDINGS,
     FEEDBACK,
+    FREQUENCIES,
     GROUPS,
     IMAGES,
     JSON,
@@ -31,7 +32,7 @@ from vilu_sdk.cli._arguments import (
     jobs,
     output,
 )
-from vilu_sdk.cli._parser import COUNT, SHARE, command, one_of, option, switch, within
+from vilu_sdk.cli._parser import COUNT, SCALE, SHARE, command, one_of, option, switch, within
 
 SCORE = command(
     "_score.run",
@@ -192,6 +193,7 @@ THRESHOLD = command(
     ),
     switch("--simultaneous", help="the promises of all groups hold together"),
     UNITS,
+    FREQUENCIES,
     *SCORER,
     option(
         "-o", "--output", metavar="FOLDER", help="save scorer and threshold, for vilu score and vilu report"
@@ -225,6 +227,7 @@ SETS = command(
         option("--groups", metavar="FILE", help=f"a threshold for each group of images: {VALUES}"),
     ),
     UNITS,
+    FREQUENCIES,
     option("--size-limit", type=COUNT, metavar="K", help="most candidates of a set"),
     switch("--no-empty", help="put the likeliest candidate into every set"),
     *SCORER,
@@ -243,6 +246,45 @@ SETS = command(
     "one as often as is promised; of a saved threshold as --scorer, for what that abstains on. "
     "Without, and with the folder that this wrote as --scorer: print the set of each image, the likeliest "
     "candidate first.",
+)
+
+DECIDE = command(
+    "_decide.run",
+    "decide",
+    "decide what costs least, or ask a person",
+    "vilu decide images.npy texts.npy --names names.txt --scorer my-scorer --costs costs.csv --ask-cost 0.5",
+    IMAGES,
+    TEXTS,
+    option(
+        "--costs",
+        metavar="FILE",
+        required=True,
+        dest="cost_file",
+        help="what each decision costs for each true class: a .csv or .tsv table with the decisions in its "
+        "header and a row for each candidate, its name (or row number) first; or an array (texts, decisions) "
+        "as .npy",
+    ),
+    NAMES,
+    option(
+        "--ask-cost",
+        type=SCALE,
+        metavar="COST",
+        help="of asking a person (default: nobody is asked)",
+    ),
+    option("--budget", type=within(int, 0), metavar="N", help="most images that a person is asked about"),
+    *SCORER,
+    option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default=STDOUT,
+        help="a .csv, .json or .parquet file, or - for standard output (the default)",
+    ),
+    RAW_CSV,
+    JSON,
+    QUIET,
+    about="For each image the decision that costs least in expectation under the posterior, or none where a "
+    "person is asked. On standard error: what that costs.",
 )
 
 FIND_LABELS = command(

@@ -15,12 +15,13 @@ from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.inputs.arrays import PASS_COLUMN
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
-from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, read_vector
+from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, opening, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 from vilu_sdk.inputs.stored import kind
+from vilu_sdk.inputs.text import text_table
 from vilu_sdk.inputs.values import check_correct, check_labels, check_weights
 
 # Separates a file from the array, tensor or column in it.
@@ -155,8 +156,6 @@ def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
     found = read_values(spec)
     check_count(found, n, "IMAGES")
     values = found.values
-    if values.dtype.kind not in "iuO":
-        raise ValueError(f"{spec} has {values.dtype}; save groups as integers or texts.")
     if values.dtype.kind != "O":
         return values
     names = [plain(value) for value in values]
@@ -175,6 +174,44 @@ def read_weights(spec: str, n: int, of: str = "IMAGES") -> NDArray[np.float64]:
     values = np.array([_number(found, row) for row in range(n)]) if found.is_text else found.values
     with _placed(found):
         return check_weights(values, n, name=spec).numpy()
+
+
+def read_frequencies(said: str | None, texts: Opened, words: tuple[str, ...] = ("balanced",)) -> Any:
+    """Return how often each candidate occurs: one of the words, or the numbers of a file."""
+    return said if said is None or said in words else read_weights(said, len(texts), "candidates")
+
+
+def read_costs(spec: str, texts: Opened) -> tuple[NDArray[np.float64], list[str] | None]:
+    """Read the costs (K, A) of each decision for each true class, and what decisions are called in a table.
+
+    A table has a header with the decisions and a row for each class, its name or its row number first.
+    """
+    path, name = split(spec)
+    if kind(path) not in (".csv", ".tsv"):
+        return open_embeddings(path, column=name)[:].astype(np.float64), None
+    with opening(path):
+        header, *rows = text_table(path)
+    while rows and not any(rows[-1]):
+        rows.pop()
+    wide = len(header)
+    for at, row in enumerate(rows):
+        if len(row) != wide or wide < 2:
+            raise ValueError(
+                f"{spec} has {len(row)} values in row {at} under a header of {wide}; it takes a "
+                "class and its costs in each, and a header of as many."
+            )
+    classes = Vector(np.array([row[0] for row in rows], dtype=object), spec, [path], [0])
+    check_count(classes, len(texts), "TEXTS")
+    found = (
+        row_numbers(classes.values, spec) if texts.names is None else texts.names.rows(classes.values, spec)
+    )
+    if sorted(found) != list(range(len(texts))):
+        raise ValueError(f"{spec} must have a row for each of the {len(texts)} candidates, each once.")
+    costs = np.empty((len(rows), wide - 1))
+    for column in range(1, wide):
+        cells = Vector(np.array([row[column] for row in rows], dtype=object), spec, [path], [0])
+        costs[found, column - 1] = [_number(cells, row) for row in range(len(rows))]
+    return costs, header[1:]
 
 
 def _number(found: Vector, row: int) -> float:

@@ -106,6 +106,7 @@ SOURCES = (
     "units",
     "weights",
     "frequencies",
+    "cost_file",
     "test",
     "scorer",
     "checkpoint",

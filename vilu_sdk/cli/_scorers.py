@@ -21,8 +21,6 @@ from vilu_sdk.cli._streams import LOG
 from vilu_sdk.compute.distributed import rank
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer
-from vilu_sdk.selective import SetPredictor
-from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.arrangement import Calibrated
 
 #: The scorers by the names of their classes.
@@ -44,11 +42,11 @@ class Chosen(NamedTuple):
     predictor: Calibrated | None = None
 
     @property
-    def judge(self) -> Scorer | ThresholdPredictor:
+    def judge(self) -> Any:
         """What is asked about images: the threshold, if there is one."""
-        if isinstance(self.predictor, SetPredictor):
+        if self.predictor is not None and not self.predictor.is_threshold:
             raise UsageError(f"{self.label} holds sets of candidates, which vilu sets writes.")
-        return self.predictor if isinstance(self.predictor, ThresholdPredictor) else self.scorer
+        return self.scorer if self.predictor is None else self.predictor
 
 
 def choose_scorers(

@@ -9,7 +9,7 @@ from typing import Any
 from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import open_named, read_groups, read_task
+from vilu_sdk.cli._inputs import open_named, read_frequencies, read_groups, read_task
 from vilu_sdk.cli._outputs import Block, check_output, plain_json, write_table
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one
@@ -18,7 +18,6 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 from vilu_sdk.selective import SetPredictor
-from vilu_sdk.selective._base import ThresholdPredictor
 
 # Rows of a table that are held at a time.
 ROWS = 4096
@@ -34,13 +33,15 @@ def _calibrate(arguments: Namespace) -> int:
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)
     params: dict[str, Any] = given(arguments, "coverage", "method", "size_limit", "per_class", "per_label")
     chosen = choose_one(arguments)
-    scorer = chosen.predictor if isinstance(chosen.predictor, ThresholdPredictor) else chosen.scorer
+    is_threshold = chosen.predictor is not None and chosen.predictor.is_threshold
+    scorer: Any = chosen.predictor if is_threshold else chosen.scorer
     sets = SetPredictor(scorer, allow_empty=not arguments.no_empty, **params)
     with usage():
         sets._check()
     images, texts, known = read_task(arguments)
     groups, units = (read_groups(spec, len(images)) for spec in (arguments.groups, arguments.units))
-    sets.fit(images, texts, known["labels"], groups=groups, units=units)
+    frequencies = read_frequencies(arguments.frequencies, texts)
+    sets.fit(images, texts, known["labels"], groups=groups, units=units, frequencies=frequencies)
     if folder is not None:
         sets.save_pretrained(folder, overwrite=arguments.overwrite)
     print(plain_json(asdict(sets.report_)) if arguments.json else sets.report_)
@@ -49,7 +50,7 @@ def _calibrate(arguments: Namespace) -> int:
 
 def _write(arguments: Namespace) -> int:
     """Write the set of each image as a table."""
-    given_too = given(arguments, "coverage", "method", "size_limit", "units")
+    given_too = given(arguments, "coverage", "method", "size_limit", "units", "frequencies")
     if given_too or arguments.no_empty or arguments.per_class or arguments.per_label:
         raise UsageError("labels of calibration images are missing: pass --labels or --captions.")
     output = arguments.output or STDOUT

@@ -19,7 +19,6 @@ from vilu_sdk.inputs.text import SUFFIXES as TEXTS
 from vilu_sdk.persistence.card import backbone_of, describe
 from vilu_sdk.persistence.storage import CONFIG_FILE
 from vilu_sdk.scorers.official import convert_official_checkpoint
-from vilu_sdk.selective import SetPredictor
 
 
 def run_convert(arguments: Namespace) -> int:
@@ -52,8 +51,8 @@ def run_info(arguments: Namespace) -> int:
     elif predictor is None:
         print(describe(scorer, arguments.name), end="")
     else:
-        what = "Sets" if isinstance(predictor, SetPredictor) else "A threshold"
-        print(f"{what} for {' '.join(BaseEstimator.__repr__(scorer).split())}\n\n{predictor.report_}")
+        whose = " ".join(BaseEstimator.__repr__(scorer).split())
+        print(f"{predictor.called} for {whose}\n\n{predictor.report_}")
     return 0
 
 

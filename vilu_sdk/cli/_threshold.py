@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from vilu_sdk.cli._exits import NO, usage
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import read_groups, read_task
+from vilu_sdk.cli._inputs import read_frequencies, read_groups, read_task
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one
@@ -29,7 +29,8 @@ def run(arguments: Namespace) -> int:
         predictor._check()
     images, texts, known = read_task(arguments)
     groups, units = (read_groups(spec, len(images)) for spec in (arguments.groups, arguments.units))
-    predictor.fit(images, texts, groups=groups, units=units, **known)
+    frequencies = read_frequencies(arguments.frequencies, texts)
+    predictor.fit(images, texts, groups=groups, units=units, frequencies=frequencies, **known)
     report = predictor.report_
     if folder is not None:
         predictor.save_pretrained(folder, overwrite=arguments.overwrite)

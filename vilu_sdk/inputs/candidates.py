@@ -24,7 +24,7 @@ from vilu_sdk.inputs.containers import (
     to_numpy,
 )
 from vilu_sdk.inputs.names import Names, check_names
-from vilu_sdk.inputs.places import BadRowError, shown
+from vilu_sdk.inputs.places import BadRowError, listed, shown
 from vilu_sdk.inputs.rows import CHANNELS, Rows
 from vilu_sdk.inputs.shards import Shards
 
@@ -71,7 +71,9 @@ class Opened:
             raise ValueError(f"{name} has names, but {self.argument} has none; pass a list in its order.")
         rows = self.names.rows(keys, name)
         if sorted(rows) != list(range(len(self))):
-            raise ValueError(f"{name} must have each of the {len(self)} candidates once, got {len(keys)}.")
+            wrong = f"{name} must have each of the {len(self)} candidates once, got {len(keys)}"
+            lacking = [self.names[row] for row in sorted({*range(len(self))} - {*rows.tolist()})]
+            raise ValueError(f"{wrong}{f'; it lacks {listed(lacking)}' if lacking else ''}.")
         return [values[at] for at in np.argsort(rows)]
 
     def called(self, names: Sequence[str] | None = None) -> Sequence[str] | None:

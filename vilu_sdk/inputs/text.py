@@ -35,6 +35,11 @@ def text_vector(path: Path, column: str | None) -> NDArray[Any]:
     return np.array(found, dtype=object)
 
 
+def text_table(path: Path) -> list[list[str]]:
+    """Read a ``.csv`` or ``.tsv`` as rows of texts, the header first, without the blanks around them."""
+    return [[cell.strip() for cell in row] for row in _rows(path, decoded(path))]
+
+
 def decoded(path: Path) -> str:
     """Read a file in UTF-8, or in an encoding that its first bytes name."""
     data = read_bytes(path, TEXT_BYTES, "save so many values in .npy or .parquet")
@@ -73,15 +78,10 @@ def _short_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _column(path: Path, text: str, column: str | None) -> list[str]:
-    delimiter = "\t" if kind(path) == ".tsv" else ","
-    rows = _table(path, text, delimiter)
-    header = next(rows)
-    if kind(path) == ".csv" and len(header) == 1:  # spreadsheets of many countries write semicolons
-        other = next((mark for mark in ";\t" if mark in header[0]), None)
-        if other:
-            rows = _table(path, text, other)
-            header = next(rows)
-    header = [plain(name) for name in header]
+    rows = _rows(path, text)
+    header = [plain(name) for name in next(rows)]
+    if not any(header):
+        raise ValueError(f"{path} begins with no header; write one, and a value for each row below it.")
     column = choose(path, "column", None if column is None else plain(column), [one for one in header if one])
     position = header.index(column)
     found = []
@@ -93,6 +93,19 @@ def _column(path: Path, text: str, column: str | None) -> list[str]:
             )
         found.append(values[position].strip() if position < len(values) else "")
     return found
+
+
+def _rows(path: Path, text: str) -> Iterator[list[str]]:
+    """Yield the header and the rows of a text, cut by what its header is cut by."""
+    rows = _table(path, text, "\t" if kind(path) == ".tsv" else ",")
+    header = next(rows)
+    if kind(path) == ".csv" and len(header) == 1:  # spreadsheets of many countries write semicolons
+        other = next((mark for mark in ";\t" if mark in header[0]), None)
+        if other:
+            rows = _table(path, text, other)
+            header = next(rows)
+    yield header
+    yield from rows
 
 
 def _table(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.compute.progress import track
+from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
@@ -34,6 +35,8 @@ CONFIDENCE = 0.95
 class SetsByThreshold(Calibrated):
     """Puts into a set what scores at most a threshold; a subclass has the parameters and the verbs."""
 
+    called = "Sets"
+    what_fails = "the sets lack the right candidate"
     _card_use = (
         "sets",
         "names = sets.predict_names(z_img, z_txt_set)  # a list of candidates for each image",
@@ -59,6 +62,22 @@ class SetsByThreshold(Calibrated):
         """The scorer that scores: the one given, that of a threshold, or a clone that `fit` has fitted."""
         threshold = self.threshold_in_use
         return super().scorer_in_use if threshold is None else threshold.scorer_in_use
+
+    def _check_unchanged(self) -> None:
+        """Raise as thresholds do, and warn where the threshold that these sets stand on was fitted again."""
+        super()._check_unchanged()
+        threshold = self.threshold_in_use
+        if threshold is not None and getattr(threshold, "report_", None) != self.report_.answers:
+            warn(
+                "The threshold was fitted again after the sets for what it abstains on: nothing is promised "
+                "of these any more; fit the sets again.",
+                PromiseWarning,
+            )
+
+    def _risks(self) -> list[float]:
+        answers = self.report_.answers
+        # The sets of what is answered are the answers.
+        return [1 - self.report_.coverage_bound, *([] if answers is None else answers.risks)]
 
     def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
@@ -206,6 +225,10 @@ class SetsByThreshold(Calibrated):
         return read_posterior(self.scorer_in_use, z, z_txt_set)
 
     def _conformity(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
+        """Return the scores of candidates, and how far an error of one nat moves them."""
+        return self._conformity_of(log_p, images, rows)
+
+    def _conformity_of(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         uniform = np.zeros(len(rows)) if self.method == "lac" else uniform_of(images.read(rows))
         return conformity(
             self.method,

@@ -46,6 +46,19 @@ class Calibrated(Persistent):
         "answer = selective.predict(z_img, z_txt_set)  # (N,), the row of the candidate, or -1: ask a person",
     )
 
+    #: What it is called in a sentence, and of what the risk is that it promises.
+    called: ClassVar[str] = "A threshold"
+    what_fails: ClassVar[str] = "the accepted predictions are wrong"
+
+    @property
+    def is_threshold(self) -> bool:
+        """Whether it accepts predictions, and does not make sets."""
+        return hasattr(self, "accept")
+
+    def _risks(self) -> list[float]:
+        """Return the risks that are promised, of all or of each group that accepts something."""
+        return list(self.report_.risks)
+
     @property
     def scorer_in_use(self) -> Any:
         """The scorer that scores: the one that was given, or the clone that `fit` has fitted."""
@@ -63,13 +76,11 @@ class Calibrated(Persistent):
         """
         self.__dict__.pop("scorer_", None)
         units, n = independent_units(task), len(task.images)
-        if not _lacks_fit(self.scorer, task):
+        if not lacks_fit(self.scorer, task):
             warn_of_fit_rows(self.scorer, task.images.source, consequence)
             held = np.arange(n)
         else:
-            known = next((x.numpy() for x in (task.labels, task.correct) if x is not None), None)
-            strata = np.zeros(n) if known is None else known
-            held, self.scorer_ = next(fits_without(self.scorer, task, strata, PARTS, 0))
+            held, self.scorer_ = next(fits_without(self.scorer, task, strata_of(task), PARTS, 0))
         rows = one_of_each(units, held)
         return rows, {"fit_rows": n - len(held), "siblings": len(held) - len(rows)}
 
@@ -235,7 +246,14 @@ def thresholds_of(
     return thresholds
 
 
-def _lacks_fit(scorer: FailureScorer, task: Task) -> bool:
+def strata_of(task: Task) -> NDArray[Any]:
+    """Return of what parts of the rows have equal shares, (n,): the classes, or right and wrong."""
+    known = next((x.numpy() for x in (task.labels, task.correct) if x is not None), None)
+    return np.zeros(len(task.images)) if known is None else known
+
+
+def lacks_fit(scorer: FailureScorer, task: Task) -> bool:
+    """Return whether a scorer learns and was not fitted."""
     if hasattr(scorer, "__sklearn_is_fitted__"):
         return not scorer.__sklearn_is_fitted__()
     try:

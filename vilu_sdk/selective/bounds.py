@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import bdtr, bdtrik, betainc, betaincinv, betaln, expit, logit, logsumexp
+from scipy.special import bdtr, bdtrik, betaincc, betaincinv, betaln, expit, logit, logsumexp
 
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.ranking import Ranking
@@ -17,18 +18,22 @@ from vilu_sdk.metrics.vectors import FloatVector
 FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 # A start so early that chance decides would waste large calibration sets.
 START_SHARE = 0.1
+# Up to this share of the rows, a fixed sequence leaves out those that would be tested more strictly.
+SPARSE_SHARE = 0.25
 # Beyond so many labels "about how many" is no advice.
 MOST_LABELS = 10**7
 # How likely the labels that are advised are to be enough, and how finely they are searched for.
 LIKELY = 0.7
 LABEL_STEPS = 120
 # How likely a ranking is to say nothing, so that the most certain rows err as all do, before a look at them.
-ONE_RATE = 0.2
+ONE_RATE = 0.35
 # Of an error rate that is known from few rows, and of the rank of a share, in standard deviations.
 QUANTILES = (np.arange(40) + 0.5) / 40
 RANK_ERRORS = np.array([-1.3, -0.5, 0.0, 0.5, 1.3])
 # Log-odds ratios of the bets for the interval of a mean risk.
 TILTS = np.geomspace(0.02, 4.0, 24)
+
+Rates = tuple[FloatVector, FloatVector]
 
 
 def rows_needed(errors: int, target: float, delta: float) -> int:
@@ -59,21 +64,31 @@ def sequence_start(n: int, target: float, delta: float) -> int:
     return rows_needed(errors_allowed(math.ceil(START_SHARE * n) - 1, target, delta) + 1, target, delta)
 
 
+def sequence(n: int, target: float, delta: float) -> NDArray[np.int64]:
+    """Return the numbers of rows that a fixed sequence tests, one after the other.
+
+    Up to a share of all rows those with which the errors allowed grow by one, since rows between them would
+    be tested more strictly; and from there all, so that little is lost where it ends.
+    """
+    start = sequence_start(n, target, delta)
+    early = np.arange(start, math.floor(SPARSE_SHARE * n) + 1)
+    allowed = bdtrik(delta, early, target).astype(np.int64)
+    allowed -= bdtr(allowed, early, target) > delta
+    sparse = early[np.diff(allowed, prepend=-1) > 0]
+    return np.append(sparse, np.arange(sparse[-1] + 1 if len(sparse) else start, n + 1))
+
+
 def fixed_sequence(ranking: Ranking, target: float, delta: float) -> int:
     """Return how many of the most certain rows may be accepted, by Learn-then-Test; 0 if none.
 
-    The hypotheses "the risk of what this threshold accepts exceeds the target" are tested from a start
-    that is fixed in advance, one row more at a time, up to the first that is not rejected. Each test is at
-    the full level: to accept too much, the first true hypothesis on the way must be rejected.
+    The hypotheses "the risk of what this threshold accepts exceeds the target" are tested in a sequence that
+    is fixed in advance, up to the first that is not rejected. Each test is at the full level: to accept too
+    much, the first true hypothesis on the way must be rejected. What is accepted cuts through no tie.
     """
-    n, start = len(ranking), sequence_start(len(ranking), target, delta)
-    if start > n:
-        return 0
-    m = np.arange(start, n + 1)
-    rejected = bdtr(ranking.cumulative_errors[start:], m, target) <= delta
-    last = start - 1 + (len(m) if rejected.all() else int(rejected.argmin()))
-    last = ranking.uncut(last)
-    return last if last >= start else 0
+    m = sequence(len(ranking), target, delta)
+    rejected = bdtr(ranking.cumulative_errors[m], m, target) <= delta
+    passed = m if rejected.all() else m[: int(rejected.argmin())]
+    return int(passed[np.isin(passed, ranking.rows)].max(initial=0))
 
 
 def sgr(ranking: Ranking, target: float, delta: float) -> tuple[int, float]:
@@ -125,29 +140,28 @@ def labels_needed(
 ) -> int | None:
     """Return how many calibration rows would certify the target with probability `LIKELY`.
 
-    Whether n rows certify it depends on the method's first tests, each of a share of them. The error rate of
-    that share is known from the m rows, e of them wrong, that were seen there: as Beta(e + 1/2, m - e + 1/2),
-    Jeffreys's posterior; or, as far as these look like all rows, from all of them. None if no number is that
-    likely to do, or if even more rows would not.
+    Whether n rows certify it depends on the method's first tests, each of a share of them, and on what is
+    known of the error rate of that share. None if no number is that likely to do, or if even more rows would
+    not.
     """
     seen = len(ranking)
     start = max(1, round(START_SHARE * seen))
     if method == "fixed_sequence" and ranking.cumulative_errors[start] >= target * start:
         return None  # many rows would be tested at this share
-    rows = np.arange(1, seen + 1)
-    # How likely the error rate of each share is below the target, more than which no number of rows can do.
-    below = _mean(ranking, rows, lambda e, m: betainc(e + 0.5, m - e + 0.5, target))
-    if below.max() < LIKELY:
+    known = cache(lambda m: _rates(ranking, m))
+    some = np.unique(np.geomspace(1, seen, LABEL_STEPS).astype(np.int64)).tolist()
+    # How likely the error rate of a share is below the target, more than which no number of rows can do.
+    if max(_below(*known(m), target) for m in some) < LIKELY:
         return None
     for n in np.unique(np.geomspace(seen + 1, MOST_LABELS, LABEL_STEPS).astype(np.int64)).tolist():
         tests = first_tests(n, target, delta, method)
-        if max(_rejection(ranking, below, m, m / n, target, level) for m, level in tests) >= LIKELY:
+        if max(_rejection(ranking, known, m, m / n, target, level) for m, level in tests) >= LIKELY:
             return int(n)
     return None
 
 
 def _rejection(
-    ranking: Ranking, below: FloatVector, rows: int, share: float, target: float, level: float
+    ranking: Ranking, known: Callable[[int], Rates], rows: int, share: float, target: float, level: float
 ) -> float:
     """Return the probability that a test of so many rows, the most certain share, rejects; 0 if too small."""
     if share > 1 or bdtr(0, rows, target) > level:
@@ -155,37 +169,42 @@ def _rejection(
     n = len(ranking)
     # The share of all images that is tested ends at one of these rows of those that were seen.
     ends = share * n + math.sqrt(n * share * (1 - share)) * RANK_ERRORS
-    ends = np.clip(ends.round(), 1, n).astype(np.int64)
-    if below[ends - 1].mean() + level < LIKELY:
+    ends = np.clip(ends.round(), 1, n).astype(np.int64).tolist()
+    if np.mean([_below(*known(end), target) for end in ends]) + level < LIKELY:
         return 0.0
     errors = errors_allowed(rows, target, level)
 
-    def rejected(e: Any, m: Any) -> FloatVector:
-        rates = betaincinv((e + 0.5)[:, None], (m - e + 0.5)[:, None], QUANTILES)
-        return np.asarray(bdtr(errors, rows, rates).mean(axis=1))
+    def rejected(m: int) -> float:
+        rates, weights = known(m)
+        return float(weights @ bdtr(errors, rows, rates))
 
-    found = []
-    for end in ends.tolist():
-        # Ties are accepted together, so the tests up to the end of one must reject too.
-        seen = np.unique([end, ranking.uncut(end, +1)])
-        found.append(float(_mean(ranking, seen, rejected).min()))
-    return float(np.mean(found))
+    # Ties are accepted together, so the tests up to the end of one must reject too.
+    return float(np.mean([min(rejected(end), rejected(ranking.uncut(end, +1))) for end in ends]))
 
 
-def _mean(ranking: Ranking, rows: NDArray[np.int64], of: Callable[..., FloatVector]) -> FloatVector:
-    """Mean over what is known of the error rate of so many rows (s,), of a function of errors and rows.
+def _below(rates: FloatVector, weights: FloatVector, target: float) -> float:
+    return float(weights[rates < target].sum())
 
-    It is theirs, or that of all rows, by the likelihood of their errors under two rates and under one.
+
+def _rates(ranking: Ranking, m: int) -> Rates:
+    """Return what the error rate of the share that m rows are may be, and how likely each is.
+
+    Either they err at a rate of their own, at most that of the rows behind them, or as all do: by the
+    likelihood of their errors, with Jeffreys's prior for each rate.
     """
-    n = np.array([len(ranking)])
-    wrong, all_wrong = ranking.cumulative_errors[rows], ranking.cumulative_errors[n]
+    n, wrong, all_wrong = len(ranking), ranking.cumulative_errors[m], ranking.cumulative_errors[-1]
 
-    def likelihood(e: Any, m: Any) -> Any:
-        return betaln(e + 0.5, m - e + 0.5) - betaln(0.5, 0.5)
+    def likelihood(e: Any, rows: Any) -> Any:
+        return betaln(e + 0.5, rows - e + 0.5) - betaln(0.5, 0.5)
 
-    two = likelihood(wrong, rows) + likelihood(all_wrong - wrong, n - rows)
-    one = expit(likelihood(all_wrong, n) - two + logit(ONE_RATE))
-    return np.asarray(one * of(all_wrong, n) + (1 - one) * of(wrong, rows))
+    own = betaincinv(wrong + 0.5, m - wrong + 0.5, QUANTILES)
+    behind = all_wrong - wrong
+    ordered = betaincc(behind + 0.5, n - m - behind + 0.5, own)
+    two = likelihood(wrong, m) + likelihood(behind, n - m) + math.log(max(2 * ordered.mean(), 1e-300))
+    one = float(expit(likelihood(all_wrong, n) - two + logit(ONE_RATE)))
+    shared = betaincinv(all_wrong + 0.5, n - all_wrong + 0.5, QUANTILES)
+    weights = (1 - one) * ordered / max(ordered.sum(), 1e-300)
+    return np.append(own, shared), np.append(weights, np.full(len(shared), one / len(shared)))
 
 
 def uniform_slack(n: int, delta: float) -> float:

@@ -67,7 +67,7 @@ class SelectionReport(Findings):
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     siblings : int
         Rows that are not counted, because another one of their unit calibrates.
-    group : int, str or None
+    group : int, float, str or None
         Whose report it is.
     groups : tuple of SelectionReport
         One for each group; the counts above are then their sums, and nothing is promised of the
@@ -91,7 +91,7 @@ class SelectionReport(Findings):
     has_answers: bool = False
     fit_rows: int = 0
     siblings: int = 0
-    group: int | str | None = None
+    group: int | float | str | None = None
     groups: "tuple[SelectionReport, ...]" = ()
 
     @property
@@ -103,6 +103,11 @@ class SelectionReport(Findings):
     def observed_risk(self) -> float:
         """Error rate among accepted calibration rows, NaN if there are none."""
         return self.errors / self.accepted if self.accepted else math.nan
+
+    @property
+    def risks(self) -> list[float]:
+        """Bounds of the risk, of each group where there are any, that accepts something."""
+        return [part.risk_bound for part in self.groups or (self,) if part.accepted]
 
     @property
     def sentence(self) -> str:

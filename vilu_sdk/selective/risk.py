@@ -20,8 +20,7 @@ from vilu_sdk.inputs.values import check_correct, fraction
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.card import Card
 from vilu_sdk.persistence.persistent import Persistent
-from vilu_sdk.selective._base import ThresholdPredictor
-from vilu_sdk.selective._sets_base import SetsByThreshold
+from vilu_sdk.selective.arrangement import Calibrated
 from vilu_sdk.selective.bounds import interval
 from vilu_sdk.selective.report import percent
 
@@ -32,7 +31,6 @@ ODDS = np.geomspace(1.4, 8.0, 8)
 WARM, DECAY = 100.0, 0.5
 # Audits that are taken in at once, few enough that no product of them overflows.
 TOGETHER = 64
-OF_SETS = "the sets lack the right candidate"
 # More evidence is not counted.
 LARGEST = 1e100
 
@@ -68,7 +66,7 @@ class RiskReport:
     largest_evidence: float
     low: float
     high: float
-    what: str = "the accepted predictions are wrong"
+    what: str = Calibrated.what_fails
 
     @property
     def broken(self) -> bool:
@@ -254,7 +252,7 @@ class RiskMonitor(Persistent):
         fraction(self.alpha, "alpha")
         if not hasattr(self, "promised_"):
             self.promised_ = promised_risk(self.promise)
-            self.what_ = OF_SETS if isinstance(self.promise, SetsByThreshold) else RiskReport.what
+            self.what_ = getattr(self.promise, "what_fails", RiskReport.what)
             self.bets_ = np.full(len(ODDS), 0.5 / len(ODDS))
             self.reserve_ = 0.5
             self.n_ = self.errors_ = 0
@@ -275,20 +273,13 @@ def promised_risk(promise: Any) -> float:
     """Return the risk that a threshold, sets or a number promise."""
     if isinstance(promise, float | np.floating):
         return fraction(promise, "promise")
-    if not isinstance(promise, SetsByThreshold | ThresholdPredictor):
+    if not isinstance(promise, Calibrated):
         raise TypeError(
             "promise must be a fitted threshold, fitted sets or a risk in (0, 1), got "
             f"{type(promise).__name__}."
         )
     check_is_fitted(promise)
-    if isinstance(promise, SetsByThreshold):
-        answers = promise.report_.answers
-        bounds = [1 - promise.report_.coverage_bound]
-        if answers is not None and answers.accepted:  # whose sets are the answers
-            bounds += [part.risk_bound for part in answers.groups or (answers,) if part.accepted]
-    else:
-        parts = promise.report_.groups or (promise.report_,)
-        bounds = [part.risk_bound for part in parts if part.accepted]
+    bounds = promise._risks()
     if not bounds or not 0 < max(bounds) < 1:
         raise ValueError("nothing is accepted, or no risk below 1 is promised: there is nothing to watch.")
     return max(bounds)  # a mixture of groups errs no more than the worst of them

@@ -48,6 +48,9 @@ class SetReport(Findings):
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     siblings : int
         Rows that are not counted, because another one of their unit calibrates.
+    folds : int
+        Of cross-conformal sets, how many scorers were fitted, each without one of them; then `coverage_bound`
+        is what is proved, and mostly coverage is about `coverage`. Counts of rows are by these scorers.
     group : int, float, str or None
         Whose report it is.
     groups : tuple of SetReport
@@ -68,6 +71,7 @@ class SetReport(Findings):
     allow_empty: bool = True
     fit_rows: int = 0
     siblings: int = 0
+    folds: int = 0
     group: int | float | str | None = None
     groups: "tuple[SetReport, ...]" = ()
     answers: SelectionReport | None = None
@@ -75,7 +79,7 @@ class SetReport(Findings):
     @property
     def sentence(self) -> str:
         """What follows for images to come, in one sentence."""
-        kept = f"the right one among them for {percent(self.coverage_bound)}"
+        kept = f"the right one promised among them for {percent(self.coverage_bound)}"
         if self.answers is None:
             size = f"{self.mean_size:.1f} of {self.candidates} candidates"
             return f"Names {size} on average, {kept} of the images."
@@ -120,8 +124,17 @@ class SetReport(Findings):
             f"  right one inside   {percent(self.observed_coverage)} of the rows",
         ]
         if self.groups:
+            lacking = sum(part.threshold == math.inf and part.n < self.rows_needed for part in self.groups)
+            if lacking:
+                found.append(
+                    f"  no threshold       {lacking} of {len(self.groups)}, which have fewer than "
+                    f"{self.rows_needed} rows"
+                )
             return "\n".join([*found, "", *self._group_lines()])
-        if self.coverage_bound < self.coverage:
+        if self.folds and self.coverage_bound < self.coverage:
+            least, mostly = percent(self.coverage_bound), percent(self.coverage)
+            found[-1] += f"; of later images {least} at least, mostly about {mostly}"
+        elif self.coverage_bound < self.coverage:
             reason = (
                 "Too many images show none of the candidates to promise that"
                 if self.size_limit is None

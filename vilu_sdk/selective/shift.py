@@ -79,14 +79,16 @@ class ShiftReport:
         return self.scores_moved or self.embeddings_moved
 
     def __str__(self) -> str:
+        these = "this image differs" if self.n == 1 else f"these {self.n} images differ"
+        alike = "This image is" if self.n == 1 else f"These {self.n} images are"
         where = [name for name in ("scores", "embeddings") if getattr(self, f"{name}_moved")]
         if where:
             first = (
-                f"These {self.n} images are not like the calibration set: their {' and '.join(where)} have "
+                f"{alike} not like the calibration set: their {' and '.join(where)} have "
                 "moved. What was promised there need not hold for them; label some and calibrate again."
             )
         else:
-            first = f"No sign that these {self.n} images differ from the calibration set."
+            first = f"No sign that {these} from the calibration set."
         return (
             f"{first}\n"
             f"  scores      p = {self.score_p_value:.3g}, distance {self.score_distance:.3f}, "

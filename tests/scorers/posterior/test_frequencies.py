@@ -150,7 +150,7 @@ def test_frequencies_with_names_are_found_by_name():
         np.testing.assert_array_equal(adapted(given), expected)
     for given, z_txt, error, message in (
         ({**shares, "owl": 1}, named, ValueError, "'owl'.* not in z_txt_set"),
-        ({"class 3": 1}, named, ValueError, "each of the 10 candidates once, got 1"),
+        ({"class 3": 1}, named, ValueError, "each of the 10 candidates once, got 1; it lacks"),
         (shares, TASK.z_txt, ValueError, "frequencies has names, but z_txt_set has none"),
         (dict(enumerate(range(1, 11))), named, TypeError, "the names of z_txt_set for keys"),
     ):

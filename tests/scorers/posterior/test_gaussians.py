@@ -14,7 +14,7 @@ from vilu_sdk.inputs.task import check_task
 from vilu_sdk.scorers.posterior.classes import learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians, try_gaussians
-from vilu_sdk.scorers.posterior.kernel import nystroem_root
+from vilu_sdk.scorers.posterior.kernel import nystroem_root, times_upper
 from vilu_sdk.scorers.posterior.moments import Moments
 from vilu_sdk.scorers.posterior.parts import WIDTH, KernelLogits, rbf_kernel
 
@@ -296,3 +296,21 @@ def test_kernel_scores_are_gaussians_in_those_features(data):
         rtol=1e-3,
         atol=1e-3,
     )
+
+
+@pytest.mark.parametrize("d", [3, 256, 300, 600])
+def test_moments_of_any_width_are_those_of_whole_products(d):
+    generator = torch.Generator().manual_seed(d)
+    x = torch.randn(40, d, dtype=torch.float64, generator=generator)
+    weights = torch.rand(40, dtype=torch.float64, generator=generator)
+    found = Moments.gather([(x, torch.arange(40) % 4, weights)], 4)
+    away = x - (weights @ x) / weights.sum()
+    torch.testing.assert_close(found.scatter, (weights[:, None] * away).T @ away)
+    assert torch.equal(found.scatter, found.scatter.T)
+
+
+@pytest.mark.parametrize("m", [5, 256, 700])
+def test_a_triangular_product_leaves_out_zeros_alone(m):
+    values = torch.randn(30, m, dtype=torch.float64, generator=torch.Generator().manual_seed(m))
+    upper = torch.randn(m, m, dtype=torch.float64, generator=torch.Generator().manual_seed(m + 1)).triu()
+    torch.testing.assert_close(times_upper(values, upper), values @ upper)

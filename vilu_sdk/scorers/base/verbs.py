@@ -300,8 +300,9 @@ class Verbs:
         said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
         first = texts.first  # rounding tells equal candidates apart
         for column, values in said.items():
-            if values.size and (least := values.min()) != least:  # of NaN the minimum is NaN
-                row = int(np.isnan(values).reshape(len(values), -1).any(axis=1).argmax())
+            each = values if values.ndim == 1 else values[:, 0]  # of probabilities, NaN fills a row
+            if each.size and (least := each.min()) != least:  # of NaN the minimum is NaN
+                row = int(np.isnan(each).argmax())
                 raise ValueError(
                     f"what {type(self).__name__} says of row {row} of z_img is NaN, so its learned numbers "
                     "or settings are none that a fit gives; fit it again, or load it from whom you trust."

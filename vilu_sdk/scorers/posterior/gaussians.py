@@ -15,7 +15,7 @@ from vilu_sdk.scorers.posterior.parts import log_density
 # Up to this many classes the means of similar texts inform one another; a K × K solve beyond is slow.
 MAX_SHARED_CLASSES = 4096
 # Elements of the arrays of images × classes that left-out scores are computed in.
-LEFT_OUT_ELEMENTS = 2_000_000
+LEFT_OUT_ELEMENTS = 500_000
 
 
 def try_gaussians(blend: Blend, shared_prior: float = 0.5) -> Iterator[Fitted]:
@@ -58,6 +58,7 @@ class ClassGaussians:
     root: Tensor  # of the covariance
     whitened: Tensor  # means (K, d) times the inverse of the root
     directions: Tensor  # (d, K), the precision times the means
+    between: Tensor  # (K, K), products of means through the precision
     offsets: Tensor
 
     def __init__(
@@ -123,6 +124,7 @@ class ClassGaussians:
         whitened = torch.linalg.solve_triangular(found.root, self.means.T, upper=False)
         found.directions = torch.linalg.solve_triangular(found.root.T, whitened, upper=True)
         found.whitened = whitened.T
+        found.between = found.means @ found.directions
         found.offsets = whitened.square().sum(dim=0)
         return found
 
@@ -179,7 +181,8 @@ class ClassGaussians:
         # Products through the precision P, by whitened vectors: x P mᵀ, F P mᵀ, x P Fᵀ and F P Fᵀ.
         white = torch.linalg.solve_triangular(self.root, x.flatten(0, 1).T, upper=False).T.view_as(x)
         moves = _solve(root, white - self.whitened[labels])
-        x_m, f_m = x @ self.directions, _solve(root, (x - self.means[labels]) @ self.directions)
+        x_m = x @ self.directions
+        f_m = _solve(root, x_m - self.between[labels])
         x_f, f_f = white @ moves.mT, moves @ moves.mT
         m_m = self.offsets - ((2 * f_m - _times(f_f, steps)) * steps).sum(dim=1, keepdim=True)
         x_m -= _times(x_f, steps)

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vilu_sdk.inputs.slices import cut
 from vilu_sdk.scorers.posterior.blend import Blend, Fitted
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
-from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.moments import BLOCK, Moments
 from vilu_sdk.scorers.posterior.parts import KernelLogits, rbf_kernel
 
 # The kernel has many parameters: with fewer images than these it loses what it gains.
@@ -27,7 +28,7 @@ def try_kernel(blend: Blend) -> Iterator[Fitted]:
     spread = (x - centre).square().sum(dim=1).mean().sqrt()
     landmarks = x[torch.randperm(len(x), generator=blend.generator)[:MAX_LANDMARKS]]
     root = nystroem_root(landmarks, centre, float(spread))
-    features = rbf_kernel(landmarks, centre, float(spread))(x) @ root
+    features = times_upper(rbf_kernel(landmarks, centre, float(spread))(x), root)
     gaussians = ClassGaussians(Moments.gather([(features, data.labels, data.weights)], blend.k), None)
 
     def fitted(shrinkage: float) -> Fitted:
@@ -47,6 +48,14 @@ def try_kernel(blend: Blend) -> Iterator[Fitted]:
         return Fitted(left_out, part)
 
     yield from map(fitted, SHRINKAGES)
+
+
+def times_upper(values: Tensor, upper: Tensor) -> Tensor:
+    """Product (n, m) of values with an upper triangular matrix (m, m), whose zeros are left out."""
+    found = torch.empty_like(values)
+    for columns in cut(len(upper), BLOCK):
+        torch.mm(values[:, : columns.stop], upper[: columns.stop, columns], out=found[:, columns])
+    return found
 
 
 def nystroem_root(landmarks: Tensor, centre: Tensor, spread: float) -> Tensor:

@@ -9,7 +9,11 @@ from torch import Tensor
 
 from vilu_sdk.compute.distributed import add_up
 from vilu_sdk.inputs.rows import check_square
+from vilu_sdk.inputs.slices import cut
 from vilu_sdk.persistence.encoding import storable
+
+# Rows of the blocks that symmetric and triangular products are cut into.
+BLOCK = 256
 
 
 @storable
@@ -47,7 +51,7 @@ class Moments:
         for x, classes, *more in chunks:
             x, weights = x - shift, more[0] if more else None
             weighted = x if weights is None else x * weights.to(x)[:, None]
-            scatter += weighted.T @ x
+            scatter += _gram(weighted, x)
             if classes.ndim == 1:
                 counts += torch.bincount(classes, weights, minlength=k)
                 sums += torch.zeros(k, d, dtype=x.dtype).index_add_(0, classes, weighted)
@@ -91,6 +95,17 @@ class Moments:
                 torch.zeros(()),
             ),
         )
+
+
+def _gram(weighted: Tensor, x: Tensor) -> Tensor:
+    """Product wᵀ x (d, d) of vectors x (n, d) and the same times weights, which is symmetric.
+
+    So the blocks above the diagonal need not be computed.
+    """
+    found = x.new_zeros(x.shape[1], x.shape[1])
+    for rows in cut(x.shape[1], BLOCK):
+        found[rows, : rows.stop] = weighted[:, rows].T @ x[:, : rows.stop]
+    return found.tril() + found.tril(-1).T
 
 
 def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:

@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from sklearn.base import BaseEstimator
@@ -30,6 +30,11 @@ class Persistent(BaseEstimator):
     """
 
     card_: Card = Card()
+    #: What a loaded one is called in the code of its model card, and the line that uses it.
+    _card_use: ClassVar[tuple[str, str]] = (
+        "scorer",
+        "u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely wrong",
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

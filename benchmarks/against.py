@@ -4,8 +4,8 @@ All score the same unit images among the same candidates on one thread, by turns
 over the rounds count. `numpy` is the softmax in four lines of numpy. `LogisticRegression` is scikit-learn's,
 fitted on embeddings, of which the largest probability is taken. `faiss` finds the nearest candidate by an
 exact index (pip install faiss-cpu), which is a prediction without an uncertainty. `module` is the published
-network run as its equations say it, a batch of 1,024 at a time. Memory is what a process of its own holds at
-most beyond its data. Lines are those of the function that is timed.
+network run as its equations say it, a batch of 1,024 at a time. Memory is what the process holds at most
+meanwhile, beyond what it held before (Linux). Lines are those of the function that is timed.
 
 python benchmarks/against.py
 """
@@ -13,9 +13,6 @@ python benchmarks/against.py
 import argparse
 import importlib.util
 import inspect
-import os
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from growth import held
 from scoring import plain, unit
 from sklearn.linear_model import LogisticRegression
 
@@ -79,9 +77,13 @@ def ways(n: int, k: int) -> dict[str, tuple[Callable[[], Any], Any]]:
     return found
 
 
-def peak() -> float:
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+def memory(run: Callable[[], Any]) -> float:
+    """Megabytes that a run holds at most, beyond what is held already."""
+    before = held("VmRSS")
+    with open("/proc/self/clear_refs", "w") as peak:
+        peak.write("5")  # so that the peak is counted from here
+    run()
+    return max(0.0, held("VmHWM") - before)
 
 
 def lines(code: Any) -> int:
@@ -93,21 +95,13 @@ def lines(code: Any) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--images", type=int, default=16384)
+    parser.add_argument("--images", type=int, default=8192)
     parser.add_argument("--candidates", type=int, nargs="+", default=[10, 1000])
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--one", nargs=2, metavar=("K", "WAY"), help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
     set_progress(False)
     warnings.simplefilter("ignore")
-    if args.one:
-        run = ways(args.images, int(args.one[0]))[args.one[1]][0]
-        before = peak()
-        run()
-        print(peak() - before)
-        return
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     print("| candidates | way | images a CPU second | spread of the rounds | memory, MB | lines |")
     print("|---:|---|---:|---|---:|---:|")
     for k in args.candidates:
@@ -118,13 +112,11 @@ def main() -> None:
                 start = time.process_time()
                 run()
                 times[name].append(time.process_time() - start)
-        for name, (_, code) in found.items():
+        for name, (run, code) in found.items():
             rates = args.images / np.array(times[name][1:])
-            command = [sys.executable, __file__, "--images", str(args.images), "--one", str(k), name]
-            said = subprocess.run(command, capture_output=True, text=True, check=True, env=one_thread)
             low, middle, high = np.percentile(rates, [25, 50, 75])
             print(
-                f"| {k:,} | {name} | {middle:,.0f} | {low:,.0f} to {high:,.0f} | {float(said.stdout):.0f} | "
+                f"| {k:,} | {name} | {middle:,.0f} | {low:,.0f} to {high:,.0f} | {memory(run):.0f} | "
                 f"{lines(code)} |",
                 flush=True,
             )

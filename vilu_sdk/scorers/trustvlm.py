@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vilu_sdk.compute.posterior import LinearPosterior
+from vilu_sdk.compute.posterior import linear_posterior
 from vilu_sdk.compute.softmax import mean_log_odds
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
@@ -100,7 +100,7 @@ class TrustVLMScorer(ClassScorer):
             return torch.log(tail.clamp_min(torch.finfo(tail.dtype).tiny))
 
         def by_softmax(chunk: Chunk) -> Tensor:
-            return mean_log_odds(chunk.log_odds, LinearPosterior(chunk.z, others).log_odds(chunk.prediction))
+            return mean_log_odds(chunk.log_odds, linear_posterior(chunk.z, others).log_odds(chunk.prediction))
 
         return Among.linear(
             text,

@@ -57,7 +57,7 @@ def bcts(log_p: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
         return found
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return float(scale), bias.detach().numpy()
+    return float(scale.detach()), bias.detach().numpy()
 
 
 def confusion(said: Array, labels: NDArray[np.int64]) -> Array:

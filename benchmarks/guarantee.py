@@ -106,7 +106,8 @@ def print_guarantees(sets: dict[str, EmbeddingSet], rows: int, draws: int) -> No
                 _, before, _ = guarantee(decision, wrong, target, rows, draws, "every row")
                 other, less, _ = guarantee(decision, wrong, target, rows, draws, "SGR")
                 limit = most_accepted(decision, wrong, target, rows, DELTA)
-                closed = f"{100 * (share - before) / (limit - before):.0f}" if limit - before > 0.01 else "–"
+                low, here, high = (round(100 * x, 1) for x in (before, share, limit))
+                closed = f"{round(100 * (here - low) / (high - low))}" if high - low > 1 else "–"
                 best = best_share(decision, wrong, target)
                 cells = (best, limit, before, share, closed, none, broken, less, other)
                 row = " | ".join(x if isinstance(x, str) else f"{100 * x:.1f}" for x in cells)

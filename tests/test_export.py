@@ -52,7 +52,7 @@ def in_float64(scorer: Any) -> Iterator[Any]:
         torch.set_default_dtype(torch.float32)
 
 
-def check(scorer: Any, z_img: Any, z_txt_set: Any, folder: Path, rounding: float = 1e-5) -> dict[str, Any]:
+def check(scorer: Any, z_img: Any, z_txt_set: Any, folder: Path, rounding: float = 1e-4) -> dict[str, Any]:
     """Compare all outputs with the verbs, to within their rounding, and nearly exactly in float64."""
     session = exported(scorer, z_txt_set, folder)
     found = run(session, z_img)
@@ -109,7 +109,7 @@ def test_all_that_the_default_recipe_learns_is_in_the_graph(beside: SimpleNamesp
     }
     sources = set()
     for name, head in heads.items():
-        rounding = 1e-3 if name == "kernel" else 1e-5  # of the package, in products of large weights
+        rounding = 1e-3 if name == "kernel" else 1e-4  # of the package, in products of large weights
         found = check(head, z_img[:100], z_txt, tmp_path, rounding)
         check(head, z_img[:100], new, tmp_path, rounding)
         check(head, z_img[:100], np.concatenate([z_txt, new]), tmp_path, rounding)

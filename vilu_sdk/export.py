@@ -163,19 +163,22 @@ class Graph:
         """Return the first column (n,) of the largest value of each row."""
         return self("ArgMax", x, axis=1, keepdims=0, select_last_index=0)
 
-    def log_sum(self, x: str, most: str | None = None) -> str:
+    def log_sum(self, x: str) -> str:
         """Logarithm (n,) of the sum of the exponentials of each row."""
-        most = most or self("ReduceMax", x, axes=[1], keepdims=1)
-        total = self.row_sum(self("Exp", self("Sub", x, most)))
+        most = self("ReduceMax", x, axes=[1], keepdims=1)
+        # Of differences float32 is exact enough, and its exponentials are many times as fast.
+        near = self("Cast", self("Sub", x, most), to=self._onnx.TensorProto.FLOAT)
+        total = self.double(self.row_sum(self("Exp", near)))
         return self("Add", self("Log", total), self("Squeeze", most, self.constant(np.array([1]))))
 
-    def log_odds(self, logits: str, column: str, k: int) -> str:
-        """Log-odds (n,) in float64 that a column (n,) of logits (n, K) is wrong, exact at any lead."""
-        at = self("Unsqueeze", column, self.constant(np.array([1])))
-        own = self("Equal", at, self.constant(np.arange(k)))
-        rest = self("Where", own, self.constant(-np.inf), logits)
-        value = self("Squeeze", self("GatherElements", logits, at, axis=1), self.constant(np.array([1])))
-        return self("Sub", self.log_sum(rest), value)
+    def log_odds(self, logits: str, column: str) -> str:
+        """Log-odds (n,) that a column (n,) of logits (n, K) is wrong, exact at any lead."""
+        axis = self.constant(np.array([1]))
+        at = self("Unsqueeze", column, axis)
+        value = self("GatherElements", logits, at, axis=1)
+        nothing = self("Sub", value, self.constant(np.inf))
+        rest = self("ScatterElements", logits, at, nothing, axis=1)
+        return self("Sub", self.log_sum(rest), self("Squeeze", value, axis))
 
     def probability(self, log_odds: str) -> str:
         """Undo log-odds (n,); runtimes let their own sigmoid end at 0."""
@@ -230,14 +233,13 @@ def _thresholds(threshold: ThresholdPredictor, opened: Opened, k: int) -> Any:
 
 
 def _say(graph: Graph, model: LogLinearModel | PaperModel, text: Tensor) -> dict[str, str]:
-    """Add what a model says of images among texts (K, d); decisions are in float64."""
+    """Add what a model says of images among texts (K, d)."""
     rows = graph.double(IMAGES)
     z = graph("Div", rows, graph("ReduceL2", rows, axes=[1], keepdims=1))
-    prediction = graph.largest(graph.product(z, text.T))
     if isinstance(model, PaperModel):
-        decision = _published(graph, model, text, z, prediction)
-        return _both(prediction, decision)
-    return _log_linear(graph, model, text, z, prediction)
+        prediction = graph.largest(graph.product(z, text.T))
+        return _both(prediction, _published(graph, model, text, z, prediction))
+    return _log_linear(graph, model, text, z)
 
 
 def _both(prediction: str, decision: str) -> dict[str, str]:
@@ -245,34 +247,39 @@ def _both(prediction: str, decision: str) -> dict[str, str]:
     return {PREDICTION: prediction, "decision": decision, "answer": prediction, "answer_decision": decision}
 
 
-def _log_linear(graph: Graph, model: LogLinearModel, text: Tensor, z: str, prediction: str) -> dict[str, str]:
+def _log_linear(graph: Graph, model: LogLinearModel, text: Tensor, z: str) -> dict[str, str]:
     """Add the posterior of `LogLinearModel.among`."""
-    parts, k = model.parts(text), len(text)
+    parts = model.parts(text)
     kernels = [part for group in parts.values() for part in group if isinstance(part, KernelLogits)]
     x = graph("Concat", z, *(_kernel(graph, one, z) for one in kernels), axis=1) if kernels else z
     linear = fold(parts)[1]
     logits = graph.product(x, linear.directions, linear.offsets)
     slope, offset = model.calibration(text)
+    background, sharpness = model.background(text), model.sharpness(text)
+    top = graph.largest(logits)
+    lead = graph.log_odds(logits, top)
+    none = None
+    if background is not None:
+        none = _none(graph, background, graph.log_sum(logits), lead)
+
+    def decided(log_odds: str) -> str:
+        if none is None or background is None:
+            return log_odds
+        return _against(graph, background, log_odds, none)
 
     def calibrated(log_odds: str) -> str:
         return graph("Add", graph("Mul", log_odds, graph.constant(slope)), graph.constant(offset))
 
-    background = model.background(text)
-    top = graph.largest(logits)
-    decision = calibrated(graph.log_odds(logits, prediction, k))
-    sharp = graph("Mul", logits, graph.constant(model.sharpness(text)))
-    answer_decision = graph.log_odds(sharp, top, k)
-    if background is not None:
-        none = _none(graph, background, graph.log_sum(logits), graph.log_odds(logits, top, k))
-        decision = _against(graph, background, decision, none)
-        answer_decision = _against(graph, background, answer_decision, none)
     if parts.keys() == {"zero-shot"}:
-        return _both(prediction, decision)
+        return _both(top, decided(calibrated(lead)))
+    prediction = graph.largest(graph.product(z, text.T))
+    if sharpness != 1.0:
+        lead = graph.log_odds(graph("Mul", logits, graph.constant(sharpness)), top)
     return {
         PREDICTION: prediction,
-        "decision": decision,
+        "decision": decided(calibrated(graph.log_odds(logits, prediction))),
         "answer": top,
-        "answer_decision": answer_decision,
+        "answer_decision": decided(lead),
     }
 
 
@@ -323,7 +330,7 @@ def _published(graph: Graph, model: PaperModel, text: Tensor, z: str, prediction
         x = graph("Add", x, graph.product(attention, values @ by_attended.T))
     if head.mcm_input:
         logits = graph.product(z, model.logit_scale * text.T)
-        score = graph.probability(graph.log_odds(logits, prediction, len(text)))
+        score = graph.probability(graph.log_odds(logits, prediction))
         score = graph("Unsqueeze", score, graph.constant(np.array([1])))
         x = graph("Add", x, graph("Mul", score, graph.constant(by_mcm[:, 0])))
     for layer in later:

@@ -11,6 +11,14 @@ from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator, cli
 from vilu_sdk.evaluation import evaluate
 from vilu_sdk.persistence import storage
 from vilu_sdk.scorers import Card, Scorer
+from vilu_sdk.selective import (
+    CostPredictor,
+    CoveragePredictor,
+    RiskMonitor,
+    SelectivePredictor,
+    SetPredictor,
+    ShiftMonitor,
+)
 
 CARD = Card(
     backbone="openai/clip-vit-base-patch32",
@@ -91,14 +99,36 @@ def test_a_model_card_without_a_card_claims_nothing(tmp_path):
     assert "## Metrics" not in body
 
 
-def test_the_code_of_a_model_card_runs(tmp_path, toy, monkeypatch):
+CARDS = {
+    "scorer": lambda toy: MCMScorer(logit_scale=20.0),
+    "threshold": lambda toy: SelectivePredictor(MCMScorer(), 0.5).fit(toy.z_img, toy.z_txt, toy.labels),
+    "coverage": lambda toy: CoveragePredictor(MCMScorer(), 0.5).fit(toy.z_img, toy.z_txt, toy.labels),
+    "costs": lambda toy: CostPredictor(MCMScorer(), 1.0, 0.2).fit(toy.z_img, toy.z_txt, toy.labels),
+    "sets": lambda toy: SetPredictor(MCMScorer(), 0.8).fit(toy.z_img, toy.z_txt, toy.labels),
+    "shift": lambda toy: ShiftMonitor(MCMScorer(), random_state=0).fit(toy.z_img, toy.z_txt),
+    "risk": lambda toy: RiskMonitor(0.1),
+}
+
+
+@pytest.mark.parametrize("kind", CARDS)
+def test_the_code_of_a_model_card_runs(kind, tmp_path, toy, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    scorer = MCMScorer(logit_scale=20.0)
-    scorer.save_pretrained("head")
-    code = readme(tmp_path / "head").split("```python\n")[1].split("```")[0]
-    names = {"z_img": toy.z_img, "z_txt_set": toy.z_txt}
+    saved = CARDS[kind](toy)
+    saved.save_pretrained("head")
+    card = readme(tmp_path / "head")
+    code = card.split("```python\n")[1].split("```")[0]
+    names = {"z_img": toy.z_img, "z_txt_set": toy.z_txt, "correct": [True, False]}
     exec(code, names)
-    assert (names["u"] == scorer.predict_uncertainty(toy.z_img, toy.z_txt)).all()
+    expected = {
+        "u": lambda: saved.predict_uncertainty(toy.z_img, toy.z_txt),
+        "answer": lambda: saved.predict(toy.z_img, toy.z_txt),
+    }
+    for name in expected.keys() & names.keys():
+        assert (names[name] == expected[name]()).all()
+    assert (kind in ("shift", "risk")) == bool(capsys.readouterr().out)
+    # What it promises stands there as it prints.
+    if hasattr(saved, "report_"):
+        assert str(saved.report_).splitlines()[0] in card.split("## What it promises")[1]
 
 
 def test_what_evaluate_returns_goes_into_a_card(toy):

@@ -116,7 +116,7 @@ def test_hostile_names_are_text(page: Path) -> None:
 def test_what_a_screen_reader_needs(page: Path, outline: Outline) -> None:
     assert ("html", {"lang": "en"}) in outline.tags
     pictures = [attrs for tag, attrs in outline.tags if tag == "svg"]
-    assert len(pictures) == 7
+    assert len(pictures) == 6  # in pairs
     assert all(attrs["role"] == "img" and len(attrs["aria-label"] or "") > 20 for attrs in pictures)
     heads = [attrs for tag, attrs in outline.tags if tag == "th"]
     assert heads
@@ -176,6 +176,65 @@ def test_all_right_and_all_wrong(task: SimpleNamespace, tmp_path: Path) -> None:
         assert "What a threshold would do" in path.read_text(encoding="utf-8")
 
 
+# --- what follows ----------------------------------------------------------------------------------
+
+
+def first_sentence(page: Path) -> str:
+    text = page.read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    (found,) = re.findall(r'<p class="first">(.*?)</p>', text)
+    assert text.index(found) < text.index('class="facts"')
+    return html.unescape(found)
+
+
+def test_the_first_sentence_says_what_the_promise_does(page: Path, task: SimpleNamespace) -> None:
+    z_img, z_txt, labels = task.test
+    answer = task.selective.predict(z_img, z_txt)
+    wrong = task.selective.scorer_in_use.predict(z_img, z_txt) != labels
+    said = first_sentence(page)
+    assert f"answer {100 * (answer >= 0).mean():.0f} % of the images" in said
+    assert f"at most {100 * task.selective.report_.risk_bound:.1f} % of these answers will be wrong" in said
+    assert f"people: {100 * wrong[answer < 0].mean():.0f} % of them are wrong" in said
+
+
+def test_without_a_promise_it_speaks_of_hindsight(task: SimpleNamespace, tmp_path: Path) -> None:
+    z_img, z_txt, labels = task.test
+    mcm = task.scorers[HOSTILE]
+    for rows, start in ((slice(None), "MCM can answer"), (labels != mcm.predict(z_img, z_txt), "Let people")):
+        given = z_img[rows], z_txt, labels[rows]
+        if start == "Let people":
+            with pytest.warns(UserWarning, match="predictions are"):
+                page = report({"MCM": mcm}, *given, tmp_path / "page.html")
+        else:
+            page = report({"MCM": mcm}, *given, tmp_path / "page.html")
+        assert first_sentence(page).startswith(start)
+        assert "Get a promise" in page.read_text(encoding="utf-8")
+    failure = mcm.predict(z_img, z_txt) != labels
+    order = np.argsort(mcm.decision_function(z_img, z_txt), kind="stable")
+    few = np.flatnonzero(np.cumsum(failure[order]) <= 0.05 * np.arange(1, len(order) + 1))
+    page = report({"MCM": mcm}, *task.test, tmp_path / "page.html")
+    assert f"answer {100 * (few[-1] + 1) / len(order):.0f} % of these images" in first_sentence(page)
+
+
+def test_images_have_their_names_and_thumbnails(task: SimpleNamespace, tmp_path: Path) -> None:
+    z_img, z_txt, labels = task.test
+    pixels = np.random.default_rng(0).uniform(size=(len(z_img), 8, 8))
+    paths = [Path("photos") / f"{HOSTILE.replace('/', '')}{row}.png" for row in range(len(z_img))]
+    mcm = task.scorers[HOSTILE]
+    for named, shown in (
+        ({"paths": paths}, paths[0].name[:-5]),
+        ({"ids": [f"id<{row}>" for row in range(320)]}, "id<"),
+    ):
+        page = report(mcm, z_img, z_txt, labels, tmp_path / "page.html", thumbnails=pixels, top=4, **named)
+        text = page.read_text(encoding="utf-8")
+        assert html.escape(shown) in text
+        outline = Outline(text)
+        images = [attrs for tag, attrs in outline.tags if tag == "img"]
+        assert len(images) == 8
+        assert all((attrs["src"] or "").startswith("data:image/png;base64,") for attrs in images)
+        most = int(np.argmax(mcm.decision_function(z_img, z_txt)))
+        assert images[0]["alt"] == f"image {most}"
+
+
 # --- arguments -------------------------------------------------------------------------------------
 
 
@@ -211,6 +270,9 @@ def test_a_scorer_that_fails_has_its_reason_on_the_page(task: SimpleNamespace, t
         ({"selective": [SelectivePredictor(EntropyScorer())]}, ValueError, "none of the scorers"),
         ({"path": "no/such/folder/page.html"}, FileNotFoundError, "the folder no/such/folder does not exist"),
         ({"path": "."}, IsADirectoryError, "is a folder"),
+        ({"ids": [1, 2]}, ValueError, "ids has 2 entries, expected 320"),
+        ({"ids": range(320), "paths": ["a"] * 320}, ValueError, "give one of them"),
+        ({"thumbnails": np.zeros((320, 4))}, ValueError, r"thumbnails\[\d+\] has shape"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_written(

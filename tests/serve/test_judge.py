@@ -126,7 +126,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("body", "status", "message"), BAD)
+@pytest.mark.parametrize(("body", "status", "message"), BAD, ids=range(len(BAD)))
 def test_bad_bodies_are_refused_and_say_why(
     toy: SimpleNamespace, body: Any, status: int | None, message: str
 ) -> None:

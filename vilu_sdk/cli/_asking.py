@@ -55,6 +55,7 @@ SCORE = command(
         "files), or - for standard output (the default)",
     ),
     NAMES,
+    option("--ids", metavar="FILE", help=f"what each image is called, for a column id: {VALUES}"),
     *SCORER,
     option(
         "--engine", choices=("local", "ray"), default="local", help="who works on the pieces (default: local)"

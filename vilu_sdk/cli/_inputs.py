@@ -1,5 +1,6 @@
 """Embeddings, labels, feedback and names, from the files that a command line names."""
 
+import os
 import re
 from argparse import Namespace
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, opening, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
+from vilu_sdk.inputs.remote import is_remote, local, matching
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 from vilu_sdk.inputs.stored import kind
@@ -52,7 +54,7 @@ def split(spec: str) -> tuple[Path, str | None]:
     path, _, name = spec.partition(SEPARATOR)
     if not path:
         raise UsageError(f"a file was to be named, got {spec!r}.")
-    return Path(path).expanduser(), name or None
+    return local(path) if is_remote(path) else Path(path).expanduser(), name or None
 
 
 def open_both(images: str | list[str], texts: str | None) -> tuple[Shards, Shards]:
@@ -311,16 +313,14 @@ def _open(given: str | list[str], part: str) -> Shards:
 
 def _matching(spec: str) -> list[str]:
     """Return the sources that a pattern matches, in the order of their numbers; another name as it is."""
-    path, name = split(spec)
-    if path.exists() or not has_magic(str(path)):
+    name, _, inside = spec.partition(SEPARATOR)
+    if not has_magic(name) or (not is_remote(name) and split(spec)[0].exists()):
         return [spec]
-    found = sorted(
-        glob(str(path)),
-        key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", one)],
-    )
+    found = matching(name) if is_remote(name) else glob(os.path.expanduser(name))
     if not found:
-        raise FileNotFoundError(f"no file matches {path}.")
-    return [one if name is None else f"{one}{SEPARATOR}{name}" for one in found]
+        raise FileNotFoundError(f"no file matches {name}.")
+    found.sort(key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", one)])
+    return [f"{one}{SEPARATOR}{inside}" if inside else one for one in found]
 
 
 @contextmanager

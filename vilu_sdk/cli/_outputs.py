@@ -22,6 +22,7 @@ from vilu_sdk.cli._inputs import split
 from vilu_sdk.inputs.escape import csv_cells, line
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
+from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.stored import kind
 from vilu_sdk.persistence.locks import held
 from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_file
@@ -102,6 +103,7 @@ SOURCES = (
     "labels",
     "correct",
     "names",
+    "ids",
     "groups",
     "units",
     "weights",
@@ -116,7 +118,9 @@ SOURCES = (
 def refuse_overwriting(arguments: Namespace) -> None:
     """Raise where the output of a command is one of the files or folders that it reads, by whatever path."""
     output = getattr(arguments, "output", None)
-    if output is None or output == STDOUT or not (path := Path(output).expanduser()).exists():
+    if output is None or output == STDOUT or is_remote(output):
+        return
+    if not (path := Path(output).expanduser()).exists():
         return
     for name in SOURCES:
         given = getattr(arguments, name, None)
@@ -151,7 +155,7 @@ def output_held(arguments: Namespace) -> Iterator[None]:
     """Hold the output of a command against others that write there, and remove what killed ones have left."""
     output = getattr(arguments, "output", None)
     # Of processes that torchrun has started, the first one writes.
-    if output is None or output == STDOUT or os.environ.get("RANK", "0") != "0":
+    if output in (None, STDOUT) or is_remote(output) or os.environ.get("RANK", "0") != "0":
         yield
         return
     with usage():
@@ -169,7 +173,8 @@ def check_output(output: str, *more: str) -> None:
     if output != STDOUT and path.suffix not in known:
         raise UsageError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
     with usage():
-        check_parent(path)
+        if not is_remote(output):
+            check_parent(path)
     if path.suffix == ".parquet":
         require("pyarrow.parquet", "data")
 
@@ -180,7 +185,7 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
     if output == STDOUT:
         yield sys.stdout
         return
-    path = Path(output).expanduser()
+    path = output if is_remote(output) else Path(output).expanduser()
     with whole_file(path) as file:
         if not text:
             yield file

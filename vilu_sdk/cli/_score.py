@@ -10,7 +10,7 @@ from typing import Any
 
 from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._inputs import open_named
+from vilu_sdk.cli._inputs import open_named, read_values
 from vilu_sdk.cli._outputs import Block, check_output, write_table
 from vilu_sdk.cli._scorers import Chosen, choose_one
 from vilu_sdk.cli._streams import LOG
@@ -18,6 +18,7 @@ from vilu_sdk.compute.distributed import leads, process_group, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.scale.partition import loaded, score_to_folder, scored_tables
@@ -41,6 +42,9 @@ def _score(arguments: Namespace) -> int:
     to_folder = output != STDOUT and (not path.suffix or path.is_dir())
     if world_size() > 1 and (not to_folder or arguments.engine != "local"):
         raise UsageError("under torchrun the output is a folder, whose pieces are shared, without --engine.")
+    remote = is_remote(output)
+    if remote and (to_folder or arguments.engine != "local"):
+        raise UsageError(f"{output} is an address, written whole: name a file, without --engine.")
     if output == STDOUT and arguments.engine != "local":
         raise UsageError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
     if output != STDOUT and not to_folder:
@@ -57,10 +61,10 @@ def _score(arguments: Namespace) -> int:
         if leads():
             LOG.info(f"{len(images)} rows in {len(parts)} files: {output}")
         return 0
-    in_pieces = arguments.engine != "local" or len(images) > arguments.piece_rows
+    in_pieces = not remote and (arguments.engine != "local" or len(images) > arguments.piece_rows)
     if output == STDOUT or not in_pieces:  # a single piece saves no work of a killed run
         bad = Counter[str]()
-        blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen, arguments.bad_rows, bad)
+        blocks = _score_blocks(images, loaded(texts, images.shape[1]), chosen, arguments, bad)
         write_table(blocks, output, as_json=arguments.json, raw_csv=arguments.raw_csv)
     else:
         pieces = path.with_name(f".{path.name}.pieces")
@@ -81,6 +85,7 @@ def _score_pieces(
     """Score piece by piece into a folder, with the engine of the command line."""
     how: dict[str, Any] = {"column": images.column, "piece_rows": arguments.piece_rows}
     how["bad_rows"] = arguments.bad_rows
+    how["ids"] = _ids(arguments)
     if arguments.engine == "ray":
         from vilu_sdk.scale.ray import score_dataset
 
@@ -98,8 +103,13 @@ def _say_bad(arguments: Namespace, bad: int, n: int) -> None:
 
 
 def _score_blocks(
-    images: Shards, texts: Opened, chosen: Chosen, bad_rows: Any, bad: Counter[str]
+    images: Shards, texts: Opened, chosen: Chosen, arguments: Namespace, bad: Counter[str]
 ) -> Iterator[Block]:
     """Yield the scores of all rows, some at a time, in the order of the files."""
-    for piece in track(plan(images, Path(), max(1, CHUNK_ELEMENTS // images.shape[1])), "scoring"):
-        yield from scored_tables(piece, chosen.judge, texts, bad_rows, bad)
+    size = max(1, CHUNK_ELEMENTS // images.shape[1])
+    for piece in track(plan(images, Path(), size, ids=_ids(arguments)), "scoring"):
+        yield from scored_tables(piece, chosen.judge, texts, arguments.bad_rows, bad)
+
+
+def _ids(arguments: Namespace) -> Any:
+    return None if arguments.ids is None else read_values(arguments.ids).values

@@ -8,6 +8,7 @@ NEEDED = {
     "plot": "Pictures need matplotlib",
     "data": "parquet files need pyarrow",
     "ray": "scoring with Ray needs ray",
+    "remote": "addresses of object stores need fsspec",
     "serve": "vilu serve needs fastapi, uvicorn and prometheus-client",
     "onnx": "export to ONNX needs onnx",
 }

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from vilu_sdk.inputs.formats import SUFFIXES, File, read_header, reader
 from vilu_sdk.inputs.places import BadRowError, place
+from vilu_sdk.inputs.remote import is_remote, local
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.stored import kind
 
@@ -148,7 +149,8 @@ def open_embeddings(path: Source, *, column: str | None = None) -> Shards:
     path : path-like or list of path-like
         A ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file, or a folder of shards of one of these
         kinds, taken in the order of their numbers: ``img_emb_2.npy`` before ``img_emb_10.npy``. Hashes and
-        UUIDs in names are no numbers. Or a list of files, taken in its order.
+        UUIDs in names are no numbers. Or a list of files, taken in its order. Each may be an address, such as
+        ``s3://bucket/z.npy`` (the extra ``remote``), whose copy in the cache is read.
     column : str, optional
         Name of the array of a ``.npz``, of the tensor of a ``.safetensors``, or of the column of lists of a
         ``.parquet`` file. Not needed where there is only one.
@@ -186,10 +188,10 @@ def open_embeddings(path: Source, *, column: str | None = None) -> Shards:
     """
     given: Path | list[Path]
     if isinstance(path, str | os.PathLike):
-        given = Path(path).expanduser().absolute()
+        given = located(path)
         paths = shard_paths(given) if given.is_dir() else [given]
     else:
-        given = paths = [Path(file).expanduser().absolute() for file in path]
+        given = paths = [located(file) for file in path]
         if not paths:
             raise ValueError("the list of files is empty; pass at least one.")
     files = []
@@ -208,6 +210,13 @@ def open_embeddings(path: Source, *, column: str | None = None) -> Shards:
                     "of one array come from one model, in one type."
                 )
     return Shards(given, column, files)
+
+
+def located(path: str | os.PathLike[str]) -> Path:
+    """Return where a path lies on the disk: of an address, its copy."""
+    if isinstance(path, str) and is_remote(path):
+        return local(path)
+    return Path(path).expanduser().absolute()
 
 
 def open_pairs(root: str | os.PathLike[str], *, column: str | None = None) -> tuple[Shards, Shards]:

@@ -114,6 +114,11 @@ def check_groups(groups: Any, n: int, *, name: str = "groups") -> NDArray[Any]:
             f"{name} must hold one integer or string for each of the {n} images, got {len(array)} of "
             f"{what_it_holds(array)}."
         )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{name}[{row}] is {array[row]}, which names no group; fill it in, or leave out its row."
+        )
     if array.dtype.kind in "biufU":
         return array
     return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in array])
@@ -122,6 +127,11 @@ def check_groups(groups: Any, n: int, *, name: str = "groups") -> NDArray[Any]:
 def check_units(groups: Any, n: int, *, name: str = "groups") -> Tensor:
     """Return what each of n rows comes from as an int64 tensor of numbers from 0 on."""
     known = check_groups(groups, n, name=name)
+    if known.dtype.kind == "b":
+        raise ValueError(
+            f"{name} holds booleans, by which all images come from two things; pass an integer or a string "
+            "for what each image comes from."
+        )
     return torch.from_numpy(np.unique(known, return_inverse=True)[1].astype(np.int64))
 
 

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,6 +19,9 @@ from vilu_sdk.persistence.encoding import storable
 UNKNOWN, NAMED = "not recorded", 5
 #: What the Hub calls the task.
 TASK = "zero-shot-image-classification"
+EMBEDDED = """\
+`z_img` (N, d) are embeddings of images, `z_txt_set` (K, d) those of the candidate texts that the prediction \
+is chosen from, both by the backbone above."""
 TAGS = ["vilu-sdk", "uncertainty", "failure-prediction", "vision-language"]
 
 
@@ -164,7 +168,7 @@ def model_card(scorer: Any, name: str, card: Card | None) -> str:
     measured = [
         EvalResult(
             task_type=TASK,
-            dataset_type=_on_the_hub(kind) or "custom",
+            dataset_type=kind,
             dataset_name=kind,
             metric_type=metric,
             metric_value=value,
@@ -195,9 +199,10 @@ def _on_the_hub(name: str | None) -> str | None:
 def describe(scorer: Any, name: str, card: Card | None = None) -> str:
     """Return the Markdown of `model_card`, by default with the card that the scorer was loaded with."""
     card = card or scorer.card_
-    backbone, known = backbone_of(scorer, card), expectations(scorer, card)
+    inside = getattr(scorer, "scorer_in_use", getattr(scorer, "scorer", scorer))
+    backbone, known = backbone_of(inside, card), expectations(inside, card)
     kind = type(scorer)
-    package = kind.__module__.split(".")[0]
+    variable, use = scorer._card_use
     facts = {
         "scorer": f"`{_code(' '.join(BaseEstimator.__repr__(scorer).split()))}`",
         "fitted on": markdown(card.dataset or UNKNOWN),
@@ -218,14 +223,16 @@ def describe(scorer: Any, name: str, card: Card | None = None) -> str:
         _table(["", ""], [[key, str(value)] for key, value in facts.items()]),
         "## How to use",
         f"""```python
-from {package} import {kind.__name__}
+from {_home(kind)} import {kind.__name__}
 
-scorer = {kind.__name__}.from_pretrained({json.dumps(name)})
-u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely wrong
+{variable} = {kind.__name__}.from_pretrained({json.dumps(name)})
+{use}
 ```""",
-        "`z_img` (N, d) are embeddings of images, `z_txt_set` (K, d) those of the candidate texts that the "
-        "prediction is chosen from, both by the backbone above.",
+        EMBEDDED if "z_img" in use else "",
     ]
+    if hasattr(scorer, "report_"):
+        found = "\n".join(line(part) for part in str(scorer.report_).split("\n"))
+        sections += ["## What it promises", f"```text\n{found.replace('```', chr(39) * 3)}\n```"]
     if card.metrics:
         rows = dict.fromkeys(key for values in card.metrics.values() for key in values)
         sections += [
@@ -241,7 +248,17 @@ u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely w
         ]
     if card.notes:
         sections += ["## Notes", markdown_block(card.notes.strip())]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _home(kind: type) -> str:
+    """Return the shortest module that a class can be imported from."""
+    parts = kind.__module__.split(".")
+    homes = (".".join(parts[:end]) for end in range(1, len(parts)))
+    return next(
+        (home for home in homes if getattr(sys.modules.get(home), kind.__name__, None) is kind),
+        kind.__module__,
+    )
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

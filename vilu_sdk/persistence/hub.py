@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vilu_sdk.compute import progress
+from vilu_sdk.inputs.remote import is_remote, local
 from vilu_sdk.persistence.bundled import bundled_heads
 from vilu_sdk.persistence.storage import CONFIG_FILE, FILES, TENSORS_FILE
 
@@ -21,6 +22,8 @@ def find_folder(name_or_path: str | os.PathLike[str], *, revision: str | None = 
     name = os.fsdecode(name_or_path)
     if not name:
         raise ValueError("name_or_path is empty; pass a folder or the name of a saved scorer.")
+    if is_remote(name):
+        return local(name, FILES)
     path = os.path.expanduser(name)
     if os.path.isdir(path):
         return Path(path)

@@ -2,9 +2,10 @@
 
 import copy
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from sklearn.base import BaseEstimator
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vilu_sdk.exceptions import silent
 from vilu_sdk.inputs.places import cut, listed, shown
+from vilu_sdk.inputs.remote import is_remote, local, upload
 from vilu_sdk.persistence import hub, storage
 from vilu_sdk.persistence.card import Card, backbone_of, model_card
 from vilu_sdk.persistence.encoding import check_finite, class_of, decode, encode, storable
@@ -28,6 +30,11 @@ class Persistent(BaseEstimator):
     """
 
     card_: Card = Card()
+    #: What a loaded one is called in the code of its model card, and the line that uses it.
+    _card_use: ClassVar[tuple[str, str]] = (
+        "scorer",
+        "u = scorer.predict_uncertainty(z_img, z_txt_set)  # (N,), higher = more likely wrong",
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -54,7 +61,7 @@ class Persistent(BaseEstimator):
         Parameters
         ----------
         folder : path-like
-            Made if it does not exist.
+            Made if it does not exist. Or an address such as ``s3://bucket/head`` (the extra ``remote``).
         card : Card, optional
             What is known of the scorer beside its weights; by default that of the scorer it was loaded
             as, which `fit` forgets.
@@ -85,6 +92,9 @@ class Persistent(BaseEstimator):
         ...     MCMScorer.from_pretrained(folder)
         MCMScorer(logit_scale=50.0)
         """
+        if isinstance(folder, str) and is_remote(folder):
+            self._save_to_address(folder.rstrip("/"), card, overwrite)
+            return
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise FileExistsError(f"{os.fspath(folder)} is a file; a scorer is saved into a folder.")
         if not overwrite:
@@ -108,8 +118,8 @@ class Persistent(BaseEstimator):
         Parameters
         ----------
         name_or_path : str or path-like
-            In this order: an existing folder, a head that comes with vilu-sdk, a short name of a Hub
-            repository, a Hub repository ``owner/name``.
+            In this order: an address such as ``s3://bucket/head`` (the extra ``remote``), an existing folder,
+            a head that comes with vilu-sdk, a short name of a Hub repository, a repository ``owner/name``.
         revision : str, optional
             Branch, tag or commit of a Hub repository; by default the main branch, or the commit that a
             short name is pinned to. Ignored where nothing is asked of the Hub, as are the next four.
@@ -238,6 +248,17 @@ class Persistent(BaseEstimator):
                 revision=revision,
                 commit_message=commit_message or f"Upload {type(self).__name__}",
             )
+
+    def _save_to_address(self, address: str, card: Card | None, overwrite: bool) -> None:
+        """Upload the files, the configuration last."""
+        with suppress(FileNotFoundError):
+            there = local(address, storage.FILES)
+            if not overwrite:
+                storage.refuse_foreign(there, "__class__")
+        with TemporaryDirectory() as folder:
+            self._save(Path(folder), address.rpartition("/")[2], card)
+            for file in reversed(storage.FILES):
+                upload(Path(folder) / file, f"{address}/{file}")
 
     def _save(self, folder: Path, name: str, card: Card | None) -> None:
         """Write the files; `name` is what the model card calls the scorer."""

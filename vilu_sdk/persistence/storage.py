@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import safetensors
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from vilu_sdk.inputs.foreign import JSON_BYTES, check_file, kind_of, parse_json, read_bytes
 from vilu_sdk.inputs.places import brief, shown
+from vilu_sdk.inputs.remote import is_remote, upload
 from vilu_sdk.persistence.bundled import CONFIG_FILE as CONFIG_FILE
 
 TENSORS_FILE = "model.safetensors"
@@ -219,11 +221,18 @@ def final_file(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name once all of it is on the disk, or never.
+def whole_file(target: Path | str) -> Iterator[IO[bytes]]:
+    """Yield a file that gets its name once all of it is on the disk, or at its address, or never.
 
     Links are followed; what is there must be a file or nothing.
     """
+    if is_remote(target):
+        with TemporaryDirectory(prefix="vilu-") as folder:
+            with open(Path(folder) / "whole", "w+b") as whole:
+                yield whole
+            upload(Path(folder) / "whole", str(target))
+        return
+    target = Path(target)
     target = final_file(target)
     with _beside(target) as file:
         yield file

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -14,6 +15,8 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.persistence.storage import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
+from vilu_sdk.report._conclusion import advice, conclusion
+from vilu_sdk.report._images import Images
 from vilu_sdk.report._subject import Subject, gather
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective.arrangement import Calibrated
@@ -36,10 +39,14 @@ def report(
     selective: Calibrated | Sequence[Calibrated] | None = None,
     batch_size: int | None = None,
     top: int = 10,
+    ids: Sequence[Any] | None = None,
+    paths: Sequence[str | os.PathLike[str]] | None = None,
+    thumbnails: Sequence[Any] | None = None,
 ) -> Path:
     """Score labelled images and write the results into one HTML page.
 
-    The page needs no network and runs no script: tables and pictures, as SVG, are inside. It holds the
+    The page needs no network and runs no script: tables and pictures, as SVG, are inside. It begins with what
+    follows, in one sentence, and what to do next. Then come the
     comparison of the scorers with intervals, pictures of ranking and calibration, what each threshold would
     do, the most uncertain predictions and the most certain mistakes, the classes that fail, and what it
     takes to make it again. It needs the extra ``plot``.
@@ -71,6 +78,12 @@ def report(
         Rows of a batch in a caption task, as in `evaluate`.
     top : int, default=10
         How many examples of a kind to list.
+    ids, paths : sequence of N, optional
+        What the listed images are called beside their row: any values, or file names, of which the last part
+        is shown. Only one of them.
+    thumbnails : sequence of N images, optional
+        Arrays of shape (height, width) or (height, width, 3), as bytes or as numbers that are stretched from
+        black to white, or images of Pillow. The page holds those of the listed rows.
 
     Returns
     -------
@@ -112,11 +125,13 @@ def report(
     check_count(top, "top")
     subject = gather(scorers, z_img, z_txt, labels, class_names, focus, reference, selective, batch_size)
     options = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
+    images = Images(len(subject.failure), ids, paths, thumbnails)
     steps: dict[str, Callable[[], str]] = {
+        "What to do next": lambda: advice(subject),
         "Which scorer finds the failures": lambda: _sections.comparison(subject),
         "Pictures": lambda: _sections.pictures(subject),
         "What a threshold would do": lambda: _sections.thresholds(subject),
-        "Predictions to look at": lambda: _sections.examples(subject, int(top)),
+        "Predictions to look at": lambda: _sections.examples(subject, int(top), images),
         "Classes": lambda: _sections.classes(subject),
         "How to make this page again": lambda: _sections.reproduction(subject, path.name, options),
     }
@@ -125,7 +140,9 @@ def report(
     sections = {heading: make() for heading, make in track(steps.items(), "writing the report")}
     made = f"Written by vilu-sdk on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     with whole_file(path) as file:
-        file.write(_html.page(title, _lead(subject), sections, _html.text(made)).encode())
+        file.write(
+            _html.page(title, conclusion(subject) + _lead(subject), sections, _html.text(made)).encode()
+        )
     return path
 
 
@@ -142,7 +159,7 @@ def _lead(subject: Subject) -> str:
             "captions" if subject.labels is None else "candidate classes": f"{len(subject.candidates):,}",
             "predictions that are right": _html.percent(1 - float(subject.failure.mean())),
             **answers,
-            "answered, of which 5 % are wrong": _html.percent(row["answered_at_5"]),
+            f"answered by {subject.focus} at 5 % errors": _html.percent(row["answered_at_5"]),
             f"AUC of {subject.focus}": _html.percent(row["auc"]),
             f"FPR95 of {subject.focus}": _html.percent(row["fpr95"]),
         }

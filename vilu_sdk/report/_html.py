@@ -36,6 +36,20 @@ def page(title: str, lead: str, sections: dict[str, str], footer: str) -> str:
     )
 
 
+class Raw(str):
+    """Markup that is no text to escape."""
+
+
+def strong(sentence: str) -> str:
+    """Return the sentence that stands above all others."""
+    return f'<p class="first">{escape(sentence)}</p>'
+
+
+def listing(items: Sequence[str]) -> str:
+    """Return a numbered list."""
+    return f"<ol>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ol>"
+
+
 def text(*paragraphs: str) -> str:
     """Return paragraphs."""
     return "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
@@ -59,7 +73,7 @@ def table(
 
     def cell(tag: str, column: int, value: str, scope: str = "") -> str:
         number = "" if column < words else ' class="number"'
-        return f"<{tag}{scope}{number}>{escape(value)}</{tag}>"
+        return f"<{tag}{scope}{number}>{value if isinstance(value, Raw) else escape(value)}</{tag}>"
 
     head = "".join(cell("th", column, name, ' scope="col"') for column, name in enumerate(header))
     body = []

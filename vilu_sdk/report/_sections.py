@@ -11,6 +11,7 @@ from vilu_sdk import displays
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.report import _words as words
 from vilu_sdk.report._html import code, fold, number, percent, picture, scroll, table, text
+from vilu_sdk.report._images import Images
 from vilu_sdk.report._subject import Subject
 from vilu_sdk.report._thresholds import HEADER, cells, effect, usual_thresholds
 from vilu_sdk.selective import SelectionReport, SetReport
@@ -73,11 +74,12 @@ def pictures(subject: Subject) -> str:
     if both_kinds:
         add("ROC", words.ROC + shown, roc)
     add("Risk and coverage", words.RISK + words.STAR * bool(promises) + shown, risk)
-    for name in names[:2]:
-        add(f"Distribution of the uncertainty: {name}", words.DISTRIBUTION, distribution(name))
     likely = [name for name in names if name in subject.table.probabilities]
     if likely:
         add("Reliability", words.RELIABILITY, reliability)
+    # Pictures stand in pairs.
+    for name in names[: 2 - len(parts) % 2]:
+        add(f"Distribution of the uncertainty: {name}", words.DISTRIBUTION, distribution(name))
     return f'<div class="pictures">{"".join(parts)}</div>'
 
 
@@ -113,7 +115,7 @@ def thresholds(subject: Subject) -> str:
     return body + fold("What was seen on the calibration set", code("\n\n".join(quotes)))
 
 
-def examples(subject: Subject, top: int) -> str:
+def examples(subject: Subject, top: int, images: Images) -> str:
     """Return the most uncertain rows and the most certain mistakes."""
     decision, failure = subject.decision, subject.failure
     order = np.argsort(-decision, kind="stable")
@@ -123,7 +125,7 @@ def examples(subject: Subject, top: int) -> str:
     def show(rows: Any) -> list[list[str]]:
         return [
             [
-                str(row),
+                *images.cells(row),
                 subject.candidates[subject.predicted[row]],
                 f"{subject.true_name(row)} {'✗' if failure[row] else '✓'}",
                 percent(p[row], 2) if p is not None else number(decision[row]),
@@ -131,11 +133,14 @@ def examples(subject: Subject, top: int) -> str:
             for row in rows
         ]
 
-    header = ["row", "predicted", "true", "uncertainty"]
-    parts = [table(f"The most uncertain predictions of {subject.focus}", header, show(order[:top]), words=3)]
+    header = [*images.header, "predicted", "true", "uncertainty"]
+    words_of = len(header) - 1
+    parts = [
+        table(f"The most uncertain predictions of {subject.focus}", header, show(order[:top]), words=words_of)
+    ]
     if mistakes:
         title = f"The most certain mistakes of {subject.focus}"
-        parts.append(table(title, header, show(mistakes[:top]), words=3))
+        parts.append(table(title, header, show(mistakes[:top]), words=words_of))
     return text(words.EXAMPLES) + f'<div class="tables">{"".join(parts)}</div>'
 
 

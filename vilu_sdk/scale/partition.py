@@ -203,6 +203,7 @@ def score_to_folder(
     column: str | None = None,
     piece_rows: int = PIECE_ROWS,
     bad_rows: BadRows = "stop",
+    ids: ArrayLike | None = None,
 ) -> Scored:
     """Score embeddings on disk into a folder of parquet files, going on where an earlier run was killed.
 
@@ -226,6 +227,9 @@ def score_to_folder(
         file where row groups end.
     bad_rows : {"stop", "skip", "mark"}
         What is done with rows that cannot be scored, as in `score_partition`.
+    ids : array-like of shape (n,), optional
+        Of a source of arrays: what you call its rows, numbers or texts such as names of files, for a column
+        `id`. The scores of parquet files keep the other columns.
 
     Returns
     -------
@@ -258,7 +262,7 @@ def score_to_folder(
     (['part-00000.parquet'], 3, 0)
     (['part-00000.parquet'], 3, 1)
     """
-    job = Job.prepare(source, output, scorer, z_txt_set, column, piece_rows, bad_rows)
+    job = Job.prepare(source, output, scorer, z_txt_set, column, piece_rows, bad_rows, ids)
     # What one of several processes found missing is what all of them share.
     missing = from_first(lambda: [job.pieces.index(piece) for piece in job.missing])
     job = job._replace(missing=[job.pieces[number] for number in missing])
@@ -286,6 +290,7 @@ class Job(NamedTuple):
         column: str | None,
         piece_rows: int,
         bad_rows: BadRows = "stop",
+        ids: ArrayLike | None = None,
     ) -> Self:
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
         if piece_rows < 1:
@@ -304,17 +309,20 @@ class Job(NamedTuple):
             if bad_rows == "stop":
                 raise
         folder = Path(output or "").expanduser().absolute()
+        own = None if ids is None else np.asarray(ids)
         if output is None:
-            parts = plan(opened, folder, piece_rows)
+            parts = plan(opened, folder, piece_rows, ids=own)
             return cls(parts, parts, texts)
         known = identify(opened)
-        parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None)
+        parts = plan(opened, folder, piece_rows, is_noted=known["whole"] is None, ids=own)
         work: dict[str, Any] = {
             "scorer": _describe(scorer),
             "column": column,
             "piece_rows": piece_rows,
             "writes": _columns(scorer),
         }
+        if own is not None:
+            work["ids"] = checksum("\0".join(map(str, own.tolist())).encode())
         if bad_rows != "stop":
             work["bad_rows"] = bad_rows
         if texts.names is not None:

@@ -6,16 +6,20 @@ processes that share the work need no other agreement. Nothing here knows a scor
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
+from numpy.typing import NDArray
+
+from vilu_sdk.inputs.arrays import ROW
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.foreign import MANIFEST_BYTES, check_file, parse_json, read_bytes
 from vilu_sdk.inputs.formats import File, tables
 from vilu_sdk.inputs.identity import Identity, changes, touched
+from vilu_sdk.inputs.parquet import ParquetFile
 from vilu_sdk.inputs.places import BadRowError, brief
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
@@ -26,6 +30,8 @@ from vilu_sdk.persistence.storage import differences, whole_file
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
 MANIFEST = "_manifest.json"
 MANIFEST_VERSION = 2
+#: Column of what the user calls the rows of arrays.
+ID = "id"
 #: Name, in the metadata of a parquet file of scores, of the checksum of the rows that were scored.
 SCORED = b"vilu_sdk.scored"
 #: Name, in the same metadata, of the number of rows that could not be scored; skipped ones are not there.
@@ -44,6 +50,8 @@ class Piece:
     output: Path
     #: Whether the output notes a checksum of the rows, where nobody else does.
     is_noted: bool = False
+    #: What the user calls these rows, where the file does not say it.
+    ids: NDArray[Any] | None = field(default=None, compare=False)
 
     def is_done(self) -> bool:
         """Whether the output is there, with as many rows; a damaged one does not count."""
@@ -72,6 +80,8 @@ class Piece:
         done = 0
         try:
             for rows in tables(self.file, self.rows, size, self.first):
+                if self.ids is not None:
+                    rows = {ROW: rows.pop(ROW), ID: self.ids[done : done + count_rows(rows)], **rows}
                 yield work(rows)
                 done += count_rows(rows)
             self.file.check()
@@ -113,15 +123,31 @@ def write_parquet(
             writer.add_key_value_metadata(found)
 
 
-def plan(source: Shards, folder: Path, piece_rows: int, *, is_noted: bool = False) -> list[Piece]:
+def plan(
+    source: Shards,
+    folder: Path,
+    piece_rows: int,
+    *,
+    is_noted: bool = False,
+    ids: NDArray[Any] | None = None,
+) -> list[Piece]:
     """Cut files into pieces of about `piece_rows` rows, none of which reaches into another file."""
+    if ids is not None and any(isinstance(file, ParquetFile) for file in source.files):
+        raise ValueError(f"ids are of arrays: the scores of {source.path} keep the other columns.")
+    if ids is not None and len(ids) != len(source):
+        what = f"{len(ids)} ids for {len(source)} rows of {source.path}"
+        raise ValueError(f"there are {what}; pass one for each.")
     parts = [
         (file, range(part.start, part.stop), int(start) + part.start)
         for start, file in zip(source.starts, source.files, strict=False)
         for part in file.pieces(piece_rows)
     ]
     return [
-        Piece(*part, folder / f"part-{number:05d}.parquet", is_noted) for number, part in enumerate(parts)
+        Piece(
+            *(file, rows, first, folder / f"part-{number:05d}.parquet", is_noted),
+            None if ids is None else ids[first : first + len(rows)],
+        )
+        for number, (file, rows, first) in enumerate(parts)
     ]
 
 

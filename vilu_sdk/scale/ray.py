@@ -1,5 +1,6 @@
 """Scoring on many machines with Ray Data: the extra ``ray``."""
 
+import logging
 import os
 import pickle
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from vilu_sdk.scale.partition import (
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
+LOG = logging.getLogger(__name__)
 # Columns of the tasks: number of a piece; what went wrong with it, pickled, or None.
 PIECE, ERROR = "piece", "error"
 
@@ -36,12 +38,14 @@ def score_dataset(
     output: str | os.PathLike[str] | None = None,
     piece_rows: int = PIECE_ROWS,
     bad_rows: BadRows = "stop",
+    ids: ArrayLike | None = None,
     num_cpus: int = 1,
     concurrency: int | tuple[int, int] | None = None,
 ) -> Any:
     """Score a data set of Ray, or embeddings on disk, by actors that hold the scorer.
 
-    Ray is connected to as ``ray.init`` was told to, or started on this machine. The scorer and the
+    Ray is connected to as ``ray.init`` was told to, or started on this machine, then without its own messages
+    unless the logger ``vilu_sdk`` is at DEBUG. The scorer and the
     candidates are sent once; each actor computes once what depends on the candidates alone. An actor that
     dies is replaced, and what it was doing is done again.
 
@@ -64,6 +68,8 @@ def score_dataset(
         With paths: rows of a piece, the work of one task, as in `score_to_folder`.
     bad_rows : {"stop", "skip", "mark"}
         What is done with rows that cannot be scored, as in `score_partition`.
+    ids : array-like of shape (n,), optional
+        With paths of arrays: what you call the rows, as in `score_to_folder`.
     num_cpus : int
         Cores, and so threads, of an actor.
     concurrency : int or tuple of int, optional
@@ -93,6 +99,7 @@ def score_dataset(
     """
     require("ray.data", "ray")
     ray = require("ray", "ray")
+    _start(ray)
     least, most = concurrency if isinstance(concurrency, tuple) else (concurrency or 1, concurrency)
     how: dict[str, Any] = {
         "compute": ray.data.ActorPoolStrategy(min_size=least, max_size=most),
@@ -109,7 +116,7 @@ def score_dataset(
         how["fn_kwargs"] = {"column": column}
         return data.map_batches(_ScoreRows, batch_size=max(1, CHUNK_ELEMENTS // texts.values.shape[1]), **how)
 
-    job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows, bad_rows)
+    job = Job.prepare(data, output, scorer, z_txt_set, column, piece_rows, bad_rows, ids)
     how["fn_constructor_args"] = (ray.put((scorer, job.texts, job.missing, bad_rows)), num_cpus)
     if numbers := [{PIECE: number} for number in range(len(job.missing))]:
         tasks = ray.data.from_items(numbers, override_num_blocks=len(numbers))
@@ -118,6 +125,17 @@ def score_dataset(
         tasks.context.enable_progress_bars = False  # there is one
         _finish(iter(tasks.map_batches(_WritePieces, **how).iter_rows()), job)
     return ray.data.read_parquet(str(job.pieces[0].output.parent))
+
+
+def _start(ray: Any) -> None:
+    """Start or join Ray where nobody has; of what it says of itself nothing but errors, unless debugging."""
+    if ray.is_initialized():
+        return
+    if LOG.isEnabledFor(logging.DEBUG):
+        ray.init()
+        return
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _finish(results: Iterator[dict[str, Any]], job: Job) -> None:

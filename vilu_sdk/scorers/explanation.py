@@ -5,10 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.names import name_of
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.text import align, lines
+from vilu_sdk.scorers.base.among import Chunk
+from vilu_sdk.scorers.paper.recipe import PaperModel
+from vilu_sdk.scorers.posterior.model import LogLinearModel, scores
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,25 @@ class Explanation:
             for row in self.to_dicts()
         ]
         return "\n".join(lines(align([head, *body], left=len(head))))
+
+
+def compete(
+    model: LogLinearModel | PaperModel, images: Rows, text: Tensor, top_k: int
+) -> tuple[list[NDArray[Any]], dict[str, NDArray[np.float64]]]:
+    """Return the columns of an explanation, a decision value for the uncertainty, and its contributions."""
+    parts, among, sharpness = model.parts(text), model.among(text), model.sharpness(text)
+
+    def of(z: Tensor) -> list[Tensor]:
+        chunk = Chunk(z, among)
+        found = {source: sharpness * values for source, values in scores(parts, z).items()}
+        prediction = chunk.prediction[:, None]
+        logits = torch.stack(tuple(found.values())).sum(dim=0)
+        probability = torch.softmax(logits, dim=1)
+        rivals = logits.scatter(1, prediction, -torch.inf).topk(top_k, dim=1).indices
+        own, theirs = probability.gather(1, prediction)[:, 0].double(), probability.gather(1, rivals).double()
+        contributions = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
+        said = [chunk.prediction, chunk.decision.double(), own, rivals, theirs]
+        return [*said, *(part.double() for part in contributions)]
+
+    found = [part.numpy() for part in stream(images, len(text), of, "explaining")]
+    return found[:5], dict(zip(parts, found[5:], strict=True))

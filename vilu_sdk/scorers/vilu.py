@@ -11,23 +11,22 @@ from torch import Tensor
 
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, check_units, positive, require_candidates
 from vilu_sdk.persistence.card import FittedOn
-from vilu_sdk.scorers.base.among import Among, Chunk
+from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
 from vilu_sdk.scorers.base.verbs import Predicts
 from vilu_sdk.scorers.base.weighted import WeightedScorer
-from vilu_sdk.scorers.explanation import Explanation
+from vilu_sdk.scorers.explanation import Explanation, compete
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, check_frequencies
 from vilu_sdk.scorers.posterior.left_out import left_out, uses_all_rows
-from vilu_sdk.scorers.posterior.model import LogLinearModel, scores
+from vilu_sdk.scorers.posterior.model import LogLinearModel
 from vilu_sdk.scorers.posterior.recipe import adapt_auto, learn_auto
 from vilu_sdk.training.resume import shared_fit
 
@@ -333,36 +332,16 @@ class ViLUEstimator(WeightedScorer):
         warn_of_mismatch(self, images, texts)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
-        names = opened.called(names)
-        top_k = min(top_k, k - 1)
-        parts, among = self.model_.parts(text), self.model_.among(text)
-        sharpness = self.model_.sharpness(text)
-
-        def compete(z: Tensor) -> list[Tensor]:
-            """Prediction, decision, probability; competitors, theirs; what each source contributes."""
-            chunk = Chunk(z, among)
-            found = {source: sharpness * values for source, values in scores(parts, z).items()}
-            prediction = chunk.prediction[:, None]
-            logits = torch.stack(tuple(found.values())).sum(dim=0)
-            probability = torch.softmax(logits, dim=1)
-            rivals = logits.scatter(1, prediction, -torch.inf).topk(top_k, dim=1).indices
-            contributions = [part.gather(1, rivals) - part.gather(1, prediction) for part in found.values()]
-            said = [chunk.prediction, chunk.decision, probability.gather(1, prediction)[:, 0]]
-            return [*said, rivals, probability.gather(1, rivals), *contributions]
-
-        prediction, decision, probability, rivals, rival_probability, *contributions = (
-            part.numpy() for part in stream(images, k, compete, "explaining")
-        )
+        columns, contributions = compete(self.model_, images, text, min(top_k, k - 1))
+        prediction, decision, probability, rivals, rival_probability = columns
         return Explanation(
             prediction=prediction,
-            uncertainty=self._uncertainty(decision.astype(np.float64)),
-            probability=probability.astype(np.float64),
+            uncertainty=self._uncertainty(decision),
+            probability=probability,
             competitors=rivals,
-            competitor_probability=rival_probability.astype(np.float64),
-            contributions={
-                source: part.astype(np.float64) for source, part in zip(parts, contributions, strict=True)
-            },
-            names=names,
+            competitor_probability=rival_probability,
+            contributions=contributions,
+            names=opened.called(names),
         )
 
     def _left_out(self, task: Task) -> Iterator[tuple[Tensor, Tensor]] | None:

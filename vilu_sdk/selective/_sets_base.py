@@ -37,6 +37,10 @@ class SetsByThreshold(Calibrated):
 
     called = "Sets"
     what_fails = "the sets lack the right candidate"
+    _card_use = (
+        "sets",
+        "names = sets.predict_names(z_img, z_txt_set)  # a list of candidates for each image",
+    )
     used_later = ("per_class", "per_label", "method", "size_limit", "allow_empty")
 
     report_: SetReport

@@ -41,6 +41,10 @@ class Calibrated(Persistent):
     report_: Any
     #: Parameters that count when it is used, and not in `fit` alone.
     used_later: ClassVar[tuple[str, ...]] = ("per_class",)
+    _card_use: ClassVar[tuple[str, str]] = (
+        "selective",
+        "answer = selective.predict(z_img, z_txt_set)  # (N,), the row of the candidate, or -1: ask a person",
+    )
 
     #: What it is called in a sentence, and of what the risk is that it promises.
     called: ClassVar[str] = "A threshold"

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import bdtr, bdtrik, betaincc, betaincinv, betaln, expit, logit, logsumexp
 
@@ -18,8 +17,6 @@ from vilu_sdk.metrics.vectors import FloatVector
 FALLBACK_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 # A start so early that chance decides would waste large calibration sets.
 START_SHARE = 0.1
-# Up to this share of the rows, a fixed sequence leaves out those that would be tested more strictly.
-SPARSE_SHARE = 0.25
 # Beyond so many labels "about how many" is no advice.
 MOST_LABELS = 10**7
 # How likely the labels that are advised are to be enough, and how finely they are searched for.
@@ -64,31 +61,21 @@ def sequence_start(n: int, target: float, delta: float) -> int:
     return rows_needed(errors_allowed(math.ceil(START_SHARE * n) - 1, target, delta) + 1, target, delta)
 
 
-def sequence(n: int, target: float, delta: float) -> NDArray[np.int64]:
-    """Return the numbers of rows that a fixed sequence tests, one after the other.
-
-    Up to a share of all rows those with which the errors allowed grow by one, since rows between them would
-    be tested more strictly; and from there all, so that little is lost where it ends.
-    """
-    start = sequence_start(n, target, delta)
-    early = np.arange(start, math.floor(SPARSE_SHARE * n) + 1)
-    allowed = bdtrik(delta, early, target).astype(np.int64)
-    allowed -= bdtr(allowed, early, target) > delta
-    sparse = early[np.diff(allowed, prepend=-1) > 0]
-    return np.append(sparse, np.arange(sparse[-1] + 1 if len(sparse) else start, n + 1))
-
-
 def fixed_sequence(ranking: Ranking, target: float, delta: float) -> int:
     """Return how many of the most certain rows may be accepted, by Learn-then-Test; 0 if none.
 
-    The hypotheses "the risk of what this threshold accepts exceeds the target" are tested in a sequence that
-    is fixed in advance, up to the first that is not rejected. Each test is at the full level: to accept too
-    much, the first true hypothesis on the way must be rejected. What is accepted cuts through no tie.
+    The hypotheses "the risk of what this threshold accepts exceeds the target" are tested from a start
+    that is fixed in advance, one row more at a time, up to the first that is not rejected. Each test is at
+    the full level: to accept too much, the first true hypothesis on the way must be rejected.
     """
-    m = sequence(len(ranking), target, delta)
-    rejected = bdtr(ranking.cumulative_errors[m], m, target) <= delta
-    passed = m if rejected.all() else m[: int(rejected.argmin())]
-    return int(passed[np.isin(passed, ranking.rows)].max(initial=0))
+    n, start = len(ranking), sequence_start(len(ranking), target, delta)
+    if start > n:
+        return 0
+    m = np.arange(start, n + 1)
+    rejected = bdtr(ranking.cumulative_errors[start:], m, target) <= delta
+    last = start - 1 + (len(m) if rejected.all() else int(rejected.argmin()))
+    last = ranking.uncut(last)
+    return last if last >= start else 0
 
 
 def sgr(ranking: Ranking, target: float, delta: float) -> tuple[int, float]:

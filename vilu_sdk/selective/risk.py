@@ -136,6 +136,7 @@ class RiskMonitor(Persistent):
     True
     """
 
+    _card_use = ("monitor", "print(monitor.update(correct))  # of accepted answers: right or wrong")
     # The state, which `_start` makes.
     promised_: float
     what_: str = RiskReport.what

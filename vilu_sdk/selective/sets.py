@@ -65,9 +65,9 @@ class SetPredictor(CrossedSets):
         Of "raps". By default the rank that holds the right candidate as often as is promised, of these rows.
     cv : int, optional
         Of a scorer without a fit, in so many folds: a clone is fitted without each of them, so that all rows
-        are fitted on and calibrate (cross-conformal prediction, or CV+). Sets are smaller than after a half
-        fits and a half calibrates. The coverage is mostly about `coverage`, and proved to be no more than
-        1 - 2 (1 - `coverage`), and a little less: ``report_.coverage_bound``. A set takes `cv` times as long.
+        are fitted on and calibrate (cross-conformal prediction, or CV+), by scorers that have seen more
+        labels than a half. The coverage is mostly about `coverage`, and proved to be at least
+        1 - 2 (1 - `coverage`), less a little: ``report_.coverage_bound``. A set takes `cv` times as long.
 
     Attributes
     ----------

@@ -148,6 +148,11 @@ class ShiftMonitor(Persistent):
     True
     """
 
+    _card_use = (
+        "monitor",
+        "print(monitor.check(z_img))  # whether images of today are like those of the fit",
+    )
+
     def __init__(
         self,
         scorer: FailureScorer,

@@ -177,7 +177,14 @@ def test_groups_of_one_row_are_no_groups(crowd):
 def test_groups_are_counted_and_checked(crowd):
     with pytest.warns(UserWarning, match="9 different images"):
         fit(crowd, np.arange(9).repeat(30))
-    for groups in (np.arange(7), np.zeros((200, 1), int), np.full(200, np.nan)):
+    wrong = (
+        np.arange(7),
+        np.zeros((200, 1), int),
+        np.full(200, np.nan),
+        np.full(200, np.inf),
+        np.arange(200) < 9,
+    )
+    for groups in wrong:
         with pytest.raises(ValueError, match="groups"):
             fit(crowd, np.arange(200), groups=groups)
 

@@ -1,0 +1,190 @@
+"""Object stores and web servers: sources, heads and outputs by address are those of files."""
+
+import threading
+import uuid
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import fsspec
+import numpy as np
+import pytest
+
+from support.cli_tools import Run
+from vilu_sdk import MCMScorer
+from vilu_sdk.inputs import open_embeddings, remote
+from vilu_sdk.scorers import Scorer
+
+rng = np.random.default_rng(0)
+Z_IMG = rng.normal(size=(300, 8)).astype(np.float32)
+Z_TXT = rng.normal(size=(5, 8)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VILU_CACHE", str(tmp_path / "cache"))
+    remote._copied.cache_clear()
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with embeddings, also in shards, and a head."""
+    folder = tmp_path / "here"
+    (folder / "shards").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    np.save("images.npy", Z_IMG)
+    np.save("texts.npy", Z_TXT)
+    for number, part in enumerate(np.array_split(Z_IMG, 11)):
+        np.save(f"shards/z_{number}.npy", part)
+    (folder / "names.txt").write_text("\n".join("abcde"))
+    MCMScorer(logit_scale=9.0).save_pretrained("head")
+    return folder
+
+
+@pytest.fixture
+def memory(here):
+    """The same in fsspec's memory."""
+    system = fsspec.filesystem("memory")
+    system.put(str(here), "/bucket", recursive=True)
+    yield "memory://bucket"
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def http(here):
+    """The same behind a web server of this machine."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp, the extra remote")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(here)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def s3(here, monkeypatch):
+    """The same in a store that speaks S3."""
+    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
+    moto = pytest.importorskip("moto.server", reason="a store that speaks S3 on this machine needs moto")
+    server = moto.ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()  # they know the store of an earlier test
+    system = fsspec.filesystem("s3")
+    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
+    system.mkdir(bucket)
+    system.put(str(here), f"{bucket}/data", recursive=True)
+    yield f"s3://{bucket}/data"
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "http", "s3"])
+def root(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+class TestStores:
+    def test_sources_and_heads_are_those_of_files(self, root, here, capsys):
+        assert (open_embeddings(f"{root}/images.npy")[:] == Z_IMG).all()
+        assert Scorer.from_pretrained(f"{root}/head").logit_scale == 9.0
+        line = "score {0}images.npy {0}texts.npy --names {0}names.txt --scorer mcm --logit-scale 9 -q"
+        remote_run, local_run = Run(line.format(f"{root}/"), capsys), Run(line.format(""), capsys)
+        assert (remote_run.code, remote_run.err) == (0, "")
+        assert remote_run.out == local_run.out
+
+    def test_nothing_there_is_input(self, root, capsys):
+        done = Run(f"score {root}/nothing.npy texts.npy --scorer mcm --logit-scale 9 -q", capsys)
+        assert (done.code, done.err) == (
+            3,
+            f"vilu: error: there is neither a file nor a folder {root}/nothing.npy.\n",
+        )
+
+    def test_outputs_are_whole(self, root, here, capsys):
+        line = "score images.npy texts.npy --scorer mcm --logit-scale 9 -q --piece-rows 100 -o"
+        done = Run(f"{line} {root}/new/s.csv", capsys)
+        if root.startswith("http:"):
+            assert done.code == 4
+            assert "may not be read or written" in done.err
+            return
+        assert (done.code, done.err) == (0, "")
+        assert Run(f"{line} s.csv", capsys).code == 0
+        with fsspec.open(f"{root}/new/s.csv", "rb") as file:
+            written = np.loadtxt(file.read().decode().splitlines()[1:], delimiter=",")
+        assert np.allclose(written, np.loadtxt("s.csv", delimiter=",", skiprows=1), atol=1e-6)
+        done = Run(f"{line} {root}/folder", capsys)
+        assert done.code == 2
+        assert "name a file" in done.err
+
+    def test_heads_are_saved(self, root, here, capsys):
+        line = "fit images.npy texts.npy --labels labels.npy --scorer mcm --logit-scale 4 -q -o"
+        np.save("labels.npy", np.argmax(Z_IMG @ Z_TXT.T, axis=1))
+        if root.startswith("http:"):
+            return
+        assert Run(f"{line} {root}/new-head", capsys).code == 0
+        assert Scorer.from_pretrained(f"{root}/new-head").logit_scale == 4.0
+        MCMScorer(logit_scale=5.0).save_pretrained(f"{root}/new-head")  # over one of ours
+        assert Scorer.from_pretrained(f"{root}/new-head").logit_scale == 5.0
+        with fsspec.open(f"{root}/mine/config.json", "wb") as file:
+            file.write(b"{}")
+        with pytest.raises(FileExistsError, match="that is not of a saved scorer"):
+            MCMScorer().save_pretrained(f"{root}/mine")
+
+
+def test_folders_of_shards_and_patterns(memory, here, capsys):
+    assert (open_embeddings(f"{memory}/shards")[:] == Z_IMG).all()
+    line = "texts.npy --scorer mcm --logit-scale 9 -q --json"
+    expected = Run(f"score images.npy {line}", capsys).json
+    found = Run(f"score '{memory}/shards/z_*.npy' {line}", capsys).json
+    assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
+
+
+def test_what_is_changed_is_read_again(memory, here):
+    assert (open_embeddings(f"{memory}/images.npy")[:] == Z_IMG).all()
+    with fsspec.open(f"{memory}/images.npy", "wb") as file:
+        np.save(file, 2 * Z_IMG)
+    assert (open_embeddings(f"{memory}/images.npy")[:] == 2 * Z_IMG).all()
+
+
+def test_a_copy_is_made_once(memory, here, monkeypatch):
+    system = fsspec.filesystem("memory")
+    fetched = []
+    fetch = type(system).get_file
+    monkeypatch.setattr(
+        type(system), "get_file", lambda self, *rest, **how: [fetched.append(rest), fetch(self, *rest, **how)]
+    )
+    for _ in range(3):
+        remote._copied.cache_clear()  # as in another process
+        open_embeddings(f"{memory}/images.npy")
+    assert len(fetched) == 1
+
+
+def test_a_store_that_is_gone_is_the_machine(here, capsys):
+    pytest.importorskip("aiohttp")
+    done = Run("score http://127.0.0.1:9/z.npy texts.npy --scorer mcm --logit-scale 9 -q", capsys)
+    assert done.code in (3, 4)
+    assert "http://127.0.0.1:9/z.npy" in done.err
+
+
+def test_paths_are_no_addresses():
+    for path in ("a/b.npy", "C:/x", "C://x", "/a//b", "owner/name", "data.npz::z"):
+        assert not remote.is_remote(path)
+    for address in (
+        "s3://b/x",
+        "gs://b/x",
+        "hf://datasets/a/b/c.npy",
+        "https://h/x",
+        "memory://x",
+        "az+x://b",
+    ):
+        assert remote.is_remote(address)

@@ -1,0 +1,70 @@
+"""How the images of a report are called and shown: by row, id, file name or thumbnail."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from vilu_sdk.report._html import Raw
+
+# Pixels of the longer side.
+SIDE = 72
+
+
+class Images:
+    """Names of N images, and pictures of them where there are any."""
+
+    def __init__(
+        self,
+        n: int,
+        ids: Sequence[Any] | None,
+        paths: Sequence[str | os.PathLike[str]] | None,
+        thumbnails: Sequence[Any] | None,
+    ) -> None:
+        if ids is not None and paths is not None:
+            raise ValueError("ids and paths both name the images; give one of them.")
+        for name, values in (("ids", ids), ("paths", paths), ("thumbnails", thumbnails)):
+            if values is not None and len(values) != n:
+                raise ValueError(f"{name} has {len(values)} entries, expected {n}: one for each image.")
+        self.ids, self.paths, self.thumbnails = ids, paths, thumbnails
+
+    @property
+    def header(self) -> list[str]:
+        """Heads of the columns that tell which image it is."""
+        named = ["id"] if self.ids is not None else ["file"] if self.paths is not None else []
+        return ["row", *named, *(["image"] if self.thumbnails is not None else [])]
+
+    def cells(self, row: int) -> list[str]:
+        """Return what stands in these columns."""
+        named = []
+        if self.ids is not None:
+            named = [str(self.ids[row])]
+        elif self.paths is not None:
+            named = [PurePath(os.fspath(self.paths[row])).name]
+        shown = [] if self.thumbnails is None else [_thumbnail(self.thumbnails[row], row)]
+        return [str(row), *named, *shown]
+
+
+def _thumbnail(image: Any, row: int) -> Raw:
+    from PIL import Image  # which matplotlib needs
+
+    if not isinstance(image, Image.Image):
+        pixels = np.asarray(image)
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+            raise ValueError(
+                f"thumbnails[{row}] has shape {pixels.shape}, expected (height, width) or (height, width, 3)."
+            )
+        if pixels.dtype != np.uint8:
+            low, high = float(pixels.min()), float(pixels.max())
+            pixels = np.round(255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
+        image = Image.fromarray(pixels)
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="png")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return Raw(f'<img src="data:image/png;base64,{data}" alt="image {row}" height="48">')

@@ -71,7 +71,8 @@ def test_the_page_has_a_row_for_every_example() -> None:
     assert sorted(re.findall(r"^\| `(\w+)\.py` \|", PAGE, re.MULTILINE)) == sorted(
         p.stem for p in EXAMPLES.glob("*.py")
     )
-    assert len(SHOWN) == PAGE.count("run by tests/project/test_examples.py") > 5
+    assert len(SHOWN) == PAGE.count("run by tests/project/test_examples.py -->\n```console") > 5
+    assert all(PAGE.count(f"\nexamples/{path.name}\n") == 1 for path in EXAMPLES.glob("*.py"))
 
 
 def test_quickstart() -> None:

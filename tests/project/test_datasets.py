@@ -89,5 +89,5 @@ def test_labels_teach_more_than_mcm_knows(digits: DigitsVLM) -> None:
 def test_random_state_follows_scikit_learn() -> None:
     from_generator = load_digits_vlm(np.random.RandomState(3))
     np.testing.assert_array_equal(from_generator.z_txt, load_digits_vlm(3).z_txt)
-    with pytest.raises(ValueError, match="seed"):
+    with pytest.raises(ValueError, match="random_state"):
         load_digits_vlm("three")  # type: ignore[arg-type]

@@ -31,8 +31,11 @@ HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 kills = pytest.mark.skipif(not HAS_SERVER, reason="this system kills processes in other ways")
 if HAS_SERVER:
     CONTEXT = multiprocessing.get_context("forkserver")
-    # What is slow to import; an optimiser of torch imports dynamo.
-    CONTEXT.set_forkserver_preload(["pyarrow.parquet", "pytest", "torch._dynamo", "vilu_sdk.cli"])
+    # What is slow to import. An optimiser of torch imports dynamo; the package itself imports nothing yet.
+    ROOMS = ("cli._fit", "cli._score", "evaluation", "report", "scale", "selective", "training.resume")
+    CONTEXT.set_forkserver_preload(
+        ["pyarrow.parquet", "pytest", "torch._dynamo", *(f"vilu_sdk.{room}" for room in ROOMS)]
+    )
 
 
 def start(job: Callable[..., None], *arguments: Any) -> BaseProcess:

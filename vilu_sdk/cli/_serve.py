@@ -23,7 +23,7 @@ COMMAND, METRICS = "VILU_SERVE_COMMAND", "PROMETHEUS_MULTIPROC_DIR"
 # Idle connections live longer than load balancers keep theirs, a minute as a rule.
 KEEP_ALIVE = 75
 # Seconds beyond those of a body after which a stopping worker waits for no answer any more.
-PATIENCE = 30
+ANSWER_SECONDS = 30
 # What a worker leaves only when it ends.
 _ALL_ALONG = ExitStack()
 
@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": KEEP_ALIVE,
-        "timeout_graceful_shutdown": int(arguments.seconds) + PATIENCE,
+        "timeout_graceful_shutdown": int(arguments.seconds) + ANSWER_SECONDS,
     }
     with _listening(arguments.host, arguments.port) as sock:
         host, port = sock.getsockname()[:2]

@@ -136,8 +136,7 @@ def score_partition(
     >>> scored["id"], scored["prediction"], scored["uncertainty"].round(4)
     (array([7, 8]), array([0, 2]), array([3.226e-01, 1.000e-04]))
     """
-    if bad_rows not in BAD_ROWS:
-        raise ValueError(f"bad_rows must be one of {', '.join(BAD_ROWS)}, got {bad_rows!r}.")
+    _check_bad_rows(bad_rows)
     columns = _columns(scorer)
     opened = open_candidates(z_txt_set)
     names = opened.called()
@@ -273,6 +272,12 @@ def score_to_folder(
     return job.done()
 
 
+def _check_bad_rows(bad_rows: str) -> None:
+    """Raise unless it says what is done with rows that are no embeddings."""
+    if bad_rows not in BAD_ROWS:
+        raise ValueError(f"bad_rows must be one of {', '.join(BAD_ROWS)}, got {bad_rows!r}.")
+
+
 class Job(NamedTuple):
     """What any engine has to do: the pieces, those of them that are missing, and the candidates."""
 
@@ -295,6 +300,7 @@ class Job(NamedTuple):
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
+        _check_bad_rows(bad_rows)
         if output is not None:
             require("pyarrow.parquet", "data")
         opened = open_embeddings(source, column=column)

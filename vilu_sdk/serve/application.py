@@ -185,7 +185,7 @@ class Service:
             return self._refusal(Refused(503, cut(str(error))))
         except Exception:
             log.exception("a request could not be answered")
-            return self._refusal(Refused(500, "a fault of the service, which its log tells of."))
+            return self._refusal(Refused(500, "internal error; see the log of the service."))
 
     def _judge(self, body: bytearray, kind: str) -> Mapping[str, Any]:
         asked = read_body(body, kind, self.limits)

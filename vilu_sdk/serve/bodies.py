@@ -66,9 +66,9 @@ def parse(body: bytearray) -> dict[str, Any]:
     except RecursionError:
         raise Refused(400, "the body is nested too deep to be read.") from None
     except UnicodeDecodeError:
-        raise Refused(400, "the body is no text in UTF-8.") from None
+        raise Refused(400, "the body is not valid UTF-8.") from None
     except ValueError as error:
-        raise Refused(400, f"the body is no JSON that can be read ({brief(error)}).") from None
+        raise Refused(400, f"the body is not valid JSON ({brief(error)}).") from None
     if not isinstance(found, dict):
         raise Refused(422, f"the body must be an object, got {shown(found)}.")
     return found
@@ -78,7 +78,7 @@ def refuse_others(found: dict[str, Any], known: Sequence[str]) -> None:
     """Raise where a body has a field that means nothing."""
     for name in found:
         if name not in known:
-            raise Refused(422, f"{shown(name)} means nothing here; there are {', '.join(known)}.", name)
+            raise Refused(422, f"unknown field {shown(name)}; expected one of {', '.join(known)}.", name)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -144,11 +144,12 @@ def _block(body: bytearray, start: int, name: str) -> tuple[Any, int]:
 
 def _check_count(values: Any, most: int, name: str, what: str) -> None:
     """Raise where there are too many rows; of several prompts each counts."""
-    parts = values.values() if isinstance(values, dict) else values
-    n = len(parts)
     if isinstance(values, np.ndarray):
-        n = math.prod(values.shape[:-1]) if values.ndim > 1 else n
+        if values.ndim < 2:
+            raise Refused(422, f"{name} must have the shape (rows, d), got {values.shape}.", name)
+        n = math.prod(values.shape[:-1])
     else:
+        parts = values.values() if isinstance(values, dict) else values
         n = sum(
             len(one) if isinstance(one, list) and one and isinstance(one[0], list) else 1 for one in parts
         )

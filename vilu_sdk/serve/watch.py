@@ -29,10 +29,10 @@ class Audits:
         try:
             self._monitor = RiskMonitor(loaded if promise is None else float(promise))
             promised = self._monitor.report_.promised
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError):
             if promise is not None or self.folder is not None:
                 raise
-            self.nothing = f"no risk is promised that feedback could be about ({error})"
+            self.nothing = "nothing served here promises a risk: serve a fitted threshold or sets, or pass promise="
             return
         if self.folder is not None and (self.folder / CONFIG_FILE).exists():
             found = self._load()

@@ -72,9 +72,17 @@ def fold(parts: Parts) -> tuple[Callable[[Tensor], Tensor], Logits]:
     offsets = reduce(torch.add, found) if found else None
     if not kernels:
         return lambda z: z, Logits(directions, offsets)
-    linear = Logits(torch.cat([directions, *(part.linear.directions for part in kernels)]), offsets)
+    # In float64: weights of a kernel are large and cancel, so that rounding would show in scores, and
+    # products round by how many rows there are.
+    stacked = torch.cat([directions, *(part.linear.directions for part in kernels)]).double()
+    linear = Logits(stacked, None if offsets is None else offsets.double())
     near = [kernel.near() for kernel in kernels]
-    return lambda z: torch.cat([z, *(kernel(z) for kernel in near)], dim=1), linear
+
+    def features(z: Tensor) -> Tensor:
+        z = z.double()
+        return torch.cat([z, *(kernel(z) for kernel in near)], dim=1)
+
+    return features, linear
 
 
 def scores(parts: Parts, z: Tensor) -> dict[str, Tensor]:

@@ -34,12 +34,15 @@ class KernelLogits:
         return replace(self, linear=self.linear.times(weight))
 
     def near(self) -> Callable[[Tensor], Tensor]:
-        """Return the function from images (n, d) to their kernel (n, m) with the landmarks."""
-        return rbf_kernel(self.landmarks, self.centre, float(self.spread))
+        """Return the function from images (n, d) in float64 to their kernel (n, m) with the landmarks."""
+        return rbf_kernel(self.landmarks.double(), self.centre.double(), float(self.spread))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Logits (n, K) of images (n, d)."""
-        return self.linear(self.near()(z))
+        linear = Logits(self.linear.directions.double(), self.linear.offsets)
+        if linear.offsets is not None:
+            linear = replace(linear, offsets=linear.offsets.double())
+        return linear(self.near()(z.double())).to(z.dtype)
 
 
 @storable

@@ -173,7 +173,7 @@ def test_thresholds_come_with_the_graph(toy: SimpleNamespace, tmp_path: Path) ->
         assert metadata["names"] == list(names)
         assert metadata["scorer"] == "ViLUEstimator"
         limits = [part.threshold for part in threshold.report_.groups] or threshold.report_.threshold
-        assert metadata["threshold"] == limits
+        assert metadata["threshold"] == np.nan_to_num(limits).tolist()
 
 
 def test_equal_candidates_are_the_first_of_them(toy: SimpleNamespace, tmp_path: Path) -> None:
@@ -232,3 +232,12 @@ def test_the_command_exports(vilu: Any, digits_folder: Path, tmp_path: Path) -> 
     assert names == Path("names.txt").read_text().split()
     assert vilu("export my-scorer texts.npy -o head.txt").code == 2
     assert vilu(f"export EntropyScorer texts.npy -o {tmp_path}/no.onnx").code == 3
+
+
+def test_a_threshold_that_rejects_everything_is_json(toy: SimpleNamespace, tmp_path: Path) -> None:
+    data = toy.z_img[:50], toy.z_txt, toy.labels[:50]
+    strict = SelectivePredictor(MCMScorer(logit_scale=5.0), 0.001).fit(*data)
+    session = exported(strict, toy.z_txt, tmp_path)
+    said = session.get_modelmeta().custom_metadata_map["threshold"]
+    assert json.loads(said, parse_constant=pytest.fail) < -1e300
+    assert not run(session, toy.z_img)["accepted"].any()

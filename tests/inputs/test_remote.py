@@ -12,6 +12,7 @@ import pytest
 from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import open_embeddings, remote
+from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scorers import Scorer
 
 rng = np.random.default_rng(0)
@@ -188,3 +189,27 @@ def test_paths_are_no_addresses():
         "az+x://b",
     ):
         assert remote.is_remote(address)
+
+
+def test_a_readme_of_the_user_stays(memory):
+    system = fsspec.filesystem("memory")
+    system.pipe("/bucket/own/README.md", b"# a project")
+    MCMScorer(logit_scale=9.0).save_pretrained(f"{memory}/own")
+    assert system.cat("/bucket/own/README.md") == b"# a project"
+    assert MCMScorer.from_pretrained(f"{memory}/own").logit_scale == 9.0
+
+
+def test_folders_of_scores_are_on_a_disk(memory):
+    with pytest.raises(ValueError, match="is on a disk of this machine"):
+        score_to_folder(np.eye(3), f"{memory}/scores", MCMScorer(), np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "line", ["score images.npy texts.npy --scorer mcm -o", "fit images.npy texts.npy --labels y.npy -o"]
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(line, here, monkeypatch, capsys):
+    monkeypatch.setattr("vilu_sdk.cli._inputs.open_embeddings", lambda *_, **__: pytest.fail("worked"))
+    name = "http://127.0.0.1:9/head" if "fit" in line else "http://127.0.0.1:9/s.csv"
+    found = Run(f"{line} {name}", capsys)
+    assert found.code == 4
+    assert "may not be read or written" in found.err

@@ -1,5 +1,7 @@
 """Comparisons, pictures, the report and what scikit-learn asks take candidates and labels by name."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,19 @@ def test_adapting_takes_names_and_keeps_them(toy, held):
     explained = head.explain(toy.z_img[:5], z_txt, 2).to_dicts()
     assert {row["competitor"] for row in explained} <= set(NAMES)
     assert evaluate(head, toy.z_img[600:], z_txt, words[600:])["n"] == 40
+
+
+@pytest.mark.parametrize("name", ["ids", "paths"])
+def test_names_of_images_are_taken_by_place(name, toy, tmp_path):
+    import pandas as pd
+
+    few, scorer = slice(0, 60), MCMScorer(logit_scale=5)
+    called = [f"img-{row:03d}.png" for row in range(60)]
+    for given in (called, pd.Series(called, index=range(59, -1, -1)), np.array(called)):
+        report(scorer, toy.z_img[few], toy.z_txt, toy.labels[few], tmp_path / "r.html", **{name: given})
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        shown = re.findall(r'<th scope="row">(\d+)</th><td>(img-\d+)', page)
+        assert shown
+        assert all(name == f"img-{int(row):03d}" for row, name in shown)
+    with pytest.raises(TypeError, match=f"{name} must be a sequence with an entry for each image, got set"):
+        report(scorer, toy.z_img[few], toy.z_txt, toy.labels[few], tmp_path / "s.html", **{name: set(called)})

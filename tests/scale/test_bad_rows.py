@@ -122,6 +122,9 @@ def test_a_job_over_files_counts_them_and_goes_on(how, source):
     assert table["row"].to_pylist() == [
         row for row in range(500) if how == "mark" or row not in (0, 120, 121, 499)
     ]
+    with pytest.raises(ValueError, match="bad_rows must be one of"):
+        score_to_folder("z.npy", "unmarked", MCMScorer(), Z_TXT, bad_rows="drop")
+    assert not (source / "unmarked").exists()
     with pytest.raises(ValueError, match="it differs in bad_rows"):
         score_to_folder(*arguments, piece_rows=100, bad_rows="mark" if how == "skip" else "skip")
 
@@ -135,12 +138,16 @@ def test_the_command_counts_them_at_the_end(output, how, source, capsys):
         assert done.code == 3
         assert "row 0" in done.err
         return
+    if (how, output) == ("skip", "s.npy"):
+        assert done.code == 2
+        assert "nobody could tell what was skipped" in done.err
+        return
     assert done.code == 0
     what = "were skipped" if how == "skip" else "are marked in the column reason"
     assert done.err == f"vilu: warning: 4 of 500 rows are no embeddings and {what}\n"
     if output == "s.npy":
         u = np.load(output)
-        assert (len(u), np.isnan(u).sum()) == ((496, 0) if how == "skip" else (500, 4))
+        assert (len(u), np.isnan(u).sum()) == (500, 4)
 
 
 def test_several_sources_and_patterns_are_one_after_the_other(source, capsys):

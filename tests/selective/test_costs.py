@@ -84,6 +84,7 @@ def test_every_scorer_with_a_posterior_decides(scorer, toy):
         ({"costs": np.full((10, 2), np.nan)}, ValueError, "finite"),
         ({"costs": np.full((10, 2), 1e200)}, ValueError, r"at most 1e\+100"),
         ({"costs": pd.DataFrame(COSTS, index=list("abcdefghij"))}, ValueError, "z_txt_set has none"),
+        ({"costs": pd.DataFrame(COSTS)[::-1]}, ValueError, "neither names nor 0 to 9 in order"),
         ({"ask_cost": 10**400}, ValueError, "ask_cost must be finite"),
         ({"ask_cost": 0.0}, ValueError, "ask_cost must be finite and above 0"),
         ({"ask_cost": 1.0, "budget": 1.5}, ValueError, "budget must be an integer"),

@@ -100,13 +100,13 @@ def row(value: Any = 0.1) -> list[Any]:
 
 
 BAD = [
-    (b"", 400, "no JSON"),
-    (b"{", 400, "no JSON"),
+    (b"", 400, "not valid JSON"),
+    (b"{", 400, "not valid JSON"),
     (b'"\xff"', 400, "UTF-8"),
     (b"[" * 100_000, 400, "nested too deep"),
     (b'{"z_img": ' + b"[" * 500 + b"]" * 500 + b"}", None, ""),
     (b'{"z_img": [[1]], "z_img": [[2]]}', 400, "comes twice"),
-    (b'{"z_img": [[' + b"1" * 5000 + b"]]}", 400, "no JSON"),
+    (b'{"z_img": [[' + b"1" * 5000 + b"]]}", 400, "not valid JSON"),
     ([1], 422, "must be an object"),
     ({}, 422, "z_img is missing"),
     ({"z_img": "x.npy"}, 422, "must be a list"),
@@ -118,7 +118,7 @@ BAD = [
     ({"z_img": [row(None)]}, 422, "missing value"),
     ({"z_img": [row(True)]}, 422, "real numbers"),
     ({"z_img": [row()[:3]]}, 422, "width 3, expected 16"),
-    ({"z_img": [row()], "path": "/etc/passwd"}, 422, "'path' means nothing"),
+    ({"z_img": [row()], "path": "/etc/passwd"}, 422, "unknown field 'path'"),
     ({"z_img": [row()], "z_txt_set": [row()]}, 422, "fixed"),
     ({"z_img": [row()], "ids": [1, 2]}, 422, "ids has 2"),
     ({"z_img": [row()], "ids": [[1]]}, 422, "an id is"),
@@ -280,3 +280,37 @@ def test_what_does_not_go_together_fails_at_the_start(toy: SimpleNamespace) -> N
             app(MCMScorer(), toy.z_txt, **how)
     with pytest.raises(ValueError, match="rows must be above 0"):
         Limits(rows=0)
+
+
+@pytest.mark.parametrize("path", ["/judge", "/feedback"])
+def test_a_name_that_comes_twice_is_found_in_one_pass(path: str, mcm: Any) -> None:
+    body = "{" + ",".join(f'"k{n}":0' for n in range(300_000)) + ',"k299999":0}'
+    answer = mcm.post(path, content=body.encode(), headers={"content-type": "application/json"})
+    assert (answer.status_code, "'k299999' comes twice" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize("body", [b'{"\\ud800": 1}', b'{"z_img": [[1]], "ids": ["\\uDFFF"]}'])
+@pytest.mark.parametrize("path", ["/judge", "/feedback"])
+def test_half_a_surrogate_pair_is_refused(path: str, body: bytes, mcm: Any) -> None:
+    answer = mcm.post(path, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, "surrogate pair" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "shape", ["(((((1,32)", "(True, 32)", "(10**26, 0)", f"({10**26}, 0)", "()", "(32,)"]
+)
+def test_headers_of_numpy_that_say_nonsense_are_refused(shape: str, mcm: Any) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    answer = post(mcm, b"\x93NUMPY\x01\x00v\x00" + header + bytes(128), NPY)
+    assert answer.status_code in (400, 422)
+    assert not any(said in answer.text for said in ("len()", "interpreted", "dimension exceeded"))
+
+
+def test_nothing_is_built_beyond_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vilu_sdk.serve import bodies
+
+    monkeypatch.setattr(bodies, "to_numpy", lambda *_: pytest.fail("built"))
+    for field in ("z_img", "ids"):
+        found = {"z_img": [[1.0]], field: [[0]] * 5}
+        with pytest.raises(bodies.Refused, match="at most 4 are taken"):
+            bodies.read_body(bytearray(json.dumps(found).encode()), bodies.JSON, Limits(rows=4))

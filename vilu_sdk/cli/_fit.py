@@ -10,7 +10,7 @@ from vilu_sdk.cli._inputs import read_groups, read_task, read_weights
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._scorers import card_of, choose_to_fit
 from vilu_sdk.compute.distributed import process_group, rank
-from vilu_sdk.inputs.remote import is_remote
+from vilu_sdk.inputs.remote import is_remote, require_writable
 from vilu_sdk.persistence.storage import CONFIG_FILE, read_folder
 
 
@@ -45,6 +45,7 @@ def run(arguments: Namespace) -> int:
 def check_folder(output: str, overwrite: bool) -> Path | str:
     """Return a folder that a scorer may be saved into."""
     if is_remote(output):
+        require_writable(output)
         return output  # where saving looks
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():

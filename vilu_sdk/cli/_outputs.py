@@ -22,7 +22,7 @@ from vilu_sdk.cli._inputs import split
 from vilu_sdk.inputs.escape import csv_cells, line
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
-from vilu_sdk.inputs.remote import is_remote
+from vilu_sdk.inputs.remote import is_remote, require_writable
 from vilu_sdk.inputs.stored import kind
 from vilu_sdk.persistence.locks import held
 from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_file
@@ -173,7 +173,9 @@ def check_output(output: str, *more: str) -> None:
     if output != STDOUT and path.suffix not in known:
         raise UsageError(f"{path} is of no known kind; results are written to {', '.join(known)} or -.")
     with usage():
-        if not is_remote(output):
+        if is_remote(output):
+            require_writable(output)
+        else:
             check_parent(path)
     if path.suffix == ".parquet":
         require("pyarrow.parquet", "data")

@@ -49,6 +49,11 @@ def _score(arguments: Namespace) -> int:
         raise UsageError(f"--engine {arguments.engine} writes into a folder or a file: pass -o.")
     if output != STDOUT and not to_folder:
         check_output(output, ".npy")
+        if path.suffix == ".npy" and arguments.bad_rows == "skip":
+            raise UsageError(
+                "a .npy file has no row numbers, so nobody could tell what was skipped: pass --bad-rows "
+                "mark, or write a .csv."
+            )
     elif to_folder and path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, and no .csv, .json, .parquet or .npy; name another.")
     chosen = choose_one(arguments)
@@ -75,7 +80,8 @@ def _score(arguments: Namespace) -> int:
         shutil.rmtree(pieces)
     _say_bad(arguments, bad["rows"], len(images))
     if output != STDOUT:
-        LOG.info(f"{len(images)} rows: {output}")
+        written = len(images) - (bad["rows"] if arguments.bad_rows == "skip" else 0)
+        LOG.info(f"{written} rows: {output}")
     return 0
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -225,6 +226,7 @@ def npy_header(file: IO[bytes], what: Any) -> tuple[tuple[int, ...], np.dtype[An
         SyntaxError,
         RecursionError,
         MemoryError,
+        tokenize.TokenError,
     ) as error:  # of numpy, and of what it parses by
         said = brief(error)
         raise ValueError(f"{what} is damaged or not in numpy's format ({said}); write it again.") from error

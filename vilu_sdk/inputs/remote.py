@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from uuid import uuid4
 
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import brief
@@ -68,12 +69,19 @@ def matching(address: str) -> list[str]:
         return [str(system.unstrip_protocol(found)) for found in system.glob(path)]
 
 
-def upload(file: Path, address: str) -> None:
-    """Write a file to an address."""
+def require_writable(address: str) -> None:
+    """Raise where nothing can be written to addresses of this kind, before the work that is to be written."""
     with _reaching(address):
-        system, path = _opened(address)
+        system, _ = _opened(address)
         if not system.protocol or "http" in system.protocol:
             raise PermissionError
+
+
+def upload(file: Path, address: str) -> None:
+    """Write a file to an address."""
+    require_writable(address)
+    with _reaching(address):
+        system, path = _opened(address)
         system.makedirs(path.rpartition("/")[0], exist_ok=True)
         system.put_file(os.fspath(file), path)
 
@@ -96,7 +104,7 @@ def _copied(address: str, said: str) -> Path:
     for name, item in found.items():
         target = folder / name.rpartition("/")[2]
         if not target.exists() or target.stat().st_size != (item.get("size") or target.stat().st_size):
-            pending = target.with_name(f".{target.name}.{os.getpid()}")
+            pending = target.with_name(f".{target.name}.{uuid4().hex}")
             try:
                 system.get_file(name, os.fspath(pending))
                 os.replace(pending, target)

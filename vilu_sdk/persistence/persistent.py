@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -251,11 +252,13 @@ class Persistent(BaseEstimator):
 
     def _save_to_address(self, address: str, card: Card | None, overwrite: bool) -> None:
         """Upload the files, the configuration last."""
-        with suppress(FileNotFoundError):
-            there = local(address, storage.FILES)
-            if not overwrite:
-                storage.refuse_foreign(there, "__class__")
         with TemporaryDirectory() as folder:
+            with suppress(FileNotFoundError):
+                there = local(address, storage.FILES)
+                if not overwrite:
+                    storage.refuse_foreign(there, "__class__")
+                if (readme := there / storage.README_FILE).exists():  # which may be the user's own
+                    shutil.copy(readme, folder)
             self._save(Path(folder), address.rpartition("/")[2], card)
             for file in reversed(storage.FILES):
                 upload(Path(folder) / file, f"{address}/{file}")

@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import PurePath
 from typing import Any
 
@@ -27,10 +27,9 @@ class Images:
     ) -> None:
         if ids is not None and paths is not None:
             raise ValueError("ids and paths both name the images; give one of them.")
-        for name, values in (("ids", ids), ("paths", paths), ("thumbnails", thumbnails)):
-            if values is not None and len(values) != n:
-                raise ValueError(f"{name} has {len(values)} entries, expected {n}: one for each image.")
-        self.ids, self.paths, self.thumbnails = ids, paths, thumbnails
+        self.ids = _in_order(ids, "ids", n)
+        self.paths = _in_order(paths, "paths", n)
+        self.thumbnails = _in_order(thumbnails, "thumbnails", n)
 
     @property
     def header(self) -> list[str]:
@@ -47,6 +46,20 @@ class Images:
             named = [PurePath(os.fspath(self.paths[row])).name]
         shown = [] if self.thumbnails is None else [_thumbnail(self.thumbnails[row], row)]
         return [str(row), *named, *shown]
+
+
+def _in_order(values: Any, name: str, n: int) -> list[Any] | None:
+    """Return what is given of each of n images as a list, by place: a series has an index of its own."""
+    if values is None:
+        return None
+    if isinstance(values, str | bytes | Set | Mapping):
+        raise TypeError(
+            f"{name} must be a sequence with an entry for each image, got {type(values).__name__}."
+        )
+    found = list(values)
+    if len(found) != n:
+        raise ValueError(f"{name} has {len(found)} entries, expected {n}: one for each image.")
+    return found
 
 
 def _thumbnail(image: Any, row: int) -> Raw:

@@ -21,6 +21,7 @@ from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import Rows, faults
 from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import Parts, count_rows, keep, split
@@ -301,6 +302,8 @@ class Job(NamedTuple):
         if piece_rows < 1:
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
         _check_bad_rows(bad_rows)
+        if output is not None and is_remote(output):
+            raise ValueError(f"output is {output}, but a folder of scores is on a disk of this machine.")
         if output is not None:
             require("pyarrow.parquet", "data")
         opened = open_embeddings(source, column=column)

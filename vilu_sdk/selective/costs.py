@@ -181,6 +181,12 @@ def check_costs(costs: Any, given: Opened) -> NDArray[np.float64]:
         )
     if matrix.dtype.kind not in "biuf" or not (np.abs(matrix.astype(np.float64)) <= MOST).all():
         raise ValueError(f"costs must be finite numbers of at most {MOST:g}.")
-    if hasattr(costs, "iloc") and all(isinstance(name, str) for name in costs.index):
-        matrix = matrix[given.in_order(dict(zip(costs.index, range(k), strict=True)), "costs")]
+    if hasattr(costs, "iloc"):
+        if all(isinstance(name, str) for name in costs.index):
+            matrix = matrix[given.in_order(dict(zip(costs.index, range(k), strict=True)), "costs")]
+        elif list(costs.index) != list(range(k)):
+            raise ValueError(
+                f"costs is a frame whose index is neither names nor 0 to {k - 1} in order; give it the names "
+                "of the candidates, or pass an array."
+            )
     return matrix.astype(np.float64)

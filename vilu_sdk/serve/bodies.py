@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +21,8 @@ JSON, NPY = "application/json", "application/x-npy"
 FIELDS = ("z_img", "z_txt_set", "ids")
 # Characters of an id.
 ID_CHARACTERS = 1000
+# How JSON may write half of a surrogate pair, which is no character.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Refused(Exception):
@@ -47,7 +51,7 @@ class Asked(NamedTuple):
 
 def read_body(body: bytearray, kind: str, limits: Limits) -> Asked:
     """Return what is asked by a body of a media type, within the limits."""
-    asked = _of_npy(body) if kind == NPY else _of_json(parse(body))
+    asked = _of_npy(body) if kind == NPY else _of_json(parse(body), limits)
     _check_count(asked.z_img, limits.rows, "z_img", "rows")
     if asked.z_txt_set is not None:
         _check_count(asked.z_txt_set, limits.candidates, "z_txt_set", "candidates")
@@ -71,6 +75,13 @@ def parse(body: bytearray) -> dict[str, Any]:
         raise Refused(400, f"the body is not valid JSON ({brief(error)}).") from None
     if not isinstance(found, dict):
         raise Refused(422, f"the body must be an object, got {shown(found)}.")
+    if _SURROGATE.search(body):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Refused(
+                400, "the body holds half of a surrogate pair, which is no character; send whole ones."
+            ) from None
     return found
 
 
@@ -84,13 +95,12 @@ def refuse_others(found: dict[str, Any], known: Sequence[str]) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"{shown(twice)} comes twice")
     return found
 
 
-def _of_json(found: dict[str, Any]) -> Asked:
+def _of_json(found: dict[str, Any], limits: Limits) -> Asked:
     refuse_others(found, FIELDS)
     if "z_img" not in found:
         raise Refused(422, "z_img is missing: pass a list of embeddings, each a list of numbers.", "z_img")
@@ -102,6 +112,9 @@ def _of_json(found: dict[str, Any]) -> Asked:
         raise Refused(422, f"{message}, got {shown(texts)}.", "z_txt_set")
     if ids is not None and not isinstance(ids, list):
         raise Refused(422, f"ids must be a list, got {shown(ids)}.", "ids")
+    # Before anything is built of them.
+    _check_count(found["z_img"], limits.rows, "z_img", "rows")
+    _check_count(ids or [], limits.rows, "ids", "entries")
     for row, one in enumerate(ids or ()):
         if type(one) not in (str, int) or len(str(one)) > ID_CHARACTERS:
             raise Refused(422, f"an id is an integer or a short text, got {shown(one)}.", "ids", row)
@@ -130,7 +143,9 @@ def _block(body: bytearray, start: int, name: str) -> tuple[Any, int]:
         )
     except ValueError as error:
         raise Refused(400, str(error), name) from None
-    if dtype.kind not in "fiu" or any(side < 0 for side in shape):
+    if any(type(side) is not int or not 0 <= side <= len(body) for side in shape):
+        raise Refused(422, f"{name} cannot have the shape {brief(shape)} in {len(body):,} bytes.", name)
+    if dtype.kind not in "fiu":
         raise Refused(
             422, f"{name} holds {brief(dtype)}, expected real numbers (.astype(numpy.float32)).", name
         )
@@ -145,8 +160,8 @@ def _block(body: bytearray, start: int, name: str) -> tuple[Any, int]:
 def _check_count(values: Any, most: int, name: str, what: str) -> None:
     """Raise where there are too many rows; of several prompts each counts."""
     if isinstance(values, np.ndarray):
-        if values.ndim < 2:
-            raise Refused(422, f"{name} must have the shape (rows, d), got {values.shape}.", name)
+        if not values.ndim:
+            raise Refused(422, f"{name} must be two-dimensional, (rows, d), got one number.", name)
         n = math.prod(values.shape[:-1])
     else:
         parts = values.values() if isinstance(values, dict) else values

@@ -32,7 +32,9 @@ class Audits:
         except (TypeError, ValueError):
             if promise is not None or self.folder is not None:
                 raise
-            self.nothing = "nothing served here promises a risk: serve a fitted threshold or sets, or pass promise="
+            self.nothing = (
+                "nothing served here promises a risk: serve a fitted threshold or sets, or pass promise="
+            )
             return
         if self.folder is not None and (self.folder / CONFIG_FILE).exists():
             found = self._load()

@@ -56,7 +56,8 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     - `accepted` (rows,), bool, of a threshold.
 
     The graph computes in float64. It differs from the package by the package's own rounding in float32: by
-    less than 1e-5 in an uncertainty on seven sets of real embeddings. Where two candidates, or a decision and its threshold, are as near as that, another one may win.
+    less than 1e-5 in an uncertainty on seven sets of real embeddings. Where two candidates, or a decision
+    and its threshold, are as near as that, another one may win.
     Rows are not checked: one of zeros, or with a NaN, gets the uncertainty NaN.
 
     The metadata have `names`, `scorer`, `version` and, of a threshold, `threshold`, the largest decision

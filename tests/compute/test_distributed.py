@@ -20,6 +20,7 @@ from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.persistence.storage import read_folder
 from vilu_sdk.scorers.posterior import classes
+from vilu_sdk.scorers.probabilistic import exact_inputs
 from vilu_sdk.training import feed, resume
 from vilu_sdk.training.feed import Feed
 
@@ -116,15 +117,16 @@ def test_they_agree_all_along_also_without_a_seed(found):
 
 
 def test_each_reads_its_own_files(found):
-    """But for the rows by which data are recognised. Calibration scores all rows in each process."""
+    """But for the rows by which data are recognised. Calibration and the softmax head score all rows in each."""
+    everything = {"entropy, calibrated", "softmax head", "softmax head, captions in files"}
     for ours in found:
-        reads = {name: log for name, log in ours["reads"].items() if "calibrated" not in name}
-        assert set(reads) == set(ours["reads"]) - {"entropy, calibrated"}
+        reads = {name: log for name, log in ours["reads"].items() if name not in everything}
+        assert set(reads) == set(ours["reads"]) - everything
         for name, log in reads.items():
             captions = name == "temperature"
             for folder in {folder for folder, _ in log}:
                 foreign = [n for other, n in log if other == folder]
-                assert sum(foreign) <= resume.PROBED_ROWS, (name, captions, log)
+                assert sum(foreign) <= exact_inputs.PROBED_ROWS, (name, captions, log)
 
 
 def test_a_fit_that_one_process_left_is_ended_by_two(found, alone):

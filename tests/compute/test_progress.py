@@ -24,6 +24,20 @@ def clock(monkeypatch):
     return now
 
 
+@pytest.fixture(autouse=True)
+def as_imported(monkeypatch):
+    """Whatever other tests have switched off, or listen to."""
+    monkeypatch.setattr(progress, "_enabled", True)
+    loggers = {logging.getLogger(): logging.WARNING, logging.getLogger("vilu_sdk"): logging.NOTSET}
+    loggers[progress.LOG] = logging.NOTSET
+    before = {logger: logger.level for logger in loggers}
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+    yield
+    for logger, level in before.items():
+        logger.setLevel(level)
+
+
 def lines(caplog):
     return [record for record in caplog.records if record.name == "vilu_sdk.progress"]
 
@@ -87,7 +101,8 @@ def test_a_terminal_has_a_bar_and_no_lines(silenced, clock, caplog, monkeypatch)
     assert bool(re.search("left", caplog.text)) is silenced
 
 
-def test_a_process_that_listens_to_nothing_gets_nothing(capsys):
+def test_a_process_that_listens_to_nothing_gets_nothing(capsys, caplog):
+    caplog.set_level(logging.WARNING, "vilu_sdk")
     assert not progress.LOG.isEnabledFor(logging.INFO)
     assert list(progress.track([1, 2], "scoring")) == [1, 2]
     assert capsys.readouterr() == ("", "")

@@ -63,7 +63,7 @@ def test_a_column_alone_needs_no_name(tmp_path, lines, expected):
         ("n.csv", ["a,a", "1,2"], "a", "has 2 of the name 'a'; rename all but one column"),
         ("n.csv", ["a,a", "1,2"], None, "has 2 of the name 'a'; rename all but one column"),
         ("n.csv", [f"{','.join(f'c{n}' for n in range(500))}"], None, "c19 and 480 more"),
-        ("n.csv", [], None, "It has: none."),
+        ("n.csv", [], None, "begins with no header"),
         ("n.csv", ["a", "1", "", "2"], None, "has no value in row 1"),
         ("n.csv", ["a,b", "1,2", "3", "4,5"], "b", "has no value in row 1"),
         ("n.csv", ["a,b", "1,2", "3,4,5"], "b", "has 3 values in row 1 under a header of 2"),

@@ -239,7 +239,12 @@ NAMES = [
     Case("`clip-b32-imagenet/../x`", FileNotFoundError, NO_FOLDER, name("clip-b32-imagenet/../x")),
     Case("`owner/..`", FileNotFoundError, "which is not a possible name", name("owner/..")),
     Case("`owner/na me`", FileNotFoundError, "which is not a possible name", name("owner/na me")),
-    Case("an address, `https://…`", FileNotFoundError, NO_FOLDER, name("https://example.org/owner/name")),
+    Case(
+        "an address, `https://…`",
+        FileNotFoundError,
+        "there is neither a file nor a folder",
+        name("https://example.org/owner/name"),
+    ),
     Case(
         "the path of a file", NotADirectoryError, "is a file", lambda place: place.load(place.folder / CONFIG)
     ),

@@ -5,7 +5,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from importlib import import_module
 from itertools import pairwise
 from typing import Any, cast
@@ -74,9 +74,11 @@ def _run(arguments: Namespace) -> int:
     """Import what a command needs, and do its work."""
     module, _, function = arguments.run.partition(".")
     run = getattr(import_module(f"{__name__}.{module}"), function)
-    with redirect_stdout(cast(Any, Printable(sys.stdout))):
+    with ExitStack() as held:
+        held.enter_context(redirect_stdout(cast(Any, Printable(sys.stdout))))
         if getattr(arguments, "quiet", False):
             vilu_sdk.set_progress(False)
+            held.callback(vilu_sdk.set_progress, True)  # for who calls `main` from Python
         if not hasattr(arguments, "output"):
             return int(run(arguments))
         from vilu_sdk.cli._outputs import output_held, refuse_overwriting, refuse_to_repeat

@@ -108,7 +108,7 @@ def _one(step: Any) -> int:
 def _duration(seconds: float) -> str:
     """Return a time in its largest units.
 
-    >>> [_duration(seconds) for seconds in (7.2, 130, 7300)]
+    >>> [_duration(seconds) for seconds in (7.2, 130, 7320)]
     ['7 s', '2 min 10 s', '2 h 2 min']
     """
     minutes, rest = divmod(round(seconds), 60)

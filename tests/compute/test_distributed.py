@@ -117,7 +117,7 @@ def test_they_agree_all_along_also_without_a_seed(found):
 
 
 def test_each_reads_its_own_files(found):
-    """But for the rows by which data are recognised. Calibration and the softmax head score all rows in each."""
+    """But for the rows by which data are recognised. Calibration and the softmax head score all rows."""
     everything = {"entropy, calibrated", "softmax head", "softmax head, captions in files"}
     for ours in found:
         reads = {name: log for name, log in ours["reads"].items() if name not in everything}

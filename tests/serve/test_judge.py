@@ -275,6 +275,9 @@ def test_what_does_not_go_together_fails_at_the_start(toy: SimpleNamespace) -> N
         app(of_groups, toy.z_txt)
     with pytest.raises(TypeError, match="ShiftMonitor"):
         app(MCMScorer(), toy.z_txt, drift=MCMScorer())
+    narrow = ShiftMonitor(MCMScorer()).fit(toy.z_img[:, :9], toy.z_txt[:, :9])
+    with pytest.raises(ValueError, match="width 9, but the candidates have 16"):
+        app(MCMScorer(), toy.z_txt, drift=narrow)
     for how in ({"threads": 0}, {"drain": -1.0}):
         with pytest.raises(ValueError, match="at least"):
             app(MCMScorer(), toy.z_txt, **how)

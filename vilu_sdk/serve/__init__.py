@@ -87,7 +87,7 @@ def app(
     limits = limits or Limits()
     judge = Judge(loaded, z_txt_set, kept=limits.kept)
     audits = Audits(loaded, promise, feedback)
-    return Service(judge, limits, threads, audits, Drift(drift), drain).application()
+    return Service(judge, limits, threads, audits, Drift(drift, judge.width), drain).application()
 
 
 for _name in __all__:

@@ -69,6 +69,11 @@ class Judge:
             ]
 
     @property
+    def width(self) -> int | None:
+        """Width of the embeddings, where the candidates are fixed."""
+        return None if self.fixed is None else Rows(self.fixed.texts.values, "z_txt_set").d
+
+    @property
     def name(self) -> str:
         """What is served."""
         return type(self.loaded).__name__

@@ -72,11 +72,16 @@ class Audits:
 class Drift:
     """The last images, which are compared with the calibration set once there are enough."""
 
-    def __init__(self, monitor: ShiftMonitor | None) -> None:
+    def __init__(self, monitor: ShiftMonitor | None, width: int | None = None) -> None:
         if monitor is not None and not isinstance(monitor, ShiftMonitor):
             raise TypeError(f"drift must be a fitted ShiftMonitor, got {type(monitor).__name__}.")
         if monitor is not None and not hasattr(monitor, "n_features_in_"):
             raise ValueError("drift must be a fitted ShiftMonitor: call its fit with the calibration set.")
+        if monitor is not None and width not in (None, monitor.n_features_in_):
+            raise ValueError(
+                f"drift was fitted on embeddings of width {monitor.n_features_in_}, but the candidates have "
+                f"{width}; fit it with embeddings of this model."
+            )
         self.monitor = monitor
         self._lock = threading.Lock()
         self._seen: list[np.ndarray[Any, Any]] = []

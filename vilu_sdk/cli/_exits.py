@@ -118,7 +118,9 @@ def give_up_output() -> None:
 
 
 def _remedy(error: OSError, arguments: Namespace) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    from vilu_sdk.inputs.remote import DISK_FULL  # not before it is needed
+
+    if error.errno in DISK_FULL:
         kept, again = _kept(arguments)
         return f"{kept}: make room, and {again}, or name another place"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

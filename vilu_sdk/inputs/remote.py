@@ -22,7 +22,8 @@ from vilu_sdk.inputs.places import brief
 
 # At least two letters, which tells a protocol from a drive.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Errors of a disk without room.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What is said of a file in a store that does not tell one version of it from the next.
 _NO_VERSION = {"name", "size", "type", "url", "mimetype", "partial", "Key"}
 
@@ -133,7 +134,7 @@ def _reaching(address: str) -> Iterator[None]:
             f"{address} may not be read or written{said}; check the address, and who you are there."
         ) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:  # the disk of the cache
+        if isinstance(error, OSError) and error.errno in DISK_FULL:  # the disk of the cache
             raise
         raise ConnectionError(
             f"{address} cannot be reached ({brief(error)}); check it, and try again."

@@ -5,6 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from vilu_sdk import MCMScorer
 from vilu_sdk.inputs.names import Names, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, reading
 from vilu_sdk.inputs.shards import open_embeddings
@@ -116,3 +117,16 @@ def test_other_errors_pass(error, tmp_path):
     assert raised.value is error
     if isinstance(error, OSError):
         assert error.filename == str(tmp_path)
+
+
+def test_names_given_beside_candidates_are_taken_by_place(toy):
+    import pandas as pd
+
+    from vilu_sdk.labels import find_label_issues
+
+    names = [f"class {k}" for k in range(len(toy.z_txt))]
+    data, scorer = (toy.z_img[:60], toy.z_txt), MCMScorer()
+    expected = scorer.judge(*data, names=names), find_label_issues(*data, toy.labels[:60], names=names)
+    for given in (pd.Series(names, index=range(len(names))[::-1]), np.array(names), tuple(names)):
+        assert str(scorer.judge(*data, names=given)) == str(expected[0])
+        assert find_label_issues(*data, toy.labels[:60], names=given).to_text() == expected[1].to_text()

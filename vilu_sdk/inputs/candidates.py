@@ -81,7 +81,7 @@ class Opened:
         if names is None:
             return None if self.names is None else self.names.written
         check_names(names, len(self), self.argument)
-        return names
+        return list(names)  # by place: a series has an index of its own
 
 
 def open_candidates(z_txt_set: Any, name: str = "z_txt_set", d: int | None = None) -> Opened:

@@ -104,6 +104,8 @@ SOURCES = (
     "correct",
     "names",
     "ids",
+    "paths",
+    "thumbnails",
     "groups",
     "units",
     "weights",

@@ -9,6 +9,7 @@ import numpy as np
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
+from vilu_sdk.displays import NoveltyDisplay
 from vilu_sdk.evaluation import evaluate
 
 # %% [markdown]
@@ -50,6 +51,17 @@ for name, scorer in scorers.items():
 # In percent: the AUC for failures of any kind, and for images of no candidate against all others, by the
 # uncertainty and by the score that `novelty` makes for them alone.
 #
+# ## Known and unknown images by their novelty
+#
+# Where the two overlap, no threshold tells them apart.
+
+# %%
+NoveltyDisplay.from_estimator(
+    scorers["ViLU, shown nines"], data.z_img_test, few, labels_test, name="ViLU, shown nines"
+)
+plt.show()
+
+# %% [markdown]
 # ## Sure mistakes
 #
 # Nines that the fit on the candidates alone takes for one of them, with an uncertainty below 1 %. The picture

@@ -199,6 +199,22 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines.detach()
 
 
+def write_folder(folder: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write files into a folder, none of them where one is there and holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; what is written here goes into a folder.")
+    for name, content in files.items():
+        path = folder / name
+        if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
+            raise FileExistsError(
+                f"{path} is there and holds something else; name another folder, or pass --overwrite."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with opened(folder / name) as file:
+            file.write(content)
+
+
 def columns(block: Block) -> dict[str, list[Any]]:
     """Return the columns of some rows by name."""
     found = block if isinstance(block, dict) else block.to_pydict()

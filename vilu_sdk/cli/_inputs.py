@@ -324,7 +324,7 @@ def _matching(spec: str) -> list[str]:
     found = matching(name) if is_remote(name) else glob(os.path.expanduser(name))
     if not found:
         raise FileNotFoundError(f"no file matches {name}.")
-    found.sort(key=lambda one: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", one)])
+    found.sort(key=lambda one: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", one)])
     return [f"{one}{SEPARATOR}{inside}" if inside else one for one in found]
 
 

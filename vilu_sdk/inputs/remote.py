@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import brief
+from vilu_sdk.inputs.stored import replace
 
 # At least two letters, which tells a protocol from a drive.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -108,7 +109,7 @@ def _copied(address: str, said: str) -> Path:
             pending = target.with_name(f".{target.name}.{uuid4().hex}")
             try:
                 system.get_file(name, os.fspath(pending))
-                os.replace(pending, target)
+                replace(pending, target)
             finally:
                 pending.unlink(missing_ok=True)
     return folder

@@ -262,7 +262,7 @@ def release_pages(array: np.ndarray) -> None:
     """Give back the pages a memory map has read, so that a scan of it does not stay resident."""
     pages, mode = memory_map(array)
     # A copy-on-write map ("c") keeps the caller's changes in those very pages.
-    if pages is not None and mode in ("r", "r+", "w+") and hasattr(pages, "madvise"):
+    if pages is not None and mode in ("r", "r+", "w+") and hasattr(mmap, "MADV_DONTNEED"):
         pages.madvise(mmap.MADV_DONTNEED)
 
 

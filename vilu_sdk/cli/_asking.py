@@ -161,7 +161,7 @@ REPORT = command(
     option("--title", metavar="TEXT", help="of the page"),
     option("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown"),
     REFERENCE,
-    option("--top", type=int, default=10, metavar="N", help="examples of a kind (default: 10)"),
+    option("--top", type=within(int, 1), default=10, metavar="N", help="examples of a kind (default: 10)"),
     QUIET,
     about="Write one HTML page on how well failures are predicted. Scorers are used as they are.",
 )
@@ -177,7 +177,11 @@ THRESHOLD = command(
         option("--risk", type=SHARE, metavar="SHARE", help="highest error rate among accepted predictions"),
         option("--coverage", type=SHARE, metavar="SHARE", help="least share of accepted predictions"),
         option(
-            "--costs", type=float, nargs=2, metavar=("ERROR", "ABSTENTION"), help="what each of the two costs"
+            "--costs",
+            type=SCALE,
+            nargs=2,
+            metavar=("ERROR", "ABSTENTION"),
+            help="what each of the two costs, above 0",
         ),
         required=True,
     ),

@@ -18,9 +18,10 @@ from vilu_sdk.displays._style import (
     tone,
 )
 from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
-from vilu_sdk.metrics.vectors import FloatVector, check_count, check_probabilities, check_scores
+from vilu_sdk.metrics.vectors import FloatVector, check_probabilities, check_scores
 
 PROBABILITY = "probability of failure (%)"
 
@@ -96,10 +97,10 @@ class ScoreDistributionDisplay(ScoreDisplay):
         Raises
         ------
         ValueError, TypeError
-            As in `failure_metrics`, or if `bins` is not a positive integer.
+            As in `failure_metrics`, or if `bins` is not an integer of at least 1.
         """
         u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
-        edges = np.histogram_bin_edges(u, check_count(bins, "bins"), (0, 1) if probability else _span(u))
+        edges = np.histogram_bin_edges(u, whole(bins, "bins", 1), (0, 1) if probability else _span(u))
 
         def share(values: FloatVector) -> FloatVector:
             return np.histogram(values, edges)[0] / max(1, len(values))
@@ -206,7 +207,7 @@ class ReliabilityDisplay(ScoreDisplay):
         """
         ece = expected_calibration_error(uncertainty, failure)
         u, y = check_probabilities(uncertainty, failure)
-        check_count(n_bins, "n_bins")
+        whole(n_bins, "n_bins", 1)
         edges = np.unique(np.quantile(u, np.arange(1, n_bins) / n_bins))
         bins = np.searchsorted(edges, u, side="left")
         counts = np.bincount(bins)

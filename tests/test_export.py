@@ -23,6 +23,7 @@ from vilu_sdk import (
     ViLUEstimator,
 )
 from vilu_sdk.export import KNOWN, export_onnx
+from vilu_sdk.inputs import precision
 from vilu_sdk.persistence.encoding import decode, encode
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -45,11 +46,8 @@ def in_float64(scorer: Any) -> Iterator[Any]:
     tensors: dict[str, torch.Tensor] = {}
     encoded = json.loads(json.dumps(encode(scorer, "", tensors)).replace("float32", "float64"))
     wide = {name: x.double() if x.is_floating_point() else x for name, x in tensors.items()}
-    torch.set_default_dtype(torch.float64)
-    try:
+    with precision.in_float64():
         yield decode(encoded, wide)
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def check(scorer: Any, z_img: Any, z_txt_set: Any, folder: Path, rounding: float = 1e-4) -> dict[str, Any]:
@@ -213,7 +211,7 @@ def test_what_has_no_graph_is_refused_and_nothing_is_written(toy: SimpleNamespac
     with pytest.raises(ValueError, match="at least 2"):
         export_onnx(MCMScorer(), toy.z_txt[:1], path)
     groups = np.arange(len(toy.labels)) % 2
-    with pytest.raises(ValueError, match="one of groups"):
+    with pytest.raises(ValueError, match="thresholds of groups"):
         export_onnx(SelectivePredictor(MCMScorer(), 0.3).fit(*data, groups=groups), toy.z_txt, path)
     with pytest.raises(OSError, match="nowhere"):
         export_onnx(MCMScorer(), toy.z_txt, tmp_path / "nowhere" / "x.onnx")

@@ -5,7 +5,6 @@ import glob
 import io
 import json
 import math
-import os
 import re
 import sys
 from argparse import Namespace
@@ -24,6 +23,7 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.remote import is_remote, require_writable
 from vilu_sdk.inputs.stored import kind
+from vilu_sdk.numerals import from_environment
 from vilu_sdk.persistence.locks import held
 from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
@@ -104,6 +104,8 @@ SOURCES = (
     "correct",
     "names",
     "ids",
+    "paths",
+    "thumbnails",
     "groups",
     "units",
     "weights",
@@ -127,7 +129,7 @@ def refuse_overwriting(arguments: Namespace) -> None:
         values = [value for value in (given if isinstance(given, list) else [given]) if value]
         if name == "scorer":  # as LABEL=NAME, perhaps
             values = [value if Path(value).exists() else value.rpartition("=")[2] for value in values]
-        for source in (split(value)[0] for value in values):
+        for source in (split(value)[0] for value in values if not is_remote(value)):
             inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
             if source.exists() and (path.samefile(source) or (inside and kind(path) in SUFFIXES)):
                 raise UsageError(
@@ -142,7 +144,8 @@ SHARED = ("fit", "score")
 
 def refuse_to_repeat(arguments: Namespace) -> None:
     """Raise where each of several processes would do all of the work, and write over the others."""
-    started = int(os.environ.get("WORLD_SIZE", 1))
+    with usage():
+        started = from_environment("WORLD_SIZE", 1, 1)
     if started > 1 and arguments.command not in SHARED:
         raise UsageError(
             f"torchrun has started {started} processes (WORLD_SIZE), and only vilu "
@@ -155,7 +158,7 @@ def output_held(arguments: Namespace) -> Iterator[None]:
     """Hold the output of a command against others that write there, and remove what killed ones have left."""
     output = getattr(arguments, "output", None)
     # Of processes that torchrun has started, the first one writes.
-    if output in (None, STDOUT) or is_remote(output) or os.environ.get("RANK", "0") != "0":
+    if output in (None, STDOUT) or is_remote(output) or from_environment("RANK", 0):
         yield
         return
     with usage():
@@ -195,6 +198,22 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write files into a folder, none of them where one is there and holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; what is written here goes into a folder.")
+    for name, content in files.items():
+        path = folder / name
+        if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
+            raise FileExistsError(
+                f"{path} is there and holds something else; name another folder, or pass --overwrite."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with opened(folder / name) as file:
+            file.write(content)
 
 
 def columns(block: Block) -> dict[str, list[Any]]:

@@ -15,6 +15,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import flag, fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, settle
 from vilu_sdk.selective.arrangement import Calibrated, as_frequent, said_of_mixture, thresholds_of
@@ -92,6 +93,7 @@ class ThresholdPredictor(Calibrated):
             If many images have copies, exact or near ones, and no `units` explain them.
         """
         require_scorer(self.scorer)
+        check_parameters(self)
         self._check()
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct, units, called="units")

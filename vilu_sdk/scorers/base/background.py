@@ -9,7 +9,13 @@ are high where little speaks for any candidate, and where the likeliest is not a
 probability that a prediction is right *among the candidates*, it is right with :math:`p\,(1 - \sigma(r))^g`.
 With g = 1 that is Bayes' rule. Where :math:`g = 1 + \eta / p`, it counts more where the posterior refutes the
 prediction anyway: hardly an image in that region is right, so that its order is free to say which images are
-of no candidate.
+of no candidate. Beyond log-odds T of an error it says nothing else. Such a prediction is refuted, and its
+log-odds are
+
+.. math::
+    T + \log\bigl(1 + e^{u + (r - \bar r) / s}\bigr),
+
+where :math:`\bar r` is the mean r of images that show a candidate.
 """
 
 from dataclasses import dataclass, replace
@@ -30,6 +36,13 @@ from vilu_sdk.persistence.encoding import storable
 LEAD = 0.25
 # The largest g.
 MOST = 300.0
+# T, from which a prediction is refuted. On held-out train rows of six class sets, at 100, 300 and all labels,
+# where all images show a candidate, their order is worth 0.01 points of AUC on average and 0.1 at most on a
+# set (from 1.5 on 0.2, from 1 on 1.0). By novelty, images of none are told 1.4 to 1.7 points better from all
+# others.
+REFUTED = 2.0
+# u and s. Where images of candidates have the usual novelty, 0.98 of refuted predictions are wrong.
+USUAL_BEYOND, SCALE = 2.0, 4.0
 
 
 @storable
@@ -41,6 +54,8 @@ class Background:
     mass: float = 1.0  # a
     lead: float = LEAD  # k
     eta: float = 0.0
+    # Mean of `novelty` among images that show a candidate.
+    usual: float | None = None
 
     def log_odds(self, posterior: Posterior) -> Tensor:
         """Log-odds (n,) that images show none of the candidates, in float64."""
@@ -54,12 +69,31 @@ class Background:
         """Log-odds (n,) of an error, from those among the candidates and those of `none` of them (n,)."""
         times = (1 + self.eta * (1 + log_odds.double().exp())).clamp_max(MOST) if self.eta else 1.0
         shift = times * softplus(none)  # of the logarithm of the probability to be right
-        return torch.logaddexp(log_odds + shift, shift + torch.log(-torch.expm1(-shift)))
+        found = torch.logaddexp(log_odds + shift, shift + torch.log(-torch.expm1(-shift)))
+        if not self.reorders:
+            return found
+        beyond = softplus(self.refutation + none / SCALE)
+        return torch.where(found > REFUTED, REFUTED + beyond, found)
+
+    @property
+    def reorders(self) -> bool:
+        """Whether it puts refuted predictions in an order of its own; with g = 1, Bayes' rule is kept to."""
+        return self.eta > 0 and self.usual is not None
+
+    @property
+    def refutation(self) -> float:
+        """What is added to the log-odds of "none", by `SCALE`, of refuted predictions."""
+        assert self.usual is not None
+        return USUAL_BEYOND - (self.level + self.usual) / SCALE
 
     def like(self, before: Tensor, novelty: Tensor) -> Self:
         """Return it at the level where images (n,) get in the mean the probability of log-odds `before`."""
         rate = float(torch.sigmoid(before).mean().clamp(1e-12, 1 - 1e-6))
-        return self.at(rate, novelty.numpy(), np.ones(len(novelty)))
+        found = self.at(rate, novelty.numpy(), np.ones(len(novelty)))
+        if self.usual is None:
+            return found
+        # Some of them may show no candidate, which moves both means alike.
+        return replace(found, usual=self.usual + float((novelty - (before - self.level)).mean()))
 
     def at(self, rate: float, novelty: NDArray[np.float64], weights: NDArray[np.float64]) -> Self:
         """Return it at the level where images (n,) of candidates get this probability of none in the mean."""
@@ -68,4 +102,5 @@ class Background:
             return float(np.average(expit(level + novelty), weights=weights)) - rate
 
         low, high = logit(rate) - novelty.max() - 1, logit(rate) - novelty.min() + 1
-        return replace(self, level=float(brentq(excess, low, high)))
+        usual = float(np.average(novelty, weights=weights))
+        return replace(self, level=float(brentq(excess, low, high)), usual=usual)

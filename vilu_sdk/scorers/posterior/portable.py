@@ -8,12 +8,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.posterior.background import (
-    MARGIN,
-    WIDE_MARGIN,
-    learn_background,
-    unlabelled_background,
-)
+from vilu_sdk.scorers.posterior.background import above, unlabelled_background
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, class_model, learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.many_sets import learn_transfer
@@ -43,8 +38,7 @@ def learn_portable(
     model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)))
     model = replace(
         model,
-        none_known=learn_background(blend, None, None) if blend.fitted else None,
-        none_new=unlabelled_background(None, MARGIN if others else WIDE_MARGIN),
+        none_new=unlabelled_background(None),
     )
     if model.open_set is None:
         return model
@@ -64,7 +58,9 @@ def learn_portable(
     halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}
     # Beside new texts, known ones weigh no more where the set is another one.
     open_weights = (weight if others else model.open_weights[0], weight)
-    return replace(model, known=known, open_set=TextDensities(**halves), open_weights=open_weights)
+    model = replace(model, known=known, open_set=TextDensities(**halves), open_weights=open_weights)
+    images = model.open_set.centre + model.open_set.expected(task.text, torch.arange(len(task.text)))
+    return replace(model, none_known=above(model.none_new, model.parts(task.text), images))
 
 
 def _halved(values: Tensor) -> Tensor:

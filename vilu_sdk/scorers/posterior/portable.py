@@ -58,8 +58,9 @@ def learn_portable(
     halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}
     # Beside new texts, known ones weigh no more where the set is another one.
     open_weights = (weight if others else model.open_weights[0], weight)
-    model = replace(model, known=known, open_set=TextDensities(**halves), open_weights=open_weights)
-    images = model.open_set.centre + model.open_set.expected(task.text, torch.arange(len(task.text)))
+    open_set = TextDensities(**halves)
+    model = replace(model, known=known, open_set=open_set, open_weights=open_weights)
+    images = open_set.centre + open_set.expected(task.text, torch.arange(len(task.text)))
     return replace(model, none_known=above(model.none_new, model.parts(task.text), images))
 
 

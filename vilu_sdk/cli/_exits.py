@@ -16,14 +16,14 @@ FAULT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 70, 130, 141, 143
 #: What each exit code means.
 MEANINGS = {
     DONE: "done",
-    NO: "the answer is no: threshold found none that keeps the promise",
-    USAGE: "usage: arguments that are wrong, or do not go together",
+    NO: "no threshold meets the target",
+    USAGE: "usage: wrong arguments, or arguments that do not go together",
     DATA: "input: files missing, damaged or changed, a folder of other work, or values that do not fit",
     MACHINE: "machine: disk, permission, memory or network, or another process writes there",
     EXTRA: "an extra of vilu-sdk is not installed",
     FAULT: "a fault of vilu itself (--debug shows where)",
     INTERRUPTED: "interrupted (SIGINT)",
-    BROKEN_PIPE: "whoever read the output has stopped",
+    BROKEN_PIPE: "the reader of the output has stopped",
     TERMINATED: "terminated (SIGTERM)",
 }
 

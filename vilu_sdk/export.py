@@ -15,7 +15,7 @@ from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.persistence.storage import whole_file
-from vilu_sdk.scorers.base.background import MOST, MOVES, REFUTED, Background
+from vilu_sdk.scorers.base.background import MOST, REFUTED, Background
 from vilu_sdk.scorers.paper.recipe import PaperModel
 from vilu_sdk.scorers.posterior.captions import CaptionModel
 from vilu_sdk.scorers.posterior.model import LogLinearModel, fold
@@ -317,8 +317,7 @@ def _against(graph: Graph, background: Background, log_odds: str, none: str) -> 
     if not background.reorders:
         return found
     refuted = graph.constant(REFUTED)
-    beyond = graph("Mul", none, graph.constant(1 / MOVES))
-    beyond = graph("Add", beyond, graph.constant(-REFUTED - 1 - background.usual_log_odds / MOVES))
+    beyond = graph("Add", none, graph.constant(-REFUTED - 1 - background.usual_log_odds))
     beyond = graph("Add", beyond, found)
     beyond = graph("Add", _softplus(graph, beyond), refuted)
     return graph("Where", graph("Greater", found, refuted), beyond, found)

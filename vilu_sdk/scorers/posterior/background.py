@@ -52,8 +52,8 @@ PRECISION = 30.0
 USUAL, USUAL_RATE = 12.7, 5e-5
 # Those that are taken. After `adapt`, none of these sets but Caltech101, with hardly an error, loses more
 # than 0.1 points of AUC on known images. Where only texts predict the images it takes more: on train rows of
-# six sets that a head did not see, among 5 to all classes, 16 costs 0.05 points on average and 0.4 where it is
-# most, among ten classes of ImageNet; 14 costs 0.1 and 1.1.
+# six sets that a head did not see, among 5 to all classes, 16 costs 0.05 points on average and 0.4 where
+# it is most, among ten classes of ImageNet; 14 costs 0.1 and 1.1.
 MARGIN, TEXTS_MARGIN = 14.0, 16.0
 # Predicted images that are looked at, at most.
 EXPECTED = 256

@@ -1,8 +1,8 @@
 """Which images should I label next?
 
-Ask for the labels of which the uncertainty knows least. Start with a few random labels; then, in rounds, ask
-for those of the images whose uncertainty is nearest to one half. Is that better than asking for random
-images, or for the most uncertain ones?
+Those whose uncertainty is nearest to one half: there it is least clear whether the prediction is right. Start
+with a few random labels, and ask for such images in rounds. Is that better than asking for random images, or
+for the most uncertain ones?
 """
 
 import warnings
@@ -55,9 +55,8 @@ def simulate(strategy, z_img, z_txt, labels, logit_scale, step, seed, rounds=3):
 def try_all(z_img, z_txt, labels, logit_scale, step, seeds=5):
     """Print the strategies, and return the AUC of each (seeds, rounds)."""
     results = {}
-    print(
-        "AUC % with        " + "".join(f"{step * (j + 1):7} labels" for j in range(4)) + "  failures labelled"
-    )
+    columns = "".join(f"{step * (j + 1):7} labels" for j in range(4))
+    print(f"AUC % with        {columns}  failures labelled")
     for name, strategy in STRATEGIES.items():
         runs = [simulate(strategy, z_img, z_txt, labels, logit_scale, step, seed) for seed in range(seeds)]
         results[name] = np.array([auc for auc, _ in runs])

@@ -71,13 +71,13 @@ print(f"wrong among the other half  {100 * wrong[other].mean():5.1f} %")
 print(f"... with a second caption   {100 * both[other].mean():5.1f} %")
 
 # %% [markdown]
-# The eight images of which it is least sure, with the caption found and the second one below. The first is
-# red where it is wrong.
+# The ten images of which it is least sure, with the caption found and the second one below. The first is red
+# where it is wrong.
 
 # %%
 caption = np.array(data.class_names)[data.labels_test[searched]]
-figure, axes = plt.subplots(1, 8, figsize=(6.8, 1.5), layout="constrained")
-for ax, row in zip(axes, np.argsort(-unsure, kind="stable"), strict=False):
+figure, axes = plt.subplots(2, 5, figsize=(5, 2.9), layout="constrained")
+for ax, row in zip(axes.flat, np.argsort(-unsure, kind="stable"), strict=False):
     ax.imshow(-data.images_test[searched[row]], cmap="gray")
     ax.set_title(caption[first[row]], size=9, color="tab:red" if wrong[row] else "tab:blue")
     ax.set_xlabel(f"or {caption[second[row]]}", size=9)

@@ -64,7 +64,7 @@ print(f"  shown to people     {100 * (1 - automatic.mean()):5.1f} %")
 # where it would have been wrong.
 
 # %%
-figure, axes = plt.subplots(2, 8, figsize=(6.8, 2.4), layout="constrained")
+figure, axes = plt.subplots(2, 5, figsize=(5, 2.5), layout="constrained")
 for ax, row in zip(axes.flat, np.flatnonzero(~automatic), strict=False):
     ax.imshow(-data.images_test[400 + row], cmap="gray")
     ax.set_title(decision[row], size=9, color="tab:blue" if decision[row] == truth_new[row] else "tab:red")

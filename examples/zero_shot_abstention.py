@@ -56,9 +56,8 @@ for name, scorer in {"MCM": mcm, "ViLU": vilu}.items():
 #
 # ## What is promised
 #
-# The report of a threshold says on what the promise rests. For new images like those of the calibration set
-# it holds with 95 % confidence. In the picture the point is the threshold, and the line above it goes up to
-# the promised rate.
+# The report of a threshold says what the promise rests on. It holds with 95 % confidence for new images like
+# those of the calibration set. The star in the picture is the threshold.
 
 # %%
 promised = SelectivePredictor(vilu, target_risk=0.05).fit(z_calibration, z_txt, labels_calibration)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.posterior.background import MARGIN, above, unlabelled_background
+from vilu_sdk.scorers.posterior.background import MARGIN, USUAL, WIDE_MARGIN, above, unlabelled_background
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, class_model, learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.many_sets import learn_transfer
@@ -38,7 +38,7 @@ def learn_portable(
     model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)))
     model = replace(
         model,
-        none_new=unlabelled_background(None),
+        none_new=unlabelled_background(None, MARGIN if others else WIDE_MARGIN),
     )
     if model.open_set is None:
         return model
@@ -61,7 +61,7 @@ def learn_portable(
     open_set = TextDensities(**halves)
     model = replace(model, known=known, open_set=open_set, open_weights=open_weights)
     images = open_set.centre + open_set.expected(task.text, torch.arange(len(task.text)))
-    none = above(unlabelled_background(None, MARGIN), model.parts(task.text), images)
+    none = above(unlabelled_background(None, USUAL), model.parts(task.text), images)
     return replace(model, none_known=none)
 
 

@@ -1,7 +1,7 @@
 """Which few candidates hold the right one?
 
-Where one answer would be wrong too often, name two or three: a set of candidates that holds the right one for
-99 % of the images, promised. A person, a second model or a search then chooses among the few.
+If a single answer would be wrong too often, name two or three candidates: a set that holds the right one for
+99 % of the images, guaranteed. A person, a second model or a search then chooses among the few.
 """
 
 import matplotlib.pyplot as plt
@@ -12,10 +12,10 @@ from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.displays import SetSizeDisplay
 
 # %% [markdown]
-# ## Sets that keep a promise
+# ## Sets with a guarantee
 #
-# Labelled images that the scorer was not fitted on calibrate the sets. The promise holds for any scorer; a
-# better scorer makes smaller sets.
+# The sets are calibrated on labelled images that the scorer was not fitted on. The guarantee holds for any
+# scorer; a better scorer makes smaller sets.
 
 # %%
 data = load_digits_vlm()
@@ -33,9 +33,9 @@ for name, scorer in {"MCM": mcm, "ViLU": vilu}.items():
     print(f"{name:8}{size.mean():18.1f}{100 * (size == 1).mean():16.0f} %{100 * inside.mean():17.1f} %")
 
 # %% [markdown]
-# Both keep the promise, as far as 299 images can show it: 0.3 % is one image.
+# Both keep the guarantee, as far as 299 images can show it: one image is 0.3 %.
 #
-# ## What is promised
+# ## What is guaranteed
 
 # %%
 print(sets.report_)
@@ -43,7 +43,8 @@ print(sets.report_)
 # %% [markdown]
 # ## What a user sees
 #
-# Names, the likeliest first. These are the images with the largest sets; the title is what they show.
+# The names in a set are ordered by probability. Here are the images with the largest sets; above each image
+# is the true digit.
 
 # %%
 names = sets.predict_names(z_new, z_txt, names=data.class_names)
@@ -59,7 +60,7 @@ plt.show()
 # %% [markdown]
 # ## How large the sets are, and how often they are right
 #
-# Bars: how many images have a set of this size. Points: how many of these sets hold the right digit.
+# Bars show how many images have a set of this size. Points show how many of these sets hold the right digit.
 
 # %%
 SetSizeDisplay.from_estimator(sets, z_new, z_txt, labels_new, name="ViLU")

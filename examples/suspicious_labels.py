@@ -1,6 +1,6 @@
 """Which of my labels are wrong?
 
-Rank the labels of a data set by how likely they are wrong, so that a person looks at forty images and not at
+Rank the labels of a data set by how likely they are wrong, so that a person checks forty images instead of
 eight hundred. Each label is judged by what the other images say.
 """
 
@@ -14,8 +14,7 @@ from vilu_sdk.labels import find_label_issues
 # %% [markdown]
 # ## Labels with mistakes
 #
-# The labels of the digits are right. So that there is something to find, 40 of the 799 are changed to another
-# digit.
+# The labels of the digits are right, so this example changes 40 of the 799 to another digit.
 
 # %%
 data = load_digits_vlm()
@@ -27,7 +26,8 @@ labels[changed] = (labels[changed] + rng.integers(1, 10, 40)) % 10
 # %% [markdown]
 # ## The suspects
 #
-# One fit, in which each label is judged by a posterior that has not seen it. The table prints the worst.
+# One fit is enough. Each label is judged by a posterior that has not seen it. The table shows the most
+# suspicious labels.
 
 # %%
 vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0)
@@ -35,8 +35,8 @@ issues = find_label_issues(data.z_img_test, data.z_txt, labels, scorer=vilu, nam
 print("\n".join(str(issues).splitlines()[:12]))
 
 # %% [markdown]
-# To compare: a label is suspicious already where the model predicts another class. But this model is wrong in
-# one image of seven, so most of these suspects are mistakes of the model.
+# A simpler rule is to suspect each label that differs from the model's prediction. But one in seven
+# predictions of this model is wrong, so most of these suspects are mistakes of the model.
 
 # %%
 suspects = np.argsort(issues.rank)[:40]
@@ -50,7 +50,7 @@ for name, rows in {"first 40 of the ranking": suspects, "predicted otherwise": d
 # %% [markdown]
 # ## Look at them
 #
-# The label, which is red where it was changed, and below it the suggestion.
+# Above each image is its label, in red if it was changed, and below it the suggestion.
 
 # %%
 figure, axes = plt.subplots(2, 5, figsize=(5, 2.9), layout="constrained")

@@ -1,7 +1,7 @@
 """What about images that show none of my classes?
 
-A model predicts one of its candidates for any image, also for one that shows none of them, and often it is
-sure. Find such images, and teach the scorer what they look like.
+A model predicts one of its candidates for any image, even for one that shows none of them, and it is often
+confident. Find such images, and teach the scorer what they look like.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +15,8 @@ from vilu_sdk.evaluation import evaluate
 # %% [markdown]
 # ## Five candidates, ten digits
 #
-# The candidates are zero to four. Images of five to nine show none of them: their label is -1. Whatever is
-# predicted for them is wrong.
+# The candidates are zero to four. Images of five to nine show none of them: they have the label -1, and any
+# prediction for them is wrong.
 
 # %%
 data = load_digits_vlm()
@@ -26,10 +26,10 @@ labels_test = np.where(data.labels_test < 5, data.labels_test, -1)
 print(f"{(labels_test == -1).sum()} of {len(labels_test)} test images show none of the candidates")
 
 # %% [markdown]
-# ## Seen some, or none
+# ## With and without examples of unknown images
 #
-# One fit sees images of the five candidates alone. The other sees, beside them, the nines as images of the
-# label -1; five to eight stay unknown to both.
+# One scorer is fitted on images of the five candidates only. Another is fitted on these and on nines with the
+# label -1. Both know nothing of five to eight.
 
 # %%
 known, nines = labels_fit >= 0, data.labels_fit == 9
@@ -48,12 +48,13 @@ for name, scorer in scorers.items():
     print("{:18}{:10.1f}{:10.1f}{:10.1f}{:9.1f}{:18.1f}".format(name, *values))
 
 # %% [markdown]
-# In percent: the AUC for failures of any kind, and for images of no candidate against all others, by the
-# uncertainty and by the score that `novelty` makes for them alone.
+# All values are percentages. "Failures" is the AUC of finding wrong predictions of any kind. "Unknown" and
+# "novelty" are AUCs of telling images of no candidate from all others, by the uncertainty and by `novelty`,
+# the score made for this.
 #
-# ## Known and unknown images by their novelty
+# ## The novelty of known and unknown images
 #
-# Where the two overlap, no threshold tells them apart.
+# Where the two histograms overlap, no threshold separates them.
 
 # %%
 NoveltyDisplay.from_estimator(
@@ -62,10 +63,10 @@ NoveltyDisplay.from_estimator(
 plt.show()
 
 # %% [markdown]
-# ## Sure mistakes
+# ## Confident mistakes
 #
-# Nines that the fit on the candidates alone takes for one of them, with an uncertainty below 1 %. The picture
-# shows ten: what each is taken for, and how uncertain the two fits are, without nines and with them.
+# The first scorer takes many nines for one of its candidates, with an uncertainty below 1 %. The picture
+# shows ten of them with the prediction above and, below, the uncertainty without and with nines in the fit.
 
 # %%
 rows = np.flatnonzero(data.labels_test == 9)
@@ -74,8 +75,8 @@ before, after = (
 )
 predicted = scorers["ViLU"].predict(data.z_img_test[rows], few)
 sure = np.flatnonzero(before < 0.01)
-print(f"{len(sure)} of {len(rows)} nines are sure mistakes, ", end="")
-print(f"of which {(after[sure] > 0.5).sum()} are more likely wrong than right once nines were shown")
+print(f"{len(sure)} of {len(rows)} nines are confident mistakes, ", end="")
+print(f"of which {(after[sure] > 0.5).sum()} are more likely wrong than right after seeing nines")
 
 figure, axes = plt.subplots(2, 5, figsize=(5, 2.9), layout="constrained")
 for ax, k in zip(axes.flat, sure, strict=False):

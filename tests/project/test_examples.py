@@ -137,14 +137,14 @@ def test_zero_shot_abstention() -> None:
     _, names, _, _ = ran("zero_shot_abstention")
     results = names["results"]
     for (_, rule), (coverage, risk) in results.items():
-        if "promised" in rule:
+        if "guaranteed" in rule:
             # The promise holds with 95 % confidence for new images, not for any 399 of them.
             assert risk <= 0.055
         if "80 %" in rule:
             assert coverage == pytest.approx(0.8, abs=0.06)
     rules = {rule for _, rule in results}
     assert all(results["ViLU", rule][1] < 0.055 for rule in rules)
-    promised = next(rule for rule in rules if "promised" in rule)
+    promised = next(rule for rule in rules if "guaranteed" in rule)
     assert results["ViLU", promised][0] > results["MCM", promised][0] + 0.2
 
 

@@ -8,6 +8,7 @@ import torch
 from vilu_sdk.compute.tiles import tile_width
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.persistence.encoding import moved
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 
 #: Attributes that are no part of a scorer.
@@ -55,6 +56,7 @@ def judge_among(scorer: Any, texts: Candidates, device: torch.device) -> Among:
     state["device"] = device
     kept: Kept | None = vars(scorer).get("_kept")
     if kept is None or not kept.serves(texts, state):
+        check_parameters(scorer)
         there = scorer if device.type == "cpu" else moved(scorer, device)
         kept = Kept(texts, state, there._among(texts.text.to(device)))
     elif kept.texts is not texts:

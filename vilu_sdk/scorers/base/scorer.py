@@ -27,6 +27,7 @@ from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.persistence.card import FittedOn, expectations
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics
 from vilu_sdk.scorers.base.bound import BoundClassifier
@@ -153,6 +154,7 @@ class Scorer(Verbs, Persistent):
 
     def _fit(self, task: Task, checkpoint: str | os.PathLike[str] | None) -> Self:
         """Learn from a checked task; the checkpoint is for as long as that takes."""
+        check_parameters(self)
         if checkpoint is not None:
             task = replace(task, checkpoint=Checkpoint(Path(checkpoint), self._settings()))
         if self.learns:

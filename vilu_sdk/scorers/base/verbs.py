@@ -271,7 +271,7 @@ class Verbs:
         Of "prediction", "decision" and "uncertainty" those that `predicts` chooses; "zero_shot" is the
         prediction that papers judge, whatever it chooses.
         """
-        if self.predicts not in JUDGED:
+        if not isinstance(self.predicts, str) or self.predicts not in JUDGED:
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
         needed = _needed(fields, self.predicts)
         said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed])

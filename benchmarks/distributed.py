@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,14 @@ from vilu_sdk import (
 )
 from vilu_sdk.compute.distributed import process_group, rank, world_size
 from vilu_sdk.datasets import load_digits_vlm
+from vilu_sdk.inputs.precision import in_float64
 from vilu_sdk.inputs.shards import open_pairs
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.storage import read_folder
 from vilu_sdk.training import resume
 
 SHARDS = 8
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": nullcontext, "float64": in_float64}
 KILLED_AT = 200
 SCORERS = {
     "ViLU as published": ViLUEstimator(PaperRecipe(epochs=40), random_state=0),
@@ -85,20 +87,19 @@ def fit_all(root: Path, only: list[str]) -> None:
     """Fit every scorer on every problem, in both precisions, and save it with its decision values."""
     for data, names, args, scale in problems(root):
         for name, dtype in product(names if data in only else (), DTYPES):
-            torch.set_default_dtype(DTYPES[dtype])
             scorer = SCORERS[name].set_params(logit_scale=scale)
-            with process_group(timeout=120):
-                scorer.fit(*args)
-                target = root / f"{data}-{name}-{dtype}-{world_size()}"
-            if rank() == 0:
-                scorer.save_pretrained(target)
-                np.save(target / "scores.npy", scorer.decision_function(args[0][:500], args[1][:500]))
+            with DTYPES[dtype]():
+                with process_group(timeout=120):
+                    scorer.fit(*args)
+                    target = root / f"{data}-{name}-{dtype}-{world_size()}"
+                if rank() == 0:
+                    scorer.save_pretrained(target)
+                    np.save(target / "scores.npy", scorer.decision_function(args[0][:500], args[1][:500]))
 
 
 def killed(root: Path) -> None:
     """Fit with a checkpoint; in the second of two processes, die after some steps."""
     resume.EVERY_SECONDS = 0.2
-    torch.set_default_dtype(torch.float64)
     steps = 0
 
     def step(*_: Any) -> None:
@@ -109,7 +110,7 @@ def killed(root: Path) -> None:
 
     register_optimizer_step_post_hook(step)
     scorer = SCORERS["ViLU as published"].set_params(logit_scale=100.0)
-    with process_group(timeout=120):
+    with in_float64(), process_group(timeout=120):
         scorer.fit(*open_pairs(root / "pairs"), checkpoint=root / "state")
     scorer.save_pretrained(root / "resumed")
     print(f"the fit went on and took {steps} of {len(scorer.model_.loss_curve)} steps", flush=True)

@@ -124,8 +124,9 @@ def torch_state(data: SimpleNamespace) -> str:
     for state in states:
         with state:
             changes.append(np.abs(fit_and_score() - expected).max())
-    torch.set_default_dtype(torch.bfloat16)
-    changes.append(np.abs(fit_and_score() - expected).max())
+    for dtype in (torch.bfloat16, torch.float64):
+        torch.set_default_dtype(dtype)
+        changes.append(np.abs(fit_and_score() - expected).max())
     torch.set_default_dtype(torch.float32)
     return f"{max(changes):.1g}"
 

@@ -23,6 +23,7 @@ from vilu_sdk import (
     ViLUEstimator,
 )
 from vilu_sdk.export import KNOWN, export_onnx
+from vilu_sdk.inputs import precision
 from vilu_sdk.persistence.encoding import decode, encode
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -45,11 +46,8 @@ def in_float64(scorer: Any) -> Iterator[Any]:
     tensors: dict[str, torch.Tensor] = {}
     encoded = json.loads(json.dumps(encode(scorer, "", tensors)).replace("float32", "float64"))
     wide = {name: x.double() if x.is_floating_point() else x for name, x in tensors.items()}
-    torch.set_default_dtype(torch.float64)
-    try:
+    with precision.in_float64():
         yield decode(encoded, wide)
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def check(scorer: Any, z_img: Any, z_txt_set: Any, folder: Path, rounding: float = 1e-4) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Torch's global state changes no number, and is left as it was found."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -10,6 +12,7 @@ from sklearn.base import clone
 from support.all_scorers import EXAMPLES
 from vilu_sdk import MCMScorer, Scorer, ViLUEstimator
 from vilu_sdk.evaluation import evaluate
+from vilu_sdk.inputs.precision import in_float64
 from vilu_sdk.selective import CoveragePredictor, ShiftMonitor
 
 # Figures do not matter here, so rows of the fit may be judged.
@@ -57,6 +60,7 @@ STATES = {
     "autocast without gradients": lambda: all_of(
         torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad()
     ),
+    "float64": lambda: default_dtype(torch.float64),
     "inference mode in bfloat16": lambda: all_of(torch.inference_mode(), default_dtype(torch.bfloat16)),
     "float16 on a meta device": lambda: all_of(default_dtype(torch.float16), default_device("meta")),
     "two threads": lambda: threads(2),
@@ -122,7 +126,36 @@ def test_adaptation_and_explanation_neither(beside):
                 np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_default_of_float64_stays(toy):
-    with default_dtype(torch.float64):
+@pytest.mark.parametrize("scorer", EXAMPLES)
+def test_what_was_fitted_under_one_default_dtype_is_the_same_under_another(scorer, toy, tmp_path):
+    """Fitted, saved, loaded and asked in all of them, also for prompts and what learned numbers are."""
+    prompts = {str(at): np.stack([text, toy.z_txt[0]]) for at, text in enumerate(toy.z_txt, 100)}
+    expected = None
+    for fitted_in in (torch.float32, torch.float64, torch.float16):
+        with default_dtype(fitted_in):
+            used = clone(scorer).fit(toy.z_img, prompts, toy.labels)
+            used.save_pretrained(tmp_path / "head", overwrite=True)
+        for asked_in in (torch.float32, torch.float64):
+            with default_dtype(asked_in):
+                loaded = Scorer.from_pretrained(tmp_path / "head")
+                for one in (used, loaded, pickle.loads(pickle.dumps(loaded))):
+                    said = one.judge(toy.z_img[:50], prompts)
+                    found = [said.prediction, said.uncertainty, said.answer, said.novelty]
+                    expected = found if expected is None else expected
+                    np.testing.assert_array_equal(found, expected)
+                assert torch.get_default_dtype() == asked_in
+
+
+def test_threads_that_overlap_leave_the_default_dtype_as_it_was(toy):
+    scorer = MCMScorer()
+    expected = scorer.decision_function(toy.z_img, toy.z_txt)
+    with default_dtype(torch.float64), ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: scorer.decision_function(toy.z_img, toy.z_txt), range(200)):
+            np.testing.assert_array_equal(found, expected)
+        assert torch.get_default_dtype() == torch.float64
+
+
+def test_comparisons_with_exact_numbers_compute_in_float64(toy):
+    with in_float64():
         exact = MCMScorer().decision_function(toy.z_img.astype(float), toy.z_txt)
     assert 0 < np.abs(exact - MCMScorer().decision_function(toy.z_img, toy.z_txt)).max() < 1e-3

@@ -2,7 +2,7 @@
 
 import pickle
 import zipfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from support.official import FREEZE, GOLDEN, NAMES, D, convert, official_content
 from support.paths import SHARED
 from vilu_sdk import LVUScorer, ViLUEstimator
 from vilu_sdk.evaluation import failure_metrics
+from vilu_sdk.inputs.precision import in_float64
 from vilu_sdk.scorers.official import convert_official_checkpoint
 
 
@@ -21,10 +22,8 @@ def confidence(scorer):
 
 @pytest.fixture(params=[(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=["float64", "float32"])
 def tolerance(request):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(request.param[0])
-    yield request.param[1]
-    torch.set_default_dtype(before)
+    with in_float64() if request.param[0] == torch.float64 else nullcontext():
+        yield request.param[1]
 
 
 @pytest.mark.parametrize("name", NAMES)

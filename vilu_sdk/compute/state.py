@@ -3,6 +3,7 @@
 What torch was set to belongs to the caller, and is left as it was found.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -12,19 +13,17 @@ import torch
 
 from vilu_sdk.compute.device import CPU
 from vilu_sdk.exceptions import one_call
+from vilu_sdk.inputs.precision import working
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Types in which embeddings and networks keep what they know.
-EXACT = (torch.float32, torch.float64)
 DEVICES = ("cpu", "cuda")
 
 
 def plain_torch(function: Callable[P, T]) -> Callable[P, T]:
     """Let a function compute as in a fresh process, whatever its caller is in the middle of.
 
-    Autocast, `no_grad` and inference mode, and a default device count for nothing inside, nor does a default
-    dtype of half precision. One of float64 stays: it says that everything is to be computed in it.
+    Autocast, `no_grad` and inference mode, a default device and a default dtype count for nothing inside.
     """
 
     @wraps(function)
@@ -45,7 +44,8 @@ def _is_plain() -> bool:
         and not made.is_inference()
         and not any(map(torch.is_autocast_enabled, DEVICES))
         and made.device == CPU
-        and made.dtype in EXACT
+        and made.dtype == working()
+        and not _dtype.depth
     )
 
 
@@ -61,7 +61,30 @@ def _made_plain() -> Iterator[None]:
                 restored.enter_context(torch.autocast(device, enabled=False))
         if torch.get_default_device().type != "cpu":
             restored.enter_context(torch.device("cpu"))
-        if (dtype := torch.get_default_dtype()) not in EXACT:
-            torch.set_default_dtype(torch.float32)
-            restored.callback(torch.set_default_dtype, dtype)
+        restored.enter_context(_dtype)
         yield
+
+
+class _PlainDtype:
+    """The default dtype that everything is computed in: one for all threads, so the last puts it back."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._callers = torch.float32
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self.depth:
+                self._callers = torch.get_default_dtype()
+                torch.set_default_dtype(working())
+            self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.depth -= 1
+            if not self.depth:
+                torch.set_default_dtype(self._callers)
+
+
+_dtype = _PlainDtype()

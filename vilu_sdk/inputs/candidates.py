@@ -25,6 +25,7 @@ from vilu_sdk.inputs.containers import (
 )
 from vilu_sdk.inputs.names import Names, check_names
 from vilu_sdk.inputs.places import BadRowError, listed, shown
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.rows import CHANNELS, Rows
 from vilu_sdk.inputs.shards import Shards
 
@@ -238,7 +239,7 @@ def _unit_means(
 ) -> NDArray[Any]:
     """Average the unit vectors of each candidate's prompts, in a row, and normalise, (K, d)."""
     rows = Rows(flat, name)
-    means = torch.empty(len(sizes), rows.d)
+    means = torch.empty(len(sizes), rows.d, dtype=working(), device="cpu")
     start = 0
     for row, size in enumerate(sizes):
         try:
@@ -292,7 +293,7 @@ class Candidates:
             given is not None
             and self._given is not None
             and given.dtype == self._given.dtype
-            and self.text.dtype == torch.get_default_dtype()
+            and self.text.dtype == working()
             and self.text.shape[1] == d
             and given.shape == self._given.shape
             and bool((given == self._given).all())  # several times as fast as torch.equal

@@ -30,7 +30,7 @@ def warn_of_order(prediction: NDArray[np.int64], labels: NDArray[np.int64]) -> N
     if not n:
         return
     right = int((prediction == labels).sum())
-    expected, deviation, most = _by_chance(prediction, labels)
+    expected = float(_by_chance(prediction, labels)[0])
     found = f"zero-shot accuracy is {right / n:.1%}, where chance gives {expected / n:.1%}"
     for shift, remedy in ((1, "from 1: subtract 1"), (-1, "from -1: add 1")):
         moved = int((prediction == labels - shift).sum())
@@ -38,8 +38,7 @@ def warn_of_order(prediction: NDArray[np.int64], labels: NDArray[np.int64]) -> N
             found += f", and {moved / n:.1%} with every label moved by one. They seem to count {remedy}."
             break
     else:
-        too_few = BETTER * (most - expected) <= POWER * deviation
-        if too_few or right > expected + CHANCE * deviation:
+        if not is_by_chance(prediction, labels):
             return
         found += ". Check that each label is the row of the candidate that its image shows."
     warn(
@@ -47,6 +46,13 @@ def warn_of_order(prediction: NDArray[np.int64], labels: NDArray[np.int64]) -> N
         LabelWarning,
         about="the order of labels",
     )
+
+
+def is_by_chance(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
+    """Whether rows a and b (n,) agree no better than by chance, and are enough to tell."""
+    expected, deviation, most = _by_chance(a, b)
+    enough = BETTER * (most - expected) > POWER * deviation
+    return enough and int((a == b).sum()) <= expected + CHANCE * deviation
 
 
 def _by_chance(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from vilu_sdk.inputs.columns import Column, opened
 from vilu_sdk.inputs.containers import plain, what_it_holds
 from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
 
@@ -126,7 +127,7 @@ class Rows:
         Last comes whether the rows are the source's own memory.
         """
         index = slice(None) if index is None else index
-        dtype = torch.get_default_dtype()
+        dtype = working()
         if isinstance(self.source, Tensor):
             given = self.source[index]
             rows = given.to(device="cpu", dtype=dtype).contiguous()  # the order of sums is that of memory
@@ -180,8 +181,8 @@ class Rows:
 
     def load(self, index: Tensor | None = None) -> "Rows":
         """Return the rows at `index` (m,), by default all, checked, normalised and in memory."""
-        index = torch.arange(len(self)) if index is None else index
-        rows = torch.empty(len(index), self.d)
+        index = torch.arange(len(self), device="cpu") if index is None else index
+        rows = torch.empty(len(index), self.d, dtype=working(), device="cpu")
         for chunk in cut(len(index), max(1, CHUNK_ELEMENTS // self.d)):
             rows[chunk] = self.read(index[chunk])
         loaded = Rows(rows, self.name, normalise=False)
@@ -201,7 +202,7 @@ class Rows:
 def faults(values: np.ndarray) -> np.ndarray:
     """Say of each row (n, d) of numbers why it is no embedding, "" where it is one."""
     with np.errstate(over="ignore"):
-        rows = torch.from_numpy(np.array(values, dtype=np.float64)).to(torch.get_default_dtype())
+        rows = torch.from_numpy(np.array(values, dtype=np.float64)).to(working())
     norms = torch.linalg.vector_norm(rows, dim=1)
     found = np.where((norms < SMALLEST_NORM).numpy(), ZERO, "")
     return np.where(torch.isfinite(norms).numpy(), found, INFINITE)

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import silent
 from vilu_sdk.inputs.places import cut, listed, shown
 from vilu_sdk.inputs.remote import is_remote, local, upload
@@ -103,6 +104,7 @@ class Persistent(BaseEstimator):
         self._save(Path(folder), Path(folder).resolve().name, card)
 
     @classmethod
+    @plain_torch
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],

@@ -172,9 +172,9 @@ class CalibratedScorer(Scorer):
             found |= super()._said(z_img, z_txt_set, ["novelty"])
         return {column: found[name] for column, name in judged.items()}
 
-    def _n_tried(self) -> int:
+    def _texts_tried(self, d: int) -> NDArray[np.float32]:
         inner = self.scorer_
-        return inner._n_tried() if isinstance(inner, Scorer) else super()._n_tried()
+        return inner._texts_tried(d) if isinstance(inner, Scorer) else super()._texts_tried(d)
 
     def _among(self, text: Tensor) -> Among:
         return Among(text)  # of which only predictions and cosines are read

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.foreign import check_file
 from vilu_sdk.inputs.places import brief, cut, listed, shown
 from vilu_sdk.inputs.values import positive
@@ -23,6 +24,7 @@ COUNTER = "iteration_count"
 PROJECTIONS = ("in_proj_v.weight", "in_proj_t.weight")
 
 
+@plain_torch
 def convert_official_checkpoint(
     path: str | os.PathLike[str],
     *,

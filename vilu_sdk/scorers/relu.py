@@ -10,10 +10,10 @@ from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among, Chunk
-from vilu_sdk.scorers.base.weighted import WeightedScorer
+from vilu_sdk.scorers.of_classes import ClassScorer
 
 
-class RelUScorer(WeightedScorer):
+class RelUScorer(ClassScorer):
     r"""Rel-U: a distance between classes, learned so that wrong predictions are far from one-hot.
 
     .. math::
@@ -66,8 +66,6 @@ class RelUScorer(WeightedScorer):
     """
 
     is_probability = False
-    learns = True
-    fixed_candidates = True
     has_posterior = True
 
     def __init__(self, *, logit_scale: float = 100.0, lam: float = 0.15, temperature: float = 0.5) -> None:
@@ -83,7 +81,8 @@ class RelUScorer(WeightedScorer):
             )
         if not 0 <= self.lam <= 1:
             raise ValueError(f"lam must lie in [0, 1], got {self.lam}.")
-        k = len(task.text)
+        self._know_texts(task)
+        k = self.k_
         moments = torch.zeros(2, k, k, dtype=torch.float64)  # of the wrong and of the right images
         counts = torch.zeros(2, dtype=torch.float64)
         weights = torch.ones(len(task.images)) if task.weights is None else task.weights
@@ -110,17 +109,9 @@ class RelUScorer(WeightedScorer):
             distance = torch.ones(k, k, dtype=torch.float64).fill_diagonal_(0)
         self.distance_ = (distance / torch.linalg.matrix_norm(distance)).to(task.text.dtype)
 
-    def _n_tried(self) -> int:
-        return len(self.distance_)
-
     def _among(self, text: Tensor) -> Among:
-        k = len(self.distance_)
-        if len(text) != k:
-            raise ValueError(
-                f"RelUScorer was fitted with {k} classes but z_txt_set has {len(text)}; pass the classes of "
-                "the fit in their order."
-            )
-        distance = self.distance_
+        self._require_classes(text)
+        distance, k = self.distance_, self.k_
         uniform = torch.tensor(1 / (k * (k - 1)), dtype=torch.float64).sqrt().log()
         tiny = torch.finfo(distance.dtype).tiny
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from support.paths import GOLDEN
 from vilu_sdk import LVUScorer, MCMScorer, PaperRecipe, ViLUEstimator
+from vilu_sdk.inputs.precision import in_float64
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.scorers.paper.confidence import train_confidence
 from vilu_sdk.scorers.paper.head import CrossAttention, ViLUHead
@@ -24,10 +26,8 @@ PRECISIONS = [(torch.float64, 1e-9), (torch.float32, 1e-5)]
 @pytest.fixture(params=PRECISIONS, ids=["float64", "float32"])
 def tolerance(request):
     dtype, tolerance = request.param
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    yield tolerance
-    torch.set_default_dtype(before)
+    with in_float64() if dtype == torch.float64 else nullcontext():
+        yield tolerance
 
 
 def golden_head(name="full", **options):
@@ -323,9 +323,7 @@ def test_a_wrong_option_is_named(toy, options):
 @pytest.mark.parametrize("tied", [True, False])
 def test_training_and_scores_are_those_of_equation_5_in_plain_torch(toy, tied, scale):
     """With values of their own at 1/√d the attention is the paper's Equation 5."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with in_float64():
         z, text = (torch.nn.functional.normalize(torch.tensor(x).double()) for x in (toy.z_img, toy.z_txt))
         labels, d = torch.tensor(toy.labels), z.shape[1]
         factor = 20.0 if scale == "logit_scale" else d**-0.5
@@ -365,8 +363,6 @@ def test_training_and_scores_are_those_of_equation_5_in_plain_torch(toy, tied, s
         estimator.n_features_in_ = d
         with torch.no_grad():
             np.testing.assert_allclose(estimator.decision_function(z, text), -plain(z), atol=1e-12)
-    finally:
-        torch.set_default_dtype(before)
 
 
 def test_a_bilinear_form_of_image_and_predicted_text_is_the_score_that_mcm_normalises(toy):

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 from support.data import draw_task
 from vilu_sdk import MCMScorer
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.precision import in_float64
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.scorers.posterior.classes import learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
@@ -127,11 +128,8 @@ def test_scores_are_log_densities_up_to_a_row_constant(data, shared_prior, text)
     covariance += SHRINKAGE * np.diag(fitted.within).mean() * np.eye(D)
     means = (fitted.centre + fitted.means).numpy()
     expected = [multivariate_normal(mean, covariance).logpdf(data.x.numpy()) for mean in means]
-    torch.set_default_dtype(torch.float64)
-    try:
+    with in_float64():
         scores = fitted.density(data.x)
-    finally:
-        torch.set_default_dtype(torch.float32)
     np.testing.assert_allclose(
         up_to_a_row_constant(scores), up_to_a_row_constant(np.transpose(expected)), atol=1e-9
     )

@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from vilu_sdk import BayesVLMScorer, MCMScorer
+from vilu_sdk.inputs.precision import in_float64
 from vilu_sdk.scorers import KroneckerFactors
 from vilu_sdk.scorers.probabilistic import kfac
 from vilu_sdk.scorers.probabilistic.kfac import ggn_sum
@@ -28,10 +29,8 @@ few = settings(max_examples=15, deadline=None)
 
 @pytest.fixture
 def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+    with in_float64():
+        yield
 
 
 def normal(seed, *shape):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -183,14 +183,14 @@ class Scorer(Verbs, Persistent):
         if type(d) is not int or not 0 < d <= WIDEST:
             raise ValueError(f"n_features_in_ must be a number from 1 to {WIDEST}, got {shown(d)}.")
         tried = copy.copy(self)  # which keeps what it makes of the candidates
-        texts = np.eye(self._n_tried(), d, dtype=np.float32) + np.float32(0.5)
+        texts = self._texts_tried(d)
         decision, uncertainty = tried._read(texts[:1], texts, "decision", "uncertainty")
         if decision.shape != (1,) or not np.isfinite([*decision, *uncertainty]).all():
             raise ValueError(f"what it says of an image is {shown(decision.tolist())}, and no finite number.")
 
-    def _n_tried(self) -> int:
-        """Return among how many candidates an image can be scored."""
-        return max(2, self.min_candidates)
+    def _texts_tried(self, d: int) -> NDArray[np.float32]:
+        """Return candidates (K, d) among which an image can be scored."""
+        return np.eye(max(2, self.min_candidates), d, dtype=np.float32) + np.float32(0.5)
 
     def _d_tried(self) -> int:
         """Return a width of the embeddings that can be scored without a fit."""

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from vilu_sdk import __version__
-from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.persistence.storage import whole_file
@@ -24,7 +24,6 @@ from vilu_sdk.scorers.softmax import MCMScorer
 from vilu_sdk.scorers.temperature import TemperatureScaledMCMScorer
 from vilu_sdk.scorers.vilu import ViLUEstimator
 from vilu_sdk.selective._base import ThresholdPredictor
-from vilu_sdk.selective.arrangement import thresholds_of
 
 __all__ = ["export_onnx"]
 
@@ -96,8 +95,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     threshold = scorer if isinstance(scorer, ThresholdPredictor) else None
     if threshold is not None:
         check_is_fitted(threshold)
-        if threshold._tried_groups() is not None:
-            raise ValueError("the threshold is one of groups, which a graph does not know; fit one for all.")
+        threshold.refuse_groups("a graph")
     judge = scorer if threshold is None else threshold.scorer_in_use
     model = _model_of(judge)
     opened = open_candidates(z_txt_set)
@@ -116,7 +114,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     names = opened.called()
     metadata: dict[str, Any] = {"names": names, "scorer": type(judge).__name__, "version": __version__}
     if threshold is not None:
-        found = _thresholds(threshold, opened, len(candidates))
+        found = np.asarray(threshold.thresholds_among(opened))
         limit = graph.constant(found)
         if found.ndim:
             limit = graph("Gather", limit, said[PREDICTION])
@@ -226,14 +224,6 @@ def _model_of(judge: Any) -> LogLinearModel | PaperModel:
         )
     check_is_fitted(judge)
     return judge.model_
-
-
-def _thresholds(threshold: ThresholdPredictor, opened: Opened, k: int) -> Any:
-    """Return the threshold (), or that of each predicted class (K,)."""
-    threshold._open(opened)
-    threshold._warn_of_candidates(opened)
-    keys = threshold._keys(np.arange(k), None, threshold._names_of(opened))
-    return np.asarray(thresholds_of(threshold.report_, keys))
 
 
 def _say(graph: Graph, model: LogLinearModel | PaperModel, text: Tensor) -> dict[str, str]:

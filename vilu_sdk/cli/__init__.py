@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stdout.isatty():
                 # A terminal without arrows in its encoding still gets the table.
                 sys.stdout.reconfigure(errors="replace")
-            else:  # as in files, so that no name is lost
-                sys.stdout.reconfigure(encoding="utf-8")
+            else:  # as in files, so that no name is lost and no text gets other line ends
+                sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         with terminable(), logged(arguments):
             code = _run(arguments)
             sys.stdout.flush()

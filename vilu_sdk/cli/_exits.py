@@ -72,7 +72,9 @@ def code_of(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, Terminated):
         return TERMINATED
-    if isinstance(error, BrokenPipeError):
+    # On Windows a pipe that nobody reads is an invalid argument.
+    is_invalid = isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+    if isinstance(error, BrokenPipeError) or (is_invalid and sys.platform == "win32"):
         return BROKEN_PIPE
     if isinstance(error, UsageError | NotImplementedError):
         return USAGE
@@ -124,7 +126,8 @@ def _remedy(error: OSError, arguments: Namespace) -> str:
         kept, again = _kept(arguments)
         return f"{kept}: make room, and {again}, or name another place"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "get permission to it, or name another place"
+        first = "close what has it open, " * (sys.platform == "win32")
+        return f"{first}get permission to it, or name another place"
     return "check it, or name another place"
 
 

@@ -23,6 +23,7 @@ from scipy.special import expit, logit
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from vilu_sdk.compute.device import scalar
 from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.persistence.encoding import storable
 
@@ -44,17 +45,19 @@ class Background:
 
     def log_odds(self, posterior: Posterior) -> Tensor:
         """Log-odds (n,) that images show none of the candidates, in float64."""
-        return self.level + self.novelty(posterior.log_sum.double(), posterior.log_odds().double())
+        return scalar(self.level) + self.novelty(posterior.log_sum.double(), posterior.log_odds().double())
 
     def novelty(self, log_sum: Tensor, lead: Tensor) -> Tensor:
         """The same but for the level, from the log-sum (n,) and log-odds against the likeliest (n,)."""
-        return self.lead * lead - self.mass * log_sum
+        return torch.sub(scalar(self.lead) * lead, log_sum, alpha=self.mass)
 
     def against(self, log_odds: Tensor, none: Tensor) -> Tensor:
         """Log-odds (n,) of an error, from those among the candidates and those of `none` of them (n,)."""
-        times = (1 + self.eta * (1 + log_odds.double().exp())).clamp_max(MOST) if self.eta else 1.0
-        shift = times * softplus(none)  # of the logarithm of the probability to be right
-        return torch.logaddexp(log_odds + shift, shift + torch.log(-torch.expm1(-shift)))
+        shift = softplus(none)  # of the logarithm of the probability to be right
+        if self.eta:
+            odds = log_odds.double().exp()
+            shift = odds.mul_(scalar(self.eta)).add_(scalar(1 + self.eta)).clamp_max_(MOST).mul_(shift)
+        return torch.logaddexp(log_odds, (-shift).expm1_().neg_().log_()).add_(shift)
 
     def like(self, before: Tensor, novelty: Tensor) -> Self:
         """Return it at the level where images (n,) get in the mean the probability of log-odds `before`."""

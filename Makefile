@@ -37,6 +37,7 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m zensical build --strict
+	$(BIN)/python docs/_hooks/gallery.py site/examples
 
 # Builds once, and tries the wheel and the sdist in empty environments with the README's first lines.
 release-check: $(INSTALLED)
@@ -47,7 +48,7 @@ release-check: $(INSTALLED)
 	for file in dist/*; do \
 		rm -rf .venv-release && $(PYTHON) -m venv .venv-release \
 		&& .venv-release/bin/python -m pip install --quiet --constraint constraints.txt $$file \
-		&& (cd .venv-release && bin/python -I -m doctest ../README.md && bin/vilu --version) || exit 1; \
+		&& (cd .venv-release && bin/python -I -m doctest ../README.md && bin/vilu --version && bin/vilu examples tried) || exit 1; \
 	done
 	rm -rf .venv-release
 

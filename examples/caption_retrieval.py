@@ -1,68 +1,85 @@
-"""Find the caption of an image among several, and say when the one found is likely wrong.
+"""Which caption belongs to the image, and when is that unsure?
 
-    python examples/caption_retrieval.py
-    python examples/caption_retrieval.py --files z_img.npy z_captions.npy --logit-scale 100
-
-Row i of the images belongs to row i of the captions, and nothing else is known: no classes, no labels. The
-candidates of an image are the captions of its gallery, none of which `fit` has to have seen.
+Find the caption of an image among several, and say when it is likely wrong. All you know is that row i of the
+images belongs to row i of the captions: there are no classes and no labels. The captions to choose from can
+be new.
 """
 
-import argparse
-from typing import Any
-
+import matplotlib.pyplot as plt
 import numpy as np
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
-from vilu_sdk.evaluation import ComparisonTable, compare
+from vilu_sdk.evaluation import compare
+
+# %% [markdown]
+# ## Pairs of images and captions
+#
+# The caption of a digit is its name. You search in a gallery: here ten images, one of each digit, in random
+# order, with their ten captions.
+
+# %%
+data = load_digits_vlm()
+rng = np.random.default_rng(0)
 
 
-def main(z_img: Any, z_captions: Any, logit_scale: float, gallery: int) -> ComparisonTable:
-    # The first half of the pairs teaches which pairs the model confuses, the second is searched.
-    half = len(z_img) // 2 // gallery * gallery
-    mcm = MCMScorer(logit_scale=logit_scale)
-    vilu = ViLUEstimator(logit_scale=logit_scale, random_state=0)
-    vilu.fit(z_img[:half], z_captions[:half])  # without labels: pairs
-
-    # A retrieval is wrong if another caption of the gallery is more similar than the image's own.
-    z_img, z_captions = z_img[half:], z_captions[half:]
-    table = compare({"MCM": mcm, "ViLU": vilu}, z_img, z_captions, fit=False, batch_size=gallery)
-    print(table)
-
-    # Searching: one gallery, its captions as the candidates of its images.
-    images, captions = z_img[:gallery], z_captions[:gallery]
-    found = vilu.predict(images, captions)
-    uncertainty = vilu.predict_uncertainty(images, captions)
-    # The nearest competitors, for those who want to show a second caption where the first is unsure.
-    second = vilu.explain(images, captions, top_k=1).competitors[:, 0]
-    print(f"\nThe most uncertain of {len(images)} images:\n\nimage  caption  uncertainty  or else")
-    for row in np.argsort(-uncertainty)[:3]:
-        print(f"{row:5}  {found[row]:7}  {uncertainty[row]:11.2f}  {second[row]:7}")
-
-    # One caption for the surer half, two for the other half.
-    failure, order = table.failure, np.argsort(table.scores["ViLU"])
-    sure, unsure = np.array_split(order, 2)
-    print(f"\nwrong among the surer half {100 * failure[sure].mean():.1f} %, ", end="")
-    print(f"among the other half {100 * failure[unsure].mean():.1f} %")
-    return table
+def galleries(labels):
+    """Return rows of images, ten after the other with one of each digit."""
+    each = [rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
+    rows = np.stack([rows[: min(map(len, each))] for rows in each], axis=1)
+    return rng.permuted(rows, axis=1).ravel()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Caption retrieval that knows when it is unsure.")
-    parser.add_argument("--files", nargs=2, metavar=("IMAGES", "CAPTIONS"), help=".npy files")
-    parser.add_argument("--logit-scale", type=float, default=100.0, help="of the model behind the files")
-    parser.add_argument("--gallery", type=int, default=100, help="captions to choose from")
-    options = parser.parse_args()
-    if options.files:
-        main(*map(np.load, options.files), options.logit_scale, options.gallery)
-    else:
-        # The caption of a digit is its name. Galleries of ten images, one of each digit, in random order.
-        data = load_digits_vlm()
-        digits = np.concatenate([data.labels_fit, data.labels_test])
-        rng = np.random.default_rng(0)
-        of_each = [
-            rng.permutation(np.flatnonzero(digits == k))[: np.bincount(digits).min()] for k in range(10)
-        ]
-        rows = rng.permuted(np.stack(of_each, axis=1), axis=1).ravel()
-        images = np.concatenate([data.z_img_fit, data.z_img_test])[rows]
-        main(images, data.z_txt[digits[rows]], data.logit_scale, gallery=10)
+fitted, searched = galleries(data.labels_fit), galleries(data.labels_test)
+z_img, z_captions = data.z_img_test[searched], data.z_txt[data.labels_test[searched]]
+
+# %% [markdown]
+# ## Learn from pairs
+#
+# Without labels, `fit` takes row i of the captions as the right one for image i. A retrieval is wrong if
+# another caption of the gallery is more similar than the image's own.
+
+# %%
+mcm = MCMScorer(logit_scale=data.logit_scale)
+vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0)
+vilu.fit(data.z_img_fit[fitted], data.z_txt[data.labels_fit[fitted]])
+
+table = compare({"MCM": mcm, "ViLU": vilu}, z_img, z_captions, fit=False, batch_size=10)
+print(table.to_text(["auc", "fpr95", "aurc", "answered_at_5"]))
+
+# %% [markdown]
+# ## Search
+#
+# The candidates of an image are the captions of its gallery. If the first caption is uncertain, you can show
+# a second one: `explain` names the nearest competitors.
+
+# %%
+first, second, unsure = [], [], []
+for start in range(0, len(z_img), 10):
+    images, captions = z_img[start : start + 10], z_captions[start : start + 10]
+    first += [*(start + vilu.predict(images, captions))]
+    second += [*(start + vilu.explain(images, captions, top_k=1).competitors[:, 0])]
+    unsure += [*vilu.predict_uncertainty(images, captions)]
+first, second, unsure = map(np.array, (first, second, unsure))
+
+own = np.arange(len(z_img))
+wrong = first != own
+both = wrong & (second != own)
+surer, other = np.array_split(np.argsort(unsure, kind="stable"), 2)
+print(f"wrong among the surer half  {100 * wrong[surer].mean():5.1f} %")
+print(f"wrong among the other half  {100 * wrong[other].mean():5.1f} %")
+print(f"... with a second caption   {100 * both[other].mean():5.1f} %")
+
+# %% [markdown]
+# These are the ten most uncertain images, with the first caption above and the second below. The first
+# caption is red if it is wrong.
+
+# %%
+caption = np.array(data.class_names)[data.labels_test[searched]]
+figure, axes = plt.subplots(2, 5, figsize=(5, 2.9), layout="constrained")
+for ax, row in zip(axes.flat, np.argsort(-unsure, kind="stable"), strict=False):
+    ax.imshow(-data.images_test[searched[row]], cmap="gray")
+    ax.set_title(caption[first[row]], size=9, color="tab:red" if wrong[row] else "tab:blue")
+    ax.set_xlabel(f"or {caption[second[row]]}", size=9)
+    ax.set(xticks=[], yticks=[])
+plt.show()

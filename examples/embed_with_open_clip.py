@@ -1,4 +1,6 @@
-"""Get embeddings and the logit scale out of any model of open_clip, CLIP or SigLIP.
+"""How do I get embeddings out of open_clip?
+
+Of any of its models, CLIP or SigLIP, with the logit scale that goes with them.
 
     pip install open_clip_torch
     python examples/embed_with_open_clip.py images/ embeddings/

@@ -1,4 +1,6 @@
-"""Get embeddings and the logit scale out of CLIP or SigLIP with transformers.
+"""How do I get embeddings out of CLIP or SigLIP?
+
+By transformers, with the logit scale that goes with them.
 
     pip install transformers pillow
     python examples/embed_with_transformers.py images/ embeddings/

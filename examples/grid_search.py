@@ -1,53 +1,61 @@
-"""Search parameters of scorers with scikit-learn: the scale of MCM, and how ViLU learns.
+"""Which parameters are best?
 
-python examples/grid_search.py
+Search the logit scale of MCM and the recipe of ViLU with scikit-learn's `GridSearchCV`.
 """
 
+import matplotlib.pyplot as plt
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from vilu_sdk import MCMScorer, PaperRecipe, ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import failure_auc_scorer, neg_aurc_scorer
 
+# %%
+data = load_digits_vlm()
+folds = StratifiedKFold(3, shuffle=True, random_state=0)
 
-def main() -> None:
-    data = load_digits_vlm()
-    X, y = data.z_img_fit, data.labels_fit
-    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+# %% [markdown]
+# ## A scale for MCM
+#
+# `bind` fixes the texts and gives a classifier of images. By default its score is the AUC of failure
+# prediction; `scoring` changes that.
 
-    # `bind` fixes the texts, so that what is left is a classifier over images.
-    mcm = MCMScorer().bind(data.z_txt)
-    scales = {"scorer__logit_scale": [data.logit_scale * factor for factor in (0.1, 0.3, 1.0, 3.0)]}
-    search = GridSearchCV(mcm, scales, cv=folds).fit(X, y)
-    show("MCM", search)
+# %%
+scales = [data.logit_scale * factor for factor in (0.01, 0.03, 0.1, 0.3, 1, 3, 10)]
+mcm = GridSearchCV(MCMScorer().bind(data.z_txt), {"scorer__logit_scale": scales}, cv=folds)
+mcm.fit(data.z_img_fit, data.labels_fit)
+best = mcm.best_params_["scorer__logit_scale"]
+print(f"the model's scale {data.logit_scale:.1f}, the best for MCM {best:.1f}")
 
-    # Two scores at once; the best by AURC is fitted on all images.
-    vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0).bind(data.z_txt)
-    recipes = {"scorer__recipe": ["auto", PaperRecipe(epochs=30, learning_rate=0.1)]}
-    scoring = {"auc": failure_auc_scorer, "aurc": neg_aurc_scorer}
-    search = GridSearchCV(vilu, recipes, cv=folds, scoring=scoring, refit="aurc").fit(X, y)
-    show("ViLU", search)
+figure, ax = plt.subplots(figsize=(3.3, 2.4), layout="constrained")
+ax.plot(scales, 100 * mcm.cv_results_["mean_test_score"], "o-")
+ax.set(xscale="log", xlabel="logit scale of MCM", ylabel="AUC of three folds, %")
+plt.show()
 
-    # What came out is a scorer again, for any texts.
-    scorer = search.best_estimator_.scorer_
-    uncertainty = scorer.predict_uncertainty(data.z_img_test, data.z_txt)
-    wrong = scorer.predict(data.z_img_test, data.z_txt) != data.labels_test
-    print(f"mean uncertainty of wrong predictions {uncertainty[wrong].mean():.2f}, ", end="")
-    print(f"of right ones {uncertainty[~wrong].mean():.2f}")
+# %% [markdown]
+# ## A recipe for ViLU
+#
+# Two metrics are computed, and the recipe with the best AURC is fitted on all images.
 
+# %%
+vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0).bind(data.z_txt)
+recipes = {"default": "auto", "published, shortened": PaperRecipe(epochs=30, learning_rate=0.1)}
+scoring = {"auc": failure_auc_scorer, "aurc": neg_aurc_scorer}
+search = GridSearchCV(vilu, {"scorer__recipe": [*recipes.values()]}, cv=folds, scoring=scoring, refit="aurc")
+search.fit(data.z_img_fit, data.labels_fit)
 
-def show(name: str, search: GridSearchCV) -> None:
-    results = search.cv_results_
-    for row, params in enumerate(results["params"]):
-        (value,) = params.values()
-        value = f"{value:.0f}" if isinstance(value, float) else value if isinstance(value, str) else "paper"
-        scores = [
-            f"{metric} {results[key][row]:.4f}"
-            for metric in ("score", "auc", "aurc")
-            if (key := f"mean_test_{metric}") in results
-        ]
-        print(f"{name}  {value:>5}  {'  '.join(scores)}{'  <- best' if row == search.best_index_ else ''}")
+results = search.cv_results_
+print(f"{'recipe':22}{'AUC %':>8}{'AURC %':>8}")
+for row, name in enumerate(recipes):
+    auc, aurc = results["mean_test_auc"][row], -results["mean_test_aurc"][row]
+    print(f"{name:22}{100 * auc:8.1f}{100 * aurc:8.2f}{'  <- best' if row == search.best_index_ else ''}")
 
+# %% [markdown]
+# The result is a scorer again, for any texts.
 
-if __name__ == "__main__":
-    main()
+# %%
+scorer = search.best_estimator_.scorer_
+uncertainty = scorer.predict_uncertainty(data.z_img_test, data.z_txt)
+wrong = scorer.predict(data.z_img_test, data.z_txt) != data.labels_test
+print(f"mean uncertainty of wrong predictions {100 * uncertainty[wrong].mean():.0f} %, ", end="")
+print(f"of right ones {100 * uncertainty[~wrong].mean():.0f} %")

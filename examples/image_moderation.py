@@ -1,75 +1,84 @@
-"""Allow or block images automatically, with a certified error rate, and leave the rest to people.
+"""Can I decide automatically, with a guaranteed error rate?
 
-    python examples/image_moderation.py
-    python examples/image_moderation.py --files z_img.npy z_txt.npy labels.npy --block 0 6 8
-
-The classes are what images may show, and some of them are blocked. What must be rare is a wrong decision, not
-a wrong class. Of the images allowed automatically, and of those blocked, at most 5 % may be wrong, with 95 %
-confidence for both together. A monitor notices when new images are no longer like those it rests on.
+Allow or block images without a person, with at most 5 % of these decisions wrong, and show the rest to
+people. The classes are what images may show, and some of them are blocked. Only wrong decisions matter: a
+wrong class that leads to the right decision does no harm.
 """
 
-import argparse
-from collections.abc import Sequence
-from typing import Any
-
+import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from vilu_sdk import ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.selective import SelectivePredictor, ShiftMonitor
 
+# %% [markdown]
+# ## The policy
+#
+# Zeros, sixes and eights stand for what must not be shown.
 
-def main(
-    z_img: Any, z_txt: Any, labels: Any, logit_scale: float, blocked: Sequence[int]
-) -> tuple[SelectivePredictor, dict[str, tuple[float, float]]]:
-    is_blocked = np.isin(np.arange(len(z_txt)), blocked)
-    fit, others = train_test_split(np.arange(len(labels)), train_size=0.4, random_state=0)
-    calibration, new = train_test_split(others, train_size=0.5, random_state=0)
-    vilu = ViLUEstimator(logit_scale=logit_scale, random_state=0).fit(z_img[fit], z_txt, labels[fit])
-
-    def decide(images: Any) -> np.ndarray:
-        return np.where(is_blocked[vilu.predict(images, z_txt)], "block", "allow")
-
-    # What people decided on the calibration images; these must not be images that the scorer was fitted on.
-    truth = np.where(is_blocked[labels], "block", "allow")
-    z_calibration, decision = z_img[calibration], decide(z_img[calibration])
-    # `correct` says whether the decision, not the class, is right. Each kind of decision gets a threshold.
-    policy = SelectivePredictor(vilu, target_risk=0.05, confidence=0.95, simultaneous=True)
-    policy.fit(z_calibration, z_txt, correct=decision == truth[calibration], groups=decision)
-    print(policy.report_)
-
-    # A new day.
-    z_new = z_img[new]
-    decision = decide(z_new)
-    automatic = policy.accept(z_new, z_txt, groups=decision)
-    print(f"\n{len(new)} new images:")
-    results = {}
-    for kind in ("allow", "block"):
-        mine = automatic & (decision == kind)
-        share, errors = mine.mean(), (decision != truth[new])[mine].sum()
-        results[kind] = float(share), float(errors / max(1, mine.sum()))
-        print(f"  {kind} automatically {100 * share:5.1f} %, {errors} of {mine.sum()} wrongly")
-    print(f"  shown to people     {100 * (1 - automatic.mean()):5.1f} %")
-
-    # What is certified holds for images like those of the calibration set. Compare each day's with them.
-    monitor = ShiftMonitor(vilu, alpha=0.01, random_state=0).fit(z_calibration, z_txt)
-    print(f"\nToday: {monitor.check(z_new)}")
-    only_blocked = z_new[truth[new] == "block"]
-    print(f"\nA day of uploads to be blocked: {monitor.check(only_blocked)}")
-    return policy, results
+# %%
+data = load_digits_vlm()
+z_txt, blocked = data.z_txt, [0, 6, 8]
+vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0).fit(data.z_img_fit, z_txt, data.labels_fit)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Image moderation with a certified error rate.")
-    parser.add_argument("--files", nargs=3, metavar=("IMAGES", "TEXTS", "LABELS"), help=".npy files")
-    parser.add_argument("--logit-scale", type=float, default=100.0, help="of the model behind the files")
-    parser.add_argument("--block", type=int, nargs="+", default=[0, 6, 8], help="rows of the texts to block")
-    options = parser.parse_args()
-    if options.files:
-        main(*map(np.load, options.files), options.logit_scale, options.block)
-    else:
-        data = load_digits_vlm()
-        images = np.concatenate([data.z_img_fit, data.z_img_test])
-        digits = np.concatenate([data.labels_fit, data.labels_test])
-        main(images, data.z_txt, digits, data.logit_scale, options.block)
+def decision_of(classes):
+    return np.where(np.isin(classes, blocked), "block", "allow")
+
+
+# %% [markdown]
+# ## A threshold for each decision
+#
+# Calibrate on images that the scorer was not fitted on and for which people have decided. `correct` says
+# whether the decision, not the class, is right. Each kind of decision gets its own threshold, and the
+# guarantee holds for both together.
+
+# %%
+z_calibration = data.z_img_test[:400]
+truth = decision_of(data.labels_test[:400])
+decision = decision_of(vilu.predict(z_calibration, z_txt))
+
+policy = SelectivePredictor(vilu, target_risk=0.05, confidence=0.95, simultaneous=True)
+policy.fit(z_calibration, z_txt, correct=decision == truth, groups=decision)
+print(policy.report_)
+
+# %% [markdown]
+# ## A new day
+
+# %%
+z_new, truth_new = data.z_img_test[400:], decision_of(data.labels_test[400:])
+decision = decision_of(vilu.predict(z_new, z_txt))
+automatic = policy.accept(z_new, z_txt, groups=decision)
+
+results = {}
+print(f"{len(z_new)} new images")
+for kind in ("allow", "block"):
+    mine = automatic & (decision == kind)
+    errors = (decision != truth_new)[mine].sum()
+    results[kind] = mine.mean(), errors / mine.sum()
+    print(f"  {kind} automatically {100 * mine.mean():5.1f} %, {errors} of {mine.sum()} wrongly")
+print(f"  shown to people     {100 * (1 - automatic.mean()):5.1f} %")
+
+# %% [markdown]
+# These are some of the images that people see, with the decision that the model would have made. It is red if
+# it would have been wrong.
+
+# %%
+figure, axes = plt.subplots(2, 5, figsize=(5, 2.5), layout="constrained")
+for ax, row in zip(axes.flat, np.flatnonzero(~automatic), strict=False):
+    ax.imshow(-data.images_test[400 + row], cmap="gray")
+    ax.set_title(decision[row], size=9, color="tab:blue" if decision[row] == truth_new[row] else "tab:red")
+    ax.set(xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# ## Is today like the calibration set?
+#
+# The guarantee holds for images like those of the calibration set. A monitor compares each day with them. It
+# finds nothing unusual about the new day, and it notices a day on which only images to be blocked arrive.
+
+# %%
+monitor = ShiftMonitor(vilu, alpha=0.01, random_state=0).fit(z_calibration, z_txt)
+print("Today:", monitor.check(z_new))
+print("\nUploads to be blocked:", monitor.check(z_new[truth_new == "block"]))

@@ -1,44 +1,81 @@
-"""Fit ViLU on a data set that needs no download, compare it with MCM, act on it, save it.
+"""What does a whole session look like?
 
-python examples/quickstart.py
+Fit ViLU on labelled images, compare it with the usual score, look at the predictions that it trusts least,
+and save it. Nothing is downloaded: the images are the handwritten digits that come with scikit-learn,
+embedded by a tiny CLIP-like model.
 """
 
 import tempfile
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import compare
 
+# %% [markdown]
+# ## The embeddings
+#
+# A scorer needs image embeddings, embeddings of the class names, and the model's logit scale. You would load
+# your own from files, such as `z_img = np.load("z_img.npy")`. Two more examples show how to write these files
+# with transformers or open_clip.
 
-def main() -> None:
-    # Embeddings of real images by a tiny CLIP-like model; embed_with_transformers.py makes them of yours.
-    data = load_digits_vlm()
-    print(data)
+# %%
+data = load_digits_vlm()
+print(data)
 
-    # Learn where the model fails, from images whose class is known.
-    vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0)
-    vilu.fit(data.z_img_fit, data.z_txt, data.labels_fit)
+# %% [markdown]
+# ## Learn where the model fails
+#
+# `fit` takes labelled images. The comparison uses images that no scorer has seen.
 
-    # Compare on images that no scorer has seen.
-    mcm = MCMScorer(logit_scale=data.logit_scale)
-    print(compare({"MCM": mcm, "ViLU": vilu}, data.z_img_test, data.z_txt, data.labels_test, fit=False))
+# %%
+vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0)
+vilu.fit(data.z_img_fit, data.z_txt, data.labels_fit)
 
-    # Act: a person looks at the most uncertain images first.
-    uncertainty = vilu.predict_uncertainty(data.z_img_test, data.z_txt)
-    predicted = vilu.predict(data.z_img_test, data.z_txt)
-    for row in np.argsort(-uncertainty)[:5]:
-        names = data.class_names[predicted[row]], data.class_names[data.labels_test[row]]
-        print("uncertainty {:.2f}: predicted {}, true {}".format(uncertainty[row], *names))
+mcm = MCMScorer(logit_scale=data.logit_scale)  # one minus the largest probability, learns nothing
+table = compare({"MCM": mcm, "ViLU": vilu}, data.z_img_test, data.z_txt, data.labels_test, fit=False)
+print(table.to_text(["auc", "fpr95", "ece", "answered_at_5"]))
 
-    # Keep it: settings as JSON, weights as safetensors, nothing pickled.
-    with tempfile.TemporaryDirectory() as folder:
-        vilu.save_pretrained(folder)
-        again = ViLUEstimator.from_pretrained(folder)
-    same = np.array_equal(again.predict_uncertainty(data.z_img_test, data.z_txt), uncertainty)
-    print(f"the same after saving and loading: {same}")
+# %% [markdown]
+# MCM ranks predictions by the model's own confidence. ViLU ranks wrong predictions lower, so you can answer
+# more images with at most 5 % errors.
+#
+# ## Act on it
+#
+# A person looks at the most uncertain images first. The upper row shows the predictions that ViLU is surest
+# of, the lower row those that it trusts least, each with the probability that it is wrong. Wrong predictions
+# are red.
 
+# %%
+uncertainty = vilu.predict_uncertainty(data.z_img_test, data.z_txt)
+predicted = vilu.predict(data.z_img_test, data.z_txt)
+order = np.argsort(uncertainty, kind="stable")
 
-if __name__ == "__main__":
-    main()
+figure, axes = plt.subplots(2, 8, figsize=(6.8, 2.6), layout="constrained")
+for ax, row in zip(axes.flat, [*order[:8], *order[::-1][:8]], strict=True):
+    right = predicted[row] == data.labels_test[row]
+    ax.imshow(-data.images_test[row], cmap="gray")
+    ax.set_title(data.class_names[predicted[row]], size=9, color="tab:blue" if right else "tab:red")
+    ax.set_xlabel(f"{100 * uncertainty[row]:.1f} %", size=9)
+    ax.set(xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# ## Save it
+#
+# A scorer is saved into a folder: settings as JSON, arrays as safetensors, nothing pickled. The loaded scorer
+# gives the same numbers.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    vilu.save_pretrained(folder)
+    print("saved:", ", ".join(sorted(path.name for path in Path(folder).iterdir())))
+    again = ViLUEstimator.from_pretrained(folder)
+
+first = data.z_img_test[:5]
+classes, uncertainty = again.predict(first, data.z_txt), again.predict_uncertainty(first, data.z_txt)
+for digit, wrong in zip(classes, uncertainty, strict=True):
+    print(f"{data.class_names[digit]:6} wrong with a probability of {100 * wrong:.1f} %")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support import processes
 from support.cli_tools import Run
 from support.fake_hub import TOKEN, FakeHub
 from support.official import official_content, saved
@@ -52,6 +53,7 @@ def shell(line: str) -> str:
     return err.getvalue() + out.getvalue()
 
 
+@processes.unix
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 def test_every_example_prints_what_is_shown(
     server: FakeHub, digits: DigitsVLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from support.cli_tools import DATA, LABELLED, SCALE
 from vilu_sdk import EntropyScorer, MCMScorer, TemperatureScaledMCMScorer
@@ -93,6 +94,34 @@ def test_a_setting_belongs_to_the_scorer_before_it(vilu):
     line = f"compare {LABELLED} --logit-scale 5 --scorer a=mcm --set logit_scale=1 --scorer b=mcm"
     rows = vilu(f"{line} --scorer c=mcm --set logit_scale=1 --json").json
     assert rows[0]["ece"] == rows[2]["ece"] != rows[1]["ece"]
+
+
+def test_a_report_shows_images_by_what_files_say(vilu, digits, tmp_path):
+    n, few = 799, 5
+    names = tmp_path / "files.csv"
+    names.write_text("file,id\n" + "".join(f"pics/{row}.png,im {row}\n" for row in range(n)))
+    (tmp_path / "pics").mkdir()
+    for row in range(n):
+        Image.fromarray((16 * digits.images_test[row]).clip(0, 255).astype(np.uint8)).save(
+            tmp_path / "pics" / f"{row}.png"
+        )
+    pictures = tmp_path / "pictures.txt"
+    pictures.write_text("".join(f"{tmp_path / 'pics' / f'{row}.png'}\n" for row in range(n)))
+    (tmp_path / "few.txt").write_text("a\nb\n")
+    page, line = tmp_path / "page.html", f"report {LABELLED} --scorer mcm -q --top {few}"
+    for given, header, shown in (
+        (f"--paths {names}::file", "file", "<td>{}.png</td>"),
+        (f"--ids {names}::id", "id", "<td>im {}</td>"),
+    ):
+        done = vilu(f"{line} {given} --thumbnails {pictures} -o {page}")
+        assert done.code == 0, done.err
+        text = page.read_text(encoding="utf-8")
+        assert text.count("<img") == 2 * few
+        assert f'<th scope="col">{header}</th>' in text
+        assert all(shown.format(row) in text for row in range(n))
+    assert "--paths" in vilu(f"{line} --ids {names}::id --paths {names}::file -o {page}").err
+    assert "IMAGES has 799 rows" in vilu(f"{line} --ids {tmp_path / 'few.txt'} -o {page}").err
+    assert f"the output {page} is where paths" in vilu(f"{line} --paths {page} -o {page}").err
 
 
 def test_report_and_threshold_on_one_page(vilu, tmp_path):

@@ -4,7 +4,6 @@ import doctest
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from support.paths import DOCS
 from support.processes import end, start
 from vilu_sdk.persistence.locks import held
 
+resource = pytest.importorskip("resource", reason="this system has no limits of processes")
 SCORE = "score images.npy texts.npy --scorer mcm --logit-scale 9 -q --piece-rows 100 -o"
 FIT = "fit images.npy texts.npy --labels labels.npy --scorer mcm --logit-scale 9 -q -o"
 #: The rows of the table: what is wrong, the exit code, what is said, and what is left.

@@ -38,7 +38,7 @@ def test_every_command_counts_them_as_failures(form, vilu, fitted, digits, label
     assert found["errors"] > 0
     page = tmp_path / "page.html"
     assert vilu(f"report {DATA} {known} --scorer my-scorer -o {page}").code == 0
-    assert "none ✗" in page.read_text(encoding="utf-8")
+    assert "<td>none</td><td>no</td>" in page.read_text(encoding="utf-8")
     assert vilu(f"fit {DATA} {known} --logit-scale 13.9 -o {tmp_path / 'head'}").code == 0
     refused = vilu(f"labels {DATA} {known}")
     assert refused.code

@@ -178,6 +178,7 @@ def ask_fish(script, line):
     return "\n".join(choice.partition("\t")[0] for choice in offered.splitlines())
 
 
+@processes.unix
 @pytest.mark.parametrize(("shell", "ask"), [("bash", ask_bash), ("fish", ask_fish)])
 def test_a_shell_completes(shell, ask, scripts, folder, monkeypatch):
     if shutil.which(shell) is None:
@@ -187,6 +188,7 @@ def test_a_shell_completes(shell, ask, scripts, folder, monkeypatch):
         assert sorted(ask(scripts / shell, line).split()) == expected, line
 
 
+@processes.unix
 def test_bash_completes_every_command_and_option(scripts):
     commands = cli.build_parser()._subparsers._group_actions[0].choices
     assert sorted(ask_bash(scripts / "bash", "vilu ").split()) == sorted(commands)
@@ -195,6 +197,7 @@ def test_bash_completes_every_command_and_option(scripts):
         assert sorted(offered) == sorted(parser._option_string_actions)
 
 
+@processes.unix
 def test_tab_in_a_real_bash(scripts, folder):
     """With readline: what is typed, Tab, and what is run."""
     import pty

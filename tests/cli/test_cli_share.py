@@ -80,8 +80,9 @@ def test_every_command_has_one_example_that_parses(capsys):
     parser = cli.build_parser()
     commands = parser._subparsers._group_actions[0].choices
     assert list(commands) == [
-        *("demo", "fit", "adapt", "score", "evaluate", "compare", "benchmark", "report", "threshold"),
-        *("sets", "decide", "labels", "serve", "export", "convert", "info", "push", "completion"),
+        *("demo", "examples", "fit", "adapt", "score", "evaluate", "compare", "benchmark", "report"),
+        *("threshold", "sets", "decide", "labels", "serve", "export", "convert", "info", "push"),
+        "completion",
     ]
     for name, command in commands.items():
         done = Run(f"{name} --help", capsys)

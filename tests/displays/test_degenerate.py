@@ -43,6 +43,7 @@ REASONS = [
     r"All predictions are right: there is no confusion to show\.",
     r"All predictions are wrong: no threshold accepts right ones, so pass one\.",
     r"failure is the same in all \d+ rows; a ROC curve needs right and wrong predictions\.",
+    r"unknown is the same in all \d+ rows; a picture of novelty needs images of the candidates and .*",
     r"There is no AUC to draw: wherever something was scored, all predictions are right or all are wrong\.",
     r"A curve over the number of (candidates|labelled images) needs at least 2, got 1\.",
     r"\w+ compares candidates and needs at least 2, but z_txt_set has 1; .*",
@@ -87,13 +88,17 @@ SETS = [
 ]  # fmt: skip
 
 
-def draw(cls: Any, data: tuple[Any, Any, Any], scorer: Any = MCM, **options: Any) -> Any:
+def draw(
+    cls: Any, data: tuple[Any, Any, Any], scorer: Any = MCM, with_none: bool = False, **options: Any
+) -> Any:
     if cls is LearningCurveDisplay:
         options |= {"test": data, "n_draws": 1, "sizes": None}
     if cls is CandidatesDisplay:
         options |= {"n_draws": 1}
     if cls in (displays.SetSizeDisplay, displays.SetClassDisplay):
         scorer = SetPredictor(scorer).fit(*data)
+    if with_none:
+        data = (*data[:2], np.where(np.arange(len(data[2])) < 5, -1, data[2]))
     if cls is ReliabilityOverAccuracyDisplay:
         data = ({"a": data, "b": data},)
     display = cls.from_estimator(scorer, *data, **options)
@@ -126,7 +131,7 @@ def test_what_can_be_said_of_degenerate_data_is_drawn(sets: dict[str, Any]) -> N
         for cls in (displays.RiskCoverageDisplay, displays.ClassFailureDisplay, ScoreDistributionDisplay):
             plt.close(draw(cls, sets[which]).figure_)
     for cls in DISPLAYS:
-        draw(cls, sets["two candidates"])
+        draw(cls, sets["two candidates"], with_none=cls is displays.NoveltyDisplay)
 
 
 @pytest.mark.parametrize("which", SETS)
@@ -167,7 +172,8 @@ def test_tables_reports_and_promises_of_degenerate_data(
 @pytest.mark.parametrize("cls", DISPLAYS)
 @pytest.mark.parametrize("name", ["_x", "a$b$", "", " ", "a" * 80, "<b>", "\\alpha", "猫\nb"])
 def test_names_of_scorers_stand_in_the_legend(cls: Any, name: str, toy: SimpleNamespace) -> None:
-    display = draw(cls, (toy.z_img, toy.z_txt, toy.labels), name=name)
+    data = (toy.z_img, toy.z_txt, toy.labels)
+    display = draw(cls, data, with_none=cls is displays.NoveltyDisplay, name=name)
     assert display.name == name
     legend = display.ax_.get_legend()
     unnamed = (LearningCurveDisplay, CandidatesDisplay, ReliabilityOverAccuracyDisplay, MetricCoverageDisplay)

@@ -20,6 +20,7 @@ from vilu_sdk.displays import (
     ClassFailureDisplay,
     ConfusionDisplay,
     LearningCurveDisplay,
+    NoveltyDisplay,
     ReliabilityDisplay,
     RiskCoverageDisplay,
     ROCDisplay,
@@ -77,7 +78,14 @@ def every_display(toy: SimpleNamespace, name: str = "MCM", class_names: Any = No
         SetSizeDisplay.from_estimator(sets := SetPredictor(MCM).fit(*data), *data, name=name),
         SetClassDisplay.from_estimator(sets, *data, name=name, class_names=class_names),
         SetCurveDisplay.from_estimator(sets, *data, name=name),
+        NoveltyDisplay.from_estimator(MCM, *with_none(data), name=name),
     ]
+
+
+def with_none(data: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """The same images without the texts of their last class, whose images show none of the candidates."""
+    z_img, z_txt, labels = data
+    return z_img, z_txt[:-1], np.where(labels == len(z_txt) - 1, -1, labels)
 
 
 # --- the numbers -----------------------------------------------------------------------------------
@@ -107,6 +115,24 @@ def test_curves_carry_the_metrics_of_the_evaluation(rows: list[tuple[float, bool
     both = ScoreDistributionDisplay.from_scores(u, y, probability=True, ax=figure.subplots())
     assert both.right.sum() == pytest.approx(1)
     assert both.wrong.sum() == pytest.approx(1)
+
+
+def test_novelty_is_drawn_as_it_is_measured(drawn: SimpleNamespace) -> None:
+    z_img, z_txt, labels = with_none(drawn.data)
+    display = NoveltyDisplay.from_estimator(MCM, z_img, z_txt, labels, bins=7)
+    assert display.auc == evaluate(MCM, z_img, z_txt, labels)["novelty_auc"]
+    novelty = MCM.novelty(z_img, z_txt)
+    for shares, rows in ((display.right, labels != -1), (display.wrong, labels == -1)):
+        np.testing.assert_allclose(shares, np.histogram(novelty[rows], display.edges)[0] / rows.sum())
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["images of the candidates", "images of none"]
+    for wrong, message in (
+        ((novelty[:3], labels == -1), "novelty has 3 rows and unknown has 640"),
+        ((novelty, labels), "unknown must be boolean or 0/1 .1 = the image shows none of the candidates"),
+        ((novelty, np.zeros(640)), "images of none, which are labelled -1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NoveltyDisplay.from_scores(*wrong)
 
 
 def test_the_point_of_95_percent_lies_on_the_curve(drawn: SimpleNamespace) -> None:

@@ -100,6 +100,8 @@ def answer(request: str, fault: str) -> Callable[[Place], Any]:
 
 def fifo(place: Place) -> Any:
     (place.folder / CONFIG).unlink()
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes with a name")
     os.mkfifo(place.folder / CONFIG)
     return place.load(place.folder)
 

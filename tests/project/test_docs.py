@@ -86,6 +86,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert built.returncode == 0, built.stdout + built.stderr
     assert "No issues found" in built.stderr
+    subprocess.run([sys.executable, "docs/_hooks/gallery.py", "site/examples"], cwd=folder, check=True)
     return folder / "site"
 
 
@@ -184,6 +185,8 @@ def blocks(page: Path) -> list[tuple[int, str, str, str]]:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_every_block_of_code_runs_or_says_why_not(page: Path) -> None:
+    if page.parent == DOCS / "examples":
+        return  # tests/project/test_examples.py compares the whole page with a run
     for line, language, code, before in blocks(page):
         where = f"{page.name}, line {line}"
         assert language, f"{where}: say the language of the block, text where it is no code"
@@ -328,7 +331,16 @@ def test_search_and_copies_work_from_files(site: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_pages_are_read_without_network_on_a_wide_and_on_a_narrow_screen(site: Path) -> None:
     with Browser() as browser:
-        for name in ("index", "concepts", "scorers/index", "scorers/relu", "api/scorers", "evaluation"):
+        names = (
+            "index",
+            "concepts",
+            "scorers/index",
+            "scorers/relu",
+            "api/scorers",
+            "evaluation",
+            "examples",
+        )
+        for name in (*names, "examples/quickstart", "examples/image_moderation"):
             for width in (1280, 400):
                 browser.open(site / f"{name}.html", width)
                 assert not [url for url in browser.requests if not url.startswith(("file:", "data:"))]

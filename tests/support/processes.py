@@ -29,6 +29,7 @@ from vilu_sdk.training import resume
 
 HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 kills = pytest.mark.skipif(not HAS_SERVER, reason="this system kills processes in other ways")
+unix = pytest.mark.skipif(sys.platform == "win32", reason="pipes, signals and shells are those of Unix")
 if HAS_SERVER:
     CONTEXT = multiprocessing.get_context("forkserver")
     # What is slow to import. An optimiser of torch imports dynamo; the package itself imports nothing yet.

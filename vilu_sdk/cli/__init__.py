@@ -31,7 +31,8 @@ __all__ = ["main"]
 DEFAULTS = {"debug": False, "log_level": "info", "log_format": "text"}
 #: The commands, in the order of the help.
 COMMANDS = (
-    *(_making.DEMO, _making.FIT, _making.ADAPT, _asking.SCORE, _asking.EVALUATE, _asking.COMPARE),
+    *(_making.DEMO, _making.EXAMPLES, _making.FIT, _making.ADAPT),
+    *(_asking.SCORE, _asking.EVALUATE, _asking.COMPARE),
     *(_asking.BENCHMARK, _asking.REPORT, _asking.THRESHOLD, _asking.SETS, _asking.DECIDE),
     *(_asking.FIND_LABELS, _serving.SERVE, _serving.EXPORT),
     *(_making.CONVERT, _making.INFO, _making.PUSH, _making.COMPLETION),
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stdout.isatty():
                 # A terminal without arrows in its encoding still gets the table.
                 sys.stdout.reconfigure(errors="replace")
-            else:  # as in files, so that no name is lost
-                sys.stdout.reconfigure(encoding="utf-8")
+            else:  # as in files, so that no name is lost and no text gets other line ends
+                sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         with terminable(), logged(arguments):
             code = _run(arguments)
             sys.stdout.flush()

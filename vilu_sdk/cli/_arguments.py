@@ -47,6 +47,8 @@ _CORRECT = option("--correct", metavar="FILE", help="whether each prediction was
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
 _SIZE = "with captions: how many are the candidates at once"
 _BATCHES = option("--batch-size", type=within(int, 2), metavar="N", help=_SIZE)
+#: What each image is called.
+IDS = option("--ids", metavar="FILE", help=f"what each image is called, for a column id: {VALUES}")
 #: What is independent of each other.
 GROUPS = option(
     "--groups",

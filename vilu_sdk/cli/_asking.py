@@ -7,6 +7,7 @@ from vilu_sdk.cli._arguments import (
     FEEDBACK,
     FREQUENCIES,
     GROUPS,
+    IDS,
     IMAGES,
     JSON,
     LABELLED,
@@ -55,7 +56,7 @@ SCORE = command(
         "files), or - for standard output (the default)",
     ),
     NAMES,
-    option("--ids", metavar="FILE", help=f"what each image is called, for a column id: {VALUES}"),
+    IDS,
     *SCORER,
     option(
         "--engine", choices=("local", "ray"), default="local", help="who works on the pieces (default: local)"
@@ -161,7 +162,9 @@ REPORT = command(
     option("--title", metavar="TEXT", help="of the page"),
     option("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown"),
     REFERENCE,
-    option("--top", type=within(int, 1), default=10, metavar="N", help="examples of a kind (default: 10)"),
+    option("--top", type=within(int, 1), default=10, metavar="N", help="images of a kind (default: 10)"),
+    one_of(IDS, option("--paths", metavar="FILE", help="the file name of each image, likewise")),
+    option("--thumbnails", metavar="FILE", help="the file name of a picture of each image, likewise"),
     QUIET,
     about="Write one HTML page on how well failures are predicted. Scorers are used as they are.",
 )

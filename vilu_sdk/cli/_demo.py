@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from vilu_sdk.cli._arguments import REPORT_PAGE as REPORT
-from vilu_sdk.cli._exits import UsageError
-from vilu_sdk.cli._outputs import opened
+from vilu_sdk.cli._outputs import write_folder
 from vilu_sdk.datasets import TRAIN_IMAGES, DigitsVLM, load_digits_vlm, single_thread
 from vilu_sdk.evaluation import compare, risk_at_coverage
 from vilu_sdk.report import report
@@ -69,8 +68,6 @@ def run(arguments: Namespace) -> int:
 
 def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     """Write the digits as files of embeddings and labels, and print commands to try on them."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; the data is written into a folder.")
     data = load_digits_vlm(random_state)
     arrays: dict[str, NDArray[Any]] = {
         "images": data.z_img_fit,
@@ -81,16 +78,7 @@ def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     }
     files = {f"{name}.npy": _npy(values) for name, values in arrays.items()}
     files["names.txt"] = "".join(f"{name}\n" for name in data.class_names).encode()
-    for name, content in files.items():
-        path = folder / name
-        if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
-            raise FileExistsError(
-                f"{path} is there and holds something else; name another folder, or pass --overwrite."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        with opened(folder / name) as file:
-            file.write(content)
+    write_folder(folder, files, overwrite=overwrite)
     print(f"""\
 {len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, {len(data.z_txt)} texts, logit \
 scale {data.logit_scale:.2f}. Go on with
@@ -270,4 +258,4 @@ names, the labels (N,) and the logit scale of your model (here {logit_scale:.1f}
     est = ViLUEstimator(logit_scale=100).fit(z_img, z_txt, labels)
     u = est.predict_uncertainty(new_z_img, z_txt)  # higher = more likely wrong
 
-How to get them from CLIP, and everything else: examples/ and README.md of the repository."""
+How to get them from CLIP, and everything else: vilu examples."""

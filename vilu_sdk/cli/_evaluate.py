@@ -2,10 +2,11 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
-from vilu_sdk.cli._inputs import open_both, read_groups, read_labels, read_task
+from vilu_sdk.cli._inputs import open_both, read_each, read_groups, read_labels, read_task
 from vilu_sdk.cli._outputs import (
     as_blocks,
     check_output,
@@ -81,6 +82,9 @@ def run_report(arguments: Namespace) -> int:
         check_parent(path)
     chosen = choose_scorers(arguments, fitted=True)
     images, texts, known = read_task(arguments)
+    shown: dict[str, Any] = {
+        name: read_each(getattr(arguments, name), len(images)) for name in ("ids", "paths", "thumbnails")
+    }
     written = report(
         {one.label: one.scorer for one in chosen},
         images,
@@ -88,6 +92,7 @@ def run_report(arguments: Namespace) -> int:
         known["labels"],
         path,
         selective=[one.predictor for one in chosen if one.predictor is not None] or None,
+        **shown,
         **given(arguments, "title", "focus", "reference", "batch_size", "top"),
     )
     print(written)

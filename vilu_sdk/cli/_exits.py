@@ -16,14 +16,14 @@ FAULT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 70, 130, 141, 143
 #: What each exit code means.
 MEANINGS = {
     DONE: "done",
-    NO: "the answer is no: threshold found none that keeps the promise",
-    USAGE: "usage: arguments that are wrong, or do not go together",
+    NO: "no threshold meets the target",
+    USAGE: "usage: wrong arguments, or arguments that do not go together",
     DATA: "input: files missing, damaged or changed, a folder of other work, or values that do not fit",
     MACHINE: "machine: disk, permission, memory or network, or another process writes there",
     EXTRA: "an extra of vilu-sdk is not installed",
     FAULT: "a fault of vilu itself (--debug shows where)",
     INTERRUPTED: "interrupted (SIGINT)",
-    BROKEN_PIPE: "whoever read the output has stopped",
+    BROKEN_PIPE: "the reader of the output has stopped",
     TERMINATED: "terminated (SIGTERM)",
 }
 
@@ -72,7 +72,9 @@ def code_of(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, Terminated):
         return TERMINATED
-    if isinstance(error, BrokenPipeError):
+    # On Windows a pipe that nobody reads is an invalid argument.
+    is_invalid = isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+    if isinstance(error, BrokenPipeError) or (is_invalid and sys.platform == "win32"):
         return BROKEN_PIPE
     if isinstance(error, UsageError | NotImplementedError):
         return USAGE
@@ -124,7 +126,8 @@ def _remedy(error: OSError, arguments: Namespace) -> str:
         kept, again = _kept(arguments)
         return f"{kept}: make room, and {again}, or name another place"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "get permission to it, or name another place"
+        first = "close what has it open, " * (sys.platform == "win32")
+        return f"{first}get permission to it, or name another place"
     return "check it, or name another place"
 
 

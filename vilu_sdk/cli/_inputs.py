@@ -153,14 +153,19 @@ def read_correct(spec: str, n: int) -> NDArray[np.bool_]:
         return check_correct(values, n, name=spec).numpy()
 
 
-def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
-    """Read the group of each image, if a file of them is given: integers, or texts as they are written."""
+def read_each(spec: str | None, n: int) -> NDArray[Any] | None:
+    """Read a value for each image, if a file of them is given: numbers, or texts as they are written."""
     if spec is None:
         return None
     found = read_values(spec)
     check_count(found, n, "IMAGES")
-    values = found.values
-    if values.dtype.kind != "O":
+    return found.values
+
+
+def read_groups(spec: str | None, n: int) -> NDArray[Any] | None:
+    """Read the group of each image, if a file of them is given: integers, or texts as they are written."""
+    values = read_each(spec, n)
+    if values is None or values.dtype.kind != "O":
         return values
     names = [plain(value) for value in values]
     if names and (long := max(map(len, names))) > GROUP_CHARACTERS:  # all are stored as wide as the longest

@@ -39,6 +39,15 @@ DEMO = command(
     switch("--overwrite", help="with --data: replace files of the same names"),
 )
 
+EXAMPLES = command(
+    "_examples.run",
+    "examples",
+    "list whole programs to begin from, or copy them",
+    "vilu examples my-examples",
+    option("folder", metavar="FOLDER", nargs="?", help="where to copy them (default: only list them)"),
+    switch("--overwrite", help="replace files of the same names"),
+)
+
 FIT = command(
     "_fit.run",
     "fit",

@@ -104,6 +104,8 @@ SOURCES = (
     "correct",
     "names",
     "ids",
+    "paths",
+    "thumbnails",
     "groups",
     "units",
     "weights",
@@ -196,6 +198,22 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
             lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield lines
             lines.detach()
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Write files into a folder, none of them where one is there and holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; what is written here goes into a folder.")
+    for name, content in files.items():
+        path = folder / name
+        if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
+            raise FileExistsError(
+                f"{path} is there and holds something else; name another folder, or pass --overwrite."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with opened(folder / name) as file:
+            file.write(content)
 
 
 def columns(block: Block) -> dict[str, list[Any]]:

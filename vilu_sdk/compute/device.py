@@ -1,6 +1,9 @@
 """Where scores are computed and networks are trained: on the CPU, or on a GPU if the user says so."""
 
+from functools import lru_cache
+
 import torch
+from torch import Tensor
 
 from vilu_sdk.numerals import from_environment
 
@@ -59,6 +62,13 @@ def _own_card() -> str:
             "processes on it than it has GPUs, or name a device."
         )
     return f"cuda:{number}"
+
+
+@lru_cache(256)
+def scalar(number: float) -> Tensor:
+    """Return a number as a tensor, by which torch multiplies in a third of the time, on any device."""
+    with torch.inference_mode(False):
+        return torch.tensor(number, dtype=torch.float64, device=CPU)
 
 
 def compute_device() -> torch.device:

@@ -5,6 +5,7 @@ from vilu_sdk.displays.classes import ClassFailureDisplay
 from vilu_sdk.displays.confusions import ConfusionDisplay
 from vilu_sdk.displays.learning import LearningCurveDisplay
 from vilu_sdk.displays.metric_coverage import MetricCoverageDisplay
+from vilu_sdk.displays.novelty import NoveltyDisplay
 from vilu_sdk.displays.over_accuracy import ReliabilityOverAccuracyDisplay
 from vilu_sdk.displays.pareto import ParetoDisplay
 from vilu_sdk.displays.ranks import CriticalDifferenceDisplay
@@ -21,6 +22,7 @@ __all__ = [
     "CriticalDifferenceDisplay",
     "LearningCurveDisplay",
     "MetricCoverageDisplay",
+    "NoveltyDisplay",
     "ParetoDisplay",
     "ROCDisplay",
     "ReliabilityDisplay",

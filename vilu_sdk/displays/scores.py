@@ -1,7 +1,7 @@
 """The distribution of the uncertainty, and its calibration."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +21,7 @@ from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
-from vilu_sdk.metrics.vectors import FloatVector, check_probabilities, check_scores
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 
 PROBABILITY = "probability of failure (%)"
 
@@ -57,6 +57,10 @@ class ScoreDistributionDisplay(ScoreDisplay):
     >>> display.right.tolist(), display.wrong.tolist()
     ([1.0, 0.0], [0.0, 1.0])
     """
+
+    # What the two histograms are of, and both together.
+    kinds: ClassVar[tuple[str, str]] = ("right predictions", "wrong predictions")
+    both: ClassVar[str] = "predictions"
 
     edges: FloatVector
     right: FloatVector
@@ -100,18 +104,9 @@ class ScoreDistributionDisplay(ScoreDisplay):
             As in `failure_metrics`, or if `bins` is not an integer of at least 1.
         """
         u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
-        edges = np.histogram_bin_edges(u, whole(bins, "bins", 1), (0, 1) if probability else _span(u))
-
-        def share(values: FloatVector) -> FloatVector:
-            return np.histogram(values, edges)[0] / max(1, len(values))
-
-        return cls(
-            edges=edges,
-            right=share(u[~y]),
-            wrong=share(u[y]),
-            xlabel=PROBABILITY if probability else xlabel,
-            name=name,
-        ).plot(ax, **options)
+        xlabel = PROBABILITY if probability else xlabel
+        found = histograms(u, y, bins, (0, 1) if probability else None)
+        return cls(**found, xlabel=xlabel, name=name).plot(ax, **options)
 
     @classmethod
     def _from_answers(cls, answers: Answers, problem: Problem, **options: Any) -> Self:
@@ -122,20 +117,28 @@ class ScoreDistributionDisplay(ScoreDisplay):
         )
 
     def _draw(self, ax: Any, name: str | None) -> str | None:
+        right, wrong = self.kinds
         self.right_ = ax.stairs(
-            self.right, self.edges, fill=True, color=tone(ax, RIGHT), alpha=0.35, label="right predictions"
+            self.right, self.edges, fill=True, color=tone(ax, RIGHT), alpha=0.35, label=right
         )
-        self.wrong_ = ax.stairs(
-            self.wrong, self.edges, color=WRONG, linewidth=1.5, hatch="////", label="wrong predictions"
-        )
+        self.wrong_ = ax.stairs(self.wrong, self.edges, color=WRONG, linewidth=1.5, hatch="////", label=wrong)
         # Hatches in full strength would hide the other histogram.
         self.wrong_.set(facecolor="none", edgecolor=WRONG)
-        ax.set(xlabel=self.xlabel, ylabel="share of predictions (%)", xlim=(self.edges[0], self.edges[-1]))
+        ax.set(xlabel=self.xlabel, ylabel=f"share of {self.both} (%)", xlim=(self.edges[0], self.edges[-1]))
         ax.autoscale(axis="y")
         ax.set_ylim(bottom=0)
         percent(ax.yaxis, *([ax.xaxis] if self.xlabel == PROBABILITY else []))
         # Inside the figure and above the legend, which has the place of a title.
         return shorten(name, 36) if name else None
+
+
+def histograms(
+    u: FloatVector, y: BoolVector, bins: Any, span: tuple[float, float] | None = None
+) -> dict[str, FloatVector]:
+    """Return the edges of bins, by default over all values, and the share of each kind in them."""
+    edges = np.histogram_bin_edges(u, whole(bins, "bins", 1), span or _span(u))
+    right, wrong = (np.histogram(of, edges)[0] / max(1, len(of)) for of in (u[~y], u[y]))
+    return {"edges": edges, "right": right, "wrong": wrong}
 
 
 def _span(u: FloatVector) -> tuple[float, float]:

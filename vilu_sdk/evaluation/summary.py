@@ -37,6 +37,7 @@ def summarise(
     probabilities = {name: answers.uncertainty for name, answers in first.items() if answers.is_probability}
     failures = {name: answers.failure for name, answers in first.items()}
     predictions = {name: answers.predicted for name, answers in first.items()}
+    novelties = {name: answers.novelty for name, answers in first.items() if answers.novelty is not None}
     values = {metric: _values(metric, done) for metric in (*METRICS, *own)}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)
     rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
@@ -82,6 +83,7 @@ def summarise(
         failures,
         predictions,
         (*COLUMNS, *(metric.column(name) for name, metric in own.items())),
+        novelties,
     )
 
 

@@ -52,6 +52,8 @@ class ComparisonTable:
     failures, predictions : mapping of str to ndarray of shape (N,)
         Where the prediction of each scorer is wrong, and which it is, on the first split. The same for all
         that judge the zero-shot prediction.
+    novelties : mapping of str to ndarray of shape (N,)
+        The `novelty` of each scorer that has one, where some images are labelled -1, on the first split.
     columns : sequence of Column
         What is printed where nothing is chosen, of what holds values: the usual metrics and one's own.
     """
@@ -67,6 +69,7 @@ class ComparisonTable:
     failures: Mapping[str, BoolVector] = field(default_factory=dict)
     predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     columns: Sequence[Column] = COLUMNS
+    novelties: Mapping[str, FloatVector] = field(default_factory=dict)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, ready for `pandas.DataFrame`.

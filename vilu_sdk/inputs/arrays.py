@@ -118,7 +118,7 @@ class ArrayFile(Stored):
                 if opened.size() < end:
                     raise ValueError(f"{self.path} {CUT}")
                 values = np.array(array[rows[0] : rows[-1] + 1] if consecutive else array[rows], order="C")
-                if hasattr(mapped, "madvise"):  # or a scan of the file would stay in memory
+                if hasattr(mmap, "MADV_DONTNEED"):  # or a scan of the file would stay in memory
                     mapped.madvise(mmap.MADV_DONTNEED)
             return (values.astype(np.uint32) << 16).view(np.float32) if self.is_bfloat16 else values
 

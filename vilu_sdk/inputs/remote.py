@@ -25,6 +25,7 @@ from uuid import uuid4
 from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import brief
+from vilu_sdk.inputs.stored import replace
 from vilu_sdk.numerals import from_environment
 
 # At least two letters, which tells a protocol from a drive.
@@ -145,7 +146,7 @@ def _copied(address: str, system: Any, found: dict[str, dict[str, Any]]) -> Path
         pending = target.with_name(f".{target.name}.{uuid4().hex}")
         try:
             system.get_file(name, os.fspath(pending))
-            os.replace(pending, target)
+            replace(pending, target)
         finally:
             pending.unlink(missing_ok=True)
     return folder

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,30 @@ from numpy.typing import NDArray
 
 # Bytes that are read at a time.
 BUFFER = 1 << 22
+# Seconds for which a file that is to be replaced may be held by somebody else, and between two tries.
+HELD_SECONDS, PAUSE = 2.0, 0.02
 
 
 def kind(path: Path) -> str:
     """Return the suffix of a file, in small letters, by which it is known how to read it."""
     return path.suffix.lower()
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give a file its final name, in the place of what has it.
+
+    Windows refuses that while somebody reads the target, a virus scanner for instance, which takes a moment.
+    """
+    until = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if os.name != "nt" or time.monotonic() > until:
+                error.filename, error.filename2 = str(target), None  # and not the hidden name
+                raise
+        time.sleep(PAUSE)
 
 
 class Stamp(NamedTuple):

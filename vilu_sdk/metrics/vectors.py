@@ -1,6 +1,6 @@
 """Checks of score and failure vectors, shared by every metric."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,20 +34,33 @@ def as_vector(values: Any, name: str) -> FloatVector:
     return found
 
 
-def check_scores(uncertainty: Any, failure: Any) -> tuple[FloatVector, BoolVector]:
+class Names(NamedTuple):
+    """What is said in errors of scores and of what they rank."""
+
+    score: str
+    event: str
+    meaning: str
+    remedy: str
+
+
+FAILURES = Names("uncertainty", "failure", "the prediction is wrong", "predictions != labels")
+UNKNOWN = Names("novelty", "unknown", "the image shows none of the candidates", "labels == -1")
+
+
+def check_scores(uncertainty: Any, failure: Any, names: Names = FAILURES) -> tuple[FloatVector, BoolVector]:
     """Return the scores as float64 and the failures as bool, both of shape (N,)."""
-    u = as_vector(uncertainty, "uncertainty")
-    y = as_vector(failure, "failure")
+    u = as_vector(uncertainty, names.score)
+    y = as_vector(failure, names.event)
     if len(u) != len(y):
         raise ValueError(
-            f"uncertainty has {len(u)} rows and failure has {len(y)}: "
+            f"{names.score} has {len(u)} rows and {names.event} has {len(y)}: "
             "both need one value per image, in the same order."
         )
     bad = np.flatnonzero((y != 0) & (y != 1))
     if bad.size:
         raise ValueError(
-            f"failure must be boolean or 0/1 (1 = the prediction is wrong), got {y[bad[0]]:g} "
-            f"in row {bad[0]}. Pass `predictions != labels`."
+            f"{names.event} must be boolean or 0/1 (1 = {names.meaning}), got {y[bad[0]]:g} "
+            f"in row {bad[0]}. Pass `{names.remedy}`."
         )
     return u, y.astype(bool)
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from vilu_sdk.compute import progress
@@ -139,7 +139,8 @@ def _check_revision(revision: str | None) -> None:
 
 
 def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1
+    is_drive = bool(PureWindowsPath(name).drive)
+    return is_drive or name.startswith((".", "~", "/")) or "\\" in name or name.count("/") > 1
 
 
 def _brief(error: BaseException) -> str:

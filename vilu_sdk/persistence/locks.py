@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -102,9 +101,10 @@ def _is_no_folder(path: Path) -> bool:
 
 def _take(lock: Path) -> int | None:
     """Take a lock and return its descriptor: None where another holds it, -1 where the system has none."""
-    if sys.platform == "win32":
+    try:
+        import fcntl
+    except ImportError:  # on Windows
         return -1
-    import fcntl
 
     # Not through a link, and not onto a pipe or a device that somebody has put there.
     number = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

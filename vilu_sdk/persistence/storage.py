@@ -23,6 +23,7 @@ from torch import Tensor
 from vilu_sdk.inputs.foreign import JSON_BYTES, check_file, kind_of, parse_json, read_bytes
 from vilu_sdk.inputs.places import brief, shown
 from vilu_sdk.inputs.remote import is_remote, upload
+from vilu_sdk.inputs.stored import replace
 from vilu_sdk.persistence.bundled import CONFIG_FILE as CONFIG_FILE
 
 TENSORS_FILE = "model.safetensors"
@@ -79,7 +80,7 @@ def write_folder(
         if readme is not None and _may_write(folder / README_FILE):
             pending[README_FILE] = _write_beside(folder / README_FILE, f"{readme}\n{GENERATED}\n".encode())
         sync_names(folder)
-        os.replace(pending[CONFIG_FILE], folder / CONFIG_FILE)
+        replace(pending[CONFIG_FILE], folder / CONFIG_FILE)
     except BaseException:
         for path in pending.values():
             path.unlink(missing_ok=True)
@@ -87,7 +88,7 @@ def write_folder(
     del pending[CONFIG_FILE]
     sync_names(folder)  # or a power failure could keep the second new name and lose the first
     for file, path in pending.items():
-        os.replace(path, folder / file)
+        replace(path, folder / file)
     sync_names(folder)
     sweep(folder, *FILES)
 
@@ -237,7 +238,7 @@ def whole_file(target: Path | str) -> Iterator[IO[bytes]]:
     with _beside(target) as file:
         yield file
     try:
-        os.replace(file.name, target)
+        replace(Path(file.name), target)
     except BaseException:
         Path(file.name).unlink(missing_ok=True)
         raise

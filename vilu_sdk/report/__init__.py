@@ -45,11 +45,11 @@ def report(
 ) -> Path:
     """Score labelled images and write the results into one HTML page.
 
-    The page needs no network and runs no script: tables and pictures, as SVG, are inside. It begins with what
-    follows, in one sentence, and what to do next. Then come the
-    comparison of the scorers with intervals, pictures of ranking and calibration, what each threshold would
-    do, the most uncertain predictions and the most certain mistakes, the classes that fail, and what it
-    takes to make it again. It needs the extra ``plot``.
+    The page needs no network: tables and pictures, as SVG, are inside. Its one script, a few lines in the
+    page, sorts tables; without scripts they are read as they are. It begins with what follows, in one
+    sentence, and what to do next. Then come the comparison of the scorers with intervals, pictures of ranking
+    and calibration, what each threshold would do, the images to look at, how images of the label -1 are
+    found, the classes that fail, and what it takes to make it again. It needs the extra ``plot``.
 
     Parameters
     ----------
@@ -77,13 +77,14 @@ def report(
     batch_size : int, optional
         Rows of a batch in a caption task, as in `evaluate`.
     top : int, default=10
-        How many examples of a kind to list.
+        How many images of a kind to list. One more table has up to 1,000 images, the most uncertain.
     ids, paths : sequence of N, optional
         What the listed images are called beside their row: any values, or file names, of which the last part
         is shown. Only one of them.
     thumbnails : sequence of N images, optional
-        Arrays of shape (height, width) or (height, width, 3), as bytes or as numbers that are stretched from
-        black to white, or images of Pillow. The page holds those of the listed rows.
+        File names of pictures, images of Pillow, or arrays of shape (height, width) or (height, width, 3), as
+        bytes or as numbers that are stretched from black to white. The page holds those of the listed rows,
+        and only these are opened.
 
     Returns
     -------
@@ -93,11 +94,11 @@ def report(
     Raises
     ------
     ValueError, TypeError, sklearn.exceptions.NotFittedError
-        If an argument is malformed or does not fit to the others.
+        If an argument is malformed or does not fit to the others, or a thumbnail is no picture.
     ImportError
         If matplotlib is missing.
     OSError
-        If the page cannot be written.
+        If the page cannot be written, or there is no file of a listed thumbnail.
 
     Warns
     -----
@@ -124,19 +125,26 @@ def report(
     check_parent(path)
     whole(top, "top", 1)
     subject = gather(scorers, z_img, z_txt, labels, class_names, focus, reference, selective, batch_size)
-    options = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
-    images = Images(len(subject.failure), ids, paths, thumbnails)
+    settings = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
+    values = {"class_names": class_names, "selective": selective, "ids": ids, "paths": paths}
+    values["thumbnails"] = thumbnails
+    options = {name: repr(value) for name, value in settings.items() if value is not None}
+    options |= {name: name for name, value in values.items() if value is not None}  # as they were given
+    images = Images(len(subject.problem.images), ids, paths, thumbnails)
     steps: dict[str, Callable[[], str]] = {
         "What to do next": lambda: advice(subject),
         "Which scorer finds the failures": lambda: _sections.comparison(subject),
         "Pictures": lambda: _sections.pictures(subject),
         "What a threshold would do": lambda: _sections.thresholds(subject),
         "Predictions to look at": lambda: _sections.examples(subject, int(top), images),
+        "Images of none of the candidates": lambda: _sections.unknown(subject, int(top), images),
         "Classes": lambda: _sections.classes(subject),
         "How to make this page again": lambda: _sections.reproduction(subject, path.name, options),
     }
     if subject.labels is None:
         del steps["Classes"]
+    if subject.novelty is None:
+        del steps["Images of none of the candidates"]
     sections = {heading: make() for heading, make in track(steps.items(), "writing the report")}
     made = f"Written by vilu-sdk on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     with whole_file(path) as file:

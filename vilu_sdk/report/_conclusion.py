@@ -65,11 +65,7 @@ def sentence(subject: Subject) -> str:
 
 def answered(subject: Subject) -> Answered:
     """Find what is answered: by the promise there is, of the scorer in focus first, else at 5 % errors."""
-    promises = [
-        (name, found)
-        for name, found in subject.selective
-        if isinstance(found, SelectionReport) and not found.groups and math.isfinite(found.risk_bound)
-    ]
+    promises = [pair for pair in subject.promises if math.isfinite(pair[1].risk_bound)]
     promises.sort(key=lambda pair: pair[0] != subject.focus)
     if promises:
         name, promise = promises[0]

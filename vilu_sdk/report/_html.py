@@ -1,5 +1,7 @@
 """Parts of a page, in which everything from outside is escaped."""
 
+import base64
+import hashlib
 import io
 import re
 import warnings
@@ -11,7 +13,9 @@ from typing import Any
 from vilu_sdk.displays._style import prepare
 from vilu_sdk.inputs.escape import html as escape
 
-TEMPLATE = "template.html"
+TEMPLATE, SCRIPT = "template.html", "sort.js"
+# How a table begins that the script lets readers sort.
+SORTS = '<table class="sorts"'
 # Widths are computed with the first of these fonts; the others are about as wide.
 FONTS = "'DejaVu Sans', Verdana, sans-serif"
 
@@ -26,8 +30,14 @@ def page(title: str, lead: str, sections: dict[str, str], footer: str) -> str:
     links = [
         f'<li><a href="#s{number}">{escape(heading)}</a></li>' for number, heading in enumerate(sections)
     ]
-    template = Template(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    return template.substitute(
+    template, script = (
+        files(__package__).joinpath(name).read_text(encoding="utf-8") for name in (TEMPLATE, SCRIPT)
+    )
+    # Browsers run this script and no other, whatever a name on the page holds.
+    checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Template(template).substitute(
+        script=script,
+        allowed=f"'sha256-{checksum}'",
         title=escape(title),
         lead=lead,
         contents="".join(links),
@@ -68,6 +78,7 @@ def table(
     *,
     words: int = 1,
     marked: Sequence[int] = (),
+    sorts: bool = False,
 ) -> str:
     """Return a table of which the first `words` columns are words and the others numbers."""
 
@@ -84,7 +95,7 @@ def table(
         )
         body.append(f'<tr class="certified">{cells}</tr>' if index in marked else f"<tr>{cells}</tr>")
     return scroll(
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"{SORTS if sorts else '<table'}><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>",
         caption,
     )

@@ -4,15 +4,20 @@ import base64
 import io
 import os
 from collections.abc import Mapping, Sequence, Set
-from pathlib import PurePath
-from typing import Any
+from copy import copy
+from pathlib import PurePath, PureWindowsPath
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vilu_sdk.inputs.containers import to_numpy, what_it_holds
+from vilu_sdk.inputs.places import brief
 from vilu_sdk.report._html import Raw
 
 # Pixels of the longer side.
 SIDE = 72
+SHAPES = "expected (height, width) or (height, width, 3)"
 
 
 class Images:
@@ -30,6 +35,18 @@ class Images:
         self.ids = _in_order(ids, "ids", n)
         self.paths = _in_order(paths, "paths", n)
         self.thumbnails = _in_order(thumbnails, "thumbnails", n)
+        for row, path in enumerate(self.paths or []):
+            if not isinstance(path, str | os.PathLike):
+                raise TypeError(
+                    f"paths[{row}] is {brief(repr(path))} and no file name; pass such values as ids."
+                )
+
+    @property
+    def without_pictures(self) -> Self:
+        """The same names alone, for a long table."""
+        found = copy(self)
+        found.thumbnails = None
+        return found
 
     @property
     def header(self) -> list[str]:
@@ -43,9 +60,15 @@ class Images:
         if self.ids is not None:
             named = [str(self.ids[row])]
         elif self.paths is not None:
-            named = [PurePath(os.fspath(self.paths[row])).name]
+            named = [_last(os.fspath(self.paths[row]))]
         shown = [] if self.thumbnails is None else [_thumbnail(self.thumbnails[row], row)]
         return [str(row), *named, *shown]
+
+
+def _last(path: str) -> str:
+    r"""Return the name of a file without its folders, which a list from Windows cuts by ``\``."""
+    windows = PureWindowsPath(path)
+    return (windows if windows.drive or "/" not in path else PurePath(path)).name
 
 
 def _in_order(values: Any, name: str, n: int) -> list[Any] | None:
@@ -63,21 +86,52 @@ def _in_order(values: Any, name: str, n: int) -> list[Any] | None:
 
 
 def _thumbnail(image: Any, row: int) -> Raw:
-    from PIL import Image  # which matplotlib needs
+    from PIL import Image, ImageOps  # which matplotlib needs
 
-    if not isinstance(image, Image.Image):
-        pixels = np.asarray(image)
-        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-            raise ValueError(
-                f"thumbnails[{row}] has shape {pixels.shape}, expected (height, width) or (height, width, 3)."
-            )
-        if pixels.dtype != np.uint8:
-            low, high = float(pixels.min()), float(pixels.max())
-            pixels = np.round(255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
-        image = Image.fromarray(pixels)
-    image = image.convert("RGB")
+    name = f"thumbnails[{row}]"
+    if isinstance(image, str | os.PathLike):
+        image = _opened(os.fspath(image), name)
+    # Pixels of more than eight bits would be cut and not stretched.
+    if not isinstance(image, Image.Image) or image.mode[0] in "IF":
+        image = Image.fromarray(_pixels(image, name))
+    image = ImageOps.exif_transpose(image).convert("RGB")
     image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="png")
     data = base64.b64encode(buffer.getvalue()).decode()
     return Raw(f'<img src="data:image/png;base64,{data}" alt="image {row}" height="48">')
+
+
+def _opened(path: str, name: str) -> Any:
+    """Read a picture, or say which one is none."""
+    from PIL import Image
+
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name} names {brief(path)}, and there is no such file.") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{name} names {brief(path)}, which is no picture ({brief(error)}).") from error
+    return image
+
+
+def _pixels(image: Any, name: str) -> NDArray[np.uint8]:
+    """Return an array as bytes, stretched from black to white where it holds other numbers."""
+    pixels = np.asarray(image) if hasattr(image, "getbands") else to_numpy(image, name)
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        raise ValueError(f"{name} has shape {pixels.shape}, {SHAPES}.")
+    if not pixels.size:
+        raise ValueError(f"{name} has shape {pixels.shape}, so it has no pixels; {SHAPES}.")
+    if pixels.dtype.kind not in "biuf":
+        raise TypeError(f"{name} holds {what_it_holds(pixels)}, expected numbers.")
+    if pixels.dtype == np.uint8:
+        return pixels
+    values = pixels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has pixels that are not finite; fill them in, or leave thumbnails out.")
+    low, high = values.min(), values.max()
+    stretched: NDArray[np.uint8] = np.round(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
+    return stretched

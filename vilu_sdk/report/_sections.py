@@ -1,28 +1,31 @@
 """The sections of a report."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from vilu_sdk import displays
 from vilu_sdk.inputs.names import name_of
+from vilu_sdk.metrics.failure import ranking_metrics
 from vilu_sdk.report import _words as words
-from vilu_sdk.report._html import code, fold, number, percent, picture, scroll, table, text
+from vilu_sdk.report._html import SORTS, code, fold, number, percent, picture, scroll, table, text
 from vilu_sdk.report._images import Images
 from vilu_sdk.report._subject import Subject
 from vilu_sdk.report._thresholds import HEADER, cells, effect, usual_thresholds
-from vilu_sdk.selective import SelectionReport, SetReport
 
 PACKAGES = ("vilu-sdk", "torch", "numpy", "scipy", "scikit-learn", "matplotlib")
+# Images in the table of all of them, which a browser still sorts at once.
+MOST_ROWS = 1000
 
 
 def comparison(subject: Subject) -> str:
     """Return the table of all scorers."""
     # Screen readers need the scope of each head.
-    body = subject.table.to_html().replace("<th ", '<th scope="col" ')
+    body = subject.table.to_html().replace("<th ", '<th scope="col" ').replace("<table", SORTS, 1)
     return text(words.COMPARISON) + scroll(body, "Comparison of the scorers")
 
 
@@ -30,15 +33,7 @@ def pictures(subject: Subject) -> str:
     """Return the pictures of ranking and calibration."""
     scores, failures, names = subject.table.scores, subject.table.failures, subject.curves
     shown = words.NOT_ALL * (len(names) < len(scores))
-    promises = dict(
-        reversed(
-            [
-                (name, found)
-                for name, found in subject.selective
-                if isinstance(found, SelectionReport) and found.accepted and not found.groups
-            ]
-        )
-    )
+    promises = {name: found for name, found in reversed(subject.promises) if found.accepted}
     parts: list[str] = []
 
     def add(title: str, caption: str, draw: Callable[[Any], Any]) -> None:
@@ -80,7 +75,7 @@ def pictures(subject: Subject) -> str:
     # Pictures stand in pairs.
     for name in names[: 2 - len(parts) % 2]:
         add(f"Distribution of the uncertainty: {name}", words.DISTRIBUTION, distribution(name))
-    return f'<div class="pictures">{"".join(parts)}</div>'
+    return _beside(parts)
 
 
 def thresholds(subject: Subject) -> str:
@@ -95,14 +90,10 @@ def thresholds(subject: Subject) -> str:
     body += table(f"Thresholds of {focus}", HEADER, rows)
     if not subject.selective:
         return body
-    rows, said, quotes = [], [], []
-    for name, promise in subject.selective:
-        said.append(f"{name}: {promise.sentence}")
-        quotes.append(f"{name}: {promise}")
-        if isinstance(promise, SetReport):
-            continue
-        if promise.groups:
-            continue
+    said = [f"{name}: {promise.sentence}" for name, promise in subject.selective]
+    quotes = [f"{name}: {promise}" for name, promise in subject.selective]
+    rows = []
+    for name, promise in subject.promises:
         done = effect(subject.table.scores[name], failure, promise.threshold)
         aim = f"{promise.goal[0].lower()}{promise.goal[1:]}".replace(" %", "\N{NO-BREAK SPACE}%")
         row = cells(f"{name}: {aim}", done, name in subject.table.probabilities)
@@ -117,31 +108,87 @@ def thresholds(subject: Subject) -> str:
 
 def examples(subject: Subject, top: int, images: Images) -> str:
     """Return the most uncertain rows and the most certain mistakes."""
-    decision, failure = subject.decision, subject.failure
-    order = np.argsort(-decision, kind="stable")
-    mistakes = [row for row in order[::-1] if failure[row]]
-    p = subject.probability
+    p, focus = subject.probability, subject.focus
+    values = list(map(number, subject.decision)) if p is None else [percent(one, 2) for one in p]
+    uncertainty = {"uncertainty": values}
+    order = np.argsort(-subject.decision, kind="stable").tolist()
+    mistakes = [row for row in order[::-1] if subject.failure[row]]
+    lists = {
+        f"The most uncertain predictions of {focus}": order,
+        f"The most certain mistakes of {focus}": mistakes,
+    }
+    n, most = len(order), min(len(order), MOST_ROWS)
+    which = f"All {n:,} images" if n == most else f"The {most:,} most uncertain of {n:,} images"
+    right = {"right": ["no" if wrong else "yes" for wrong in subject.failure]}
+    return (
+        text(words.EXAMPLES)
+        + _beside(
+            _images(subject, images, title, rows[:top], uncertainty) for title, rows in lists.items() if rows
+        )
+        + fold(
+            f"{which} as a table",
+            _images(subject, images.without_pictures, which, order[:most], uncertainty, right),
+        )
+    )
 
-    def show(rows: Any) -> list[list[str]]:
-        return [
-            [
-                *images.cells(row),
-                subject.candidates[subject.predicted[row]],
-                f"{subject.true_name(row)} {'✗' if failure[row] else '✓'}",
-                percent(p[row], 2) if p is not None else number(decision[row]),
-            ]
-            for row in rows
+
+def unknown(subject: Subject, top: int, images: Images) -> str:
+    """Return how the novelty tells images of none of the candidates from the others."""
+    novelty, none = subject.novelty, subject.unknown
+    assert novelty is not None
+
+    def draw(ax: Any) -> None:
+        displays.NoveltyDisplay.from_scores(novelty, none, ax=ax)
+
+    found = ranking_metrics(novelty, none)
+    said = words.UNKNOWN.format(
+        n=f"{int(none.sum()):,}",
+        share=percent(float(none.mean())),
+        focus=subject.focus,
+        auc=percent(found["auc"]),
+        fpr95=percent(found["fpr95"]),
+        by=percent(ranking_metrics(subject.decision, none)["auc"]),
+    )
+    order = np.argsort(-novelty, kind="stable").tolist()
+    lists = {
+        "Images of none most like a candidate": [row for row in order[::-1] if none[row]],
+        "Images of a candidate most like none": [row for row in order if not none[row]],
+    }
+    shown = {"novelty": list(map(number, novelty))}
+    return _beside(
+        [
+            f"<div>{text(said)}</div>",
+            picture("n0", f"Novelty by {subject.focus}", words.NOVELTY, draw),
+            *(_images(subject, images, title, rows[:top], shown) for title, rows in lists.items()),
         ]
+    )
 
-    header = [*images.header, "predicted", "true", "uncertainty"]
-    words_of = len(header) - 1
-    parts = [
-        table(f"The most uncertain predictions of {subject.focus}", header, show(order[:top]), words=words_of)
+
+def _images(
+    subject: Subject,
+    images: Images,
+    title: str,
+    rows: Sequence[int],
+    numbers: Mapping[str, Sequence[str]],
+    said: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
+    """Return a table of some images, with more columns of words and of numbers, each of all images."""
+    found = [
+        [
+            *images.cells(row),
+            subject.candidates[subject.predicted[row]],
+            subject.true_name(row),
+            *(values[row] for values in (*said.values(), *numbers.values())),
+        ]
+        for row in rows
     ]
-    if mistakes:
-        title = f"The most certain mistakes of {subject.focus}"
-        parts.append(table(title, header, show(mistakes[:top]), words=words_of))
-    return text(words.EXAMPLES) + f'<div class="tables">{"".join(parts)}</div>'
+    header = [*images.header, "predicted", "true", *said]
+    return table(title, [*header, *numbers], found, words=len(header), sorts=True)
+
+
+def _beside(parts: Iterable[str]) -> str:
+    """Put figures or tables side by side where there is room."""
+    return f'<div class="beside">{"".join(parts)}</div>'
 
 
 def classes(subject: Subject) -> str:
@@ -176,12 +223,13 @@ def classes(subject: Subject) -> str:
         ]
         for i, k in enumerate(present)
     ]
-    return f'<div class="pictures">{"".join(parts)}</div>' + fold(
-        f"All {len(rows)} classes as a table", table(f"Classes, by {subject.focus}", header, rows)
+    return _beside(parts) + fold(
+        f"All {len(rows)} classes as a table",
+        table(f"Classes, by {subject.focus}", header, rows, sorts=True),
     )
 
 
-def reproduction(subject: Subject, path: str, options: dict[str, Any]) -> str:
+def reproduction(subject: Subject, path: str, options: Mapping[str, str]) -> str:
     """Return the settings, versions and code to make this report again."""
     images, candidates = subject.problem.images, subject.problem.text
     data = [
@@ -192,16 +240,18 @@ def reproduction(subject: Subject, path: str, options: dict[str, Any]) -> str:
         data.append(["labels", _shape(subject.labels), f"{len(np.unique(subject.labels))} classes occur"])
     rows = [[name, _call(scorer)] for name, scorer in subject.scorers.items()]
     versions = [["Python", platform.python_version()]] + [[name, _version(name)] for name in PACKAGES]
-    given = "".join(f",\n    {name}={value!r}" for name, value in options.items() if value is not None)
+    given = "".join(f",\n    {name}={value}" for name, value in options.items())
     labels = "None" if subject.labels is None else "labels"
     snippet = words.SNIPPET.format(labels=labels, path=path, options=given)
     return (
         text(words.REPRODUCTION)
         + table("Scorers and all their parameters", ["name", "scorer"], rows, words=2)
-        + '<div class="tables">'
-        + table("Data", ["argument", "shape", "what"], data, words=3)
-        + table("Versions", ["package", "version"], versions, words=2)
-        + "</div>"
+        + _beside(
+            [
+                table("Data", ["argument", "shape", "what"], data, words=3),
+                table("Versions", ["package", "version"], versions, words=2),
+            ]
+        )
         + code(snippet)
     )
 

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from vilu_sdk.displays._classes import check_names
 from vilu_sdk.evaluation import ComparisonTable, compare
 from vilu_sdk.evaluation.problem import Problem, check_problem
-from vilu_sdk.inputs.names import name_of
+from vilu_sdk.inputs.names import NONE, name_of
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.scorers.base.contract import FailureScorer
+from vilu_sdk.selective import SelectionReport
 from vilu_sdk.selective.arrangement import Calibrated
 
 # More curves than this cannot be told apart in one picture.
@@ -45,6 +46,26 @@ class Subject:
     def probability(self) -> FloatVector | None:
         """Its probabilities of failure, if it has them."""
         return self.table.probabilities.get(self.focus)
+
+    @property
+    def unknown(self) -> BoolVector:
+        """Which images show none of the candidates."""
+        return np.zeros(len(self.failure), bool) if self.labels is None else self.labels == NONE
+
+    @property
+    def novelty(self) -> FloatVector | None:
+        """Its novelties, if it has them and there are images of none of the candidates beside others."""
+        unknown = self.unknown
+        return self.table.novelties.get(self.focus) if unknown.any() and not unknown.all() else None
+
+    @property
+    def promises(self) -> list[tuple[str, SelectionReport]]:
+        """What single thresholds promise, under the names of their scorers."""
+        return [
+            (name, found)
+            for name, found in self.selective
+            if isinstance(found, SelectionReport) and not found.groups
+        ]
 
     def true_name(self, row: int) -> str:
         """Return the true class of a row."""

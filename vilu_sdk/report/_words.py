@@ -31,6 +31,12 @@ EXAMPLES = """\
 Rows count from 0, in the order in which the images were given. The most uncertain predictions are what a
 person would be shown first; the most certain mistakes are the last that a threshold would catch."""
 
+UNKNOWN = """\
+{n} images ({share}) have the label -1: they show none of the candidates. The novelty of {focus} ranks them
+above the others {auc} of the time (AUC), and lets {fpr95} of them pass where 95 % of the others do (FPR95).
+The uncertainty ranks them above the others {by} of the time."""
+NOVELTY = "The less both overlap, the better images of none are found."
+
 CLASSES = """\
 In brackets the number of images. Where the mean uncertainty is far from the failure rate, the scorer
 misjudges the class. Bars: 95 % intervals."""

@@ -36,7 +36,9 @@ def recall(scorer: Any, z_txt_set: Any, d: int) -> Candidates:
     """Return candidates, checked and normalised; at once if they are those of last time."""
     kept: Kept | None = vars(scorer).get("_kept")
     opened = open_candidates(z_txt_set, d=d)
-    return kept.texts if kept is not None and kept.texts.are(opened, d) else Candidates(opened, d)
+    if kept is not None and kept.texts.are(opened.values, d):
+        return kept.texts
+    return Candidates(opened, d)
 
 
 def predict_among(scorer: Any, texts: Candidates, device: torch.device) -> Among:

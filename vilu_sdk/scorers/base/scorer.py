@@ -211,8 +211,8 @@ class Scorer(Verbs, Persistent):
         raise NotImplementedError
 
     def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Candidates]:
-        if self.learns:
-            check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)  # whose error it is; what else it looks at takes longer than a small call
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         opened = open_candidates(z_txt_set, d=images.d)
         if self.fixed_candidates and self.names_ is not None and opened.names is not None:

@@ -1,0 +1,38 @@
+"""`vilu examples`: whole programs to begin from, listed or copied."""
+
+import ast
+from argparse import Namespace
+from pathlib import Path
+
+import vilu_sdk
+from vilu_sdk.cli._outputs import write_folder
+
+
+def run(arguments: Namespace) -> int:
+    """List the examples, or copy them."""
+    paths = sorted(folder().glob("*.py"))
+    if arguments.folder is None:
+        for path in paths:
+            print(f"{path.name:28}{title(path)}")
+        print("\nvilu examples FOLDER copies them.")
+        return 0
+    copied = Path(arguments.folder).expanduser()
+    write_folder(copied, {path.name: path.read_bytes() for path in paths}, overwrite=arguments.overwrite)
+    print(f"""\
+{len(paths)} examples, whose pictures need matplotlib. Go on with
+
+    pip install "vilu-sdk[plot]"
+    python {copied / "quickstart.py"}""")
+    return 0
+
+
+def folder() -> Path:
+    """Return where the examples are: in an installed package, or beside that of a repository."""
+    package = Path(vilu_sdk.__file__).parent
+    inside = package / "examples"
+    return inside if inside.is_dir() else package.parent / "examples"
+
+
+def title(path: Path) -> str:
+    """Return the first line of an example."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]

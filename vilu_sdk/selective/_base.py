@@ -93,8 +93,8 @@ class ThresholdPredictor(Calibrated):
             If many images have copies, exact or near ones, and no `units` explain them.
         """
         require_scorer(self.scorer)
-        check_parameters(self)
         self._check()
+        check_parameters(self)
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct, units, called="units")
         self._check_units(units, groups, len(task.images))

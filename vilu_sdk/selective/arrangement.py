@@ -186,8 +186,8 @@ class Calibrated(Persistent):
         require_scorer(self.scorer_in_use)
         if isinstance(self.scorer_in_use, Persistent):
             self.scorer_in_use._try()
-        check_parameters(self)
         self._check()
+        check_parameters(self)
 
     def refuse_groups(self, who: str) -> None:
         """Raise where there are thresholds of groups, of which `who` is not told."""

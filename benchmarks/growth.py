@@ -1,14 +1,15 @@
 """How seconds and memory of scoring and fitting grow with images, candidates and width.
 
 One of N, K and d is doubled at a time, the others stay. Seconds are CPU seconds of one thread, the least of
-some rounds; memory is the most that the process held meanwhile above what it held before, as the operating
-system counts it (Linux). The exponent is the slope of the logarithms over the larger half of the
-sizes, where what a call costs at least no longer counts.
+some rounds; memory is the most that the process held in the first call above what it held before, as the
+operating system counts it (Linux, glibc). The exponent is the slope of the logarithms over the larger half of
+the sizes, where what a call costs at least no longer counts.
 
 python benchmarks/growth.py --picture docs/img/growth.svg
 """
 
 import argparse
+import ctypes
 import time
 import warnings
 from pathlib import Path
@@ -26,7 +27,7 @@ SIZES = {
     "d": [64, 128, 256, 512, 1024],
 }
 # Below so many seconds or megabytes there is no slope to speak of.
-LEAST = 1e-3
+LEAST, LEAST_MEMORY = 1e-3, 4.0
 WORK = ("MCM", "ViLU", "fit")
 
 
@@ -56,49 +57,64 @@ def held(what: str) -> float:
         return next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024
 
 
+def settled() -> float:
+    """Megabytes that this process holds, once it has given back what it can; the peak counts from here."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as peak:
+        peak.write("5")
+    return held("VmRSS")
+
+
 def measure(work: str, size: dict[str, int], rounds: int) -> tuple[float, float]:
     """CPU seconds and megabytes of one size."""
     run = call(work, size)
-    if work != "fit":
-        run()  # what is made of the candidates, and what loads lazily
-    with open("/proc/self/clear_refs", "w") as peak:
-        peak.write("5")  # so that the peak is counted from here
-    before, times = held("VmRSS"), []
-    for _ in range(rounds):
+    before, times = settled(), []
+    for _ in range(rounds + 1):
         start = time.process_time()
         run()
         times.append(time.process_time() - start)
-    return min(times), max(0.0, held("VmHWM") - before)
+        if len(times) == 1:  # in which more is made of the candidates, and loads lazily
+            most = held("VmHWM") - before
+    return min(times[1:]), max(0.0, most)
 
 
-def exponent(sizes: list[int], values: list[float]) -> float:
+def exponent(sizes: list[int], values: list[float], least: float = LEAST) -> float:
     """Slope of the logarithms over the larger half."""
     half = len(sizes) // 2
-    if min(values[half:]) < LEAST:
+    if min(values[half:]) < least:
         return float("nan")
-    return float(np.polyfit(np.log(sizes[half:]), np.log(np.maximum(values[half:], 1e-9)), 1)[0])
+    return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0])
 
 
 def draw(found: dict[tuple[str, str], list[tuple[float, float]]], path: Path) -> None:
-    """Draw seconds above and megabytes below, against each of the three."""
-    from matplotlib import pyplot as plt
+    """Draw seconds above and megabytes below, against each of the three, with the exponents fitted."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5), sharey="row", layout="constrained")
+    from vilu_sdk.displays._style import COLOURS, DASHES, FONT, MARKERS
+
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    axes = figure.subplots(2, 3, sharey="row")
     for column, (name, sizes) in enumerate(SIZES.items()):
         for row, what in enumerate(("CPU seconds", "megabytes")):
             ax = axes[row, column]
-            for work in WORK:
+            for work, color, dash, marker in zip(WORK, COLOURS, DASHES, MARKERS, strict=False):
                 values = [pair[row] for pair in found[work, name]]
-                ax.plot(sizes, np.maximum(values, 0.1 if row else 1e-4), marker="o", ms=3, label=work)
+                slope = exponent(sizes, values, least=(LEAST, LEAST_MEMORY)[row])
+                label = work if np.isnan(slope) else f"{work}: exponent {slope:.2f}"
+                shown = np.maximum(values, (1e-4, 0.1)[row])
+                ax.plot(sizes, shown, color=color, linestyle=dash, marker=marker, ms=3.5, lw=1.2, label=label)
             ax.set(xscale="log", yscale="log")
-            ax.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45, fontsize=7)
+            ax.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
             ax.minorticks_off()
+            ax.tick_params(labelsize=FONT - 1)
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.legend(frameon=False, fontsize=FONT - 1)
             if not column:
-                ax.set_ylabel(what)
+                ax.set_ylabel(what, size=FONT)
             if row:
-                ax.set_xlabel({"N": "images N", "K": "candidates K", "d": "width d"}[name])
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    plt.rcParams["svg.hashsalt"] = "growth"
+                ax.set_xlabel({"N": "images N", "K": "candidates K", "d": "width d"}[name], size=FONT)
+    mpl.rcParams["svg.hashsalt"] = "growth"  # so that equal numbers make equal files
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -122,7 +138,7 @@ def main() -> None:
                 f"| {work} | {name} | {sizes[0]:,} to {sizes[-1]:,} | "
                 f"{seconds[0]:.4f} to {seconds[-1]:.4f} | "
                 f"{exponent(sizes, seconds):.2f} | {memory[0]:.0f} to {memory[-1]:.0f} | "
-                f"{exponent(sizes, [mb if mb >= 1 else 0.0 for mb in memory]):.2f} |",
+                f"{exponent(sizes, memory, LEAST_MEMORY):.2f} |",
                 flush=True,
             )
     if args.picture:

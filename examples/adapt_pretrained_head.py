@@ -1,8 +1,8 @@
 """What do five labels a class add to a pretrained head?
 
-Move a head to classes it has never seen, with five labelled images of each. For OpenAI's CLIP ViT-B/32 a head
-comes with the package: `ViLUEstimator.from_pretrained("clip-b32-imagenet")`. So that nothing but the digits
-is needed, this example makes a head of its own, from five of the ten classes.
+Move a head to classes that it has never seen, with five labelled images of each. A head for OpenAI's CLIP
+ViT-B/32 comes with the package: `ViLUEstimator.from_pretrained("clip-b32-imagenet")`. This example needs only
+the digits, so it first fits a head of its own on five of the ten classes.
 """
 
 import copy
@@ -18,7 +18,7 @@ from vilu_sdk.evaluation import compare
 from vilu_sdk.exceptions import ViLUWarning
 
 # %% [markdown]
-# ## A head that knows other classes
+# ## A head for other classes
 
 # %%
 data = load_digits_vlm()
@@ -29,8 +29,8 @@ head.fit(data.z_img_fit[known], data.z_txt[:5], data.labels_fit[known])
 # %% [markdown]
 # ## Five images of each class
 #
-# `adapt` changes the estimator, so adapt a copy. (`sklearn.clone` would copy the settings alone.) Beside it,
-# a scorer that is fitted on the same few images and nothing else.
+# `adapt` changes the estimator, so adapt a copy. (`sklearn.clone` would copy only the settings.) For
+# comparison, another scorer is fitted on the same few images and nothing else.
 
 
 # %%
@@ -61,9 +61,9 @@ table = adapt_and_compare(head, data.z_img_test, data.z_txt, data.labels_test, f
 print(table.to_text(["auc", "fpr95", "aurc", "ece", "answered_at_5"]))
 
 # %% [markdown]
-# The head ranks better than MCM on classes that it has never seen, and its uncertainties are probabilities
-# (ECE) that five labels a class make better still. In the picture, the errors among the images that one
-# keeps.
+# On classes that it has never seen, the head ranks better than MCM. Its uncertainties are also better
+# calibrated (a lower ECE), and five labels a class improve them further. The picture shows the errors among
+# the images that you keep.
 
 # %%
 ax = None
@@ -74,12 +74,12 @@ plt.show()
 # %% [markdown]
 # ## On real embeddings
 #
-# Five images a class are worth much more there than the head alone. With the bundled head and the training
-# images of two sets, of which all but five a class are scored:
+# On real embeddings five images a class are worth much more than the head alone. Here the bundled head is
+# adapted to the training images of two sets; all images but five a class are scored:
 #
 # | AUC % / FPR95 % | MCM | head | labels alone | head, adapted |
 # |---|---|---|---|---|
 # | DTD, 47 classes | 75.4 / 88.1 | 78.5 / 79.6 | 90.7 / 47.0 | 90.8 / 39.9 |
 # | Stanford Cars, 196 classes | 81.0 / 75.1 | 83.6 / 74.2 | 91.0 / 40.0 | 91.3 / 38.6 |
 #
-# `python benchmarks/few_labels.py adapt_pretrained_head` prints it.
+# `python benchmarks/few_labels.py adapt_pretrained_head` prints these numbers.

@@ -1,8 +1,8 @@
 """Which caption belongs to the image, and when is that unsure?
 
-Find the caption of an image among several, and say when the one found is likely wrong. Row i of the images
-belongs to row i of the captions, and nothing else is known: no classes, no labels. The captions to choose
-from need not have been seen.
+Find the caption of an image among several, and say when it is likely wrong. All you know is that row i of the
+images belongs to row i of the captions: there are no classes and no labels. The captions to choose from can
+be new.
 """
 
 import matplotlib.pyplot as plt
@@ -13,10 +13,10 @@ from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import compare
 
 # %% [markdown]
-# ## Images and captions in pairs
+# ## Pairs of images and captions
 #
-# The caption of a digit is its name. A gallery is what one searches: ten images, one of each digit, in random
-# order, and their ten captions.
+# The caption of a digit is its name. You search in a gallery: here ten images, one of each digit, in random
+# order, with their ten captions.
 
 # %%
 data = load_digits_vlm()
@@ -36,8 +36,8 @@ z_img, z_captions = data.z_img_test[searched], data.z_txt[data.labels_test[searc
 # %% [markdown]
 # ## Learn from pairs
 #
-# `fit` without labels takes row i of the captions as right for image i. A retrieval is wrong where another
-# caption of the gallery is more similar than the image's own.
+# Without labels, `fit` takes row i of the captions as the right one for image i. A retrieval is wrong if
+# another caption of the gallery is more similar than the image's own.
 
 # %%
 mcm = MCMScorer(logit_scale=data.logit_scale)
@@ -50,8 +50,8 @@ print(table.to_text(["auc", "fpr95", "aurc", "answered_at_5"]))
 # %% [markdown]
 # ## Search
 #
-# The candidates of an image are the captions of its gallery. Where the first caption is unsure one may show a
-# second: `explain` gives the nearest competitors.
+# The candidates of an image are the captions of its gallery. If the first caption is uncertain, you can show
+# a second one: `explain` names the nearest competitors.
 
 # %%
 first, second, unsure = [], [], []
@@ -71,13 +71,13 @@ print(f"wrong among the other half  {100 * wrong[other].mean():5.1f} %")
 print(f"... with a second caption   {100 * both[other].mean():5.1f} %")
 
 # %% [markdown]
-# The eight images of which it is least sure, with the caption found and the second one below. The first is
-# red where it is wrong.
+# These are the ten most uncertain images, with the first caption above and the second below. The first
+# caption is red if it is wrong.
 
 # %%
 caption = np.array(data.class_names)[data.labels_test[searched]]
-figure, axes = plt.subplots(1, 8, figsize=(6.8, 1.5), layout="constrained")
-for ax, row in zip(axes, np.argsort(-unsure, kind="stable"), strict=False):
+figure, axes = plt.subplots(2, 5, figsize=(5, 2.9), layout="constrained")
+for ax, row in zip(axes.flat, np.argsort(-unsure, kind="stable"), strict=False):
     ax.imshow(-data.images_test[searched[row]], cmap="gray")
     ax.set_title(caption[first[row]], size=9, color="tab:red" if wrong[row] else "tab:blue")
     ax.set_xlabel(f"or {caption[second[row]]}", size=9)

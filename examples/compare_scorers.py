@@ -1,7 +1,7 @@
 """Is this better than the score that I have?
 
-Put a confidence score of your own beside the scorers of this package: once in `compare`, which says which
-differences are real, and once in a scikit-learn pipeline under cross-validation.
+Compare a confidence score of your own with the scorers of this package: once with `compare`, which says which
+differences are significant, and once in a scikit-learn pipeline with cross-validation.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ from vilu_sdk.evaluation import compare, failure_auc_scorer, neg_aurc_scorer
 # %% [markdown]
 # ## Your own score
 #
-# Here it is how much the best cosine leads the second. These four verbs are all that `compare` asks for.
+# Here the score is the margin between the two best cosines. `compare` needs only these four methods.
 
 
 # %%
@@ -44,7 +44,7 @@ class Lead(BaseEstimator):
 # %% [markdown]
 # ## On the same images
 #
-# Half of the images is fitted, the other half scored.
+# Scorers are fitted on half of the images and scored on the other half.
 
 # %%
 data = load_digits_vlm()
@@ -58,8 +58,8 @@ table = compare({"my score": Lead(), **ours}, z_img, z_txt, labels, reference="m
 print(table.to_text(["auc", "fpr95", "aurc", "answered_at_5"]))
 
 # %% [markdown]
-# MCM and the entropy cannot be told apart from the score one has; ViLU can. The curves show why: at any share
-# of right predictions that raise a false alarm, it finds more of the wrong ones.
+# MCM and the entropy cannot be distinguished from your own score; ViLU can. The curves show why: whatever
+# share of wrong predictions you accept, ViLU lets you accept more of the right ones.
 
 # %%
 ax = None
@@ -70,8 +70,8 @@ plt.show()
 # %% [markdown]
 # ## In scikit-learn
 #
-# `bind` fixes the texts. What is left is a classifier of images, the last step of any pipeline, and the
-# scores of failure prediction see through the pipeline.
+# `bind` fixes the texts and gives a classifier of images, which can be the last step of any pipeline. The
+# scoring functions of failure prediction work on the whole pipeline.
 
 # %%
 folds = {}

@@ -1,6 +1,6 @@
 """Which parameters are best?
 
-Search the logit scale of MCM, and how ViLU learns, with scikit-learn's `GridSearchCV`.
+Search the logit scale of MCM and the recipe of ViLU with scikit-learn's `GridSearchCV`.
 """
 
 import matplotlib.pyplot as plt
@@ -17,8 +17,8 @@ folds = StratifiedKFold(3, shuffle=True, random_state=0)
 # %% [markdown]
 # ## A scale for MCM
 #
-# `bind` fixes the texts, so that what is left is a classifier of images. Its score is the AUC of finding
-# failures unless `scoring` says otherwise.
+# `bind` fixes the texts and gives a classifier of images. By default its score is the AUC of failure
+# prediction; `scoring` changes that.
 
 # %%
 scales = [data.logit_scale * factor for factor in (0.01, 0.03, 0.1, 0.3, 1, 3, 10)]
@@ -35,7 +35,7 @@ plt.show()
 # %% [markdown]
 # ## A recipe for ViLU
 #
-# Two scores at once; the best by AURC is fitted on all images.
+# Two metrics are computed, and the recipe with the best AURC is fitted on all images.
 
 # %%
 vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0).bind(data.z_txt)
@@ -51,7 +51,7 @@ for row, name in enumerate(recipes):
     print(f"{name:22}{100 * auc:8.1f}{100 * aurc:8.2f}{'  <- best' if row == search.best_index_ else ''}")
 
 # %% [markdown]
-# What comes out is a scorer again, for any texts.
+# The result is a scorer again, for any texts.
 
 # %%
 scorer = search.best_estimator_.scorer_

@@ -1,8 +1,8 @@
-"""Can I decide automatically, with a promised error rate?
+"""Can I decide automatically, with a guaranteed error rate?
 
-Allow or block images without a person, where at most 5 % of these decisions may be wrong, and show the rest
-to people. The classes are what images may show, and some of them are blocked. What must be rare is a wrong
-decision: a wrong class that leads to the right decision does no harm.
+Allow or block images without a person, with at most 5 % of these decisions wrong, and show the rest to
+people. The classes are what images may show, and some of them are blocked. Only wrong decisions matter: a
+wrong class that leads to the right decision does no harm.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,7 @@ from vilu_sdk.selective import SelectivePredictor, ShiftMonitor
 # %% [markdown]
 # ## The policy
 #
-# The zeros, sixes and eights play what must not be shown.
+# Zeros, sixes and eights stand for what must not be shown.
 
 # %%
 data = load_digits_vlm()
@@ -30,8 +30,9 @@ def decision_of(classes):
 # %% [markdown]
 # ## A threshold for each decision
 #
-# On images the scorer was not fitted on, people have decided. `correct` says whether the decision, not the
-# class, is right. Each kind of decision gets a threshold of its own, and the promise is for both together.
+# Calibrate on images that the scorer was not fitted on and for which people have decided. `correct` says
+# whether the decision, not the class, is right. Each kind of decision gets its own threshold, and the
+# guarantee holds for both together.
 
 # %%
 z_calibration = data.z_img_test[:400]
@@ -60,11 +61,11 @@ for kind in ("allow", "block"):
 print(f"  shown to people     {100 * (1 - automatic.mean()):5.1f} %")
 
 # %% [markdown]
-# These are some of the images people get to see, with the decision that the model would have made; it is red
-# where it would have been wrong.
+# These are some of the images that people see, with the decision that the model would have made. It is red if
+# it would have been wrong.
 
 # %%
-figure, axes = plt.subplots(2, 8, figsize=(6.8, 2.4), layout="constrained")
+figure, axes = plt.subplots(2, 5, figsize=(5, 2.5), layout="constrained")
 for ax, row in zip(axes.flat, np.flatnonzero(~automatic), strict=False):
     ax.imshow(-data.images_test[400 + row], cmap="gray")
     ax.set_title(decision[row], size=9, color="tab:blue" if decision[row] == truth_new[row] else "tab:red")
@@ -74,8 +75,8 @@ plt.show()
 # %% [markdown]
 # ## Is today like the calibration set?
 #
-# What is promised holds for images like those of the calibration set. A monitor compares each day with them:
-# it is quiet about the new day, and notices a day on which almost everything is to be blocked.
+# The guarantee holds for images like those of the calibration set. A monitor compares each day with them. It
+# finds nothing unusual about the new day, and it notices a day on which only images to be blocked arrive.
 
 # %%
 monitor = ShiftMonitor(vilu, alpha=0.01, random_state=0).fit(z_calibration, z_txt)

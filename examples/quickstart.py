@@ -1,8 +1,8 @@
 """What does a whole session look like?
 
-Fit ViLU on images whose class is known, compare it with the usual score, look at what it trusts least, and
-keep it. Nothing is downloaded: the images are the handwritten digits inside scikit-learn, and a tiny
-CLIP-like model embeds them.
+Fit ViLU on labelled images, compare it with the usual score, look at the predictions that it trusts least,
+and save it. Nothing is downloaded: the images are the handwritten digits that come with scikit-learn,
+embedded by a tiny CLIP-like model.
 """
 
 import tempfile
@@ -18,9 +18,9 @@ from vilu_sdk.evaluation import compare
 # %% [markdown]
 # ## The embeddings
 #
-# A scorer needs embeddings of images, embeddings of the class names, and the model's logit scale. Those of
-# your own images come from files: `z_img = np.load("z_img.npy")`. The examples about embeddings write such
-# files.
+# A scorer needs image embeddings, embeddings of the class names, and the model's logit scale. You would load
+# your own from files, such as `z_img = np.load("z_img.npy")`. Two more examples show how to write these files
+# with transformers or open_clip.
 
 # %%
 data = load_digits_vlm()
@@ -29,7 +29,7 @@ print(data)
 # %% [markdown]
 # ## Learn where the model fails
 #
-# `fit` takes labelled images. The comparison is on images that no scorer has seen.
+# `fit` takes labelled images. The comparison uses images that no scorer has seen.
 
 # %%
 vilu = ViLUEstimator(logit_scale=data.logit_scale, random_state=0)
@@ -40,13 +40,14 @@ table = compare({"MCM": mcm, "ViLU": vilu}, data.z_img_test, data.z_txt, data.la
 print(table.to_text(["auc", "fpr95", "ece", "answered_at_5"]))
 
 # %% [markdown]
-# MCM ranks by the model's own confidence. ViLU finds many more of the wrong predictions, so that more images
-# can be answered when at most 5 % of the answers may be wrong.
+# MCM ranks predictions by the model's own confidence. ViLU ranks wrong predictions lower, so you can answer
+# more images with at most 5 % errors.
 #
 # ## Act on it
 #
-# A person looks at the most uncertain images first. In the picture the upper row is what ViLU is surest of,
-# the lower row what it trusts least: the predicted digit, and how likely it is wrong.
+# A person looks at the most uncertain images first. The upper row shows the predictions that ViLU is surest
+# of, the lower row those that it trusts least, each with the probability that it is wrong. Wrong predictions
+# are red.
 
 # %%
 uncertainty = vilu.predict_uncertainty(data.z_img_test, data.z_txt)
@@ -63,10 +64,10 @@ for ax, row in zip(axes.flat, [*order[:8], *order[::-1][:8]], strict=True):
 plt.show()
 
 # %% [markdown]
-# ## Keep it
+# ## Save it
 #
-# A folder holds the scorer: settings as JSON, arrays as safetensors, nothing pickled. It comes back as it
-# was.
+# A scorer is saved into a folder: settings as JSON, arrays as safetensors, nothing pickled. The loaded scorer
+# gives the same numbers.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:

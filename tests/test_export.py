@@ -211,7 +211,7 @@ def test_what_has_no_graph_is_refused_and_nothing_is_written(toy: SimpleNamespac
     with pytest.raises(ValueError, match="at least 2"):
         export_onnx(MCMScorer(), toy.z_txt[:1], path)
     groups = np.arange(len(toy.labels)) % 2
-    with pytest.raises(ValueError, match="one of groups"):
+    with pytest.raises(ValueError, match="thresholds of groups"):
         export_onnx(SelectivePredictor(MCMScorer(), 0.3).fit(*data, groups=groups), toy.z_txt, path)
     with pytest.raises(OSError, match="nowhere"):
         export_onnx(MCMScorer(), toy.z_txt, tmp_path / "nowhere" / "x.onnx")

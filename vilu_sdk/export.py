@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from vilu_sdk import __version__
-from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.persistence.storage import whole_file
-from vilu_sdk.scorers.base.background import MOST, Background
+from vilu_sdk.scorers.base.background import MOST, REFUTED, Background
 from vilu_sdk.scorers.paper.recipe import PaperModel
 from vilu_sdk.scorers.posterior.captions import CaptionModel
 from vilu_sdk.scorers.posterior.model import LogLinearModel, fold
@@ -24,7 +24,6 @@ from vilu_sdk.scorers.softmax import MCMScorer
 from vilu_sdk.scorers.temperature import TemperatureScaledMCMScorer
 from vilu_sdk.scorers.vilu import ViLUEstimator
 from vilu_sdk.selective._base import ThresholdPredictor
-from vilu_sdk.selective.arrangement import thresholds_of
 
 __all__ = ["export_onnx"]
 
@@ -96,8 +95,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     threshold = scorer if isinstance(scorer, ThresholdPredictor) else None
     if threshold is not None:
         check_is_fitted(threshold)
-        if threshold._tried_groups() is not None:
-            raise ValueError("the threshold is one of groups, which a graph does not know; fit one for all.")
+        threshold.refuse_groups("a graph")
     judge = scorer if threshold is None else threshold.scorer_in_use
     model = _model_of(judge)
     opened = open_candidates(z_txt_set)
@@ -116,7 +114,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     names = opened.called()
     metadata: dict[str, Any] = {"names": names, "scorer": type(judge).__name__, "version": __version__}
     if threshold is not None:
-        found = _thresholds(threshold, opened, len(candidates))
+        found = np.asarray(threshold.thresholds_among(opened))
         limit = graph.constant(found)
         if found.ndim:
             limit = graph("Gather", limit, said[PREDICTION])
@@ -228,14 +226,6 @@ def _model_of(judge: Any) -> LogLinearModel | PaperModel:
     return judge.model_
 
 
-def _thresholds(threshold: ThresholdPredictor, opened: Opened, k: int) -> Any:
-    """Return the threshold (), or that of each predicted class (K,)."""
-    threshold._open(opened)
-    threshold._warn_of_candidates(opened)
-    keys = threshold._keys(np.arange(k), None, threshold._names_of(opened))
-    return np.asarray(thresholds_of(threshold.report_, keys))
-
-
 def _say(graph: Graph, model: LogLinearModel | PaperModel, text: Tensor) -> dict[str, str]:
     """Add what a model says of images among texts (K, d)."""
     rows = graph.double(IMAGES)
@@ -305,9 +295,7 @@ def _none(graph: Graph, background: Background, log_sum: str, lead: str) -> str:
 
 def _against(graph: Graph, background: Background, log_odds: str, none: str) -> str:
     """Add `Background.against`."""
-    one, zero = graph.constant(1.0), graph.constant(0.0)
-    small = graph("Log", graph("Add", graph("Exp", graph("Neg", graph("Abs", none))), one))
-    shift = graph("Add", graph("Max", none, zero), small)  # softplus
+    one, shift = graph.constant(1.0), _softplus(graph, none)
     if background.eta:
         times = graph("Mul", graph("Add", graph("Exp", log_odds), one), graph.constant(background.eta))
         shift = graph("Mul", shift, graph("Min", graph("Add", times, one), graph.constant(MOST)))
@@ -315,7 +303,21 @@ def _against(graph: Graph, background: Background, log_odds: str, none: str) -> 
     b = graph("Add", shift, graph("Log", graph("Sub", one, graph("Exp", graph("Neg", shift)))))
     most = graph("Max", a, b)
     terms = [graph("Exp", graph("Sub", term, most)) for term in (a, b)]
-    return graph("Add", most, graph("Log", graph("Add", *terms)))
+    found = graph("Add", most, graph("Log", graph("Add", *terms)))
+    if not background.reorders:
+        return found
+    refuted = graph.constant(REFUTED)
+    beyond = graph("Add", none, graph.constant(-REFUTED - 1 - background.usual_log_odds))
+    beyond = graph("Add", beyond, found)
+    beyond = graph("Add", _softplus(graph, beyond), refuted)
+    return graph("Where", graph("Greater", found, refuted), beyond, found)
+
+
+def _softplus(graph: Graph, values: str) -> str:
+    """Add log(1 + exp(values))."""
+    one, zero = graph.constant(1.0), graph.constant(0.0)
+    small = graph("Log", graph("Add", graph("Exp", graph("Neg", graph("Abs", values))), one))
+    return graph("Add", graph("Max", values, zero), small)
 
 
 def _published(graph: Graph, model: PaperModel, text: Tensor, z: str, prediction: str) -> str:

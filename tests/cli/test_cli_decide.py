@@ -57,6 +57,10 @@ def test_decisions_are_those_of_python(kind, named, vilu, digits, costs, expecte
         ("truth,a\n" + "0,1\n" * 10, "each once"),
         ("truth,a\n" + "\n".join(f"{i},x" for i in range(10)), "'x' in row 0; expected a number"),
         ("truth,a\n" + "\n".join(f"{i},1,2" for i in range(10)), "has 3 values in row 0 under a header of 2"),
+        ("truth,a\n" + "\n".join(f"{i},1_000" for i in range(10)), "'1_000' in row 0; expected a number"),
+        ("truth,a\n" + "\n".join(f"{i},nan" for i in range(10)), "'nan' in row 0; expected a number"),
+        ("truth,a, a\n" + "\n".join(f"{i},1,2" for i in range(10)), "'a' twice, in column 2"),
+        ("truth,a,\n" + "\n".join(f"{i},1,2" for i in range(10)), "names no decision, in column 2"),
         ("truth\n" + "\n".join(map(str, range(10))), "has 1 values in row 0 under a header of 1"),
     ],
 )

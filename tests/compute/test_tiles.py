@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vilu_sdk.compute import tiles
-from vilu_sdk.compute.softmax import SplitSoftmax, first_maximum
+from vilu_sdk.compute.posterior import FewPosterior, LinearPosterior
+from vilu_sdk.compute.softmax import NARROW, SplitSoftmax, first_maximum, log_softmax, softmax
 from vilu_sdk.compute.tiles import BITS, Logits, Peak, nearest
 
 
@@ -83,3 +84,36 @@ def test_logits_in_nats_are_those_in_bits_in_another_unit(offsets):
     z, text = rows(6, 3)
     logits = Logits(40 * text.T, offsets)
     torch.testing.assert_close(logits.in_nats(z), logits(z) * math.log(2))
+
+
+@pytest.mark.parametrize("offsets", [False, True])
+@pytest.mark.parametrize(("n", "k"), [(1, 2), (7, 10), (700, 3), (5, NARROW), (5, NARROW + 1)])
+def test_products_with_few_candidates_are_those_of_any_other(n, k, offsets, monkeypatch):
+    monkeypatch.setattr(tiles, "ROWS", 300)
+    z, text = rows(n, k)
+    offset = torch.linspace(-1, 1, k) if offsets else None
+    found = Logits(text.T, offset)(z)
+    torch.testing.assert_close(found, z @ text.T + (offset if offsets else 0.0))
+    torch.testing.assert_close(log_softmax(found), torch.log_softmax(found, dim=1))
+    torch.testing.assert_close(softmax(found), torch.softmax(found, dim=1))
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
+def test_few_logits_say_of_any_column_what_many_say(n, k, seed):
+    z, text = rows(n, k + 1, seed=seed)
+    logits = Logits.zero_shot(text, 30.0)
+    few, many = FewPosterior(logits.in_nats(z)), LinearPosterior(z, logits)
+    likeliest = many.top
+    assert torch.equal(few.top, likeliest)
+    one_other = likeliest.clone()
+    one_other[0] = (likeliest[0] + 1) % (k + 1)
+    for column in (None, likeliest, likeliest.clone(), one_other):
+        torch.testing.assert_close(few.log_odds(column), many.log_odds(column), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(few.log_sum, many.log_sum, rtol=1e-5, atol=1e-4)
+
+
+def test_of_a_single_candidate_all_that_is_said_is_a_number():
+    alone = SplitSoftmax(torch.tensor([[3.0], [-70.0]]))
+    torch.testing.assert_close(alone.log_sum, torch.tensor([3.0, -70.0]))
+    torch.testing.assert_close(alone.probabilities, torch.ones(2, 1))
+    assert (alone.log_odds < -1e30).all()

@@ -260,6 +260,7 @@ def test_what_cannot_be_scored_leaves_a_gap(drawn: SimpleNamespace) -> None:
     with pytest.warns(FitFailedWarning, match="no AUC with 3"):
         display = CandidatesDisplay.from_estimator(scorer, *drawn.data, sizes=[3, 6], n_draws=1)
     assert display.line_.get_xdata().tolist() == [6]
+    assert display.auc[1, 0] == pytest.approx(evaluate(scorer, *drawn.data)["auc"])
 
 
 @pytest.mark.parametrize("method", ["lac", "aps"])
@@ -376,13 +377,22 @@ def test_half_a_column_holds_everything(toy: SimpleNamespace, name: str, names: 
     [
         (lambda: ROCDisplay.from_scores([0.1, 0.2], [0, 0]), "needs right and wrong predictions"),
         (lambda: ReliabilityDisplay.from_scores([0.1, 1.2], [0, 1]), r"must lie in \[0, 1\]"),
-        (lambda: ReliabilityDisplay.from_scores([0.1, 0.2], [0, 1], n_bins=0), "n_bins must be a positive"),
-        (lambda: ScoreDistributionDisplay.from_scores([0.1], [0], bins=1.5), "bins must be a positive"),
+        (
+            lambda: ReliabilityDisplay.from_scores([0.1, 0.2], [0, 1], n_bins=0),
+            "n_bins must be an integer of at least 1",
+        ),
+        (
+            lambda: ScoreDistributionDisplay.from_scores([0.1], [0], bins=1.5),
+            "bins must be an integer of at least 1",
+        ),
         (lambda: RiskCoverageDisplay.from_scores([0.1], [0], threshold=1.0), "belong together"),
         (lambda: ClassFailureDisplay.from_scores([0.1], [0], [0.5]), "classes must be class numbers"),
         (lambda: ClassFailureDisplay.from_scores([0.1], [0], [0, 1]), "classes has 2 entries"),
         (lambda: ClassFailureDisplay.from_scores([0.1], [0], [1], class_names=["a"]), "holds class 1"),
-        (lambda: ClassFailureDisplay.from_scores([0.1], [0], [0], top=0), "top must be a positive"),
+        (
+            lambda: ClassFailureDisplay.from_scores([0.1], [0], [0], top=0),
+            "top must be an integer of at least 1",
+        ),
         (lambda: ConfusionDisplay.from_scores([0.1], [0], [0]), "All predictions are right"),
         (lambda: ConfusionDisplay.from_scores([0.1], [0], [1]), "All predictions are wrong"),
         (lambda: LearningCurveDisplay(sizes=[1, 2], auc=[[0.5]]), "auc must have a row for each"),

@@ -1,6 +1,11 @@
 """Object stores and web servers: sources, heads and outputs by address are those of files."""
 
+import base64
+import os
+import shutil
 import threading
+import time
+import traceback
 import uuid
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +28,6 @@ Z_TXT = rng.normal(size=(5, 8)).astype(np.float32)
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VILU_CACHE", str(tmp_path / "cache"))
-    remote._copied.cache_clear()
     return tmp_path / "cache"
 
 
@@ -150,6 +154,120 @@ def test_folders_of_shards_and_patterns(memory, here, capsys):
     assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
 
 
+@pytest.fixture
+def signed(here):
+    """A web server that gives nothing without a password and a signature, and how to address a file of it."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp, the extra remote")
+    user = base64.b64encode(b"me:" + PASSWORD.encode()).decode()
+
+    class Guarded(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            path, _, query = self.path.partition("?")
+            if (
+                f"X-Amz-Signature={SIGNATURE}" not in query
+                or self.headers["Authorization"] != f"Basic {user}"
+            ):
+                self.send_error(403, f"not for {self.path}")
+                return
+            self.path = path
+            super().do_GET()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Guarded, directory=str(here)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"127.0.0.1:{server.server_port}"
+    yield (
+        lambda name, signature=SIGNATURE: (
+            f"http://me:{PASSWORD}@{place}/{name}?response=a.csv&X-Amz-Signature={signature}"
+        )
+    )
+    server.shutdown()
+    server.server_close()
+
+
+PASSWORD, SIGNATURE = "geheim123", "0afSIGNED9"
+
+
+def no_secrets(text):
+    return not any(secret in str(text) for secret in (PASSWORD, SIGNATURE, "WRONG"))
+
+
+def test_addresses_with_passwords_and_signatures_are_read(signed, here, cache, capsys):
+    assert (open_embeddings(signed("images.npy"))[:] == Z_IMG).all()
+    assert Scorer.from_pretrained(signed("head")).logit_scale == 9.0
+    line = "score '{0}' '{1}' --names '{2}' --scorer 'mine={3}' -q"
+    found = Run(line.format(*map(signed, ("images.npy", "texts.npy", "names.txt", "head"))), capsys)
+    assert (found.code, found.err) == (0, "")
+    assert found.out == Run(line.format("images.npy", "texts.npy", "names.txt", "head"), capsys).out
+    assert all(no_secrets(path) for path in cache.rglob("*"))
+    assert {path.suffix for path in cache.rglob("*.*") if path.is_file()} >= {".npy", ".txt", ".json"}
+
+
+@pytest.mark.parametrize("name", ["images.npy", "nothing.npy", "head"])
+def test_no_message_holds_a_password_or_a_signature(signed, name, capsys):
+    for address in (signed(name, "WRONG"), signed(name).replace("127.0.0.1", "127.0.0.1.invalid")):
+        for call in (open_embeddings, Scorer.from_pretrained, remote.require_writable):
+            with pytest.raises((OSError, ValueError)) as caught:
+                call(address)
+            assert no_secrets("".join(traceback.format_exception(caught.value)))
+        commands = "score '{}' texts.npy --scorer mcm", "info '{}'", "fit x.npy y.npy --labels z.npy -o '{}'"
+        for line in commands:
+            found = Run(f"--debug {line.format(address)}", capsys)
+            assert found.code
+            assert no_secrets(found.out + found.err)
+
+
+def test_a_copy_that_was_removed_is_made_again(memory, cache):
+    for _ in range(2):
+        assert (open_embeddings(f"{memory}/images.npy")[:] == Z_IMG).all()
+        shutil.rmtree(cache)
+
+
+def test_copies_of_what_has_no_version_go_with_the_process(memory, cache, monkeypatch):
+    monkeypatch.setattr(remote, "_NO_VERSION", remote._NO_VERSION | {"created"})
+    found = [open_embeddings(f"{memory}/images.npy").path for _ in range(2)]
+    assert found[0] == found[1]
+    assert not cache.exists()
+    shutil.rmtree(found[0].parent)
+    assert (open_embeddings(f"{memory}/images.npy")[:] == Z_IMG).all()
+    remote._remove(found[0].parent, os.getpid() + 1)
+    assert found[0].exists()
+    remote._remove(found[0].parent, os.getpid())
+    assert not found[0].parent.exists()
+
+
+@pytest.mark.parametrize(("room", "kept"), [("1", 3), ("0", 2)])
+def test_the_cache_is_bounded(room, kept, memory, cache, monkeypatch):
+    """What was opened in the last day stays; of the rest goes what was opened longest ago."""
+    monkeypatch.setenv("VILU_CACHE_GB", room)
+    first = open_embeddings(f"{memory}/images.npy").path.parent
+    second = open_embeddings(f"{memory}/texts.npy").path.parent
+    os.utime(first, (0, time.time() - 2 * remote.STAYS))
+    open_embeddings(f"{memory}/shards")
+    assert len([*(cache / "copies").iterdir()]) == kept
+    assert second.exists()
+    assert first.exists() == (kept == 3)
+    open_embeddings(f"{memory}/images.npy")
+    os.utime(second, (0, time.time() - 2 * remote.STAYS))
+    open_embeddings(f"{memory}/texts.npy")  # opened again, so that it is the newest
+    assert second.exists()
+
+
+def test_a_folder_of_others_is_not_written_into_without_overwrite(memory, here, capsys):
+    np.save("labels.npy", np.argmax(Z_IMG @ Z_TXT.T, axis=1))
+    line = "fit images.npy texts.npy --labels labels.npy --scorer mcm --logit-scale 4 -q -o"
+    with fsspec.open(f"{memory}/work/notes.txt", "wb") as file:
+        file.write(b"mine")
+    found = Run(f"{line} {memory}/work", capsys)
+    assert (found.code, "holds something else than a saved scorer" in found.err) == (3, True)
+    assert Run(f"{line} {memory}/work --overwrite", capsys).code == 0
+    assert Run(f"{line} {memory}/work", capsys).code == 0  # of ours now
+
+
 def test_what_is_changed_is_read_again(memory, here):
     assert (open_embeddings(f"{memory}/images.npy")[:] == Z_IMG).all()
     with fsspec.open(f"{memory}/images.npy", "wb") as file:
@@ -165,7 +283,6 @@ def test_a_copy_is_made_once(memory, here, monkeypatch):
         type(system), "get_file", lambda self, *rest, **how: [fetched.append(rest), fetch(self, *rest, **how)]
     )
     for _ in range(3):
-        remote._copied.cache_clear()  # as in another process
         open_embeddings(f"{memory}/images.npy")
     assert len(fetched) == 1
 

@@ -1,8 +1,14 @@
 """What the service says is what the verbs say, of everything that can be loaded."""
 
+import asyncio
 import io
 import json
 import pickle
+import re
+import threading
+import time
+from contextlib import suppress
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -278,11 +284,61 @@ def test_what_does_not_go_together_fails_at_the_start(toy: SimpleNamespace) -> N
     narrow = ShiftMonitor(MCMScorer()).fit(toy.z_img[:, :9], toy.z_txt[:, :9])
     with pytest.raises(ValueError, match="width 9, but the candidates have 16"):
         app(MCMScorer(), toy.z_txt, drift=narrow)
-    for how in ({"threads": 0}, {"drain": -1.0}):
-        with pytest.raises(ValueError, match="at least"):
+    for how in ({"threads": 0}, {"threads": 1.5}, {"threads": "2"}, {"drain": -1.0}, {"drain": np.nan}):
+        with pytest.raises(ValueError, match=f"{next(iter(how))} must be .* at least"):
             app(MCMScorer(), toy.z_txt, **how)
-    with pytest.raises(ValueError, match="rows must be above 0"):
-        Limits(rows=0)
+    with pytest.raises(TypeError, match="drain must be a number, got str"):
+        app(MCMScorer(), toy.z_txt, drain="2")
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+@pytest.mark.parametrize("value", [0, -1, np.nan, np.inf, "8", None, True, 1 + 1j])
+def test_a_limit_is_a_number_above_0_and_is_named(name: str, value: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"{name} must be"):
+        Limits(**{name: value})
+
+
+def test_a_request_is_counted_however_it_ends(toy: SimpleNamespace) -> None:
+    """Also one whose task is cancelled, and one that nothing foresaw."""
+    service = app(MCMScorer(), toy.z_txt).state.service
+
+    async def cancelled(*_: Any) -> Any:
+        raise asyncio.CancelledError
+
+    async def broken(*_: Any) -> Any:
+        raise KeyError("no such thing")
+
+    for receive, status in ((cancelled, "499"), (broken, "500")):
+        service._receive = receive
+        with suppress(asyncio.CancelledError):
+            asyncio.run(service._answer(SimpleNamespace(headers={}), "/judge", service._judge))
+        said = service.metrics.text().decode()
+        counted = re.findall(r'^vilu_requests_total\{.*status="(\d+)".*\} (\S+)$', said, re.MULTILINE)
+        assert (status, "1.0") in counted
+        assert "vilu_in_flight 0.0" in said
+
+
+def test_other_threads_get_their_turn_while_json_is_parsed() -> None:
+    from vilu_sdk.serve import bodies
+
+    body = bytearray(
+        json.dumps({"z_img": np.random.default_rng(0).normal(size=(1000, 400)).tolist()}).encode()
+    )
+    turns, done = [0], threading.Event()
+
+    def wait() -> None:
+        while not done.wait(0.001):
+            turns[0] += 1
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.01)
+    before = turns[0]
+    bodies.parse(body)
+    found = turns[0] - before
+    done.set()
+    thread.join()
+    assert found >= 5
 
 
 @pytest.mark.parametrize("path", ["/judge", "/feedback"])
@@ -315,5 +371,5 @@ def test_nothing_is_built_beyond_the_limits(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(bodies, "to_numpy", lambda *_: pytest.fail("built"))
     for field in ("z_img", "ids"):
         found = {"z_img": [[1.0]], field: [[0]] * 5}
-        with pytest.raises(bodies.Refused, match="at most 4 are taken"):
+        with pytest.raises(bodies.Refused, match=r"at most 4 are taken|ids has 5"):
             bodies.read_body(bytearray(json.dumps(found).encode()), bodies.JSON, Limits(rows=4))

@@ -10,6 +10,7 @@ from vilu_sdk.cli._fit import check_folder
 from vilu_sdk.cli._inputs import open_named, read_frequencies, read_groups, read_labels
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._scorers import card_of, choose_scorers
+from vilu_sdk.inputs.escape import masked
 from vilu_sdk.scorers import ViLUEstimator
 
 WORDS = ("balanced", "estimated")
@@ -44,11 +45,11 @@ def run(arguments: Namespace) -> int:
     scorer.adapt(images, texts, labels, **known)
     seconds = time.perf_counter() - start
     scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
-    name = type(scorer).__name__
+    name, where = type(scorer).__name__, masked(str(folder))
     if arguments.json:
-        facts = {"folder": str(folder), "scorer": name, "images": len(images), "texts": len(texts)}
+        facts = {"folder": where, "scorer": name, "images": len(images), "texts": len(texts)}
         print(plain_json({**facts, "d": images.shape[1], "seconds": seconds}))
     else:
         what = "images without labels" if labels is None else "labelled images"
-        print(f"{name} adapted to {len(images)} {what} and {len(texts)} texts in {seconds:.1f} s: {folder}")
+        print(f"{name} adapted to {len(images)} {what} and {len(texts)} texts in {seconds:.1f} s: {where}")
     return 0

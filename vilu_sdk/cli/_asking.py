@@ -162,7 +162,7 @@ REPORT = command(
     option("--title", metavar="TEXT", help="of the page"),
     option("--focus", metavar="LABEL", help="the scorer whose thresholds and examples are shown"),
     REFERENCE,
-    option("--top", type=int, default=10, metavar="N", help="images of a kind (default: 10)"),
+    option("--top", type=within(int, 1), default=10, metavar="N", help="images of a kind (default: 10)"),
     one_of(IDS, option("--paths", metavar="FILE", help="the file name of each image, likewise")),
     option("--thumbnails", metavar="FILE", help="the file name of a picture of each image, likewise"),
     QUIET,
@@ -180,7 +180,11 @@ THRESHOLD = command(
         option("--risk", type=SHARE, metavar="SHARE", help="highest error rate among accepted predictions"),
         option("--coverage", type=SHARE, metavar="SHARE", help="least share of accepted predictions"),
         option(
-            "--costs", type=float, nargs=2, metavar=("ERROR", "ABSTENTION"), help="what each of the two costs"
+            "--costs",
+            type=SCALE,
+            nargs=2,
+            metavar=("ERROR", "ABSTENTION"),
+            help="what each of the two costs, above 0",
         ),
         required=True,
     ),

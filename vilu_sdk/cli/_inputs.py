@@ -5,7 +5,7 @@ import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import glob, has_magic
+from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.inputs.arrays import PASS_COLUMN
 from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, opening, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
-from vilu_sdk.inputs.remote import is_remote, local, matching
+from vilu_sdk.inputs.remote import is_pattern, is_remote, local, matching
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 from vilu_sdk.inputs.stored import kind
 from vilu_sdk.inputs.text import text_table
 from vilu_sdk.inputs.values import check_correct, check_labels, check_weights
+from vilu_sdk.numerals import decimal
 
 # Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
@@ -200,7 +202,13 @@ def read_costs(spec: str, texts: Opened) -> tuple[NDArray[np.float64], list[str]
         header, *rows = text_table(path)
     while rows and not any(rows[-1]):
         rows.pop()
-    wide = len(header)
+    wide, decisions = len(header), [plain(name) for name in header[1:]]
+    for column, name in enumerate(decisions, 1):
+        if not name or name in decisions[: column - 1]:
+            wrong = f"has {shown(name)} twice" if name else "names no decision"
+            raise ValueError(
+                f"{spec}: its header {wrong}, in column {column}; give each decision a name of its own."
+            )
     for at, row in enumerate(rows):
         if len(row) != wide or wide < 2:
             raise ValueError(
@@ -223,7 +231,7 @@ def read_costs(spec: str, texts: Opened) -> tuple[NDArray[np.float64], list[str]
 
 def _number(found: Vector, row: int) -> float:
     try:
-        return float(found.values[row])
+        return decimal(found.values[row])
     except ValueError:
         what = f"{found.spec} has {shown(found.values[row])} in"
         raise BadRowError(what, row, "; expected a number.", found.at(row)) from None
@@ -319,12 +327,14 @@ def _open(given: str | list[str], part: str) -> Shards:
 def _matching(spec: str) -> list[str]:
     """Return the sources that a pattern matches, in the order of their numbers; another name as it is."""
     name, _, inside = spec.partition(SEPARATOR)
-    if not has_magic(name) or (not is_remote(name) and split(spec)[0].exists()):
+    if not is_pattern(name) or (not is_remote(name) and split(spec)[0].exists()):
         return [spec]
     found = matching(name) if is_remote(name) else glob(os.path.expanduser(name))
     if not found:
-        raise FileNotFoundError(f"no file matches {name}.")
-    found.sort(key=lambda one: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", one)])
+        raise FileNotFoundError(f"no file matches {masked(name)}.")
+    found.sort(
+        key=lambda one: [int(part) if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", one))]
+    )
     return [f"{one}{SEPARATOR}{inside}" if inside else one for one in found]
 
 

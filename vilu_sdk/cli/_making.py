@@ -21,7 +21,7 @@ from vilu_sdk.cli._arguments import (
     WEIGHTS,
 )
 from vilu_sdk.cli._completion import SHELLS
-from vilu_sdk.cli._parser import SEED, command, one_of, option, switch
+from vilu_sdk.cli._parser import COUNT, SCALE, SEED, command, one_of, option, switch, within
 
 DEMO = command(
     "_demo.run",
@@ -109,13 +109,19 @@ CONVERT = command(
     FOLDER,
     option(
         "--logit-scale",
-        type=float,
+        type=SCALE,
         default=100.0,
         metavar="SCALE",
         help="of the model (default: 100, CLIP's)",
     ),
-    option("--d", type=int, help="width of the embeddings, where the file does not say it"),
-    option("--n-iter-freeze", type=int, default=1000, metavar="N", help="n_iter_freeze_proj of the training"),
+    option("--d", type=COUNT, metavar="N", help="width of the embeddings, where the file does not say it"),
+    option(
+        "--n-iter-freeze",
+        type=within(int, 0),
+        default=1000,
+        metavar="N",
+        help="n_iter_freeze_proj of the training",
+    ),
     switch("--keep-frozen", help="keep_frozen of the training"),
     option("--target", choices=("correct", "tcp"), default="correct", help="what LVU was trained for"),
     OVERWRITE,

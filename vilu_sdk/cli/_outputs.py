@@ -5,7 +5,6 @@ import glob
 import io
 import json
 import math
-import os
 import re
 import sys
 from argparse import Namespace
@@ -24,6 +23,7 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.remote import is_remote, require_writable
 from vilu_sdk.inputs.stored import kind
+from vilu_sdk.numerals import from_environment
 from vilu_sdk.persistence.locks import held
 from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
@@ -129,7 +129,7 @@ def refuse_overwriting(arguments: Namespace) -> None:
         values = [value for value in (given if isinstance(given, list) else [given]) if value]
         if name == "scorer":  # as LABEL=NAME, perhaps
             values = [value if Path(value).exists() else value.rpartition("=")[2] for value in values]
-        for source in (split(value)[0] for value in values):
+        for source in (split(value)[0] for value in values if not is_remote(value)):
             inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
             if source.exists() and (path.samefile(source) or (inside and kind(path) in SUFFIXES)):
                 raise UsageError(
@@ -144,7 +144,8 @@ SHARED = ("fit", "score")
 
 def refuse_to_repeat(arguments: Namespace) -> None:
     """Raise where each of several processes would do all of the work, and write over the others."""
-    started = int(os.environ.get("WORLD_SIZE", 1))
+    with usage():
+        started = from_environment("WORLD_SIZE", 1, 1)
     if started > 1 and arguments.command not in SHARED:
         raise UsageError(
             f"torchrun has started {started} processes (WORLD_SIZE), and only vilu "
@@ -157,7 +158,7 @@ def output_held(arguments: Namespace) -> Iterator[None]:
     """Hold the output of a command against others that write there, and remove what killed ones have left."""
     output = getattr(arguments, "output", None)
     # Of processes that torchrun has started, the first one writes.
-    if output in (None, STDOUT) or is_remote(output) or os.environ.get("RANK", "0") != "0":
+    if output in (None, STDOUT) or is_remote(output) or from_environment("RANK", 0):
         yield
         return
     with usage():

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._streams import FORMATS, LEVELS
+from vilu_sdk.numerals import decimal, whole
 
 #: Adds an argument to a parser, or to a group of one.
 Argument = Callable[[Any], Any]
@@ -59,9 +60,10 @@ def within(
     kind: type[Any], low: float, high: float = math.inf, *, bounds: bool = True
 ) -> Callable[[str], Any]:
     """Return the type of an option with numbers between `low` and `high`, with or without these two."""
+    parse = whole if kind is int else decimal
 
     def read(text: str) -> Any:
-        value = kind(text)
+        value = parse(text)
         if not low <= value <= high or (not bounds and value in (low, high)):
             most = "" if high == math.inf else f" and {'at most' if bounds else 'below'} {high}"
             least = f"{'at least' if bounds else 'above'} {low}"

@@ -1,6 +1,5 @@
 """`vilu score`: from embeddings to predictions and their uncertainty, going on where it was killed."""
 
-import os
 import shutil
 from argparse import Namespace
 from collections import Counter
@@ -21,6 +20,7 @@ from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
+from vilu_sdk.numerals import from_environment
 from vilu_sdk.scale.partition import loaded, score_to_folder, scored_tables
 from vilu_sdk.scale.pieces import plan
 
@@ -30,7 +30,7 @@ SHARED_SECONDS = 30 * 86400.0
 
 def run(arguments: Namespace) -> int:
     """Score into a folder, into a file or to standard output; processes of torchrun share a folder."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if from_environment("WORLD_SIZE", 1, 1) == 1:
         return _score(arguments)
     with process_group(SHARED_SECONDS):
         return _score(arguments)

@@ -19,6 +19,8 @@ from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._streams import LOG
 from vilu_sdk.compute.distributed import rank
+from vilu_sdk.inputs.escape import masked
+from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer
 from vilu_sdk.selective.arrangement import Calibrated
@@ -174,7 +176,7 @@ def _load(label: str | None, name: str, settings: list[str]) -> Chosen:
         if not os.path.exists(os.path.expanduser(name)):
             error.add_note(f"Scorers by name are {', '.join(CLASSES)}.")
         raise
-    return Chosen(label or name, scorer, saved=True, predictor=predictor)
+    return Chosen(label or masked(name), scorer, saved=True, predictor=predictor)
 
 
 def _class_of(name: str, own: bool) -> Any:
@@ -202,9 +204,11 @@ def _is_folder(name: str) -> bool:
 
 
 def _split_label(spec: str) -> tuple[str | None, str]:
-    """Split ``LABEL=NAME``, unless it is the name of a folder."""
-    label, equals, name = spec.rpartition("=")
-    return (label, name) if equals and not _is_folder(spec) else (None, spec)
+    """Split ``LABEL=NAME``, unless it is the name of a folder, or an address, whose query has signs too."""
+    label, equals, name = spec.partition("=")
+    if not is_remote(name):
+        label, equals, name = spec.rpartition("=")
+    return (label, name) if equals and not (_is_folder(spec) or is_remote(spec)) else (None, spec)
 
 
 def _set(scorer: Scorer, name: str, text: str) -> str:

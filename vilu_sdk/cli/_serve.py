@@ -7,12 +7,12 @@ import sys
 import tempfile
 from argparse import Namespace
 from contextlib import ExitStack, suppress
+from dataclasses import fields
 from typing import Any
 
 from vilu_sdk.cli._exits import DONE, Terminated
 from vilu_sdk.cli._inputs import open_texts
 from vilu_sdk.cli._scorers import choose_one
-from vilu_sdk.cli._serving import USUAL
 from vilu_sdk.cli._streams import LOG, logged
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.inputs.extras import require
@@ -83,7 +83,7 @@ def _application(arguments: Namespace) -> Any:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # requests share the cores, and threads that wait for each other lose time
     chosen = choose_one(arguments)
-    named = {name: getattr(arguments, name) for name in vars(USUAL)}
+    named = {name: getattr(arguments, name) for name in (field.name for field in fields(Limits))}
     return app(
         chosen.scorer if chosen.predictor is None else chosen.predictor,
         None if arguments.texts is None else open_texts(arguments),

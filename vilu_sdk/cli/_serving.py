@@ -4,8 +4,6 @@ from vilu_sdk.cli._arguments import HEAD, NAMES, QUIET, TEXTS
 from vilu_sdk.cli._parser import COUNT, SHARE, command, option, within
 from vilu_sdk.serve.limits import Limits
 
-USUAL = Limits()
-
 SERVE = command(
     "_serve.run",
     "serve",
@@ -24,36 +22,40 @@ SERVE = command(
     option("--workers", type=COUNT, default=1, metavar="N", help="processes (default: 1)"),
     option("--threads", type=COUNT, metavar="N", help="requests a process computes at once (default: cores)"),
     option(
-        "--rows", type=COUNT, default=USUAL.rows, metavar="N", help="most images of a request (default: 4096)"
+        "--rows",
+        type=COUNT,
+        default=Limits.rows,
+        metavar="N",
+        help="most images of a request (default: 4096)",
     ),
     option(
-        "--bytes", type=COUNT, default=USUAL.bytes, metavar="N", help="most bytes of a body (default: 32 MB)"
+        "--bytes", type=COUNT, default=Limits.bytes, metavar="N", help="most bytes of a body (default: 32 MB)"
     ),
     option(
         "--candidates",
         type=COUNT,
-        default=USUAL.candidates,
+        default=Limits.candidates,
         metavar="N",
         help="most candidates that a request brings (default: 20000)",
     ),
     option(
         "--kept",
         type=COUNT,
-        default=USUAL.kept,
+        default=Limits.kept,
         metavar="N",
         help="sets of candidates for which is kept what is computed from them (default: 8)",
     ),
     option(
         "--concurrency",
         type=COUNT,
-        default=USUAL.concurrency,
+        default=Limits.concurrency,
         metavar="N",
         help="most requests at once, of a process; one more is told to come again (default: 128)",
     ),
     option(
         "--seconds",
         type=within(float, 0, bounds=False),
-        default=USUAL.seconds,
+        default=Limits.seconds,
         metavar="S",
         help="for a body to arrive (default: 30)",
     ),

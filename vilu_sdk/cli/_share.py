@@ -12,6 +12,7 @@ from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
+from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.formats import SUFFIXES, names_in
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.stored import kind
@@ -29,7 +30,7 @@ def run_convert(arguments: Namespace) -> int:
     options = given(arguments, "logit_scale", "d", "n_iter_freeze", "keep_frozen", "target")
     scorer = convert_official_checkpoint(arguments.checkpoint, **options)
     scorer.save_pretrained(folder, card=card_of(arguments, scorer), overwrite=arguments.overwrite)
-    print(f"{type(scorer).__name__} for embeddings of width {scorer.n_features_in_}: {folder}")
+    print(f"{type(scorer).__name__} for embeddings of width {scorer.n_features_in_}: {masked(str(folder))}")
     return 0
 
 

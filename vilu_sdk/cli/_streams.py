@@ -71,16 +71,18 @@ class _Handler(logging.Handler):
 
 def _as_text(record: logging.LogRecord) -> str:
     kind = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-    from vilu_sdk.inputs.escape import printable
+    from vilu_sdk.inputs.escape import masked, printable
 
-    return f"vilu: {getattr(record, 'kind', kind)}{printable(record.getMessage())}"
+    return f"vilu: {getattr(record, 'kind', kind)}{printable(masked(record.getMessage()))}"
 
 
 def _as_json(record: logging.LogRecord) -> str:
+    from vilu_sdk.inputs.escape import masked
+
     said = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": record.getMessage(),
+        "message": masked(record.getMessage()),
     }
     return json.dumps(said | getattr(record, "fields", {}), ensure_ascii=False, default=str)

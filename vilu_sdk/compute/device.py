@@ -1,8 +1,11 @@
 """Where scores are computed and networks are trained: on the CPU, or on a GPU if the user says so."""
 
-import os
+from functools import lru_cache
 
 import torch
+from torch import Tensor
+
+from vilu_sdk.numerals import from_environment
 
 CPU = torch.device("cpu")
 _device = CPU
@@ -50,7 +53,7 @@ def set_device(device: str | torch.device) -> None:
 
 def _own_card() -> str:
     """Return the card of this process: two that share one would wait for each other, and nccl refuses it."""
-    count, number = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
+    count, number = torch.cuda.device_count(), from_environment("LOCAL_RANK", 0)
     if count < 2:  # there is none, or the launcher shows each process its own
         return "cuda"
     if number >= count:
@@ -59,6 +62,13 @@ def _own_card() -> str:
             "processes on it than it has GPUs, or name a device."
         )
     return f"cuda:{number}"
+
+
+@lru_cache(256)
+def scalar(number: float) -> Tensor:
+    """Return a number as a tensor, by which torch multiplies in a third of the time, on any device."""
+    with torch.inference_mode(False):
+        return torch.tensor(number, dtype=torch.float64, device=CPU)
 
 
 def compute_device() -> torch.device:

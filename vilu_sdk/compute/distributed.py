@@ -4,7 +4,6 @@ Only inside `process_group` do processes know of each other. Everywhere else eac
 what is here costs nothing.
 """
 
-import os
 import re
 import signal
 import threading
@@ -20,6 +19,7 @@ from torch import Tensor, distributed
 from vilu_sdk.exceptions import ProcessDiedError
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import positive
+from vilu_sdk.numerals import from_environment
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
     global _rank, _size, _group
     limit = timedelta(seconds=positive(timeout, "timeout"))
     joins = distributed.is_available() and distributed.is_initialized()
-    starts = not joins and int(os.environ.get("WORLD_SIZE", 1)) > 1
+    starts = not joins and from_environment("WORLD_SIZE", 1, 1) > 1
     if not (joins or starts) or _size > 1:
         yield
         return
@@ -102,7 +102,7 @@ def rank() -> int:
 
     For what one process does for all: ``if rank() == 0: scorer.save_pretrained(folder)``.
     """
-    return _rank if _size > 1 else int(os.environ.get("RANK", 0))
+    return _rank if _size > 1 else from_environment("RANK", 0)
 
 
 def world_size() -> int:

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.softmax import SplitSoftmax
+from vilu_sdk.compute.softmax import NARROW, SplitSoftmax, log_softmax, softmax
 from vilu_sdk.compute.tiles import Logits, Peak
 
 #: Logits of so few images and candidates are kept: steps are what costs then, and no memory.
@@ -32,20 +32,23 @@ class Posterior:
         self.searches = False
 
     @cached_property
+    def plain(self) -> SplitSoftmax:
+        """The softmax of the logits as they are, split at the largest column of each row."""
+        return SplitSoftmax(self._logits())
+
+    @cached_property
     def split(self) -> SplitSoftmax:
-        """The softmax, split at the largest column of each row."""
-        return SplitSoftmax(self._sharp())
+        """The softmax, split at the same column."""
+        return self.plain if self.sharpness == 1.0 else SplitSoftmax(self._sharp(), self.plain.column)
 
     @property
     def top(self) -> Tensor:
         """The likeliest candidate (n,), the first of equals."""
-        return self.split.column
+        return self.plain.column
 
     def log_odds(self, column: Tensor | None = None) -> Tensor:
         """Log-odds (n,) of the logits that the likeliest is wrong, or a column (n,); exact at any lead."""
-        if column is None and self.sharpness == 1.0:
-            return self.split.log_odds
-        return SplitSoftmax(self._logits(), column).log_odds
+        return self.plain.log_odds if column is None else SplitSoftmax(self._logits(), column).log_odds
 
     @property
     def sharp_log_odds(self) -> Tensor:
@@ -55,17 +58,17 @@ class Posterior:
     @property
     def log_sum(self) -> Tensor:
         """Logarithm (n,) of the sum of the exponentials of the logits."""
-        return self.split.log_sum if self.sharpness == 1.0 else torch.logsumexp(self._logits(), dim=1)
+        return self.plain.log_sum
 
     @property
     def probabilities(self) -> Tensor:
         """All probabilities, (n, K)."""
-        return torch.softmax(self._sharp(), dim=1)
+        return softmax(self._sharp())
 
     @property
     def log_probabilities(self) -> Tensor:
         """Their logarithms, (n, K), finite also where a probability is 0 in floating point."""
-        return torch.log_softmax(self._sharp(), dim=1)
+        return log_softmax(self._sharp())
 
     def _sharp(self) -> Tensor:
         return self._logits() if self.sharpness == 1.0 else self.sharpness * self._logits()
@@ -73,10 +76,23 @@ class Posterior:
 
 def linear_posterior(x: Tensor, linear: Logits, sharpness: float = 1.0) -> Posterior:
     """Return the posterior whose logits are linear in features `x` (n, d) of the images."""
-    if x.shape[0] * linear.directions.shape[1] > FEW:
+    k = linear.directions.shape[1]
+    if k > NARROW and x.shape[0] * k > FEW:
         return LinearPosterior(x, linear, sharpness)
-    logits = linear.in_nats(x)
-    return Posterior(lambda: logits, sharpness)
+    return FewPosterior(linear.in_nats(x), sharpness)
+
+
+class FewPosterior(Posterior):
+    """A posterior of few images, whose logits (n, K) are kept."""
+
+    def __init__(self, logits: Tensor, sharpness: float = 1.0) -> None:
+        super().__init__(lambda: logits, sharpness)
+
+    def log_odds(self, column: Tensor | None = None) -> Tensor:
+        """See `Posterior`; most often the column is the largest, at which the softmax is split for more."""
+        if column is None or torch.equal(column, self.plain.column):
+            return self.plain.log_odds
+        return super().log_odds(column)
 
 
 class LinearPosterior(Posterior):

@@ -38,14 +38,13 @@ def plain_torch(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _is_plain() -> bool:
-    made = torch.empty(0)  # says sooner than the defaults where tensors are made, and of which type
     return (
         torch.is_grad_enabled()
-        and not made.is_inference()
+        and not torch.is_inference_mode_enabled()
         and not any(map(torch.is_autocast_enabled, DEVICES))
-        and made.device == CPU
-        and made.dtype == working()
+        and torch.get_default_dtype() == working()
         and not _dtype.depth
+        and torch.empty(0).device == CPU  # which says sooner than torch's default where tensors are made
     )
 
 

@@ -12,6 +12,9 @@ from vilu_sdk.inputs.rows import Rows
 
 #: Times that chunks are larger where a GPU computes.
 LARGER = 16
+#: Times that they are smaller where rows lie in memory, so that those looked at are in the caches for their
+#: products, and how many rows are none too many. Files are read in larger pieces.
+SMALLER, NEAR = 4, 1024
 
 
 def stream(
@@ -20,24 +23,29 @@ def stream(
     score: Callable[[Tensor], Sequence[Tensor]],
     what: str = "scoring",
     device: torch.device = CPU,
-) -> list[Tensor]:
+) -> Sequence[Tensor]:
     """Apply `score` to chunks of image rows and join each of its results, on the CPU, for all images.
 
     `score` takes rows (n, d) on the device, which it may not write to since they can be the caller's memory,
-    and returns results (n, ...). `width` counts the columns of the widest array it makes, often K.
+    and returns results (n, ...). `width` counts the columns of the widest array it makes, often K. Results of
+    few images are not copied: they can be each other, or the images.
     """
-    n = len(images)
+    n, on_cpu = len(images), device.type == "cpu"
     joined: list[Tensor] = []
-    slices = images.slices(width if device.type == "cpu" else -(-width // LARGER))
+    if not on_cpu:
+        width = -(-width // LARGER)
+    elif n > NEAR and not images.on_disk:
+        width = max(width, SMALLER * images.d)
+    slices = images.slices(width)
     chunks = _arriving(images, slices, device)
     steps = slices if len(slices) == 1 else track(slices, what)
     # Inference mode takes an eighth off the scoring of one image; not all devices support it.
-    without_gradients = torch.inference_mode if device.type == "cpu" else torch.no_grad
+    without_gradients = torch.inference_mode if on_cpu else torch.no_grad
     with without_gradients():
         for rows, z in zip(steps, chunks, strict=True):
-            results = score(z.to(device))
-            if len(slices) == 1:  # copied, as others are: results can be each other, or the images
-                return [part.to(CPU, copy=True) for part in results]
+            results = score(z if on_cpu else z.to(device))
+            if len(slices) == 1:
+                return results if on_cpu else [part.to(CPU) for part in results]
             # One block for all results: small ones kept between the large temporaries would fragment
             # the heap by a chunk each time.
             joined = joined or [part.new_empty((n, *part.shape[1:]), device=CPU) for part in results]

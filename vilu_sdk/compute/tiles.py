@@ -12,11 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.softmax import SplitSoftmax, first_maximum
+from vilu_sdk.compute.device import scalar
+from vilu_sdk.compute.softmax import SplitSoftmax, are_short, first_maximum
 from vilu_sdk.inputs.slices import cut
 
 #: Columns of a tile of candidates.
 TILE = 2048
+#: Rows of a product with few candidates that stay near the caches.
+ROWS = 2048
 #: Logits in bits below this, and above its negative, can be raised to powers as they are.
 PLAIN = 60.0
 #: Share of a sum below which what is left of it without one term is summed anew, or rounding would show.
@@ -49,13 +52,15 @@ class Logits:
         directions, offsets = self.directions, self.offsets
         if columns is not ALL:
             directions, offsets = directions[:, columns], None if offsets is None else offsets[columns]
+        if out is None and are_short(z.shape[0], directions.shape[1]):
+            return _narrow(z, directions, offsets)
         if offsets is None:
             return torch.mm(z, directions, out=out)
         return torch.addmm(offsets, z, directions, out=out)
 
     def in_nats(self, z: Tensor) -> Tensor:
         """Logits (n, K) in nats, where these are in bits, and rounded as these."""
-        return self(z).mul_(NATS)
+        return self(z).mul_(scalar(NATS))
 
     def among(self, columns: Tensor) -> "Logits":
         """Return the logits of some of the candidates."""
@@ -75,6 +80,19 @@ class Logits:
         for tile in cut(k, TILE):
             width = tile.stop - tile.start
             yield tile, self(z, tile, memory[: len(z) * width].view(len(z), width))
+
+
+def _narrow(z: Tensor, directions: Tensor, offsets: Tensor | None) -> Tensor:
+    """Multiply rows z (n, d) with few directions (d, K), column by column of the result (n, K).
+
+    Processors take several images at a time then, where a row of candidates is too short for them;
+    and so does all that follows, for which the columns stay one after the other in memory.
+    """
+    if len(z) > ROWS and z.device.type == "cpu":
+        return torch.cat([_narrow(z[rows], directions, offsets).T for rows in cut(len(z), ROWS)], dim=1).T
+    if offsets is None:
+        return torch.mm(directions.T, z.T).T
+    return torch.addmm(offsets[:, None], directions.T, z.T).T
 
 
 def nearest(z: Tensor, text: Tensor) -> Tensor:

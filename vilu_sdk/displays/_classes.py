@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import vector, what_it_holds
-from vilu_sdk.inputs.names import NONE, Names
+from vilu_sdk.inputs.names import NONE, Names, check_whole
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.vectors import as_vector
 
 
@@ -26,6 +27,7 @@ def check_names(names: Sequence[str] | None, k: int) -> list[str]:
 def told_apart(names: Sequence[Any]) -> list[str]:
     """Return names as text; a class without one gets its number, and so do those whose names are equal."""
     texts = [str(name) for name in names]
+    check_whole(texts, "class_names")
     times = Counter(texts)
     return [
         f"class {index}" if not text.strip() else text if times[text] == 1 else f"{index}: {text}"
@@ -63,6 +65,4 @@ def name_classes(names: Sequence[str] | None, **classes: NDArray[np.int64]) -> l
 
 def how_many(top: Any, n: int) -> int:
     """Return how many of n rows to show."""
-    if top is not None and (not isinstance(top, int | np.integer) or top < 1):
-        raise ValueError(f"top must be a positive integer or None, got {top!r}.")
-    return n if top is None else min(int(top), n)
+    return n if top is None else min(whole(top, "top", 1), n)

@@ -14,8 +14,8 @@ from vilu_sdk.displays._legend import entry
 from vilu_sdk.displays._style import next_look, percent, shorten
 from vilu_sdk.evaluation.problem import Problem, ask
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.failure import ranking_metrics
-from vilu_sdk.metrics.vectors import check_count
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 RandomState = int | np.random.RandomState | None
@@ -92,7 +92,7 @@ def draw_orders(
     wanted = np.unique(doubling if sizes is None else np.asarray(sizes))
     if wanted.dtype.kind not in "iu" or not len(wanted) or wanted[0] < 2 or wanted[-1] > n:
         raise ValueError(f"sizes must be integers from 2 to {n}, got {sizes!r}.")
-    orders = [random.permutation(n) for _ in range(check_count(n_draws, "n_draws"))]
+    orders = [random.permutation(n) for _ in range(whole(n_draws, "n_draws", 1))]
     return [int(size) for size in wanted], orders
 
 

@@ -74,13 +74,14 @@ class CandidatesDisplay(SweepDisplay):
             if problem.labels is None:
                 part = check_problem(problem.images[order], problem.text[order], None, size)
             else:
+                some = np.sort(order[:size])  # in the order of the fit, which some scorers need
                 place = np.full(k + 1, NONE)  # and of -1 itself, which is the last
-                place[order[:size]] = np.arange(size)
+                place[some] = np.arange(size)
                 rows = np.flatnonzero((place[problem.labels] != NONE) | (problem.labels == NONE))
                 if not len(rows):
                     return math.nan
                 part = check_problem(
-                    problem.images[rows], problem.text[order[:size]], place[problem.labels[rows]], None
+                    problem.images[rows], problem.text[some], place[problem.labels[rows]], None
                 )
             return auc_of(scorer, part)
 

@@ -18,15 +18,10 @@ from vilu_sdk.displays._style import (
     tone,
 )
 from vilu_sdk.evaluation.problem import Answers, Problem
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
-from vilu_sdk.metrics.vectors import (
-    BoolVector,
-    FloatVector,
-    check_count,
-    check_probabilities,
-    check_scores,
-)
+from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
 
 PROBABILITY = "probability of failure (%)"
 
@@ -106,7 +101,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
         Raises
         ------
         ValueError, TypeError
-            As in `failure_metrics`, or if `bins` is not a positive integer.
+            As in `failure_metrics`, or if `bins` is not an integer of at least 1.
         """
         u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
         xlabel = PROBABILITY if probability else xlabel
@@ -141,7 +136,7 @@ def histograms(
     u: FloatVector, y: BoolVector, bins: Any, span: tuple[float, float] | None = None
 ) -> dict[str, FloatVector]:
     """Return the edges of bins, by default over all values, and the share of each kind in them."""
-    edges = np.histogram_bin_edges(u, check_count(bins, "bins"), span or _span(u))
+    edges = np.histogram_bin_edges(u, whole(bins, "bins", 1), span or _span(u))
     right, wrong = (np.histogram(of, edges)[0] / max(1, len(of)) for of in (u[~y], u[y]))
     return {"edges": edges, "right": right, "wrong": wrong}
 
@@ -215,7 +210,7 @@ class ReliabilityDisplay(ScoreDisplay):
         """
         ece = expected_calibration_error(uncertainty, failure)
         u, y = check_probabilities(uncertainty, failure)
-        check_count(n_bins, "n_bins")
+        whole(n_bins, "n_bins", 1)
         edges = np.unique(np.quantile(u, np.arange(1, n_bins) / n_bins))
         bins = np.searchsorted(edges, u, side="left")
         counts = np.bincount(bins)

@@ -29,6 +29,29 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://)")
 _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", re.ASCII)
 
 
+# An address in a text: what is before who one is, who that is, the place, and what a query says.
+_SECRETS = re.compile(
+    r"""(?P<protocol>\b[A-Za-z][A-Za-z0-9+.-]+://)(?:[^/\s'"]*@)?(?P<place>[^?\s'"]*)(?P<query>\?[^\s'"]*)?"""
+)
+
+
+def masked(text: str) -> str:
+    """Return a text whose addresses say nothing of who one is: no user, no password, no signature.
+
+    Examples
+    --------
+    >>> masked("no https://me:secret@host/z.npy?X-Amz-Signature=0af, and no s3://bucket/z_?.npy")
+    'no https://host/z.npy?…, and no s3://bucket/z_?.npy'
+    """
+
+    def plain(found: re.Match[str]) -> str:
+        query = found["query"] or ""
+        says = "=" in query or (query and found["protocol"].lower() in ("http://", "https://"))
+        return f"{found['protocol']}{found['place']}{'?…' if says else query}"
+
+    return _SECRETS.sub(plain, text)
+
+
 def printable(text: str) -> str:
     r"""Return text that steers no terminal: control characters as their escapes, but newlines and tabs.
 

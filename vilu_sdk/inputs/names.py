@@ -34,6 +34,16 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
 
 
+def check_whole(texts: Iterable[str], where: str) -> None:
+    """Raise where a text holds half of a surrogate pair, which no file and no page can hold."""
+    for row, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            wrong = f"{where} has half of a character (a lone surrogate) in"
+            raise BadRowError(wrong, row, f", {shown(text)}; read it as UTF-8.") from None
+
+
 class Names:
     """The name of each candidate, none of them twice.
 
@@ -62,6 +72,7 @@ class Names:
     def __init__(self, names: Iterable[Any], where: str) -> None:
         self.where = where
         self.written = [str(name).strip() for name in names]
+        check_whole(self.written, where)
         self._rows: dict[str, int] = {}
         for row, name in enumerate(map(plain, self.written)):
             if not name:
@@ -127,8 +138,11 @@ def row_numbers(
 
 def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
     """Raise where there are names of candidates, but not one for each of the k rows of `texts`."""
-    if names is not None and len(names) != k:
+    if names is None:
+        return
+    if len(names) != k:
         raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
+    check_whole(map(str, names), "names")
 
 
 def check_same_names(names: Sequence[str], known: Sequence[str], texts: str) -> None:

@@ -1,25 +1,32 @@
 """Addresses of object stores and web servers, such as ``s3://bucket/z.npy``, as files: the extra ``remote``.
 
 What is read is copied whole into a cache, once for each version that the store tells apart; what is written
-is uploaded whole. Everything else in the package works on files.
+is uploaded whole. Everything else in the package works on files. No password and no signature of an address
+gets into a name of the cache or into a message.
 """
 
+import atexit
 import errno
 import hashlib
 import json
 import os
 import re
+import shutil
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
+from glob import has_magic
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
+from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import brief
 from vilu_sdk.inputs.stored import replace
+from vilu_sdk.numerals import from_environment
 
 # At least two letters, which tells a protocol from a drive.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -27,6 +34,12 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What is said of a file in a store that does not tell one version of it from the next.
 _NO_VERSION = {"name", "size", "type", "url", "mimetype", "partial", "Key"}
+#: The variable that says how many GB the cache may hold, how many it may by default, and for how many seconds
+#: a copy that was opened stays, however many there are.
+ROOM, USUAL_ROOM, STAYS = "VILU_CACHE_GB", 50, 86_400.0
+# Copies of what has no version, by what is said of it; they go with the process.
+_OF_PROCESS: dict[str, Path] = {}
+_LOCK = threading.Lock()
 
 
 def is_remote(name: Any) -> bool:
@@ -49,19 +62,36 @@ def local(address: str, names: Sequence[str] | None = None) -> Path:
     with _reaching(address):
         system, path = _opened(address)
         # A name with a suffix is a file, as in a store there may be both.
-        is_file = names is None and bool(Path(path).suffix) and system.isfile(path)
+        is_file = names is None and bool(Path(_place(path)).suffix) and system.isfile(path)
         if is_file:
             items = [system.info(path)]
         elif names is None:
             items = [item for item in system.ls(path, detail=True) if item["type"] == "file"]
         else:
-            paths = [f"{path.rstrip('/')}/{name}" for name in names]
+            place, query = _place(path), path[len(_place(path)) :]
+            paths = [f"{place.rstrip('/')}/{name}{query}" for name in names]
             items = [system.info(one) for one in paths if system.exists(one)]
         found = {item["name"]: item for item in items}
         if not found:
             raise FileNotFoundError
-        folder = _copied(address, json.dumps(found, sort_keys=True, default=str))
-    return folder / path.rpartition("/")[2] if is_file else folder
+        folder = _copied(address, system, found)
+    return folder / _name(path) if is_file else folder
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name has wildcards; the question mark of a web address begins its query."""
+    return has_magic(_place(name).partition("://")[2].partition("/")[2] if is_remote(name) else name)
+
+
+def names_at(address: str) -> list[str]:
+    """Return what is in the folder at an address, nothing where there is none."""
+    with _reaching(address):
+        system, path = _opened(address)
+        try:
+            found = system.ls(path, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [_name(str(one).rstrip("/")) for one in found]
 
 
 def matching(address: str) -> list[str]:
@@ -88,31 +118,79 @@ def upload(file: Path, address: str) -> None:
         system.put_file(os.fspath(file), path)
 
 
-@cache
-def _copied(address: str, said: str) -> Path:
-    """Copy files into a folder of the cache that is of this version of them, and return it."""
-    system, path = _opened(address)
-    found: dict[str, dict[str, Any]] = json.loads(said)
+def _copied(address: str, system: Any, found: dict[str, dict[str, Any]]) -> Path:
+    """Copy files into a folder that is of this version of them, and return it."""
+    said = json.dumps(found, sort_keys=True, default=str)
+    home = None
     if all(item.keys() - _NO_VERSION for item in found.values()):
-        home = os.environ.get("VILU_CACHE") or os.path.join(
-            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vilu-sdk"
-        )
-        version = hashlib.sha256(said.encode()).hexdigest()[:16]
-        where = re.sub(r"[^\w./-]", "_", f"{address.partition(':')[0]}/{path.strip('/')}").replace("..", "_")
-        folder = Path(home) / where / version
-        folder.mkdir(parents=True, exist_ok=True)
+        home = Path(_home()) / "copies"
+        place = re.sub(r"[^\w.-]", "_", masked(address).partition("?")[0])[:100]
+        folder = home / f"{place}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
     else:  # the next process cannot tell whether it is the same
-        folder = Path(mkdtemp(prefix="vilu-"))
+        with _LOCK:
+            if said not in _OF_PROCESS:
+                _OF_PROCESS[said] = Path(mkdtemp(prefix="vilu-"))
+                atexit.register(_remove, _OF_PROCESS[said], os.getpid())
+            folder = _OF_PROCESS[said]
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        os.utime(folder)  # by which it is known when it was opened last
+    lacking = {}
     for name, item in found.items():
-        target = folder / name.rpartition("/")[2]
+        target = folder / _name(name)
         if not target.exists() or target.stat().st_size != (item.get("size") or target.stat().st_size):
-            pending = target.with_name(f".{target.name}.{uuid4().hex}")
-            try:
-                system.get_file(name, os.fspath(pending))
-                replace(pending, target)
-            finally:
-                pending.unlink(missing_ok=True)
+            lacking[name] = target
+    if lacking and home is not None:
+        _make_room(home, folder)
+    for name, target in lacking.items():
+        pending = target.with_name(f".{target.name}.{uuid4().hex}")
+        try:
+            system.get_file(name, os.fspath(pending))
+            replace(pending, target)
+        finally:
+            pending.unlink(missing_ok=True)
     return folder
+
+
+def _remove(folder: Path, process: int) -> None:
+    """Remove a folder when the process ends that made it, and not one that was forked from it."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _home() -> str:
+    """Return the folder of the cache."""
+    usual = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.environ.get("VILU_CACHE") or os.path.join(usual, "vilu-sdk")
+
+
+def _make_room(home: Path, mine: Path) -> None:
+    """Remove the copies that were opened longest ago, of those that are more than the cache may hold."""
+    room, now = 1e9 * from_environment(ROOM, USUAL_ROOM), time.time()
+    copies = []
+    for folder in home.iterdir():
+        with suppress(OSError):  # another process removes it too
+            copies.append(
+                (folder.stat().st_mtime, folder, sum(file.stat().st_size for file in folder.iterdir()))
+            )
+    for opened, folder, size in sorted(copies, reverse=True):
+        room -= size
+        if room < 0 and folder != mine and now - opened > STAYS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_web(address: str) -> bool:
+    return address.lower().startswith(("http://", "https://"))
+
+
+def _place(path: str) -> str:
+    """Return a path, of a web address without its query, in which names say nothing of the file."""
+    return re.split(r"[?#]", path, maxsplit=1)[0] if _is_web(path) else path
+
+
+def _name(path: str) -> str:
+    """Return the name of a file."""
+    return _place(path).rpartition("/")[2] or "file"
 
 
 def _opened(address: str) -> tuple[Any, str]:
@@ -123,20 +201,28 @@ def _opened(address: str) -> tuple[Any, str]:
 @contextmanager
 def _reaching(address: str) -> Iterator[None]:
     """Let an error of a store say the address, and whether nothing is there, it refuses or is not reached."""
+    name = masked(address)
     try:
         yield
-    except ImportError as error:
-        raise ImportError(f'{address}: {brief(error)}; pip install "vilu-sdk[remote]"') from error
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"there is neither a file nor a folder {address}.") from error
-    except (PermissionError, NotImplementedError) as error:
-        said = f" ({brief(error)})" if str(error) else ""
-        raise PermissionError(
-            f"{address} may not be read or written{said}; check the address, and who you are there."
-        ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # the disk of the cache
             raise
-        raise ConnectionError(
-            f"{address} cannot be reached ({brief(error)}); check it, and try again."
-        ) from error
+        said = masked(brief(error, 10_000))
+        for secret in re.findall(r"://([^/]*)@|[?](.*)", address):
+            said = said.replace("".join(secret), "…")
+        # Whose error has secrets, and a chain of errors is shown whole.
+        raise _said_of(error, name, brief(said)) from (error if name == address else None)
+
+
+def _said_of(error: Exception, name: str, said: str) -> Exception:
+    """Return what is said of an error of a store."""
+    if isinstance(error, ImportError):
+        return ImportError(f'{name}: {said}; pip install "vilu-sdk[remote]"')
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return FileNotFoundError(f"there is neither a file nor a folder {name}.")
+    if isinstance(error, PermissionError | NotImplementedError):
+        why = f" ({said})" if str(error) else ""
+        return PermissionError(
+            f"{name} may not be read or written{why}; check the address, and who you are there."
+        )
+    return ConnectionError(f"{name} cannot be reached ({said}); check it, and try again.")

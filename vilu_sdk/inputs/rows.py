@@ -30,8 +30,8 @@ WIDEST, WIDEST_SQUARE = 1 << 16, 1 << 14
 LARGEST_NORM = float(torch.finfo(torch.float64).max)
 # What is said of rows that are no embeddings.
 INFINITE, ZERO = "has a NaN, infinite or overflowing value", "is all zero"
-# Units in the last place by which the norms of rows differ from 1 after they were divided by them.
-UNIT = 4
+# By how much norms of rows differ from 1 after they were divided by them: some units in the last place.
+SLACK = {dtype: 4 * torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
 # So few rows are not looked at twice.
 FEW = 256
 # Of pictures: grey, colour, and colour with transparency.
@@ -61,7 +61,13 @@ def check_square(d: int) -> None:
 
 
 class Rows:
-    """A checked matrix (n, d) of embeddings, read chunk by chunk; bad rows raise when they are read."""
+    """A checked matrix (n, d) of embeddings, read chunk by chunk; bad rows raise when they are read.
+
+    Attributes
+    ----------
+    d : int
+        Width of the rows.
+    """
 
     def __init__(self, source: Any, name: str, *, d: int | None = None, normalise: bool = True) -> None:
         source = opened(source, name)
@@ -88,6 +94,7 @@ class Rows:
                 "texts must be embedded by the same model, and by the one the scorer was fitted with."
             )
         self.source = source
+        self._n, self.d = map(int, source.shape)
         self.name = name
         self.normalise = normalise
         self.takes_zeros = _ZEROS.get()
@@ -95,12 +102,7 @@ class Rows:
         self._whole: Tensor | None = None
 
     def __len__(self) -> int:
-        return int(self.source.shape[0])
-
-    @property
-    def d(self) -> int:
-        """Width of the rows."""
-        return int(self.source.shape[1])
+        return self._n
 
     def read(self, index: slice | np.ndarray | Tensor | None = None) -> Tensor:
         """Return rows, by default all; raw ones can be the source's memory, which nobody may write to."""
@@ -109,13 +111,13 @@ class Rows:
 
     def look(self, index: slice) -> Tensor:
         """Return the rows of `read`, uncopied where their norms are 1 already, for reading only."""
-        if self._whole is not None and index == slice(0, len(self)):
+        if self._whole is not None and index == slice(0, self._n):
             return self._whole
         rows, norms, (least, most), is_view = self._read(index)
-        slack = UNIT * torch.finfo(norms.dtype).eps
+        slack = SLACK[norms.dtype]
         if self.normalise and not (1 - slack <= least and most <= 1 + slack):
             rows = _unit(rows, norms, is_view)
-        if rows.shape[0] == len(self) <= FEW:
+        if rows.shape[0] == self._n <= FEW:
             self._whole = rows
         return rows
 
@@ -158,8 +160,8 @@ class Rows:
 
     def slices(self, width: int = 0) -> list[slice]:
         """Cut the rows evenly so that an array of a slice's rows × max(width, d) stays small."""
-        n, most = len(self), max(1, CHUNK_ELEMENTS // max(width, self.d))
-        return cut(n, n if n <= most else -(-n // -(-n // most)))
+        n, most = self._n, max(1, CHUNK_ELEMENTS // max(width, self.d))
+        return [slice(0, n)] if n <= most else cut(n, -(-n // -(-n // most)))
 
     def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
         """Yield (slice, rows) for each of `slices(width)`."""
@@ -210,8 +212,9 @@ def faults(values: np.ndarray) -> np.ndarray:
 
 def _range(norms: Tensor) -> tuple[float, float]:
     """Return the least and the largest of some norms, NaN if one is; of none 1."""
-    if not norms.shape[0]:
-        return 1.0, 1.0
+    if norms.shape[0] < 2:
+        one = norms.item() if norms.shape[0] else 1.0
+        return one, one
     least, most = torch.aminmax(norms)
     return float(least), float(most)
 

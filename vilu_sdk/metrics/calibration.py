@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from vilu_sdk.metrics.vectors import check_count, check_probabilities
+from vilu_sdk.inputs.values import whole
+from vilu_sdk.metrics.vectors import check_probabilities
 
 
 def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, n_bins: int = 15) -> float:
@@ -29,7 +30,7 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
     Raises
     ------
     ValueError, TypeError
-        If `n_bins` is not a positive integer, or as in `failure_metrics` with `probability`.
+        If `n_bins` is not an integer of at least 1, or as in `failure_metrics` with `probability`.
 
     References
     ----------
@@ -40,7 +41,7 @@ def expected_calibration_error(uncertainty: npt.ArrayLike, failure: npt.ArrayLik
     >>> expected_calibration_error([0.25, 0.25, 0.25, 0.25], [0, 0, 0, 1])
     0.0
     """
-    check_count(n_bins, "n_bins")
+    whole(n_bins, "n_bins", 1)
     u, y = check_probabilities(uncertainty, failure)
     # Edges as correctly rounded quotients, so that 0.3 lies on the edge 3/10 and not beside it.
     # `left` puts a value that equals an edge into the bin below it: bins are (lo, hi].

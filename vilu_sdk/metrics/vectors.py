@@ -13,13 +13,6 @@ IntVector = npt.NDArray[np.int64]
 BoolVector = npt.NDArray[np.bool_]
 
 
-def check_count(value: Any, name: str) -> int:
-    """Return a positive integer."""
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
-    return int(value)
-
-
 def as_vector(values: Any, name: str) -> FloatVector:
     """Return `values` as a finite float64 vector with at least one entry."""
     array = vector(values, name)

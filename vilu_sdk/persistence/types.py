@@ -1,9 +1,15 @@
-"""Whether a value that a file gives is of the type that a class says it has."""
+"""Whether a value that a file or a user gives is of the type that a class says it has."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from torch import Tensor
+
+from vilu_sdk.inputs.places import shown
 
 
 @cache
@@ -41,3 +47,61 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(value, Sequence):
         return all(fits(item, parts[0]) for item in value)
     return True
+
+
+def check_parameters(estimator: Any) -> None:
+    """Raise for the first parameter of an estimator that is not of the type that its class says it has.
+
+    Looked at are numbers, flags, words and sequences of them. Numbers may be of numpy, or the only one of an
+    array or tensor; none is NaN or infinite.
+    """
+    for name, hint in _types_of_parameters(estimator.__class__).items():
+        given = getattr(estimator, name, None)
+        value = _plain(given, is_row=hint in (Sequence[int], Sequence[float]))
+        said = f"{name} must be {_described(hint)}, got {shown(given)}."
+        if not fits(value, hint):
+            raise (TypeError if {float, bool} & {hint, *get_args(hint)} else ValueError)(said)
+        if (isinstance(value, float) and not math.isfinite(value)) or (
+            isinstance(value, int) and abs(value) > LARGEST
+        ):
+            raise ValueError(said.replace("must be", "must be finite,"))
+
+
+# Beyond it torch and numpy take no integer.
+LARGEST = 2**63 - 1
+# What types are called.
+_CALLED: dict[Any, str] = {
+    **{int: "an integer", float: "a number", bool: "True or False", str: "a text", type(None): "None"},
+    **{Sequence[int]: "a sequence of integers", Sequence[float]: "a sequence of numbers"},
+}
+
+
+@cache
+def _types_of_parameters(cls: Any) -> dict[str, Any]:
+    """Return the types of the parameters of an estimator that are made of those that have a name here."""
+    try:
+        found = get_type_hints(cls.__init__)
+    except (NameError, TypeError):  # as in `types_of`
+        return {}
+    return {name: hint for name, hint in found.items() if name != "return" and _described(hint)}
+
+
+def _described(hint: Any) -> str:
+    """Return a type in words, nothing of one that is not looked at."""
+    if get_origin(hint) is Literal:
+        return _either([repr(one) for one in get_args(hint)])
+    if get_origin(hint) in (Union, UnionType):
+        parts = [_described(part) for part in get_args(hint)]
+        return _either(parts) if all(parts) else ""
+    return _CALLED.get(hint, "")
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _plain(value: Any, is_row: bool = False) -> Any:
+    """Return numbers of numpy and torch, alone or in a row, as those of Python."""
+    if isinstance(value, np.generic | np.ndarray | Tensor):
+        return value.item() if math.prod(value.shape) == 1 and not is_row else value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

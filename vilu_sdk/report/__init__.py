@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.metrics.vectors import check_count
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.persistence.storage import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._conclusion import advice, conclusion
@@ -123,7 +123,7 @@ def report(
     path = Path(path)
     require("matplotlib", "plot")
     check_parent(path)
-    check_count(top, "top")
+    whole(top, "top", 1)
     subject = gather(scorers, z_img, z_txt, labels, class_names, focus, reference, selective, batch_size)
     settings = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
     values = {"class_names": class_names, "selective": selective, "ids": ids, "paths": paths}

@@ -18,6 +18,7 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import from_all, from_first, rank, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
 from vilu_sdk.inputs.places import BadRowError
@@ -303,7 +304,9 @@ class Job(NamedTuple):
             raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
         _check_bad_rows(bad_rows)
         if output is not None and is_remote(output):
-            raise ValueError(f"output is {output}, but a folder of scores is on a disk of this machine.")
+            raise ValueError(
+                f"output is {masked(str(output))}, but a folder of scores is on a disk of this machine."
+            )
         if output is not None:
             require("pyarrow.parquet", "data")
         opened = open_embeddings(source, column=column)

@@ -1,6 +1,7 @@
 """Fit, accept and predict, shared by all ways of choosing a threshold."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.compute.state import plain_torch
-from vilu_sdk.inputs.candidates import Candidates, open_candidates
+from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
@@ -159,11 +160,7 @@ class ThresholdPredictor(Calibrated):
     @plain_torch
     def _read(self, z_img: Any, z_txt_set: Any, *fields: str, groups: Any = None) -> tuple[NDArray[Any], ...]:
         """Return "accepted" and what else is asked of the scorer, out of one pass over the images."""
-        opened = self._open(z_txt_set)
-        self._check_unchanged()
-        self._require_groups(groups, "accept and predict")
-        names = self._names_of(opened)
-        self._warn_of_candidates(opened)
+        opened, names = self._open_for_use(z_txt_set, groups)
         needed = dict.fromkeys(("prediction", "decision", *fields))
         del needed["accepted"]
         said = dict(zip(needed, read(self.scorer_in_use, z_img, opened, *needed), strict=True))
@@ -179,6 +176,36 @@ class ThresholdPredictor(Calibrated):
         )
         said["accepted"] = decision <= thresholds_of(self.report_, self._keys(predicted, groups, names))
         return tuple(said[field] for field in fields)
+
+    def thresholds_among(self, z_txt_set: Any) -> float | NDArray[np.float64]:
+        """Return up to which decision value a prediction is accepted, of each candidate where these differ.
+
+        Parameters
+        ----------
+        z_txt_set : array-like of shape (K, d)
+            Candidate texts.
+
+        Returns
+        -------
+        float or ndarray of shape (K,)
+            In nats, as `Scorer.decision_function`; infinite where all or nothing is accepted.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError, ValueError, TypeError
+            As in `accept`; also if there are thresholds of groups.
+        """
+        opened, names = self._open_for_use(z_txt_set)
+        return thresholds_of(self.report_, self._keys(np.arange(len(opened)), None, names))
+
+    def _open_for_use(self, z_txt_set: Any, groups: Any = None) -> tuple[Opened, Sequence[str] | None]:
+        """Return candidates, and the names by which classes find their thresholds, or raise or warn."""
+        opened = self._open(z_txt_set)
+        self._check_unchanged()
+        self._require_groups(groups, "accept and predict")
+        names = self._names_of(opened)
+        self._warn_of_candidates(opened)
+        return opened, names
 
     def predict(
         self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None

@@ -187,6 +187,14 @@ class Calibrated(Persistent):
             self.scorer_in_use._try()
         self._check()
 
+    def refuse_groups(self, who: str) -> None:
+        """Raise where there are thresholds of groups, of which `who` is not told."""
+        if self._tried_groups() is not None:
+            raise ValueError(
+                f"there are thresholds of groups, and {who} is not told of which group an image is; fit a "
+                "threshold for all images, or one per_class."
+            )
+
     def _tried_groups(self) -> list[Any] | None:
         """Return a group for one image, if groups are needed."""
         has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)

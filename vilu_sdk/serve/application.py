@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from vilu_sdk import __version__
 from vilu_sdk.exceptions import BusyError
 from vilu_sdk.inputs.places import cut
+from vilu_sdk.inputs.values import not_negative, whole
 from vilu_sdk.selective.shift import ShiftReport
 from vilu_sdk.serve import openapi
 from vilu_sdk.serve.bodies import JSON, NPY, Refused, parse, read_body, refuse_others
@@ -43,13 +44,10 @@ class Service:
     def __init__(
         self, judge: Judge, limits: Limits, threads: int, audits: Audits, drift: Drift, drain: float
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads!r}.")
-        if not 0 <= drain < float("inf"):
-            raise ValueError(f"drain must be a number of seconds of at least 0, got {drain!r}.")
-        self.judge, self.limits, self.audits, self.drift, self.drain = judge, limits, audits, drift, drain
+        self.judge, self.limits, self.audits, self.drift = judge, limits, audits, drift
+        self.drain = not_negative(drain, "drain")
         self.metrics = Metrics(audits)
-        self._pool = ThreadPoolExecutor(threads, "vilu-serve")
+        self._pool = ThreadPoolExecutor(whole(threads, "threads", 1), "vilu-serve")
         self._in_flight = 0
         self.draining = False
 
@@ -125,10 +123,22 @@ class Service:
             signal.signal(signal.SIGTERM, before)
 
     async def _answer(self, request: Request, path: str, answer: Answer) -> Response:
-        """Receive the body, compute in a thread, and count how it went."""
-        start = time.perf_counter()
+        """Answer, and count how it went, also where the task is cancelled."""
+        start, status = time.perf_counter(), GONE
         self._in_flight += 1
         self.metrics.in_flight.inc()
+        try:
+            response = await self._answered(request, path, answer)
+            status = response.status_code
+        finally:
+            self._in_flight -= 1
+            self.metrics.in_flight.dec()
+            self.metrics.requests.labels(path, str(status)).inc()
+            self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+        return response
+
+    async def _answered(self, request: Request, path: str, answer: Answer) -> Response:
+        """Receive the body, parse it and compute in a thread, and say what went wrong, if something did."""
         try:
             if self._in_flight > self.limits.concurrency:
                 raise Refused(503, f"{self.limits.concurrency} requests are being answered; try again.")
@@ -136,18 +146,24 @@ class Service:
             if kind not in (kinds := (JSON, NPY) if path == JUDGE else (JSON,)):
                 raise Refused(415, f"the body must be {' or '.join(kinds)}, got {cut(kind)}.")
             body = await self._receive(request)
-            loop = asyncio.get_running_loop()
-            response = await loop.run_in_executor(self._pool, self._compute, answer, body, kind)
+
+            def compute() -> Response:
+                return self._response(200, answer(body, kind))
+
+            return await asyncio.get_running_loop().run_in_executor(self._pool, compute)
         except Refused as refused:
-            response = self._refusal(refused)
+            return self._refusal(refused)
         except ClientDisconnect:
-            response = Response(status_code=GONE)
-        finally:
-            self._in_flight -= 1
-            self.metrics.in_flight.dec()
-        self.metrics.requests.labels(path, str(response.status_code)).inc()
-        self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
-        return response
+            return Response(status_code=GONE)
+        except RecursionError:
+            return self._refusal(Refused(400, "the body is nested too deep to be read."))
+        except (ValueError, TypeError) as error:  # of what was sent: the rest was tried at the start
+            return self._refusal(Refused(422, cut(str(error))))
+        except BusyError as error:
+            return self._refusal(Refused(503, cut(str(error))))
+        except Exception:
+            log.exception("a request could not be answered")
+            return self._refusal(Refused(500, "internal error; see the log of the service."))
 
     async def _receive(self, request: Request) -> bytearray:
         """Return the body, or refuse one that is too large or too slow, whatever its head says of it."""
@@ -170,22 +186,6 @@ class Service:
         if size > most:
             raise too_large
         return body
-
-    def _compute(self, answer: Answer, body: bytearray, kind: str) -> Response:
-        """Compute an answer, in a thread."""
-        try:
-            return self._response(200, answer(body, kind))
-        except Refused as refused:
-            return self._refusal(refused)
-        except RecursionError:
-            return self._refusal(Refused(400, "the body is nested too deep to be read."))
-        except (ValueError, TypeError) as error:  # of what was sent: the rest was tried at the start
-            return self._refusal(Refused(422, cut(str(error))))
-        except BusyError as error:
-            return self._refusal(Refused(503, cut(str(error))))
-        except Exception:
-            log.exception("a request could not be answered")
-            return self._refusal(Refused(500, "internal error; see the log of the service."))
 
     def _judge(self, body: bytearray, kind: str) -> Mapping[str, Any]:
         asked = read_body(body, kind, self.limits)

@@ -50,25 +50,22 @@ class Asked(NamedTuple):
 
 
 def read_body(body: bytearray, kind: str, limits: Limits) -> Asked:
-    """Return what is asked by a body of a media type, within the limits."""
-    asked = _of_npy(body) if kind == NPY else _of_json(parse(body), limits)
+    """Return what is asked by a body of a media type; it is counted before anything is built of it."""
+    asked = _of_npy(body) if kind == NPY else _of_json(parse(body))
     _check_count(asked.z_img, limits.rows, "z_img", "rows")
     if asked.z_txt_set is not None:
         _check_count(asked.z_txt_set, limits.candidates, "z_txt_set", "candidates")
-    if asked.ids is not None and len(asked.ids) != len(asked.z_img):
-        message = (
-            f"ids has {len(asked.ids)} entries but z_img has {len(asked.z_img)} rows; pass one for each."
-        )
-        raise Refused(422, message, "ids")
-    return asked
+    _check_ids(asked.ids, len(asked.z_img))
+    try:
+        return asked._replace(z_img=to_numpy(asked.z_img, "z_img"))
+    except BadRowError as error:
+        raise Refused.rows("z_img", [(error.row, str(error))]) from None
 
 
 def parse(body: bytearray) -> dict[str, Any]:
     """Parse a JSON object, no name of which comes twice."""
     try:
-        found = json.loads(body, object_pairs_hook=_once)
-    except RecursionError:
-        raise Refused(400, "the body is nested too deep to be read.") from None
+        found = json.loads(body, object_pairs_hook=_once, parse_float=_decimal, parse_int=_whole)
     except UnicodeDecodeError:
         raise Refused(400, "the body is not valid UTF-8.") from None
     except ValueError as error:
@@ -92,6 +89,15 @@ def refuse_others(found: dict[str, Any], known: Sequence[str]) -> None:
             raise Refused(422, f"unknown field {shown(name)}; expected one of {', '.join(known)}.", name)
 
 
+# Functions of Python, between which other threads get their turn: json itself would hold them up for seconds.
+def _decimal(text: str) -> float:
+    return float(text)
+
+
+def _whole(text: str) -> int:
+    return int(text)
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -100,7 +106,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _of_json(found: dict[str, Any], limits: Limits) -> Asked:
+def _of_json(found: dict[str, Any]) -> Asked:
     refuse_others(found, FIELDS)
     if "z_img" not in found:
         raise Refused(422, "z_img is missing: pass a list of embeddings, each a list of numbers.", "z_img")
@@ -112,16 +118,17 @@ def _of_json(found: dict[str, Any], limits: Limits) -> Asked:
         raise Refused(422, f"{message}, got {shown(texts)}.", "z_txt_set")
     if ids is not None and not isinstance(ids, list):
         raise Refused(422, f"ids must be a list, got {shown(ids)}.", "ids")
-    # Before anything is built of them.
-    _check_count(found["z_img"], limits.rows, "z_img", "rows")
-    _check_count(ids or [], limits.rows, "ids", "entries")
+    return Asked(found["z_img"], texts, ids)
+
+
+def _check_ids(ids: list[Any] | None, n: int) -> None:
+    """Raise unless there is one id, a short text or an integer, for each of n images."""
+    if ids is not None and len(ids) != n:
+        message = f"ids has {len(ids)} entries but z_img has {n} rows; pass one for each."
+        raise Refused(422, message, "ids")
     for row, one in enumerate(ids or ()):
         if type(one) not in (str, int) or len(str(one)) > ID_CHARACTERS:
             raise Refused(422, f"an id is an integer or a short text, got {shown(one)}.", "ids", row)
-    try:
-        return Asked(to_numpy(found["z_img"], "z_img"), texts, ids)
-    except BadRowError as error:
-        raise Refused.rows("z_img", [(error.row, str(error))]) from None
 
 
 def _of_npy(body: bytearray) -> Asked:

@@ -49,11 +49,8 @@ class Judge:
             require_scorer(loaded, "loaded")
         if hasattr(loaded, "__sklearn_is_fitted__"):
             check_is_fitted(loaded)
-        if isinstance(loaded, Calibrated) and loaded._tried_groups() is not None:
-            raise ValueError(
-                "loaded has thresholds of groups, and a request does not say of which group an image is; "
-                "serve a threshold of all images, or one per_class."
-            )
+        if isinstance(loaded, Calibrated):
+            loaded.refuse_groups("a service")
         self.loaded = loaded
         self._kept: OrderedDict[bytes, Entry] = OrderedDict()
         self._most, self._lock = kept, threading.Lock()

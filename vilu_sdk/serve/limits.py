@@ -28,8 +28,8 @@ class Limits:
 
     Raises
     ------
-    ValueError
-        If one is not above 0.
+    ValueError, TypeError
+        If one is no whole number above 0, or `seconds` no finite number above 0.
 
     Examples
     --------
@@ -46,6 +46,14 @@ class Limits:
     seconds: float = 30.0
 
     def __post_init__(self) -> None:
+        from vilu_sdk.inputs.values import (  # heavy, for a parser that needs the defaults alone
+            positive,
+            whole,
+        )
+
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name} must be above 0, got {getattr(self, field.name)!r}.")
+            value = getattr(self, field.name)
+            if field.type is float:
+                positive(value, field.name)
+            else:
+                whole(value, field.name, 1)

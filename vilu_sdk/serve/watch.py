@@ -27,7 +27,7 @@ class Audits:
         #: Why nothing is watched, if so.
         self.nothing: str | None = None
         try:
-            self._monitor = RiskMonitor(loaded if promise is None else float(promise))
+            self._monitor = RiskMonitor(loaded if promise is None else promise)
             promised = self._monitor.report_.promised
         except (TypeError, ValueError):
             if promise is not None or self.folder is not None:

@@ -10,6 +10,8 @@ from sklearn.base import clone
 
 from support.all_scorers import EXAMPLES, fitted
 from vilu_sdk import MCMScorer, ViLUEstimator
+from vilu_sdk.inputs.candidates import Candidates
+from vilu_sdk.scorers.posterior import classes
 
 
 def counted(scorer, monkeypatch):
@@ -96,3 +98,36 @@ def test_copies_do_not_carry_it(toy):
     scorer.decision_function(toy.z_img, toy.z_txt)
     assert len(pickle.dumps(scorer)) == size
     assert vars(copy.deepcopy(scorer)) == vars(clone(scorer))
+
+
+def test_what_is_said_is_the_caller_s_own(toy):
+    for scorer in (MCMScorer(), ViLUEstimator(random_state=0).fit(toy.z_img, toy.z_txt, toy.labels)):
+        said = scorer.judge(toy.z_img[:5], toy.z_txt)
+        before = said.answer.copy()
+        said.prediction[:] = -7
+        said.uncertainty[:] = -7
+        np.testing.assert_array_equal(said.answer, before)
+        assert (scorer.predict(toy.z_img[:5], toy.z_txt) >= 0).all()
+
+
+def test_texts_are_matched_once_for_a_new_set(toy, monkeypatch):
+    scorer = ViLUEstimator(random_state=0).fit(toy.z_img, toy.z_txt, toy.labels)
+    calls = []
+    for name in ("match_texts", "zero_shot"):
+        function = getattr(classes, name)
+        monkeypatch.setattr(
+            classes, name, lambda *given, name=name, function=function: calls.append(name) or function(*given)
+        )
+    scorer.decision_function(toy.z_img, toy.z_txt[:4])
+    assert sorted(calls) == ["match_texts", "zero_shot"]
+    scorer.decision_function(toy.z_img, toy.z_txt[:5])
+    assert len(calls) == 4
+
+
+def test_equal_candidates_are_found_wherever_they_are():
+    rows = np.random.default_rng(0).normal(size=(300, 7)).astype(np.float32)
+    assert Candidates(rows).first is None
+    rows[270] = rows[3]
+    expected = np.arange(300)
+    expected[270] = 3
+    np.testing.assert_array_equal(Candidates(rows).first, expected)

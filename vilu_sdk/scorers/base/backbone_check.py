@@ -54,9 +54,10 @@ class MeanDirection:
         # Cosines of unrelated directions have a standard deviation of 1/√d.
         return bool(between - 3 / (pairs * len(self.mean)) ** 0.5 > NARROW)
 
-    def likeness(self, mean: Tensor) -> float:
-        """Return the mean cosine of rows of a mean (d,) to the direction, relative to its own rows'."""
-        return float(mean @ self.mean.to(mean.dtype)) / self.cosine**2
+    @cached_property
+    def direction(self) -> Tensor:
+        """What (d,) to multiply the mean of rows with for their cosine to the mean, relative to its own."""
+        return self.mean / self.cosine**2
 
 
 @storable
@@ -66,6 +67,10 @@ class EmbeddingStatistics:
 
     images: MeanDirection
     texts: MeanDirection
+
+    @cached_property
+    def _directions(self) -> Tensor:
+        return torch.stack([self.images.direction, self.texts.direction], dim=1)
 
     @classmethod
     def of(cls, images: Rows, texts: Rows) -> "EmbeddingStatistics":
@@ -78,8 +83,9 @@ class EmbeddingStatistics:
             return None
         rows = images.look(slice(0, min(LOOK, len(images))))
         z, text = rows.mean(dim=0), texts.sample_mean
-        image, words = self.images.likeness(z), self.texts.likeness(text)
-        if self.texts.likeness(z) > image + SWAP and self.images.likeness(text) > words + SWAP:
+        directions = self._directions.to(z.dtype)
+        (image, image_as_text), (words_as_images, words) = (torch.stack([z, text]) @ directions).tolist()
+        if image_as_text > image + SWAP and words_as_images > words + SWAP:
             return (
                 "z_img looks like the texts of its fit, and z_txt_set like the images. Pass the images first."
             )

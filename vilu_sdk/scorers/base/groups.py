@@ -143,9 +143,12 @@ def number(groups: Tensor) -> Tensor:
 def copies(rows: Rows) -> Tensor:
     """Number rows (n,) so that those of one direction, up to rounding, have one number."""
     along = directions(rows.d)[:, :4].double()
-    own = [rows.look(part).double() @ along for part in own_slices(rows, along.shape[1])]
-    parts = from_all(torch.cat(own) if own else torch.empty(0, along.shape[1], dtype=torch.float64))
-    values = torch.cat(parts).numpy()
+    slices = own_slices(rows, along.shape[1])
+    # One block: small results kept between large temporaries would fragment the heap by a chunk each time.
+    own = torch.empty(sum(part.stop - part.start for part in slices), along.shape[1], dtype=torch.float64)
+    for part in slices:
+        own[part.start - slices[0].start : part.stop - slices[0].start] = rows.look(part).double() @ along
+    values = torch.cat(from_all(own)).numpy()
     order = np.argsort(values[:, 0], kind="stable")
     new = (np.abs(np.diff(values[order], axis=0)) > ROUNDING).any(axis=1)
     found = np.empty(len(values), dtype=np.int64)

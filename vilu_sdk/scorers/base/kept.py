@@ -8,6 +8,7 @@ import torch
 from vilu_sdk.compute.tiles import tile_width
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.persistence.encoding import moved
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 
 #: Attributes that are no part of a scorer.
@@ -35,7 +36,9 @@ def recall(scorer: Any, z_txt_set: Any, d: int) -> Candidates:
     """Return candidates, checked and normalised; at once if they are those of last time."""
     kept: Kept | None = vars(scorer).get("_kept")
     opened = open_candidates(z_txt_set, d=d)
-    return kept.texts if kept is not None and kept.texts.are(opened, d) else Candidates(opened, d)
+    if kept is not None and kept.texts.are(opened.values, d):
+        return kept.texts
+    return Candidates(opened, d)
 
 
 def predict_among(scorer: Any, texts: Candidates, device: torch.device) -> Among:
@@ -53,6 +56,7 @@ def judge_among(scorer: Any, texts: Candidates, device: torch.device) -> Among:
     state["device"] = device
     kept: Kept | None = vars(scorer).get("_kept")
     if kept is None or not kept.serves(texts, state):
+        check_parameters(scorer)
         there = scorer if device.type == "cpu" else moved(scorer, device)
         kept = Kept(texts, state, there._among(texts.text.to(device)))
     elif kept.texts is not texts:

@@ -27,6 +27,7 @@ from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.persistence.card import FittedOn, expectations
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import EmbeddingStatistics
 from vilu_sdk.scorers.base.bound import BoundClassifier
@@ -153,6 +154,7 @@ class Scorer(Verbs, Persistent):
 
     def _fit(self, task: Task, checkpoint: str | os.PathLike[str] | None) -> Self:
         """Learn from a checked task; the checkpoint is for as long as that takes."""
+        check_parameters(self)
         if checkpoint is not None:
             task = replace(task, checkpoint=Checkpoint(Path(checkpoint), self._settings()))
         if self.learns:
@@ -209,8 +211,8 @@ class Scorer(Verbs, Persistent):
         raise NotImplementedError
 
     def _check_score(self, z_img: Any, z_txt_set: Any) -> tuple[Rows, Candidates]:
-        if self.learns:
-            check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)  # whose error it is; what else it looks at takes longer than a small call
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
         opened = open_candidates(z_txt_set, d=images.d)
         if self.fixed_candidates and self.names_ is not None and opened.names is not None:

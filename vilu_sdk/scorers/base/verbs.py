@@ -271,7 +271,7 @@ class Verbs:
         Of "prediction", "decision" and "uncertainty" those that `predicts` chooses; "zero_shot" is the
         prediction that papers judge, whatever it chooses.
         """
-        if self.predicts not in JUDGED:
+        if not isinstance(self.predicts, str) or self.predicts not in JUDGED:
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
         needed = _needed(fields, self.predicts)
         said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed])
@@ -297,22 +297,23 @@ class Verbs:
             among = judge_among(self, texts, device)
         width = among.width or len(among.text)
         found = stream(images, width, lambda z: Chunk(z, among, columns).read(), device=device)
-        said = {column: values.numpy() for column, values in zip(columns, found, strict=True)}
+        said: dict[str, NDArray[Any]] = {}
         first = texts.first  # rounding tells equal candidates apart
-        for column, values in said.items():
+        for column, part in zip(columns, found, strict=True):
+            values: NDArray[Any] = part.numpy()
+            if column in ("prediction", "answer"):
+                said[column] = values.copy() if first is None else first[values]
+                continue
             each = values if values.ndim == 1 else values[:, 0]  # of probabilities, NaN fills a row
-            if each.size and (least := each.min()) != least:  # of NaN the minimum is NaN
-                row = int(np.isnan(each).argmax())
+            if np.isnan(each[row := each.argmin()]):  # the first NaN, where there is one
                 raise ValueError(
                     f"what {type(self).__name__} says of row {row} of z_img is NaN, so its learned numbers "
                     "or settings are none that a fit gives; fit it again, or load it from whom you trust."
                 )
-            if column in ("prediction", "answer"):
-                said[column] = values if first is None else first[values]
-            elif column.endswith("probabilities"):
+            if column.endswith("probabilities"):
                 said[column] = values if first is None else values[:, first]
             else:
-                said[column] = values.astype(np.float64, copy=False)
+                said[column] = values.astype(np.float64)
         return said
 
     def _uncertainty(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:

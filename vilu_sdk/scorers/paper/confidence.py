@@ -12,6 +12,7 @@ from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Batch, Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import SGD, Weighting, bce_loss, mse_loss, train
 
@@ -75,6 +76,7 @@ def sgd_settings(params: Any, adapt: bool = False) -> SGD:
 
     Those of an adaptation have a prefix, where they have parameters of their own.
     """
+    check_parameters(params)
     values = {item.name: getattr(params, item.name) for item in fields(SGD)}
     names = {name: f"adapt_{name}" if adapt else name for name in ("epochs", "batch_size", "learning_rate")}
     values |= {name: getattr(params, parameter) for name, parameter in names.items()}

@@ -32,5 +32,6 @@ Three instances:
 
 Around them: `recipe` chooses between the two by what is known, `left_out` says what a fit makes of its own
 images without each of them, `densities` and `transfer` score candidates never seen, `adapt` moves a model to
-images without labels, `portable` makes one to give away. The method in prose is ``docs/method.md``.
+images without labels, `portable` makes one to give away, and `once` keeps what several of
+them ask of the same candidates. The method in prose is ``docs/method.md``.
 """

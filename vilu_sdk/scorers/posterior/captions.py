@@ -20,6 +20,7 @@ from vilu_sdk.scorers.base.groups import distinct_rows, group_weights, number, r
 from vilu_sdk.scorers.posterior.background import above
 from vilu_sdk.scorers.posterior.densities import TextRegression
 from vilu_sdk.scorers.posterior.model import LogLinearModel, zero_shot
+from vilu_sdk.scorers.posterior.once import once
 from vilu_sdk.scorers.posterior.parts import Intercepts, Parts
 from vilu_sdk.scorers.posterior.weights import Outcomes, fit_weights
 
@@ -107,6 +108,7 @@ class CaptionModel(LogLinearModel):
     # How likely an image was written none of the captions for, relative to images as captions predict them.
     none: Background | None = None
 
+    @once
     def parts(self, text: Tensor) -> Parts:
         """See `LogLinearModel`."""
         found = zero_shot(self.weights["zero-shot"] * self.logit_scale, text)

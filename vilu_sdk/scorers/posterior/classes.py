@@ -30,6 +30,7 @@ from vilu_sdk.scorers.posterior.intercepts import minimum_gain, try_intercepts
 from vilu_sdk.scorers.posterior.kernel import try_kernel
 from vilu_sdk.scorers.posterior.model import LogLinearModel, total, zero_shot
 from vilu_sdk.scorers.posterior.moments import Moments
+from vilu_sdk.scorers.posterior.once import once
 from vilu_sdk.scorers.posterior.parts import Part, Parts
 from vilu_sdk.scorers.posterior.training_data import TrainingData
 from vilu_sdk.scorers.posterior.transfer import (
@@ -115,12 +116,14 @@ class ClassModel(LogLinearModel):
     # Where it follows a stream of images without labels.
     stream: Stream | None = None
 
+    @once
     def match(self, text: Tensor) -> Tensor:
         """Return for each text (J, d) the known class that it names, or -1."""
         if self.key is None:
             return match_texts(text, self.text)
         return match_texts(text_keys(text, self.key), normalize(self.text, dim=1))
 
+    @once
     def parts(self, text: Tensor) -> Parts:
         """See `LogLinearModel`."""
         match = self.match(text)

@@ -8,6 +8,7 @@ from torch import Tensor
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
+from vilu_sdk.scorers.posterior.once import once
 from vilu_sdk.scorers.posterior.parts import log_density
 
 
@@ -20,6 +21,7 @@ class TextRegression:
     text_centre: Tensor  # (d,)
     centre: Tensor  # (d,)
 
+    @once
     def predicted(self, text: Tensor) -> Tensor:
         """Means (J, d), about `centre`, that texts (J, d) predict."""
         return (text.to(self.centre) - self.text_centre) @ self.text_map
@@ -61,7 +63,7 @@ class TextDensities(TextRegression):
 
     def expected(self, text: Tensor, match: Tensor) -> Tensor:
         """Means (J, d), about `centre`, of images of texts (J, d): learned ones where a class is known."""
-        means = self.predicted(text)
+        means = self.predicted(text).clone()
         seen = match >= 0
         means[seen] = self.means[match[seen]]
         return means

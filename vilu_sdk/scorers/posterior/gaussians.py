@@ -99,21 +99,35 @@ class ClassGaussians:
     def _learn_shared(
         self, counts: Tensor, sums: Tensor, prior: Tensor, text: Tensor, shared_prior: float
     ) -> Tensor:
-        """Learn means that move together, and return what they cost under their prior (d, d)."""
-        seen = torch.nonzero(counts > 0)[:, 0]
-        gram = text @ text.T
-        size = gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
-        kernel = (shared_prior / size * gram).add_(torch.diag(torch.full_like(counts, 1 - shared_prior)))
-        kernel /= self.prior_images
-        noisy = kernel[seen][:, seen] + torch.diag(1 / counts[seen])
-        residual = sums[seen] / counts[seen, None] - prior[seen]
-        solved = torch.linalg.solve(noisy, torch.cat([residual, kernel[seen]], dim=1))
-        pull, gain = solved[:, : sums.shape[1]], solved[:, sums.shape[1] :]
-        self.covariance_of_means = kernel - kernel[:, seen] @ gain
+        r"""Learn means that move together, and return what they cost under their prior (d, d).
+
+        About its prior a mean is :math:`a_c w + e_c`: with features a of its text, the map w (r, d) that all
+        classes share, and a part of its own of variance b. Given w, the own part is a matter of the class's
+        own images, so that what is solved is of r × r, for texts of rank r.
+        """
+        size = text.square().sum(dim=1).mean().clamp_min(torch.finfo(text.dtype).tiny)
+        scale = (shared_prior / self.prior_images) ** 0.5 / size.sqrt()
+        features, axes = scale * text, None
+        if len(text) < text.shape[1]:
+            axes = torch.linalg.qr(features.T).Q
+            features = features @ axes
+        own = (1 - shared_prior) / self.prior_images
+        weights = counts / (1 + own * counts)  # of a class in what is shared: 1 / (b + 1 / n) for n images
+        known = own * weights  # how much of the own part they tell
+        residual = sums / torch.where(counts > 0, counts, 1.0)[:, None] - prior
+        precision = (weights[:, None] * features).T @ features
+        precision.diagonal().add_(1)
+        root = torch.linalg.cholesky(precision)
+        shared = torch.cholesky_solve(features.T @ (weights[:, None] * residual), root)
+        left = residual - features @ shared
+        moved = features @ shared + known[:, None] * left
+        spread = torch.linalg.solve_triangular(root, ((1 - known)[:, None] * features).T, upper=False)
+        self.covariance_of_means = spread.T @ spread
+        self.covariance_of_means.diagonal().add_(own * (1 - known))
         self.variance_of_means = self.covariance_of_means.diagonal()
-        self.means = prior + kernel[:, seen] @ pull
-        self.text_map = self.text_map + (shared_prior / size / self.prior_images) * (text[seen].T @ pull)
-        cost: Tensor = pull.T @ (self.means - prior)[seen]
+        self.means = prior + moved
+        self.text_map = self.text_map + scale * (shared if axes is None else axes @ shared)
+        cost: Tensor = (weights[:, None] * left).T @ moved
         return cost
 
     def whiten(self, shrinkage: float) -> Self:

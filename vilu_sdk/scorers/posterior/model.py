@@ -6,9 +6,11 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from vilu_sdk.compute.device import scalar
 from vilu_sdk.compute.tiles import BITS, Logits
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.background import Background
+from vilu_sdk.scorers.posterior.once import one_set
 from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 
 
@@ -40,12 +42,15 @@ class LogLinearModel:
 
     def among(self, text: Tensor) -> Among:
         """Return the posterior among `text`, and the log-odds that a prediction is wrong under it."""
-        parts = self.parts(text)
-        slope, offset = self.calibration(text)
+        with one_set():
+            parts = self.parts(text)
+            slope, offset = self.calibration(text)
+            sharpness, background = self.sharpness(text), self.background(text)
         features, logits = fold(parts)
 
         def decision(chunk: Chunk) -> Tensor:
-            return slope * chunk.log_odds.double() + offset  # in float64, so that it makes no ties
+            # In float64, so that it makes no ties.
+            return scalar(slope) * chunk.log_odds.double() + scalar(offset)
 
         # Alone, the first maximum of the zero-shot logits is the prediction: MCM, to the last bit.
         alone = parts.keys() == {"zero-shot"}
@@ -56,8 +61,8 @@ class LogLinearModel:
             decision=decision,
             top_is_prediction=alone,
             answers=not alone,
-            sharpness=self.sharpness(text),
-            background=self.background(text),
+            sharpness=sharpness,
+            background=background,
         )
 
 

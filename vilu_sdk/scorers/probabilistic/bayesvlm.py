@@ -16,6 +16,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import check_logit_scale, require_candidates
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.scorers.probabilistic.exact_inputs import (
@@ -333,6 +334,7 @@ class BayesVLMScorer(Scorer):
 
     def _is_exact(self, **arguments: Any) -> bool:
         """Check the mode, and that only the exact one is given its arguments."""
+        check_parameters(self)
         if self.mode not in ("identity_head", "exact"):
             raise ValueError(f"mode must be 'identity_head' or 'exact', got {self.mode!r}.")
         given = [name for name, value in arguments.items() if value is not None]

@@ -15,7 +15,7 @@ from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.persistence.storage import whole_file
-from vilu_sdk.scorers.base.background import MOST, REFUTED, Background
+from vilu_sdk.scorers.base.background import MOST, Background
 from vilu_sdk.scorers.paper.recipe import PaperModel
 from vilu_sdk.scorers.posterior.captions import CaptionModel
 from vilu_sdk.scorers.posterior.model import LogLinearModel, fold
@@ -295,7 +295,9 @@ def _none(graph: Graph, background: Background, log_sum: str, lead: str) -> str:
 
 def _against(graph: Graph, background: Background, log_odds: str, none: str) -> str:
     """Add `Background.against`."""
-    one, shift = graph.constant(1.0), _softplus(graph, none)
+    one, zero = graph.constant(1.0), graph.constant(0.0)
+    small = graph("Log", graph("Add", graph("Exp", graph("Neg", graph("Abs", none))), one))
+    shift = graph("Add", graph("Max", none, zero), small)  # softplus
     if background.eta:
         times = graph("Mul", graph("Add", graph("Exp", log_odds), one), graph.constant(background.eta))
         shift = graph("Mul", shift, graph("Min", graph("Add", times, one), graph.constant(MOST)))
@@ -303,21 +305,7 @@ def _against(graph: Graph, background: Background, log_odds: str, none: str) -> 
     b = graph("Add", shift, graph("Log", graph("Sub", one, graph("Exp", graph("Neg", shift)))))
     most = graph("Max", a, b)
     terms = [graph("Exp", graph("Sub", term, most)) for term in (a, b)]
-    found = graph("Add", most, graph("Log", graph("Add", *terms)))
-    if not background.reorders:
-        return found
-    refuted = graph.constant(REFUTED)
-    beyond = graph("Add", none, graph.constant(-REFUTED - 1 - background.usual_log_odds))
-    beyond = graph("Add", beyond, found)
-    beyond = graph("Add", _softplus(graph, beyond), refuted)
-    return graph("Where", graph("Greater", found, refuted), beyond, found)
-
-
-def _softplus(graph: Graph, values: str) -> str:
-    """Add log(1 + exp(values))."""
-    one, zero = graph.constant(1.0), graph.constant(0.0)
-    small = graph("Log", graph("Add", graph("Exp", graph("Neg", graph("Abs", values))), one))
-    return graph("Add", graph("Max", values, zero), small)
+    return graph("Add", most, graph("Log", graph("Add", *terms)))
 
 
 def _published(graph: Graph, model: PaperModel, text: Tensor, z: str, prediction: str) -> str:

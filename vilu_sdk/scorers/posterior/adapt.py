@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
-from vilu_sdk.scorers.posterior.background import MARGIN, above, statistics, unlabelled_background
+from vilu_sdk.scorers.posterior.background import above, statistics, unlabelled_background
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, Stream
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, estimate, intercepts
@@ -116,7 +116,7 @@ def _adapt(
     )
     none, seen = None if unknown_rate == 0 else model.background(text), before
     if expected is not None and share:
-        none, seen = above(unlabelled_background(unknown_rate, MARGIN), found.parts(text), expected), q
+        none, seen = above(unlabelled_background(unknown_rate), found.parts(text), expected), q
         if none is not None and unknown_rate is not None and past is None:  # else too few may be at hand
             none = none.at(unknown_rate, none.novelty(*statistics(q)).numpy(), np.ones(len(x)))
     # Without labels, a class that is predicted often cannot be told from one that occurs often.

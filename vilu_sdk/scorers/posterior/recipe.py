@@ -11,6 +11,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.scorers.base.groups import groups_of, one_of_each
 from vilu_sdk.scorers.posterior.adapt import adapt_classes, follow
 from vilu_sdk.scorers.posterior.background import (
+    WIDE_MARGIN,
     learn_background,
     unknown_images,
     unlabelled_background,
@@ -39,7 +40,7 @@ def learn_auto(
             if base is not None:
                 return base
         model = class_model(blend, logit_scale, task.text, base)
-        model = replace(model, none_new=unlabelled_background(unknown_rate))
+        model = replace(model, none_new=unlabelled_background(unknown_rate, WIDE_MARGIN))
         if not blend.fitted:  # the posterior is the one that is built upon
             return model if base is None else replace(model, none_known=base.background(task.text))
         shown = unknown_images(task, sample_size(len(task.text)))
@@ -54,7 +55,7 @@ def learn_auto(
         warn_fallback(f"{n} different pairs are fewer than {MIN_PAIRS}", base)
         return CaptionModel(logit_scale) if base is None else base
     learned = learn_captions(task, logit_scale, generator)
-    return replace(learned, none=unlabelled_background(unknown_rate))
+    return replace(learned, none=unlabelled_background(unknown_rate, WIDE_MARGIN))
 
 
 def adapt_auto(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scoring import fitted
 
 from vilu_sdk import MCMScorer, ViLUEstimator, set_progress
 
@@ -44,10 +45,7 @@ def call(work: str, size: dict[str, int]) -> Any:
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     if work == "fit":
         return lambda: ViLUEstimator(random_state=0).fit(z, text, labels)
-    scorer = MCMScorer()
-    if work == "ViLU":
-        few = np.arange(len(z)) < 2048
-        scorer = ViLUEstimator(random_state=0).fit(z[few], text, labels[few])
+    scorer = MCMScorer() if work == "MCM" else fitted(d)[0]
     return lambda: scorer.decision_function(z, text)
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     arguments.add_argument("example", choices=SETS)
     arguments.set_defaults(sets=None)
     options = arguments.parse_args()
-    mpl.use("agg")
+    mpl.use("template")  # draws nothing
     with redirect_stdout(io.StringIO()):
         functions = runpy.run_path(str(EXAMPLES / f"{options.example}.py"))
     measure = adapt if options.example == "adapt_pretrained_head" else choose

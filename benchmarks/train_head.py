@@ -201,7 +201,7 @@ def main() -> None:
     head = train(problems, arguments.logit_scale, arguments.seed)
     card = Card(
         backbone=arguments.backbone,
-        dataset=arguments.dataset or arguments.train[0].name,
+        dataset=" ".join((arguments.dataset or arguments.train[0].name).split()),
         metrics=report(head, sets, arguments.draws),
         notes=arguments.notes and arguments.notes.read_text(),
         license=arguments.license,

@@ -129,6 +129,22 @@ def test_the_landing_page_has_the_answers_of_their_page():
         assert cells[4] == f"{there[5]} → {there[7]}"
 
 
+def test_adapting_with_few_labels(monkeypatch):
+    folder = ("--embeddings", EMBEDDINGS)
+    printed = run("benchmarks/few_labels.py", "adapt_pretrained_head", *folder, monkeypatch=monkeypatch)
+    found = re.findall(
+        r"^(?:MCM|head|\d+ labels alone|head, adapted) +([\d.]+)\S* +([\d.]+)", printed, re.MULTILINE
+    )
+    shown = [
+        cell.split(" / ")
+        for _, *cells in rows(page("docs/examples/adapt_pretrained_head.md"), "AUC % / FPR95 %")
+        for cell in cells
+    ]
+    assert len(shown) == 8
+    for here, there in zip(found, shown, strict=True):
+        assert [*map(float, here)] == pytest.approx([*map(float, there)], abs=0.15)
+
+
 def test_half_precision(monkeypatch):
     files = re.search(r"`python benchmarks/precision\.py ([^`]*)`", page("docs/performance.md"))[1].split()
     printed = run("benchmarks/precision.py", *(EMBEDDINGS / file for file in files), monkeypatch=monkeypatch)

@@ -449,6 +449,7 @@ def test_a_file_that_changes_under_the_job_is_noticed(tmp_path):
         assert not part.output.exists()
 
 
+@processes.unix
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_a_file_replaced_while_it_is_scored_gives_no_scores(tmp_path, monkeypatch, kind):
     """Also by one of the same size and time of modification."""

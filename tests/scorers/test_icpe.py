@@ -65,9 +65,12 @@ def test_a_class_of_few_images_or_none_has_a_density():
 
 def test_weights_count_as_copies_and_none_leaves_out():
     twice = np.arange(400) % 3 == 0
-    weighted = icpe().fit(FIT, TEXT, LABELS, sample_weight=1 + twice).decision_function(NEW, TEXT)
+    # Of weighted images a strength of s counts for as much as one of s / share does of their copies.
+    given = 1.0 + twice
+    share = given.sum() / np.square(given).sum()
+    weighted = icpe(strength=6.0).fit(FIT, TEXT, LABELS, sample_weight=given).decision_function(NEW, TEXT)
     rows = np.concatenate([np.arange(400), np.flatnonzero(twice)])
-    copied = icpe().fit(FIT[rows], TEXT, LABELS[rows]).decision_function(NEW, TEXT)
+    copied = icpe(strength=6.0 / share).fit(FIT[rows], TEXT, LABELS[rows]).decision_function(NEW, TEXT)
     np.testing.assert_allclose(weighted, copied, atol=1e-3)
     left = icpe().fit(FIT, TEXT, LABELS, sample_weight=twice).decision_function(NEW, TEXT)
     alone = icpe().fit(FIT[twice], TEXT, LABELS[twice]).decision_function(NEW, TEXT)

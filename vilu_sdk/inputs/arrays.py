@@ -295,7 +295,9 @@ def choose(path: Path, what: str, name: str | None, names: list[str]) -> str:
     if twice and name in (None, twice):
         n = names.count(twice)
         raise ValueError(f"{path} has {n} of the name {shown(twice)}; rename all but one {what}.")
+    if not names:
+        raise ValueError(f"{path} has no {what}; write one into it, or name another file.")
     asked = PASS_COLUMN if name is None else f"none is called {shown(name)}"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     has = ", ".join(map(brief, names[:LISTED])) + more
-    raise ValueError(f"{path} must have one {what}; {asked}. It has: {has or 'none'}.")
+    raise ValueError(f"{path} must have one {what}; {asked}. It has: {has}.")

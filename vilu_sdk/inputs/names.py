@@ -140,6 +140,10 @@ def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
     """Raise where there are names of candidates, but not one for each of the k rows of `texts`."""
     if names is None:
         return
+    if isinstance(names, str) or not hasattr(names, "__len__"):
+        raise TypeError(
+            f"names must be a sequence of texts, one for each row of {texts}, got {shown(names)}."
+        )
     if len(names) != k:
         raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
     check_whole(map(str, names), "names")

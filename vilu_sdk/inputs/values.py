@@ -90,7 +90,10 @@ def check_correct(correct: Any, n: int, *, name: str = "correct") -> Tensor:
 
 
 def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tensor:
-    """Return sample weights as a float64 tensor of shape (n,)."""
+    """Return sample weights as a float64 tensor of shape (n,), in a unit in which equal ones are 1.
+
+    They sum to as many rows as the weighted ones are worth, Kish's effective sample size.
+    """
     array = vector(weights, name, n)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {what_it_holds(array)}.")
@@ -102,7 +105,8 @@ def check_weights(weights: Any, n: int, *, name: str = "sample_weight") -> Tenso
         raise BadRowError(before, row, after, f"{name}[{row}]")
     if not array.any():
         raise ValueError(f"{name} is zero everywhere; give at least one entry a number above 0.")
-    return torch.from_numpy(array)
+    array = array / array.max()  # whose sums are finite
+    return torch.from_numpy(array * (array.sum() / np.square(array).sum()))
 
 
 def check_groups(groups: Any, n: int, *, name: str = "groups") -> NDArray[Any]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
+from vilu_sdk.inputs.values import flag
 from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
@@ -159,7 +160,7 @@ def failure_metrics(
     (1.0, 0.75, 0.03125)
     """
     u, y = check_scores(uncertainty, failure)
-    calibration = calibration_metrics(u, y) if probability else {}
+    calibration = calibration_metrics(u, y) if flag(probability, "probability") else {}
     warn_single_class(y)
     return ranking_metrics(u, y) | calibration
 

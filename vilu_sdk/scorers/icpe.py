@@ -49,8 +49,9 @@ class ICPEScorer(ClassScorer):
 
     Notes
     -----
-    It learns from labels; images of the label -1 are left out. Scoring takes N K q² multiplications, memory
-    and what is saved K q² numbers, 66 MB for 1,000 classes.
+    It learns from labels; images of the label -1 are left out. Weighted images count, beside `strength`, for
+    as many as they are worth (Kish's effective sample size). Scoring takes N K q² multiplications, memory and
+    what is saved K q² numbers, 66 MB for 1,000 classes.
 
     References
     ----------

@@ -15,6 +15,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import flag, fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, settle
 from vilu_sdk.selective.arrangement import Calibrated, as_frequent, said_of_mixture, thresholds_of
@@ -93,6 +94,7 @@ class ThresholdPredictor(Calibrated):
         """
         require_scorer(self.scorer)
         self._check()
+        check_parameters(self)
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct, units, called="units")
         self._check_units(units, groups, len(task.images))

@@ -18,6 +18,7 @@ from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_groups, check_units
 from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import FailureScorer, read, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.folds import fits_without
 from vilu_sdk.scorers.base.groups import independent_units, one_of_each
@@ -186,6 +187,7 @@ class Calibrated(Persistent):
         if isinstance(self.scorer_in_use, Persistent):
             self.scorer_in_use._try()
         self._check()
+        check_parameters(self)
 
     def refuse_groups(self, who: str) -> None:
         """Raise where there are thresholds of groups, of which `who` is not told."""

@@ -14,6 +14,7 @@ from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import flag, fraction, positive, whole
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
@@ -182,6 +183,7 @@ class SetPredictor(CrossedSets):
         require_scorer(self.scorer_in_use)
         require_posterior(self.scorer_in_use)
         self._check()
+        check_parameters(self)
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, groups=units, called="units")
         self._check_units(units, groups, len(task.images))

@@ -19,9 +19,10 @@ from vilu_sdk.compute.random import check_random_state
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import open_candidates
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.values import check_units, fraction
+from vilu_sdk.inputs.values import check_units, fraction, whole
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.persistence.persistent import Persistent
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer, warn_of_fit_rows
 from vilu_sdk.scorers.base.groups import one_of_each
 from vilu_sdk.selective.alone import NEAR
@@ -193,13 +194,13 @@ class ShiftMonitor(Persistent):
             If the scorer learns and was not fitted.
         """
         require_scorer(self.scorer)
+        check_parameters(self)
         if (self.n_permutations + 1) * fraction(self.alpha, "alpha") < 2:
             raise ValueError(
                 f"n_permutations={self.n_permutations} can never raise an alarm at alpha={self.alpha:g}; it "
                 f"takes at least {math.ceil(2 / self.alpha) - 1}."
             )
-        if self.max_images < 2:
-            raise ValueError(f"max_images must be at least 2, got {self.max_images}.")
+        whole(self.max_images, "max_images", 2)
         images = Rows(z_img, "z_img")
         warn_of_fit_rows(self.scorer, z_img, "new images will look as if they had moved")
         # As they came, since some scorers use the norms; and the same in every check.

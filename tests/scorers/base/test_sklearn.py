@@ -315,6 +315,18 @@ def test_a_weight_counts_as_repetition_and_its_unit_does_not_matter(scorer, toy)
     assert np.abs(difference).max() > 1e-3
 
 
+@pytest.mark.parametrize("scorer", [one for one in EXAMPLES if one.values[0].takes_weights])
+def test_of_weights_only_the_proportions_matter(scorer, toy):
+    weights = np.random.default_rng(0).uniform(0, 2, 640)
+
+    def decide(unit):
+        fitted = clone(scorer).fit(toy.z_img, toy.z_txt, toy.labels, sample_weight=unit * weights)
+        return fitted.decision_function(toy.z_img, toy.z_txt)
+
+    for unit in (1e-300, 1e-3, 1e3, 1e307):
+        np.testing.assert_allclose(decide(unit), decide(1.0), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("known", ["labels", "correct"])
 def test_the_default_recipe_weighs_images_and_only_proportions_matter(known, toy):
     given = {"labels": toy.labels, "correct": MCMScorer().predict(toy.z_img, toy.z_txt) == toy.labels}

@@ -8,12 +8,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.posterior.background import (
-    MARGIN,
-    WIDE_MARGIN,
-    learn_background,
-    unlabelled_background,
-)
+from vilu_sdk.scorers.posterior.background import MARGIN, USUAL, WIDE_MARGIN, above, unlabelled_background
 from vilu_sdk.scorers.posterior.classes import GAUSSIANS, INTERCEPTS, ClassModel, class_model, learn_blend
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.many_sets import learn_transfer
@@ -43,7 +38,6 @@ def learn_portable(
     model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)))
     model = replace(
         model,
-        none_known=learn_background(blend, None, None) if blend.fitted else None,
         none_new=unlabelled_background(None, MARGIN if others else WIDE_MARGIN),
     )
     if model.open_set is None:
@@ -64,7 +58,12 @@ def learn_portable(
     halves = {item.name: _halved(getattr(densities, item.name)) for item in fields(densities)}
     # Beside new texts, known ones weigh no more where the set is another one.
     open_weights = (weight if others else model.open_weights[0], weight)
-    return replace(model, known=known, open_set=TextDensities(**halves), open_weights=open_weights)
+    open_set = TextDensities(**halves)
+    model = replace(model, known=known, open_set=open_set, open_weights=open_weights)
+    # The level of left-out training images is higher, and costs ten classes of ImageNet 0.4 points of AUC.
+    images = open_set.centre + open_set.expected(task.text, torch.arange(len(task.text)))
+    none = above(unlabelled_background(None, USUAL), model.parts(task.text), images)
+    return replace(model, none_known=none)
 
 
 def _halved(values: Tensor) -> Tensor:

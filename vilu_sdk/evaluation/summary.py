@@ -21,6 +21,8 @@ METRICS = (
     *(f"answered_at_{risk}" for risk in ANSWERED_AT),
     *("zero_shot_accuracy", "answer_accuracy", "fit_seconds", "score_seconds"),
 )
+# Where some images show none of the candidates.
+OF_UNKNOWN = ("unknown_share", "unknown_auc", "unknown_fpr95", "novelty_auc", "novelty_fpr95", "known_auc")
 
 
 def summarise(
@@ -38,7 +40,9 @@ def summarise(
     failures = {name: answers.failure for name, answers in first.items()}
     predictions = {name: answers.predicted for name, answers in first.items()}
     novelties = {name: answers.novelty for name, answers in first.items() if answers.novelty is not None}
-    values = {metric: _values(metric, done) for metric in (*METRICS, *own)}
+    told = any(one.unknown is not None and one.unknown.any() for one in first.values())
+    unknown = OF_UNKNOWN if told else ()
+    values = {metric: _values(metric, done) for metric in (*METRICS, *unknown, *own)}
     n_splits = max((len(one.metrics) for one in done.values()), default=1)
     rows = [_averages({metric: table[:, i] for metric, table in values.items()}) for i in range(len(done))]
     if confidence is not None and failures:

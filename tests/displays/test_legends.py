@@ -42,6 +42,8 @@ def draw(which: str, toy: SimpleNamespace, **options: Any) -> Any:
         options |= {"test": data, "n_draws": 1}
     if which == "CandidatesDisplay":
         options |= {"n_draws": 1, "sizes": [2, 6]}
+    if which == "NoveltyDisplay":
+        data = (toy.z_img, toy.z_txt, np.where(toy.labels == 0, -1, toy.labels))
     if which in ("SetSizeDisplay", "SetClassDisplay"):
         scorer = SetPredictor(MCM).fit(*data)
     if which == "ReliabilityOverAccuracyDisplay":

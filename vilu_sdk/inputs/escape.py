@@ -31,7 +31,7 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", r
 
 # An address in a text: what is before who one is, who that is, the place, and what a query says.
 _SECRETS = re.compile(
-    r"""(?P<protocol>\b[A-Za-z][A-Za-z0-9+.-]+://)(?:[^/\s'"]*@)?(?P<place>[^?\s'"]*)(?P<query>\?[^\s'"]*)?"""
+    r"""(?P<protocol>\b[A-Za-z][A-Za-z0-9+.-]+://)(?:[^/\s'"]*@)?(?P<place>[^?\s'"]*)(?P<query>\?[^\s'"]*(?<![,;:]))?"""
 )
 
 

@@ -64,7 +64,7 @@ def check_parameters(estimator: Any) -> None:
         if (isinstance(value, float) and not math.isfinite(value)) or (
             isinstance(value, int) and abs(value) > LARGEST
         ):
-            raise ValueError(said.replace("must be", "must be finite,"))
+            raise ValueError(f"{name} must be finite, got {shown(given)}.")
 
 
 # Beyond it torch and numpy take no integer.

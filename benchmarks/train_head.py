@@ -199,10 +199,12 @@ def main() -> None:
         return
     problems = [Problem.read(path, "train") for path in arguments.train]
     head = train(problems, arguments.logit_scale, arguments.seed)
+    metrics = report(head, sets, arguments.draws)
     card = Card(
         backbone=arguments.backbone,
         dataset=" ".join((arguments.dataset or arguments.train[0].name).split()),
-        metrics=report(head, sets, arguments.draws),
+        # What is said of a model on the Hub is of this model alone.
+        metrics={name: metrics[name] for name in sets},
         notes=arguments.notes and arguments.notes.read_text(),
         license=arguments.license,
     )

@@ -63,7 +63,8 @@ def test_the_model_card_tells_what_is_known(tmp_path, toy):
     assert index["name"] == "head"
     results = {result["dataset"]["name"]: result["metrics"] for result in index["results"]}
     given = {
-        name: {k: v for k, v in values.items() if math.isfinite(v)} for name, values in CARD.metrics.items()
+        name: {k: round(v, 4) for k, v in values.items() if math.isfinite(v)}
+        for name, values in CARD.metrics.items()
     }
     assert {name: {m["type"]: m["value"] for m in metrics} for name, metrics in results.items()} == given
     for part in (

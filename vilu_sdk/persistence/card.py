@@ -171,7 +171,7 @@ def model_card(scorer: Any, name: str, card: Card | None) -> str:
             dataset_type=kind,
             dataset_name=kind,
             metric_type=metric,
-            metric_value=value,
+            metric_value=round(value, 4),
         )
         for kind, values in card.metrics.items()
         for metric, value in values.items()

@@ -260,12 +260,12 @@ def test_the_cache_is_bounded(room, kept, memory, cache, monkeypatch):
 def test_a_folder_of_others_is_not_written_into_without_overwrite(memory, here, capsys):
     np.save("labels.npy", np.argmax(Z_IMG @ Z_TXT.T, axis=1))
     line = "fit images.npy texts.npy --labels labels.npy --scorer mcm --logit-scale 4 -q -o"
-    with fsspec.open(f"{memory}/work/notes.txt", "wb") as file:
+    with fsspec.open(f"{memory}/heads/notes.txt", "wb") as file:
         file.write(b"mine")
-    found = Run(f"{line} {memory}/work", capsys)
+    found = Run(f"{line} {memory}/heads", capsys)
     assert (found.code, "holds something else than a saved scorer" in found.err) == (3, True)
-    assert Run(f"{line} {memory}/work --overwrite", capsys).code == 0
-    assert Run(f"{line} {memory}/work", capsys).code == 0  # of ours now
+    assert Run(f"{line} {memory}/heads --overwrite", capsys).code == 0
+    assert Run(f"{line} {memory}/heads", capsys).code == 0  # of ours now
 
 
 def test_what_is_changed_is_read_again(memory, here):

@@ -35,11 +35,8 @@ def learn_portable(
     key = torch.randn(task.text.shape[1], KEY_WIDTH, generator=generator)
     key = _halved(key.to(task.text) / KEY_WIDTH**0.5)
     known = {name: part for name, part in model.known.items() if name != GAUSSIANS.name}
-    model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)))
-    model = replace(
-        model,
-        none_new=unlabelled_background(None, MARGIN if others else WIDE_MARGIN),
-    )
+    none_new = unlabelled_background(None, MARGIN if others else WIDE_MARGIN)
+    model = replace(model, known=known, key=key, text=_halved(text_keys(task.text, key)), none_new=none_new)
     if model.open_set is None:
         return model
     gaussians = blend.fitted[GAUSSIANS.name].gaussians

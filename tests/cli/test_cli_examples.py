@@ -49,3 +49,10 @@ def test_the_wheel_has_them_where_the_command_looks(tmp_path: Path, monkeypatch:
     installed.mkdir(parents=True)
     monkeypatch.setattr(vilu_sdk, "__file__", str(tmp_path / "vilu_sdk" / "__init__.py"))
     assert _examples.folder() == installed
+
+
+def test_an_address_is_no_folder_of_this_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = Run("examples memory://x/y", capsys)
+    assert (found.code, "a folder of this machine" in found.err) == (2, True)
+    assert not list(tmp_path.iterdir())

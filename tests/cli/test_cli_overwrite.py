@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from vilu_sdk.cli import build_parser
-from vilu_sdk.cli._outputs import SOURCES
+from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.cli._outputs import SOURCES, refuse_overwriting
 
 # What each command reads beside images and texts, in the folder of the digits.
 COMMANDS = {
@@ -101,3 +102,14 @@ def test_every_file_that_a_command_reads_is_looked_at():
     }
     assert "units" in files
     assert files <= set(SOURCES)
+
+
+@pytest.mark.parametrize("label", ["", "mine="])
+def test_the_query_of_an_address_is_no_file(label, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "head.csv").write_text("old")
+    given = f"{label}http://127.0.0.1:9/head?file=head.csv"
+    line = f"score i.npy t.npy --scorer {given} -o head.csv"
+    refuse_overwriting(build_parser().parse_args(line.split()))
+    with pytest.raises(UsageError, match="scorer are read from"):
+        refuse_overwriting(build_parser().parse_args(line.replace(given, "m=head.csv").split()))

@@ -330,3 +330,10 @@ def test_where_nothing_can_be_written_is_said_before_the_work(line, here, monkey
     found = Run(f"{line} {name}", capsys)
     assert found.code == 4
     assert "may not be read or written" in found.err
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x.npy?", "http://@127.0.0.1:9/x.npy"])
+def test_an_address_of_empty_secrets_leaves_the_message_as_it_is(address):
+    with pytest.raises(ConnectionError, match=r"cannot be reached.*127\.0\.0\.1") as error:
+        open_embeddings(address)
+    assert str(error.value).count("…") <= 1

@@ -132,3 +132,9 @@ def test_names_of_images_are_taken_by_place(name, toy, tmp_path):
         assert all(name == f"img-{int(row):03d}" for row, name in shown)
     with pytest.raises(TypeError, match=f"{name} must be a sequence with an entry for each image, got set"):
         report(scorer, toy.z_img[few], toy.z_txt, toy.labels[few], tmp_path / "s.html", **{name: set(called)})
+
+
+@pytest.mark.parametrize("names", [{"a", "b", "c"}, b"abc", {"a": 1, "b": 2, "c": 3}, "abc"])
+def test_names_without_places_are_refused(names):
+    with pytest.raises(TypeError, match="names must be a sequence of texts"):
+        MCMScorer().judge(np.eye(3), np.eye(3), names=names)

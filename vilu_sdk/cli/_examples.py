@@ -5,7 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 
 import vilu_sdk
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._outputs import write_folder
+from vilu_sdk.inputs.escape import masked
+from vilu_sdk.inputs.remote import is_remote
 
 
 def run(arguments: Namespace) -> int:
@@ -16,6 +19,10 @@ def run(arguments: Namespace) -> int:
             print(f"{path.name:28}{title(path)}")
         print("\nvilu examples FOLDER copies them.")
         return 0
+    if is_remote(arguments.folder):
+        raise UsageError(
+            f"examples are copied into a folder of this machine, not {masked(arguments.folder)}."
+        )
     copied = Path(arguments.folder).expanduser()
     write_folder(copied, {path.name: path.read_bytes() for path in paths}, overwrite=arguments.overwrite)
     print(f"""\

@@ -356,3 +356,12 @@ def _read_part(path: Path, name: str | None) -> NDArray[Any]:
         raise ValueError(f"{path} is of no known kind; values are read from {', '.join(VECTOR_SUFFIXES)}.")
     with _say_how_to_name(path):
         return read_vector(path, name)
+
+
+def split_label(spec: str) -> tuple[str | None, str]:
+    """Split ``LABEL=NAME``, unless it is the name of a folder, or an address, whose query has signs too."""
+    label, equals, name = spec.partition("=")
+    if not is_remote(name):
+        label, equals, name = spec.rpartition("=")
+    is_name = os.path.isdir(os.path.expanduser(spec)) or is_remote(spec)
+    return (label, name) if equals and not is_name else (None, spec)

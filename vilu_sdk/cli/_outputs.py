@@ -17,7 +17,7 @@ import numpy as np
 
 from vilu_sdk.cli._arguments import STDOUT
 from vilu_sdk.cli._exits import UsageError, usage
-from vilu_sdk.cli._inputs import split
+from vilu_sdk.cli._inputs import split, split_label
 from vilu_sdk.inputs.escape import csv_cells, line
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.formats import SUFFIXES
@@ -127,8 +127,8 @@ def refuse_overwriting(arguments: Namespace) -> None:
     for name in SOURCES:
         given = getattr(arguments, name, None)
         values = [value for value in (given if isinstance(given, list) else [given]) if value]
-        if name == "scorer":  # as LABEL=NAME, perhaps
-            values = [value if Path(value).exists() else value.rpartition("=")[2] for value in values]
+        if name == "scorer":
+            values = [split_label(value)[1] for value in values]
         for source in (split(value)[0] for value in values if not is_remote(value)):
             inside = source.is_dir() and path.is_file() and source.resolve() in path.resolve().parents
             if source.exists() and (path.samefile(source) or (inside and kind(path) in SUFFIXES)):

@@ -16,11 +16,11 @@ import vilu_sdk
 from vilu_sdk.cli import _arguments
 from vilu_sdk.cli._arguments import DEFAULT
 from vilu_sdk.cli._exits import UsageError
+from vilu_sdk.cli._inputs import split_label
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._streams import LOG
 from vilu_sdk.compute.distributed import rank
 from vilu_sdk.inputs.escape import masked
-from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.persistence.persistent import Persistent
 from vilu_sdk.scorers import Card, PaperRecipe, Scorer
 from vilu_sdk.selective.arrangement import Calibrated
@@ -60,7 +60,7 @@ def choose_scorers(
     With `fitted`, those that learn must be saved ones. With `own`, ``MODULE:CLASS`` names one of one's own.
     With `scaled`, the data may say the logit scale.
     """
-    specs = [_split_label(spec) for spec in arguments.scorer]
+    specs = [split_label(spec) for spec in arguments.scorer]
     classes = [_class_of(name, own) for _, name in specs]
     settings: list[list[str]] = [[] for _ in specs]
     for position, text in arguments.set or []:
@@ -181,7 +181,7 @@ def _load(label: str | None, name: str, settings: list[str]) -> Chosen:
 
 def _class_of(name: str, own: bool) -> Any:
     """Return the class that a name says, if it does not name a saved scorer."""
-    if _is_folder(name):
+    if os.path.isdir(os.path.expanduser(name)):
         return None
     module, colon, cls = name.partition(":")
     if not (own and colon and cls.isidentifier() and all(map(str.isidentifier, module.split(".")))):
@@ -197,18 +197,6 @@ def _class_of(name: str, own: bool) -> Any:
     if not (isinstance(found, type) and issubclass(found, BaseEstimator)):
         raise UsageError(f"--scorer {name}: {module} has no class {cls} that is a scikit-learn estimator.")
     return found
-
-
-def _is_folder(name: str) -> bool:
-    return os.path.isdir(os.path.expanduser(name))
-
-
-def _split_label(spec: str) -> tuple[str | None, str]:
-    """Split ``LABEL=NAME``, unless it is the name of a folder, or an address, whose query has signs too."""
-    label, equals, name = spec.partition("=")
-    if not is_remote(name):
-        label, equals, name = spec.rpartition("=")
-    return (label, name) if equals and not (_is_folder(spec) or is_remote(spec)) else (None, spec)
 
 
 def _set(scorer: Scorer, name: str, text: str) -> str:

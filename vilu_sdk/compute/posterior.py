@@ -83,7 +83,7 @@ def linear_posterior(x: Tensor, linear: Logits, sharpness: float = 1.0) -> Poste
 
 
 class FewPosterior(Posterior):
-    """A posterior of few images, whose logits (n, K) are kept."""
+    """A posterior of few images or few candidates, whose logits (n, K) are kept."""
 
     def __init__(self, logits: Tensor, sharpness: float = 1.0) -> None:
         super().__init__(lambda: logits, sharpness)

@@ -42,8 +42,7 @@ def _is_plain() -> bool:
         torch.is_grad_enabled()
         and not torch.is_inference_mode_enabled()
         and not any(map(torch.is_autocast_enabled, DEVICES))
-        and torch.get_default_dtype() == working()
-        and not _dtype.depth
+        and _dtype.is_plain()
         and torch.empty(0).device == CPU  # which says sooner than torch's default where tensors are made
     )
 
@@ -71,6 +70,11 @@ class _PlainDtype:
         self.depth = 0
         self._callers = torch.float32
         self._lock = threading.Lock()
+
+    def is_plain(self) -> bool:
+        """Whether the caller's own default is that dtype."""
+        with self._lock:
+            return not self.depth and torch.get_default_dtype() == working()
 
     def __enter__(self) -> None:
         with self._lock:

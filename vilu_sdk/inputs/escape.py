@@ -31,7 +31,8 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", r
 
 # An address in a text: what is before who one is, who that is, the place, and what a query says.
 _SECRETS = re.compile(
-    r"""(?P<protocol>\b[A-Za-z][A-Za-z0-9+.-]+://)(?:[^/\s'"]*@)?(?P<place>[^?\s'"]*)(?P<query>\?[^\s'"]*(?<![,;:]))?"""
+    r"""(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+://)(?:[^/\s'"]*@)?"""
+    r"""(?P<place>(?:(?![A-Za-z][A-Za-z0-9+.-]+://)[^?\s'"])*)(?P<query>\?[^\s'"]*(?<![,;:]))?"""
 )
 
 
@@ -42,6 +43,8 @@ def masked(text: str) -> str:
     --------
     >>> masked("no https://me:secret@host/z.npy?X-Amz-Signature=0af, and no s3://bucket/z_?.npy")
     'no https://host/z.npy?…, and no s3://bucket/z_?.npy'
+    >>> masked("zip://z.npy::https://me:secret@host/z.zip")
+    'zip://z.npy::https://host/z.zip'
     """
 
     def plain(found: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ letter by letter otherwise. No text is ever taken for a number.
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -136,14 +136,24 @@ def row_numbers(
     return np.array([int(key) for key in keys], dtype=np.int64)
 
 
+def by_place(values: Any, name: str, what: str) -> list[Any]:
+    """Return what is given of each of several things as a list: a series has an index of its own.
+
+    Raises
+    ------
+    TypeError
+        If it has no places, as a set or a mapping, or its places are characters.
+    """
+    if isinstance(values, str | bytes | Set | Mapping) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} must be a sequence {what}, got {type(values).__name__} {shown(values)}.")
+    return list(values)
+
+
 def check_names(names: Sequence[str] | None, k: int, texts: str) -> None:
     """Raise where there are names of candidates, but not one for each of the k rows of `texts`."""
     if names is None:
         return
-    if isinstance(names, str) or not hasattr(names, "__len__"):
-        raise TypeError(
-            f"names must be a sequence of texts, one for each row of {texts}, got {shown(names)}."
-        )
+    names = by_place(names, "names", f"of texts, one for each row of {texts}")
     if len(names) != k:
         raise ValueError(f"names has {len(names)} entries but {texts} has {k} rows; pass one for each.")
     check_whole(map(str, names), "names")

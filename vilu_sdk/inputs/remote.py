@@ -208,8 +208,8 @@ def _reaching(address: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # the disk of the cache
             raise
         said = masked(brief(error, 10_000))
-        for secret in re.findall(r"://([^/]*)@|[?](.*)", address):
-            said = said.replace("".join(secret), "…")
+        for secret in filter(None, map("".join, re.findall(r"://([^/]*)@|[?](.*)", address))):
+            said = said.replace(secret, "…")
         # Whose error has secrets, and a chain of errors is shown whole.
         raise _said_of(error, name, brief(said)) from (error if name == address else None)
 

@@ -110,7 +110,7 @@ def steps(subject: Subject) -> list[str]:
     if subject.labels is not None and subject.failure.any():
         steps.append(
             "Look at the most certain mistakes below: their labels may be wrong, and find_label_issues lists "
-            "such labels."
+            f"such labels{' (leave out the images labelled -1)' if subject.unknown.any() else ''}."
         )
         steps += _confused(subject)
     if row.get("ece", math.nan) > FAR:

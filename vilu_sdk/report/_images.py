@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from copy import copy
 from pathlib import PurePath, PureWindowsPath
 from typing import Any, Self
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import to_numpy, what_it_holds
+from vilu_sdk.inputs.names import by_place
 from vilu_sdk.inputs.places import brief
 from vilu_sdk.report._html import Raw
 
@@ -72,14 +73,10 @@ def _last(path: str) -> str:
 
 
 def _in_order(values: Any, name: str, n: int) -> list[Any] | None:
-    """Return what is given of each of n images as a list, by place: a series has an index of its own."""
+    """Return what is given of each of n images as a list, by place."""
     if values is None:
         return None
-    if isinstance(values, str | bytes | Set | Mapping):
-        raise TypeError(
-            f"{name} must be a sequence with an entry for each image, got {type(values).__name__}."
-        )
-    found = list(values)
+    found = by_place(values, name, "with an entry for each image")
     if len(found) != n:
         raise ValueError(f"{name} has {len(found)} entries, expected {n}: one for each image.")
     return found

@@ -14,7 +14,7 @@ from vilu_sdk.export.models import model_of, say
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.values import require_candidates
-from vilu_sdk.persistence.storage import whole_file
+from vilu_sdk.persistence.files import whole_file
 from vilu_sdk.selective._base import ThresholdPredictor
 
 __all__ = ["export_onnx"]

@@ -26,7 +26,8 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import count_rows
 from vilu_sdk.persistence.encoding import encode
-from vilu_sdk.persistence.storage import checksum, sweep, whole_file
+from vilu_sdk.persistence.files import sweep, whole_file
+from vilu_sdk.persistence.storage import checksum
 from vilu_sdk.scale.partition import REASON, BadRows, check_bad_rows, columns_of, loaded, score_partition
 from vilu_sdk.scale.pieces import BAD, MANIFEST, SKIPPED, Piece, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer

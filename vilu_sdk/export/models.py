@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from vilu_sdk.export.graph import IMAGES, PREDICTION, Graph
-from vilu_sdk.scorers.base.background import MOST, Background
+from vilu_sdk.scorers.base.unknown import MOST, Background
 from vilu_sdk.scorers.paper.recipe import PaperModel
 from vilu_sdk.scorers.posterior.captions import CaptionModel
 from vilu_sdk.scorers.posterior.model import LogLinearModel, fold

@@ -213,9 +213,6 @@ class SetsByThreshold(Calibrated):
 
     def _conformity(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """Return the scores of candidates, and how far an error of one nat moves them."""
-        return self._conformity_of(log_p, images, rows)
-
-    def _conformity_of(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         uniform = np.zeros(len(rows)) if self.method == "lac" else uniform_of(images.read(rows))
         return conformity(
             self.method,

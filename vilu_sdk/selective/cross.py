@@ -76,7 +76,7 @@ class CrossedSets(SetsByThreshold):
             for scorer, some in zip(folds, held, strict=True):
                 for part, z in in_parts(images, k, some):
                     log_p = read_posterior(scorer, z, opened)[1]
-                    yield part, log_p, self._conformity_of(log_p, images, part)[0]
+                    yield part, log_p, self._conformity(log_p, images, part)[0]
 
         for part, log_p, scores in scored():
             at, shown = (np.arange(len(part)), labels[part]), labels[part] != NONE
@@ -116,10 +116,10 @@ class CrossedSets(SetsByThreshold):
     def _conformity(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """Return how many calibration rows fit better than candidates, and how far rounding moves that."""
         if log_p.ndim == 2:
-            return self._conformity_of(log_p, images, rows)
+            return super()._conformity(log_p, images, rows)
         counts = np.zeros((3, log_p.shape[0], log_p.shape[2]))
         for fold, own in enumerate(self.fold_scores_):
-            scores, slopes = self._conformity_of(log_p[:, fold], images, rows)
+            scores, slopes = super()._conformity(log_p[:, fold], images, rows)
             for count, moved in zip(counts, (-1.0, 0.0, 1.0), strict=True):
                 count += np.searchsorted(own, scores + moved * self.near_ * slopes, side="left")
         low, count, high = counts

@@ -92,7 +92,7 @@ def least_cost(
     ask_cost: float | None = None,
     budget: int | None = None,
 ) -> CostDecisions:
-    r"""Decide what costs least in expectation, or ask a person where that costs less.
+    r"""Make the decision of least expected cost, or ask a person where that costs less.
 
     With costs :math:`c_{ya}` of decision a where the truth is y, the decision for image x minimises
     :math:`\sum_y p(y \mid x)\, c_{ya}` (Bayes's rule), and a person is asked where even that is above

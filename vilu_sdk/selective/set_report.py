@@ -23,7 +23,7 @@ class SetReport(Findings):
     Attributes
     ----------
     coverage : float
-        Share of later images whose set is to hold the right candidate.
+        Guaranteed share of later images whose set contains the right candidate.
     method : str
         How the threshold was found.
     n : int
@@ -52,7 +52,7 @@ class SetReport(Findings):
         Of cross-conformal sets, how many scorers were fitted, each without one of them; then `coverage_bound`
         is what is proved, and mostly coverage is about `coverage`. Counts of rows are by these scorers.
     group : int, float, str or None
-        Whose report it is.
+        The group of this report.
     groups : tuple of SetReport
         One for each group, each with its own promise.
     answers : SelectionReport or None
@@ -78,7 +78,7 @@ class SetReport(Findings):
 
     @property
     def sentence(self) -> str:
-        """What follows for images to come, in one sentence."""
+        """The conclusion for later images, in one sentence."""
         kept = f"the right one promised among them for {percent(self.coverage_bound)}"
         if self.answers is None:
             size = f"{self.mean_size:.1f} of {self.candidates} candidates"

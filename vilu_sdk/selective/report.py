@@ -139,21 +139,23 @@ class SelectionReport(Findings):
         if self.accepted:
             found.append(f"  accepted where     decision_function <= {self.threshold:.6g}")
         else:
-            found.append("  No threshold can promise it: everything is abstained on.")
+            found.append("  No threshold can guarantee this, so it abstains on every image.")
         if not self.accepted and math.isfinite(self.smallest_risk):
             least, part = percent(self.smallest_risk), percent(self.smallest_risk_coverage)
-            found.append(f"  what could be      {least} for the most certain {part} of the images")
+            found.append(f"  can guarantee      {least} for the most certain {part} of the images")
             found.append(f"  labels needed      {self._labels()}")
         if not self.accepted and self.has_answers:
             found.append(
-                '  another way        answers, by predicts="posterior" of the scorer, err less often'
+                '  another way        the answers of the scorer err less often: predicts="posterior"'
             )
         return "\n".join(found)
 
     def _labels(self) -> str:
         if self.labels_needed is None:
-            return "no number is likely to do: the most certain rows err too often, or too few were seen"
-        return f"about {self.labels_needed}, which would do with a probability of 70 %"
+            return (
+                "no number is likely to be enough: the most certain rows err too often, or there are too few"
+            )
+        return f"about {self.labels_needed}, enough with a probability of 70 %"
 
     def _group_lines(self) -> list[str]:
         header = ["group", "rows", "accepted", "errors", "threshold"]

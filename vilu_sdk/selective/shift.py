@@ -86,7 +86,7 @@ class ShiftReport:
         if where:
             first = (
                 f"{alike} not like the calibration set: their {' and '.join(where)} have "
-                "moved. What was promised there need not hold for them; label some and calibrate again."
+                "moved. Its guarantees may not hold for them; label some and calibrate again."
             )
         else:
             first = f"No sign that {these} from the calibration set."

@@ -78,6 +78,21 @@ def test_options_of_all_commands_stand_before_or_after_the_command(place, vilu):
     assert json.loads(done.err)["code"] == done.code == 3
 
 
+@pytest.mark.parametrize("options", ["-q", "--quiet --debug --log-level info --log-format text"])
+def test_every_command_takes_the_options_of_all(options, vilu):
+    # An option that a command does not take is an error of usage before the help is printed.
+    names = [
+        line.split()[0]
+        for line in vilu("--help").out.splitlines()
+        if line[:4].isspace() and line[4:5].isalpha()
+    ]
+    assert {"demo", "examples", "convert", "info", "completion"} < {*names}
+    for name in names:
+        done = vilu(f"{name} {options} --help")
+        assert not done.code, done.err
+        assert "-q, --quiet" in done.out
+
+
 def test_the_logger_is_left_as_it_was(vilu):
     library = logging.getLogger("vilu_sdk")
     before = (library.level, list(library.handlers))

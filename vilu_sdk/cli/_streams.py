@@ -38,7 +38,7 @@ def logged(arguments: Namespace) -> Iterator[None]:
     before = library.level
     handler = _Handler(arguments.log_format)
     library.addHandler(handler)
-    library.setLevel("WARNING" if getattr(arguments, "quiet", False) else arguments.log_level.upper())
+    library.setLevel("WARNING" if arguments.quiet else arguments.log_level.upper())
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         from vilu_sdk.inputs.places import cut

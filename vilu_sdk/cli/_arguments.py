@@ -141,7 +141,6 @@ RAW_CSV = switch(
     help="in CSV: texts as they are. By default those that a spreadsheet takes for formulas, which begin "
     "with =, +, - or @, get an apostrophe before them",
 )
-QUIET = switch("-q", "--quiet", help="no progress and no notes")
 
 
 def budget(text: str) -> int | str:
@@ -176,5 +175,5 @@ TABLE = (
     ),
     option("--digits", type=within(int, 0, 12), metavar="N", help="decimals of printed numbers"),
     switch("--markdown", help="print Markdown"),
-    *(output(), RAW_CSV, JSON, QUIET),
+    *(output(), RAW_CSV, JSON),
 )

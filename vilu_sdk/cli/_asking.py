@@ -17,7 +17,6 @@ from vilu_sdk.cli._arguments import (
     NAMES,
     OVERWRITE,
     PIECE_ROWS,
-    QUIET,
     RAW_CSV,
     REFERENCE,
     SCORER,
@@ -77,7 +76,6 @@ SCORE = command(
     ),
     switch("--json", help="on standard output: JSON in the place of CSV"),
     RAW_CSV,
-    QUIET,
     about="Predict, and say how likely each prediction is wrong: higher = more likely wrong. Killed and "
     "started again with the same arguments, it goes on where it was.",
 )
@@ -92,7 +90,6 @@ EVALUATE = command(
     output(".csv, .json or .parquet"),
     RAW_CSV,
     JSON,
-    QUIET,
 )
 
 COMPARE = command(
@@ -165,7 +162,6 @@ REPORT = command(
     option("--top", type=within(int, 1), default=10, metavar="N", help="images of a kind (default: 10)"),
     one_of(IDS, option("--paths", metavar="FILE", help="the file name of each image, likewise")),
     option("--thumbnails", metavar="FILE", help="the file name of a picture of each image, likewise"),
-    QUIET,
     about="Write one HTML page on how well failures are predicted. Scorers are used as they are.",
 )
 
@@ -208,7 +204,6 @@ THRESHOLD = command(
     ),
     OVERWRITE,
     JSON,
-    QUIET,
     about="Find the threshold that keeps a promise, on labelled images that the scorer was not fitted on. "
     "Exit code 1 if there is none.",
 )
@@ -249,7 +244,6 @@ SETS = command(
     OVERWRITE,
     RAW_CSV,
     JSON,
-    QUIET,
     about="With labels, calibrate on images that the scorer was not fitted on: sets hold the right "
     "one as often as is promised; of a saved threshold as --scorer, for what that abstains on. "
     "Without, and with the folder that this wrote as --scorer: print the set of each image, the likeliest "
@@ -290,7 +284,6 @@ DECIDE = command(
     ),
     RAW_CSV,
     JSON,
-    QUIET,
     about="For each image the decision that costs least in expectation under the posterior, or none where a "
     "person is asked. On standard error: what that costs.",
 )
@@ -316,7 +309,6 @@ FIND_LABELS = command(
     ),
     RAW_CSV,
     JSON,
-    QUIET,
     about="Find labels that are likely wrong: the worst are first. Each is judged by a posterior that was "
     "learned without it.",
 )

@@ -12,7 +12,6 @@ from vilu_sdk.cli._arguments import (
     JSON,
     NAMES,
     OVERWRITE,
-    QUIET,
     REPORT_PAGE,
     TEXTS,
     TO_ADAPT,
@@ -29,7 +28,6 @@ DEMO = command(
     "compare all scorers on real handwritten digits, in less than a minute",
     "vilu demo --data digits",
     option("--random-state", type=SEED, default=0, metavar="N", help="seed of data and scorers (default: 0)"),
-    switch("--quiet", help="print the table only"),
     option(
         "--report",
         metavar="PATH",
@@ -65,7 +63,6 @@ FIT = command(
     OVERWRITE,
     *CARD,
     JSON,
-    QUIET,
     about="Fit a scorer and save it into a folder. Started by torchrun (torchrun --nproc-per-node 4 -m "
     "vilu_sdk fit ...), the processes share the work.",
 )
@@ -95,7 +92,6 @@ ADAPT = command(
     OVERWRITE,
     *CARD,
     JSON,
-    QUIET,
     about="Move a scorer to images of a domain and their candidates, without labels or with a few, and save "
     f"it. By default nothing is known before, but the zero-shot model ({DEFAULT}).",
 )
@@ -155,7 +151,6 @@ PUSH = command(
     option("--revision", metavar="BRANCH", help="branch, made if it does not exist (default: main)"),
     option("--message", metavar="TEXT", help="of the commit"),
     *CARD,
-    QUIET,
     about="Upload a saved scorer to the Hugging Face Hub, with the token that hf auth login stored or the "
     "variable HF_TOKEN holds.",
 )

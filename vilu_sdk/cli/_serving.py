@@ -1,6 +1,6 @@
 """Commands that put scorers to use elsewhere. Only what the parser needs is imported."""
 
-from vilu_sdk.cli._arguments import HEAD, NAMES, QUIET, TEXTS
+from vilu_sdk.cli._arguments import HEAD, NAMES, TEXTS
 from vilu_sdk.cli._parser import COUNT, SHARE, command, option, within
 from vilu_sdk.serve.limits import Limits
 
@@ -69,7 +69,6 @@ SERVE = command(
         metavar="S",
         help="seconds between SIGTERM and the end, in which /readyz says no (default: 2)",
     ),
-    QUIET,
     about="Answer requests about images over HTTP: POST /judge and /feedback, GET /healthz, /readyz, "
     "/metrics and /openapi.json. On SIGTERM it answers what it has received, and ends.",
 )
@@ -82,7 +81,6 @@ EXPORT = command(
     TEXTS,
     NAMES,
     option("-o", "--output", metavar="FILE", required=True, help="an .onnx file"),
-    QUIET,
     about="Write a scorer and its candidates as an ONNX graph, from image embeddings to prediction, answer "
     "and uncertainty. MCM, its temperature-scaled form, ViLUEstimator and thresholds around them have one.",
 )

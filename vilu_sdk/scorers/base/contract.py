@@ -129,9 +129,10 @@ def in_parts(
 
     They are few enough for `read_posterior` among k candidates, and for what is made of it.
     """
-    rows = np.arange(len(images)) if rows is None else rows
-    for part in track(images.slices(ARRAYS * k, len(rows)), "posterior"):
-        yield rows[part], images.source[rows[part]]
+    chosen = np.arange(len(images)) if rows is None else rows
+    for part in track(images.slices(ARRAYS * k, len(chosen)), "posterior"):
+        # All rows are viewed where they are, which gives back the pages of a memory map.
+        yield chosen[part], images.source[part if rows is None else rows[part]]
 
 
 def require_posterior(scorer: Any) -> None:

@@ -37,7 +37,7 @@ NO_CLASSES = (
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """How likely each of N labels is wrong. Prints the worst as a table.
+    """Labels ranked by how likely they are wrong. Prints the worst as a table.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class LabelIssues:
     label_probability : ndarray of shape (N,)
         Probability of the label, of a posterior that did not see it, in [0, 1].
     suggested : ndarray of shape (N,)
-        The likeliest candidate; the label itself where nothing speaks against it.
+        The most likely candidate; the label itself if it is the most likely.
     suggested_probability : ndarray of shape (N,)
         Its probability, in [0, 1].
     names : sequence of str or None
@@ -192,10 +192,10 @@ def find_label_issues(
     labels : array-like of shape (N,)
         Class of each image, an integer in [0, K).
     scorer : scorer with `predict_proba`, optional
-        `ViLUEstimator(random_state=0)` by default. Its settings count, such as the logit scale; what it has
-        learned does not, and it is left as it is.
+        `ViLUEstimator(random_state=0)` by default. Its settings, such as the logit scale, are used; an
+        earlier fit is not, and stays unchanged.
     groups : array-like of shape (N,), optional
-        What each row comes from, as in `fit`: a label is judged without the whole group of its image.
+        The image or video of each row, as in `fit`: a label is judged without the whole group of its image.
     names : sequence of str, optional
         Names of the candidates, for the tables; by default those that they have.
 
@@ -215,8 +215,8 @@ def find_label_issues(
 
     Notes
     -----
-    The probabilities are calibrated for labels *like those given*, so that 1 - p(label) holds errors of
-    labels and doubtful images alike: look at the suspects before they are changed.
+    The probabilities are calibrated for labels *like those given*, so 1 - p(label) is high for wrong labels
+    and for difficult images alike: look at the suspects before you change them.
 
     References
     ----------

@@ -28,7 +28,7 @@ from vilu_sdk.cli._streams import LOG, Printable, logged
 
 __all__ = ["main"]
 
-DEFAULTS = {"debug": False, "log_level": "info", "log_format": "text"}
+DEFAULTS = {"debug": False, "quiet": False, "log_level": "info", "log_format": "text"}
 #: The commands, in the order of the help.
 COMMANDS = (
     *(_making.DEMO, _making.EXAMPLES, _making.FIT, _making.ADAPT),
@@ -77,7 +77,7 @@ def _run(arguments: Namespace) -> int:
     run = getattr(import_module(f"{__name__}.{module}"), function)
     with ExitStack() as held:
         held.enter_context(redirect_stdout(cast(Any, Printable(sys.stdout))))
-        if getattr(arguments, "quiet", False):
+        if arguments.quiet:
             vilu_sdk.set_progress(False)
             held.callback(vilu_sdk.set_progress, True)  # for who calls `main` from Python
         if not hasattr(arguments, "output"):

@@ -24,8 +24,8 @@ COVERAGES = np.linspace(0.5, 0.995, 100)
 class SetCurveDisplay(Display):
     """Coverage of sets against their mean size, for all thresholds: the lower, the smaller the sets.
 
-    Several scorers can share an axes. These thresholds are found on the images that are shown, so a curve
-    compares scorers and promises nothing.
+    Several scorers can share an axes. These thresholds are found on the images shown, so a curve compares
+    scorers and guarantees nothing.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     z_txt_set : array-like of shape (K, d)
         Candidate texts, in any of their forms; the graph scores these alone.
     path : path-like
-        File, by custom ``.onnx``. It appears whole or not at all.
+        File, usually ``.onnx``. It is written completely or not at all.
 
     Notes
     -----
@@ -38,12 +38,12 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
 
     - `prediction` (rows,), int64, and `uncertainty` (rows,), float64, of the prediction that is judged
       (`predicts`);
-    - `answer` and `answer_uncertainty`, likewise, what the posterior holds likeliest;
+    - `answer` and `answer_uncertainty`, likewise, the most likely candidate under the posterior;
     - `accepted` (rows,), bool, of a threshold.
 
     The graph computes in float64. It differs from the package by the package's own rounding in float32: by
     less than 1e-5 in an uncertainty on seven sets of real embeddings. Where two candidates, or a decision
-    and its threshold, are as near as that, another one may win.
+    value and its threshold, are that close, the outcome may differ.
     Rows are not checked: one of zeros, or with a NaN, gets the uncertainty NaN.
 
     The metadata have `names`, `scorer`, `version` and, of a threshold, `threshold`, the largest decision
@@ -55,7 +55,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     ImportError
         If the extra ``onnx`` is not installed.
     TypeError
-        If the scorer is another one, which no graph is known for.
+        If the scorer is of another class, which cannot be exported.
     ValueError
         If it does not go with the candidates, or has thresholds of groups.
     sklearn.exceptions.NotFittedError

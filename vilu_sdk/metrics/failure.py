@@ -138,7 +138,7 @@ def failure_metrics(
         that of a perfect ranking, half the squared error rate.
         ``accuracy``, ``error_rate``, ``n``: of the predictions.
         ``answered_at_1``, ``answered_at_5``, ``answered_at_10``: the largest share of rows, the most certain
-        ones, of which at most 1, 5 or 10 % are wrong; 0 if there is none. As seen on these rows, no promise.
+        ones, of which at most 1, 5 or 10 % are wrong; 0 if none. Observed on these rows, no guarantee.
         With `probability`, ``ece``, ``brier``, ``nll`` too.
 
     Raises

@@ -46,10 +46,10 @@ def report(
     """Score labelled images and write the results into one HTML page.
 
     The page needs no network: tables and pictures, as SVG, are inside. Its one script, a few lines in the
-    page, sorts tables; without scripts they are read as they are. It begins with what follows, in one
-    sentence, and what to do next. Then come the comparison of the scorers with intervals, pictures of ranking
-    and calibration, what each threshold would do, the images to look at, how images of the label -1 are
-    found, the classes that fail, and what it takes to make it again. It needs the extra ``plot``.
+    page, sorts tables; without scripts you can still read them. The page begins with the conclusion, in one
+    sentence, and the next steps. Then follow the comparison of the scorers with intervals, pictures of
+    ranking and calibration, the effect of each threshold, the images to look at, how well images labelled
+    -1 are found, the classes that fail, and the code that makes the page again. It needs the extra ``plot``.
 
     Parameters
     ----------
@@ -72,19 +72,19 @@ def report(
     reference : str, optional
         The scorer to compare the others with, as in `compare`.
     selective : predictor with a threshold, `SetPredictor`, or sequence of them, optional
-        Fitted on a calibration set that is not `z_img`, each around one of the `scorers`. The page shows what
-        they promise, and of thresholds what they do.
+        Fitted on a calibration set other than `z_img`, each around one of the `scorers`. The page shows their
+        guarantees, and the effect of thresholds.
     batch_size : int, optional
         Rows of a batch in a caption task, as in `evaluate`.
     top : int, default=10
-        How many images of a kind to list. One more table has up to 1,000 images, the most uncertain.
+        Number of images in each list. One more table has up to 1,000 images, the most uncertain.
     ids, paths : sequence of N, optional
-        What the listed images are called beside their row: any values, or file names, of which the last part
-        is shown. Only one of them.
+        Names of the images, shown beside their row: any values, or file names, of which the last part is
+        shown. Pass only one of the two.
     thumbnails : sequence of N images, optional
         File names of pictures, images of Pillow, or arrays of shape (height, width) or (height, width, 3), as
-        bytes or as numbers that are stretched from black to white. The page holds those of the listed rows,
-        and only these are opened.
+        bytes, as fractions from 0 to 1, or as other numbers, stretched from black to white. The page
+        holds those of the listed rows, and only these are opened.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def report(
 
 def _lead(subject: Subject) -> str:
     """Return the most important numbers in large print."""
-    row = next(row for row in subject.table.rows if row["scorer"] == subject.focus)
+    row = subject.row
     right = row.get("answer_accuracy", math.nan)
     answers = (
         {} if math.isnan(right) else {f"answers of {subject.focus} that are right": _html.percent(right)}

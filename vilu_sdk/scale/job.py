@@ -41,7 +41,7 @@ TRIED_ROWS = 256
 
 
 class Scored(NamedTuple):
-    """What `score_to_folder` did.
+    """Result of `score_to_folder`.
 
     Attributes
     ----------
@@ -90,13 +90,13 @@ def score_to_folder(
     column : str, optional
         Name of the embeddings in each file, as in `open_embeddings`.
     piece_rows : int
-        Rows of a piece, and so what a killed run does again. Pieces end where files end, and of a parquet
-        file where row groups end.
+        Rows in a piece; a killed run repeats only unfinished pieces. Pieces end where files end, and in a
+        parquet file where row groups end.
     bad_rows : {"stop", "skip", "mark"}
-        What is done with rows that cannot be scored, as in `score_partition`.
+        What to do with rows that cannot be scored, as in `score_partition`.
     ids : array-like of shape (n,), optional
-        Of a source of arrays: what you call its rows, numbers or texts such as names of files, for a column
-        `id`. The scores of parquet files keep the other columns.
+        For a source of arrays: names of its rows, numbers or texts such as file names, for a column `id`. The
+        scores of parquet files keep the other columns.
 
     Returns
     -------

@@ -16,6 +16,7 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import read
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.names import NONE
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import not_negative, share, whole
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -59,14 +60,14 @@ class DeltaKNNScorer(Scorer):
     Warns
     -----
     NothingLearnedWarning
-        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to those.
+        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to them.
 
     Notes
     -----
     It learns from labels, right/wrong feedback or pairs. It does not see which class is predicted: an image
-    is doubtful where others failed, whatever they were taken for. An image of the label -1, none of the
-    candidates, is one whose prediction was wrong. It holds embeddings of images, and so does what is saved
-    of it. It is not a probability of failure.
+    is doubtful if the model failed on its neighbours, whatever it predicted for them. An image labelled -1,
+    none of the candidates, counts as a wrong prediction. The scorer and its saved files hold embeddings of
+    images. It is not a probability of failure.
 
     References
     ----------
@@ -148,12 +149,12 @@ class DeltaMDSScorer(ClassScorer):
     Warns
     -----
     NothingLearnedWarning
-        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to those.
+        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to them.
 
     Notes
     -----
-    It learns from labels. It does not see which class is predicted. Images of the label -1, none of the
-    candidates, are one class more of wrong images. It is not a probability of failure.
+    It learns from labels. It does not see which class is predicted. Images labelled -1, none of the
+    candidates, are one more class of wrong images. It is not a probability of failure.
 
     References
     ----------
@@ -195,7 +196,7 @@ class DeltaMDSScorer(ClassScorer):
 
     def _gaussians(self, task: Task, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Means (C, d) of the classes that occur, and the inverse root (d, d) of what they scatter by."""
-        d, dtype = task.images.d, torch.get_default_dtype()
+        d, dtype = task.images.d, working()
         if not weights.any():
             return torch.zeros(0, d), torch.zeros(d, d)
         moments = moments_of(task, labels, self.k_ + 1, weights)

@@ -23,8 +23,8 @@ class MarginScorer(Scorer):
     logit_scale : float
         The model's learnt scale s: 100 for CLIP. It changes no ranking by logits.
     of : {"probabilities", "logits"}
-        What is compared. The difference of logits is the logarithm of how many times likelier the first is,
-        and does not depend on the other candidates.
+        Whether probabilities or logits are compared. The difference of logits is the log-ratio of the two
+        probabilities, which does not depend on the other candidates.
 
     Notes
     -----
@@ -54,8 +54,6 @@ class MarginScorer(Scorer):
         self.of = of
 
     def _among(self, text: Tensor) -> Among:
-        if self.of not in ("probabilities", "logits"):
-            raise ValueError(f"of must be 'probabilities' or 'logits', got {self.of!r}.")
         decide = _of_probabilities if self.of == "probabilities" else log_ratio
         return Among.zero_shot(text, self.softmax_scale, decide)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk.inputs.values import flag, positive
+from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
@@ -82,7 +82,7 @@ class EntropyScorer(Scorer):
         self.normalise = normalise
 
     def _among(self, text: Tensor) -> Among:
-        shift = float(np.log(np.log(len(text)))) if flag(self.normalise, "normalise") else 0.0
+        shift = float(np.log(np.log(len(text)))) if self.normalise else 0.0
         return Among.zero_shot(
             text, self.softmax_scale, lambda chunk: chunk.posterior.split.log_entropy - shift
         )
@@ -109,7 +109,7 @@ class DoctorScorer(Scorer):
     Notes
     -----
     Ranges over [0, K - 1]; it is not a probability of failure. The paper's perturbation of the
-    input needs the gradient of the image and is out of reach of embeddings.
+    input needs a gradient through the image encoder, so embeddings do not allow it.
 
     References
     ----------
@@ -138,13 +138,11 @@ class DoctorScorer(Scorer):
         self.temperature = temperature
 
     def _among(self, text: Tensor) -> Among:
-        if self.variant not in ("alpha", "beta"):
-            raise ValueError(f"variant must be 'alpha' or 'beta', got {self.variant!r}.")
         return Among.zero_shot(text, self.softmax_scale, _log_ratio if self.variant == "alpha" else None)
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        """Factor of the cosines in class probabilities: the logit scale over the temperature."""
         return super().softmax_scale / positive(self.temperature, "temperature")
 
 

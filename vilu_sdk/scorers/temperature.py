@@ -38,7 +38,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         is convex in 1/T, or the expected calibration error of the top probability in 15 bins.
     search : {"grid", "lbfgs"}
         How the calibration error is minimised. It jumps where images change their bin: "grid" tries
-        temperatures of a logarithmic grid, "lbfgs" goes downhill from T = 1, as the ViLU paper says it does,
+        temperatures of a logarithmic grid, "lbfgs" descends from T = 1, as the ViLU paper describes,
         and may stop at a jump.
 
     Attributes
@@ -93,12 +93,8 @@ class TemperatureScaledMCMScorer(WeightedScorer):
             raise ValueError(
                 "TemperatureScaledMCMScorer learns from the true classes; pass `labels` instead of `correct`."
             )
-        if self.objective not in ("nll", "ece"):
-            raise ValueError(f"objective must be 'nll' or 'ece', got {self.objective!r}.")
-        searches = {"grid": _search_ece, "lbfgs": _descend_ece}
-        if self.search not in searches:
-            raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
-        minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
+        by_error = {"grid": _search_ece, "lbfgs": _descend_ece}[self.search]
+        minimise = _minimise_nll if self.objective == "nll" else by_error
         assert len(task.shown)
         self.temperature_ = minimise(task, torch.from_numpy(task.truth), check_logit_scale(self.logit_scale))
 
@@ -107,7 +103,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        """Factor of the cosines in class probabilities: the logit scale over the temperature."""
         return super().softmax_scale / self.temperature_
 
 

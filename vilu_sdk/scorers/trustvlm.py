@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from vilu_sdk.compute.posterior import linear_posterior
 from vilu_sdk.compute.softmax import mean_log_odds
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -29,8 +30,8 @@ class TrustVLMScorer(ClassScorer):
     Parameters
     ----------
     readout : {"cosine", "softmax"}
-        What is said of the prototypes: the cosine with that of the prediction, as in TrustVLM, or its softmax
-        over all of them, as in the paper's TrustVLM*.
+        How the prototypes are used: by the cosine with that of the prediction, as in TrustVLM, or by its
+        softmax over all prototypes, as in the paper's TrustVLM*.
     temperature : float
         T of the softmax, above 0.
     logit_scale : float
@@ -44,9 +45,9 @@ class TrustVLMScorer(ClassScorer):
     Notes
     -----
     It learns from labels; images of the label -1 are left out. The cosine makes a sum that ranges over
-    [0, 3]; with the softmax, u is a probability of failure. The paper also takes prototypes of a second image
-    encoder (TrustVLM-D); here they are of the embeddings that are scored. TrustVLM* also predicts by p + q;
-    here, as for all scorers, the zero-shot prediction is judged.
+    [0, 3]; with the softmax, u is a probability of failure. The paper can take prototypes from a second
+    image encoder (TrustVLM-D); here they come from the embeddings that are scored. TrustVLM* also predicts
+    by p + q; here, as for all scorers, the zero-shot prediction is judged.
 
     References
     ----------
@@ -85,12 +86,10 @@ class TrustVLMScorer(ClassScorer):
         moments = moments_of(task, labels, self.k_, weights)
         counts = moments.counts[:, None]
         means = moments.centre + torch.where(counts > 0, moments.sums / counts.clamp_min(1e-300), 0.0)
-        self.prototypes_ = normalize(means, dim=1).to(torch.get_default_dtype())
+        self.prototypes_ = normalize(means, dim=1).to(working())
 
     def _among(self, text: Tensor) -> Among:
         self._require_classes(text)
-        if self.readout not in ("cosine", "softmax"):
-            raise ValueError(f"readout must be 'cosine' or 'softmax', got {self.readout!r}.")
         prototypes = self.prototypes_
         others = Logits.zero_shot(prototypes, 1 / positive(self.temperature, "temperature"))
 

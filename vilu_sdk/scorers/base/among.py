@@ -123,7 +123,7 @@ def _log_odds(chunk: Chunk) -> Tensor:
 
 @dataclass(frozen=True)
 class Among:
-    """What a scorer makes of candidates.
+    """How a scorer scores images among given candidates.
 
     Attributes
     ----------

@@ -27,7 +27,7 @@ VERBS = {
 NEEDED = ("prediction", "decision", "uncertainty")
 # Probabilities add up to 1 to within this much.
 ROUNDING = 1e-3
-# Arrays (m, K) in float32 that would fill the memory of what is made of m rows of a posterior at once.
+# What is made of a posterior of m rows takes the memory of about so many arrays (m, K) in float32.
 ARRAYS = 4
 
 

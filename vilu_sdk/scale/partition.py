@@ -18,14 +18,16 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import from_all, from_first, rank, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened, open_candidates
+from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
-from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.places import BadRowError, shown
 from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import Rows, faults
 from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import Parts, count_rows, keep, split
+from vilu_sdk.inputs.values import is_word, whole
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.storage import checksum, sweep, whole_file
 from vilu_sdk.scale.pieces import BAD, MANIFEST, SKIPPED, Piece, claim, plan, write_parquet
@@ -276,7 +278,7 @@ def score_to_folder(
 
 def _check_bad_rows(bad_rows: str) -> None:
     """Raise unless it says what is done with rows that are no embeddings."""
-    if bad_rows not in BAD_ROWS:
+    if not is_word(bad_rows, BAD_ROWS):
         raise ValueError(f"bad_rows must be one of {', '.join(BAD_ROWS)}, got {bad_rows!r}.")
 
 
@@ -300,9 +302,10 @@ class Job(NamedTuple):
         ids: ArrayLike | None = None,
     ) -> Self:
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
-        if piece_rows < 1:
-            raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
+        whole(piece_rows, "piece_rows", 1)
         _check_bad_rows(bad_rows)
+        if not isinstance(output, str | os.PathLike | None):
+            raise TypeError(f"output must be the path of a folder, got {shown(output)}.")
         if output is not None and is_remote(output):
             raise ValueError(
                 f"output is {masked(str(output))}, but a folder of scores is on a disk of this machine."
@@ -321,7 +324,9 @@ class Job(NamedTuple):
             if bad_rows == "stop":
                 raise
         folder = Path(output or "").expanduser().absolute()
-        own = None if ids is None else np.asarray(ids)
+        own = None if ids is None else vector(ids, "ids")
+        if own is not None and own.dtype.kind in "cV":
+            raise TypeError(f"ids must hold a text or a number for each row, got {what_it_holds(own)}.")
         if output is None:
             parts = plan(opened, folder, piece_rows, ids=own)
             return cls(parts, parts, texts)

@@ -275,7 +275,7 @@ class SetPredictor(CrossedSets):
         for name, least in (("size_limit", 1), ("free_ranks", 0), ("cv", 2)):
             if getattr(self, name) is not None:
                 whole(getattr(self, name), name, least)
-        if self.penalty not in (None, 0):
+        if self.penalty is not None and not (isinstance(self.penalty, int | float) and self.penalty == 0):
             positive(self.penalty, "penalty")
         super()._check()
         if self.per_class and self.per_label:

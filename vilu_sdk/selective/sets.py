@@ -196,6 +196,7 @@ class SetPredictor(CrossedSets):
         self._remember(task, opened)
         return self
 
+    @plain_torch
     def predict_sets(
         self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
     ) -> NDArray[np.bool_]:
@@ -234,6 +235,7 @@ class SetPredictor(CrossedSets):
             sets[rows] = members
         return sets
 
+    @plain_torch
     def predict_names(
         self,
         z_img: ArrayLike,

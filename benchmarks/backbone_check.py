@@ -1,10 +1,10 @@
-"""How surely embeddings of another model than that of the fit are told, as Markdown tables.
+"""How surely embeddings of another model than that of the fit are noticed, as Markdown tables.
 
     python benchmarks/backbone_check.py --embeddings FOLDER
 
 Likeness is the mean cosine of rows to the mean direction of the rows of the fit, relative to that of the
 rows of the fit themselves; 1 is "just like them". The tables give the range over all ordered pairs of sets,
-for whole sets and for what is left of them in a small call, and how many of these calls would be warned of.
+for whole sets and for small calls, and how many of these calls would give a warning.
 
 FOLDER holds dtd, stanford_cars and imagenet (CLIP ViT-B/32), flickr8k_pairs (TinyCLIP) and fashion_pairs
 (FashionCLIP) as .npz files that `benchmarks/_sets.py` describes; all are 512 wide.
@@ -84,7 +84,7 @@ def main() -> None:
     sets = {name: Data.read(name, folder) for name in MODELS}
     generator = torch.Generator().manual_seed(0)
     print(f"Rows are far below a likeness of {FAR}.\n")
-    print("| fitted on, scored on | call | likeness of images | of texts | calls | warned of |")
+    print("| fitted on, scored on | call | likeness of images | likeness of texts | calls | warnings |")
     print("|---|---|---|---|---:|---:|")
     for relation in ("one model", "another model", "one model, swapped", "images of another model"):
         found: dict[str, list[tuple[float, float, bool]]] = {}
@@ -98,7 +98,11 @@ def main() -> None:
                 if relation == "one model, swapped":
                     z, text = text, z
                 warned = seen.mismatch(Rows(z, "z_img"), Candidates(text)) is not None
-                values = seen.images.likeness(z.mean(0)), seen.texts.likeness(text.mean(0)), warned
+                likeness = (
+                    float(rows.mean(0) @ side.direction)
+                    for rows, side in ((z, seen.images), (text, seen.texts))
+                )
+                values = *likeness, warned
                 found.setdefault(kind, []).append(values)
         for kind, values in found.items():
             image, text, warned = (np.array(column) for column in zip(*values, strict=True))

@@ -172,8 +172,9 @@ def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> tuple[
     """Return the largest difference of two sets of tensors, and the largest number in the first."""
     roots = [name for name in a if name.endswith("_root_")]
     a, b = ({**t, **{name: t[name] @ t[name].T for name in roots}} for t in (a, b))
-    apart = [float((a[name].double() - b[name].double()).abs().max()) for name in a]
-    return max(apart, default=0.0), max((float(a[name].abs().max()) for name in a), default=0.0)
+    learned = [name for name in a if a[name].is_floating_point()]  # not the hashes of the rows of the fit
+    apart = [float((a[name].double() - b[name].double()).abs().max()) for name in learned]
+    return max(apart, default=0.0), max((float(a[name].abs().max()) for name in learned), default=0.0)
 
 
 def report(root: Path, only: list[str]) -> None:

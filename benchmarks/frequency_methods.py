@@ -2,10 +2,10 @@
 
     python benchmarks/frequency_methods.py --embeddings FOLDER [--sets dtd,imagenet] [--labels 500,all]
 
-FOLDER holds .npz files as `benchmarks/_sets.py` reads them. An estimator is fitted on train rows; its
-posterior on test rows of some of the classes, as in `frequencies.py` beside it, is weighted by the
-frequencies that each way estimates. Change of the AUC of failures in points, seeds averaged, the worst in
-brackets.
+FOLDER holds .npz files as `benchmarks/_sets.py` reads them. An estimator is fitted on train rows and adapted
+to test rows of some of the classes, as in `frequencies.py` beside it, each time with the frequencies that
+another method estimates. Change of the AUC of failures in points, seeds averaged, the worst in brackets;
+"EM, gate" is the column of `frequencies.py`.
 
 - EM: the estimate of `adapt(frequencies="estimated")`, 3 pseudo-images a class, without and with a gate.
 - MLLS: the likeliest frequencies, no prior (Saerens et al. 2002), and after bias-corrected temperature
@@ -16,19 +16,24 @@ brackets.
   ICLR 2019), here with squares, which has the same path; delta falls with the root of the labels.
 """
 
+import copy
+from collections.abc import Callable
+from functools import partial
+from unittest import mock
+
 import _sets
 import numpy as np
 import torch
-from _sets import EmbeddingSet, open_sets
+from _sets import EmbeddingSet, by_labels
 from frequencies import PRESENT, rows_of
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from vilu_sdk import ViLUEstimator
-from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.posterior import adapt
 from vilu_sdk.scorers.posterior.frequencies import LEAST_GAIN, estimate
 from vilu_sdk.scorers.posterior.left_out import left_out
 
@@ -40,6 +45,7 @@ RIDGE, STEPS = 1.0, 100
 LEAST = 1e-6
 
 Array = NDArray[np.float64]
+Ways = Callable[[Array], dict[str, Array]]
 
 
 def bcts(log_p: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
@@ -97,16 +103,22 @@ def weights_of(log_p: Array, labels: NDArray[np.int64], stream: Array) -> dict[s
     return found | {"RLLS": np.log(np.clip(1 + theta, LEAST, None))}
 
 
-def decision(log_p: Array, prediction: NDArray[np.int64]) -> Array:
-    """Log-odds (n,) that predictions are wrong."""
-    rows = np.arange(len(log_p))
-    right = log_p[rows, prediction]
-    others = log_p.copy()
-    others[rows, prediction] = -np.inf
-    return np.asarray(logsumexp(others, axis=1) - right)
+def change(fitted: ViLUEstimator, images: Array, z_txt: Array, wrong: NDArray[np.bool_], ways: Ways) -> Array:
+    """Change of the AUC by each method (M,), where `adapt` takes the frequencies that it estimates."""
+    before, found = roc_auc_score(wrong, fitted.decision_function(images, z_txt)), []
+    for name in METHODS:
+
+        def intercepts(q: torch.Tensor, _: object, sharpness: float, name: str = name) -> torch.Tensor:
+            weights = ways(log_softmax(sharpness * q.double().numpy(), axis=1))[name]
+            return torch.from_numpy((weights - weights.mean()) / sharpness).to(q)
+
+        with mock.patch.object(adapt, "intercepts", intercepts):
+            moved = copy.copy(fitted).adapt(images, z_txt, frequencies="estimated")
+        found.append(roc_auc_score(wrong, moved.decision_function(images, z_txt)) - before)
+    return np.array([before, *found])
 
 
-def measure(data: EmbeddingSet, n: int | None, seed: int) -> dict[str, tuple[float, ...]]:
+def measure(data: EmbeddingSet, n: int | None, seed: int) -> dict[str, Array]:
     (z_img, z_txt, labels), (test, _, known) = data.train, data.test
     rows = np.random.default_rng(seed).permutation(len(labels))[:n]
     images, labels = z_img[rows], labels[rows]
@@ -118,36 +130,22 @@ def measure(data: EmbeddingSet, n: int | None, seed: int) -> dict[str, tuple[flo
     found = {}
     for kind in PRESENT:
         chosen = rows_of(kind, known, len(z_txt), seed)
-        log_p = fitted.predict_log_proba(test[chosen], z_txt).astype(np.float64)
-        prediction = fitted.predict(test[chosen], z_txt)
-        wrong = prediction != known[chosen]
-        before = roc_auc_score(wrong, decision(log_p, prediction))
-        ways = weights_of(left, true, log_p)
-        changes = [
-            roc_auc_score(wrong, decision(log_p + ways[name], prediction)) - before for name in METHODS
-        ]
-        found[kind] = (before, *changes)
+        wrong = fitted.predict(test[chosen], z_txt) != known[chosen]
+        found[kind] = change(fitted, test[chosen], z_txt, wrong, partial(weights_of, left, true))
     return found
 
 
 def main() -> None:
     parser = _sets.parser(__doc__, SETS)
-    parser.add_argument("--labels", default="500,all", help="numbers of labels, comma separated")
-    parser.add_argument("--seeds", type=int, default=2)
-    arguments = parser.parse_args()
-    print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
-    for name, data in open_sets(arguments.embeddings, arguments.sets).items():
-        for size in arguments.labels.split(","):
-            n = None if size == "all" else int(size)
-            runs = [measure(data, n, seed) for seed in track(range(arguments.seeds), f"{name}, {size}")]
-            for kind in PRESENT:
-                values = 100 * np.array([run[kind] for run in runs])
-                cells = [
-                    f"{mean:+.1f} ({worst:+.1f})"
-                    for mean, worst in zip(values.mean(axis=0)[1:], values.min(axis=0)[1:], strict=True)
-                ]
-                row = " | ".join([name, size, kind, f"{values[:, 0].mean():.1f}", *cells])
-                print(f"| {row} |", flush=True)
+    for name, size, runs in by_labels(parser, HEAD, measure, labels="500,all", seeds=2):
+        for kind in PRESENT:
+            values = 100 * np.array([run[kind] for run in runs])
+            cells = [
+                f"{mean:+.1f} ({worst:+.1f})"
+                for mean, worst in zip(values.mean(axis=0)[1:], values.min(axis=0)[1:], strict=True)
+            ]
+            row = " | ".join([name, size, kind, f"{values[:, 0].mean():.1f}", *cells])
+            print(f"| {row} |", flush=True)
 
 
 if __name__ == "__main__":

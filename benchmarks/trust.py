@@ -3,11 +3,11 @@
     python benchmarks/trust.py [--draws 500] [--embeddings FOLDER]
 
 1. Cases: what each gives, on small inputs that are drawn here.
-2. Promises: draws in which a quarter of the images are one frame; how often a promise of 5 % is broken where
-   images are scored in one batch and one a call, and the share accepted, with and without the second look at
-   images near the threshold.
-3. Rows of the fit, known again: of test rows (false alarms), and of the train rows in other types and orders,
-   in FOLDER, which holds .npz files as `benchmarks/_sets.py` reads them.
+2. Guarantees: draws in which a quarter of the images are one frame; how often a guarantee of 5 % is broken
+   if images are scored in one batch or one per call, and the share accepted, with and without the second
+   scoring of images near the threshold.
+3. Rows of the fit that are recognised: among test rows (alarms), and among train rows in other types and
+   orders, of the .npz files in FOLDER, which `benchmarks/_sets.py` describes.
 """
 
 import contextlib
@@ -226,20 +226,18 @@ def show_promises(draws: int) -> None:
         for look, accept in looks.items():
             ways["one batch", look] = accept(images)
             # What is scored with it matters to the frame alone, whose value lies at the threshold.
-            ways["one a call", look] = np.where(block, accept(frame[None]), ways["one batch", look])
+            ways["one per call", look] = np.where(block, accept(frame[None]), ways["one batch", look])
         for way, accepted in ways.items():
             risk = wrong[accepted].mean() if accepted.any() else 0.0
             found.setdefault(way, []).append((risk > 0.05, accepted.mean()))
-    print("\n| scored | second look | risk above 5 % | accepted |\n|---|---|---|---|")
+    print("\n| scored | second scoring | risk above 5 % | accepted |\n|---|---|---|---|")
     for way, values in found.items():
         broken, share = np.mean(values, axis=0)
         print(f"| {' | '.join(way)} | {broken:.1%} | {share:.2%} |")
 
 
 def show_fit_rows(folder: Path, names: str) -> None:
-    print(
-        "\n| set | test rows | false alarms | train rows | known: as they are, float32, float16, shuffled |"
-    )
+    print("\n| set | test rows | alarms | train rows | recognised: as they are, float32, float16, shuffled |")
     print("|---|---|---|---|---|")
     for name, data in open_sets(folder, names).items():
         assert data.test is not None

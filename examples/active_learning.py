@@ -102,7 +102,7 @@ plt.show()
 # |  | nearest one half | 84.6 | 84.6 | 84.6 | 84.6 | 173 |
 #
 # With 400 labels, "nearest one half" is 0.9 points better than "random" on DTD (better in 4 of 5 repetitions)
-# and 0.3 on Cars (3 of 5). On CIFAR-10 labels teach nothing at all. On Cars, the most uncertain images are up
+# and 0.3 on Cars (3 of 5). On CIFAR-10, labels improve nothing. On Cars, the most uncertain images are up
 # to two points worse than random ones: a model that fails often gives up on these images, and they say little
 # about the others. Choosing does find more failures everywhere. To measure how often the model fails, label
 # random images.

@@ -1,4 +1,4 @@
-"""What do five labels a class add to a pretrained head?
+"""What do five labels per class add to a pretrained head?
 
 Move a head to classes that it has never seen, with five labelled images of each. A head for OpenAI's CLIP
 ViT-B/32 comes with the package: `ViLUEstimator.from_pretrained("clip-b32-imagenet")`. This example needs only
@@ -62,7 +62,7 @@ print(table.to_text(["auc", "fpr95", "aurc", "ece", "answered_at_5"]))
 
 # %% [markdown]
 # On classes that it has never seen, the head ranks better than MCM. Its uncertainties are also better
-# calibrated (a lower ECE), and five labels a class improve them further. The picture shows the errors among
+# calibrated (a lower ECE), and five labels per class improve them further. The picture shows the errors among
 # the images that you keep.
 
 # %%
@@ -74,8 +74,8 @@ plt.show()
 # %% [markdown]
 # ## On real embeddings
 #
-# On real embeddings five images a class are worth much more than the head alone. Here the bundled head is
-# adapted to the training images of two sets; all images but five a class are scored:
+# On real embeddings five images per class are worth much more than the head alone. Here the bundled head is
+# adapted to the training images of two sets; all images but five per class are scored:
 #
 # | AUC % / FPR95 % | MCM | head | labels alone | head, adapted |
 # |---|---|---|---|---|

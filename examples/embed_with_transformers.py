@@ -1,13 +1,14 @@
 """How do I get embeddings out of CLIP or SigLIP?
 
-By transformers, with the logit scale that goes with them.
+Embed images and class names with CLIP or SigLIP from transformers, and print the model's logit scale.
 
     pip install transformers pillow
-    python examples/embed_with_transformers.py images/ embeddings/
-    python examples/embed_with_transformers.py images/ embeddings/ --model google/siglip-base-patch16-224
+    python embed_with_transformers.py images/ embeddings/
+    python embed_with_transformers.py images/ embeddings/ --model google/siglip-base-patch16-224
 
-The subfolders of images/ are the classes, and their names the texts. Writes z_img.npy, z_txt.npy, labels.npy
-and class_names.txt, which `vilu` and the other examples read, and prints the logit scale to give to them.
+The subfolders of images/ are the classes, and their names are the texts. The program writes z_img.npy,
+z_txt.npy, labels.npy and class_names.txt. Pass these files to `vilu`, or load the arrays with `np.load` and
+use them in other examples instead of the digits. Pass the printed logit scale to every scorer.
 """
 
 import argparse

@@ -18,9 +18,9 @@ from vilu_sdk.evaluation import compare
 # %% [markdown]
 # ## The embeddings
 #
-# A scorer needs image embeddings, embeddings of the class names, and the model's logit scale. You would load
-# your own from files, such as `z_img = np.load("z_img.npy")`. Two more examples show how to write these files
-# with transformers or open_clip.
+# A scorer needs image embeddings, embeddings of the class names, and the model's logit scale. Load your
+# own from files: `z_img = np.load("z_img.npy")`, or `z_img = np.load("mine.npz")["z_img"]`. Two more examples
+# compute them with transformers and open_clip.
 
 # %%
 data = load_digits_vlm()

@@ -1,7 +1,7 @@
 """Which of my labels are wrong?
 
 Rank the labels of a data set by how likely they are wrong, so that a person checks forty images instead of
-eight hundred. Each label is judged by what the other images say.
+eight hundred. Each label is checked against the other images.
 """
 
 import matplotlib.pyplot as plt

@@ -57,8 +57,8 @@ for name, scorer in {"MCM": mcm, "ViLU": vilu}.items():
 #
 # ## What is guaranteed
 #
-# The report of a threshold says what the guarantee rests on. It holds with 95 % confidence for new images
-# like those of the calibration set. The star in the picture is the threshold.
+# The report of a threshold shows the guarantee and the data behind it. The guarantee holds with 95 %
+# confidence for new images like those of the calibration set. The star in the picture is the threshold.
 
 # %%
 guaranteed = SelectivePredictor(vilu, target_risk=0.05).fit(z_calibration, z_txt, labels_calibration)

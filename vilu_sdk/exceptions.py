@@ -11,7 +11,7 @@ files the errors of the operating system. Beside these::
         ├── BackboneWarning        embeddings look like those of another model than that of the fit
         ├── LogitScaleWarning      a logit scale looks like its logarithm or its inverse
         ├── LabelWarning           labels agree with the predictions no better than by chance
-        ├── NothingLearnedWarning  a fit found nothing, or no more than a bound, to learn from its rows
+        ├── NothingLearnedWarning  a fit learned nothing, or no more than a bound, from its rows
         ├── FitRowsWarning         a scorer is judged by images of its own fit
         ├── RepeatedImagesWarning  a fit holds near copies of images, and was not told which
         ├── SampleWeightWarning    weights of images are used in a part of the work only

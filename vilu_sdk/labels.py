@@ -10,13 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.names import NONE, name_of
 from vilu_sdk.inputs.places import BadRowError
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
-from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.scorers import ViLUEstimator
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior, require_posterior, require_scorer
+from vilu_sdk.scorers.base.contract import (
+    FailureScorer,
+    in_parts,
+    read_posterior,
+    require_posterior,
+    require_scorer,
+)
 from vilu_sdk.scorers.base.folds import fits_without
 
 __all__ = ["LabelIssues", "find_label_issues"]
@@ -33,7 +37,7 @@ NO_CLASSES = (
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """How likely each of N labels is wrong. Prints the worst as a table.
+    """Labels ranked by how likely they are wrong. Prints the worst as a table.
 
     Attributes
     ----------
@@ -47,7 +51,7 @@ class LabelIssues:
     label_probability : ndarray of shape (N,)
         Probability of the label, of a posterior that did not see it, in [0, 1].
     suggested : ndarray of shape (N,)
-        The likeliest candidate; the label itself where nothing speaks against it.
+        The most likely candidate; the label itself if it is the most likely.
     suggested_probability : ndarray of shape (N,)
         Its probability, in [0, 1].
     names : sequence of str or None
@@ -188,10 +192,10 @@ def find_label_issues(
     labels : array-like of shape (N,)
         Class of each image, an integer in [0, K).
     scorer : scorer with `predict_proba`, optional
-        `ViLUEstimator(random_state=0)` by default. Its settings count, such as the logit scale; what it has
-        learned does not, and it is left as it is.
+        `ViLUEstimator(random_state=0)` by default. Its settings, such as the logit scale, are used; an
+        earlier fit is not, and stays unchanged.
     groups : array-like of shape (N,), optional
-        What each row comes from, as in `fit`: a label is judged without the whole group of its image.
+        The image or video of each row, as in `fit`: a label is judged without the whole group of its image.
     names : sequence of str, optional
         Names of the candidates, for the tables; by default those that they have.
 
@@ -211,8 +215,8 @@ def find_label_issues(
 
     Notes
     -----
-    The probabilities are calibrated for labels *like those given*, so that 1 - p(label) holds errors of
-    labels and doubtful images alike: look at the suspects before they are changed.
+    The probabilities are calibrated for labels *like those given*, so 1 - p(label) is high for wrong labels
+    and for difficult images alike: look at the suspects before you change them.
 
     References
     ----------
@@ -278,8 +282,6 @@ def _log_probabilities(
         for part, found in left_out:
             yield part.numpy(), found.numpy()
         return
-    k = len(task.texts)
     for held, fold in fits_without(scorer, task, labels, FOLDS, 0):
-        for some in cut(len(held), max(1, CHUNK_ELEMENTS // k)):
-            rows = held[some]
-            yield rows, read_posterior(fold, task.images.source[rows], task.texts.source)[1]
+        for rows, z in in_parts(task.images, len(task.texts), held):
+            yield rows, read_posterior(fold, z, task.texts.source)[1]

@@ -24,7 +24,7 @@ OPTIONAL = {
 
 
 def check_scorer(scorer: Any) -> list[str]:
-    """Check that a scorer keeps the contract, on small made data, and say what it need not have and lacks.
+    """Check on small generated data that a scorer keeps the contract, and list the optional methods it lacks.
 
     The contract: a scikit-learn estimator that can be cloned, with ``fit(z_img, z_txt, labels=None)``, which
     returns it, and of images (N, d) and candidates (K, d) ``predict``, integers in [0, K),
@@ -42,7 +42,7 @@ def check_scorer(scorer: Any) -> list[str]:
     Returns
     -------
     list of str
-        What it does not have and need not, and what it therefore cannot do.
+        The optional methods that it lacks, each with what it therefore cannot do.
 
     Raises
     ------

@@ -166,7 +166,10 @@ def test_no_threshold_is_a_no(vilu):
     assert done.json["accepted"] == 0
     assert done.json["risk_bound"] is None
     assert done.json["threshold"] == -np.finfo(float).max
-    assert "No threshold can promise it" in vilu(f"threshold {LABELLED} --scorer my-scorer --risk 0.0001").out
+    assert (
+        "No threshold can guarantee this"
+        in vilu(f"threshold {LABELLED} --scorer my-scorer --risk 0.0001").out
+    )
 
 
 def test_thresholds_of_groups(vilu, fitted, digits, tmp_path):

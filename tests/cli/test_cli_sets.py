@@ -81,7 +81,7 @@ def test_sets_of_a_saved_threshold_are_for_what_it_abstains_on(vilu, digits, tmp
     answers = vilu(first).out.splitlines()[0]
     said = vilu(f"sets {KNOWN} --scorer {threshold} -q -o {folder}").out.splitlines()[0]
     assert said.startswith(answers.removesuffix("."))
-    assert "; the rest has" in said
+    assert "; the others have" in said
     rows = json.loads(vilu(f"sets new-images.npy texts.npy --scorer {folder} --json -q").out)
     accepted = SetPredictor.from_pretrained(folder).scorer.predict(digits.z_img_test, digits.z_txt)
     assert [row["candidates"] for row, at in zip(rows, accepted, strict=True) if at != -1] == [

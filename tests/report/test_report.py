@@ -217,7 +217,7 @@ def test_without_a_promise_it_speaks_of_hindsight(task: SimpleNamespace, tmp_pat
         else:
             page = report({"MCM": mcm}, *given, tmp_path / "page.html")
         assert first_sentence(page).startswith(start)
-        assert "Get a promise" in page.read_text(encoding="utf-8")
+        assert "Guarantee an error rate" in page.read_text(encoding="utf-8")
     failure = mcm.predict(z_img, z_txt) != labels
     order = np.argsort(mcm.decision_function(z_img, z_txt), kind="stable")
     few = np.flatnonzero(np.cumsum(failure[order]) <= 0.05 * np.arange(1, len(order) + 1))

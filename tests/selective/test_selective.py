@@ -330,7 +330,7 @@ def test_an_impossible_target_is_said_and_abstained_on(mcm, calibration, digits)
     assert math.isnan(report.observed_risk)
     assert 0.001 < report.smallest_risk < 0.05
     assert report.labels_needed is None  # 80 rows that are right do not say that 99.9 % are
-    assert "No threshold can promise it" in str(report)
+    assert "No threshold can guarantee this" in str(report)
 
 
 def test_coverage_is_an_order_statistic(mcm, calibration):

@@ -194,7 +194,7 @@ def test_a_limit_of_the_size_that_forbids_the_promise_is_said(digits, mcm):
     accuracy = (mcm.predict(*known[:2]) == known[2]).mean()
     assert report.observed_coverage == pytest.approx(accuracy)
     assert accuracy - 0.03 < report.coverage_bound < accuracy
-    assert "Sets of at most 1 cannot promise that" in str(report)
+    assert "Sets of at most 1 cannot guarantee that" in str(report)
     low = 0
     for _, _, inside in draws(digits, predictor := SetPredictor(mcm, 0.95, size_limit=1), 100, 300):
         low += inside.mean() < predictor.report_.coverage_bound
@@ -334,7 +334,7 @@ def test_images_of_no_candidate_are_in_no_set(options, digits, mcm):
         assert report.observed_coverage <= 1 - none.mean() + 0.02
         if coverage > 1 - none.mean():
             assert report.coverage_bound < 1 - none.mean()
-            assert options or "show none of the candidates to promise that" in str(report)
+            assert options or "show none of the candidates to guarantee that" in str(report)
         elif not options:
             assert report.coverage_bound == coverage
             assert covered.mean() >= coverage
@@ -451,7 +451,7 @@ def test_sets_are_on_what_a_threshold_abstains_on(predicts, digits, tmp_path):
     np.testing.assert_array_equal(members[~answered], alone.predict_sets(*test)[~answered])
     said = str(report).splitlines()[0]
     assert said.startswith(selective.report_.sentence[:-1])
-    assert f"the rest has {report.mean_size:.1f} candidates on average" in said
+    assert f"the others have {report.mean_size:.1f} candidates on average" in said
     sets.save_pretrained(tmp_path)
     again = SetPredictor.from_pretrained(tmp_path)
     assert str(again.report_) == str(report)

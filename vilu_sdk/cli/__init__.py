@@ -28,7 +28,7 @@ from vilu_sdk.cli._streams import LOG, Printable, logged
 
 __all__ = ["main"]
 
-DEFAULTS = {"quiet": False, "debug": False, "log_level": "info", "log_format": "text"}
+DEFAULTS = {"debug": False, "quiet": False, "log_level": "info", "log_format": "text"}
 #: The commands, in the order of the help.
 COMMANDS = (
     *(_making.DEMO, _making.EXAMPLES, _making.FIT, _making.ADAPT),

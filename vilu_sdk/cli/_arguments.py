@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what is said of them in the help.
+"""Arguments that several commands share, with their help.
 
 Nothing of this needs torch or numpy, so that help, completion and wrong arguments take no time.
 """
@@ -30,46 +30,49 @@ VALUES = (
 )
 
 IMAGES = option("images", metavar="IMAGES", help=f"image embeddings: {EMBEDDINGS}")
-_TEXTS = "embeddings of the candidate texts, likewise"
+_TEXTS = "embeddings of the candidate texts, in the same kinds of files"
 TEXTS = option("texts", metavar="TEXTS", help=_TEXTS)
-_OR_PAIRS = f"{_TEXTS}; none where IMAGES is a folder with img_emb/ and text_emb/"
+_OR_PAIRS = f"{_TEXTS}; omit if IMAGES is a folder with img_emb/ and text_emb/"
 DATA = (IMAGES, option("texts", metavar="TEXTS", nargs="?", help=_OR_PAIRS))
 
 NAMES = option(
     "--names",
     metavar="FILE",
-    help="the name of each row of TEXTS, as for --labels. Names are text, each once. With them, labels that "
-    "are text are names as written, and only integers, of .npy or .parquet, are row numbers",
+    help="the name of each row of TEXTS, in a file as for --labels; each name once. With names, labels that "
+    "are text are names, and only integers, in .npy or .parquet, are row numbers",
 )
-_LABELS_HELP = f"row of TEXTS of each image, or its name: {VALUES}"
+_LABELS_HELP = f"row of TEXTS for each image, or its name, {VALUES}"
 _LABELS = option("--labels", metavar="FILE", help=_LABELS_HELP)
-_CORRECT = option("--correct", metavar="FILE", help="whether each prediction was right, likewise")
+_CORRECT = option(
+    "--correct", metavar="FILE", help="whether each prediction was right, in the same kinds of files"
+)
 _CAPTIONS = switch("--captions", help="row i of TEXTS is the caption of image i")
-_SIZE = "with captions: how many are the candidates at once"
+_SIZE = "with captions: number of candidates for each image"
 _BATCHES = option("--batch-size", type=within(int, 2), metavar="N", help=_SIZE)
 #: What each image is called.
-IDS = option("--ids", metavar="FILE", help=f"what each image is called, for a column id: {VALUES}")
+IDS = option("--ids", metavar="FILE", help=f"a name for each image, for a column id, {VALUES}")
 #: What is independent of each other.
 GROUPS = option(
     "--groups",
     metavar="FILE",
-    help=f"what each image is a view, frame or copy of: {VALUES}",
+    help=f"the original of each view, frame or copy, {VALUES}",
 )
 #: The same, where groups are slices with thresholds of their own.
 UNITS = option(
     "--units",
     metavar="FILE",
-    help="what each image is a view, frame or copy of, so that one of each is calibrated on: likewise",
+    help="the original of each view, frame or copy, so that one of each "
+    "calibrates, in the same kinds of files",
 )
 #: Of later images, for which a promise is to hold.
 FREQUENCIES = option(
     "--frequencies",
     metavar="WHAT",
-    help="how often the candidates will occur among later images, where that differs: balanced, or a file of "
-    f"one number for each, in any unit, {VALUES}",
+    help="how often the candidates will occur among later images, if that differs: balanced, or a number for "
+    f"each, in any unit, {VALUES}",
 )
 #: How much each image counts.
-WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit: {VALUES}")
+WEIGHTS = option("--weights", metavar="FILE", help=f"how much each image counts in the fit, {VALUES}")
 #: Labels alone, which there must be.
 LABELS = option("--labels", metavar="FILE", required=True, help=_LABELS_HELP)
 #: Labels or feedback.
@@ -94,17 +97,17 @@ def _scorer(help: str, required: bool = True) -> tuple[Argument, ...]:
             "--logit-scale",
             type=SCALE,
             metavar="SCALE",
-            help="what the model multiplies cosines by: 100 for CLIP (the default), for other models the "
-            "exponential of their learnt logit_scale; a saved scorer has its own",
+            help="the number by which the model multiplies cosines: 100 for CLIP (the default), for other "
+            "models the exponential of their learnt logit_scale; a saved scorer has its own",
         ),
         option(
             "--set",
             metavar="NAME=VALUE",
             action=_Set,
-            help="a parameter of the scorer before it; again for each further one",
+            help="a parameter of the preceding scorer; repeat for more",
         ),
         option(
-            "--random-state", type=SEED, default=0, metavar="N", help="seed of what is random (default: 0)"
+            "--random-state", type=SEED, default=0, metavar="N", help="seed of random numbers (default: 0)"
         ),
     )
 
@@ -116,7 +119,7 @@ _KINDS = (
 SCORER = _scorer(_KINDS)
 #: The same but for the scorer itself, which is the first argument.
 HEAD = (option("scorer", metavar="HEAD", nargs=1, help=_KINDS), *SCORER[1:])
-SCORERS = _scorer(f"{_KINDS}; again for each further one, [LABEL=]NAME gives it a name")
+SCORERS = _scorer(f"{_KINDS}; repeat for more, and give one a label by LABEL=NAME")
 TO_FIT = _scorer(f"what to fit: {', '.join(CLASSES)} (default: {DEFAULT})", required=False)
 TO_ADAPT = _scorer(
     "what to adapt: a head that comes with vilu-sdk, a folder written by vilu fit or vilu adapt, a Hub "
@@ -133,13 +136,13 @@ CARD = (
 )
 
 FOLDER = option("-o", "--output", metavar="FOLDER", required=True, help="where to save the scorer")
-OVERWRITE = switch("--overwrite", help="write into a folder that holds something else than a scorer")
+OVERWRITE = switch("--overwrite", help="write into a folder that holds anything but a scorer")
 REFERENCE = option("--reference", metavar="LABEL", help="the scorer to test the others against")
 JSON = switch("--json", help="print JSON")
 RAW_CSV = switch(
     "--raw-csv",
-    help="in CSV: texts as they are. By default those that a spreadsheet takes for formulas, which begin "
-    "with =, +, - or @, get an apostrophe before them",
+    help="leave texts in CSV as they are. By default those that a spreadsheet takes for formulas, which "
+    "begin with =, +, - or @, get an apostrophe before them",
 )
 
 

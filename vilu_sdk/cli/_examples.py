@@ -1,4 +1,4 @@
-"""`vilu examples`: whole programs to begin from, listed or copied."""
+"""`vilu examples`: list complete example programs, or copy them."""
 
 import ast
 from argparse import Namespace

@@ -40,7 +40,7 @@ DEMO = command(
 EXAMPLES = command(
     "_examples.run",
     "examples",
-    "list whole programs to begin from, or copy them",
+    "list complete example programs, or copy them",
     "vilu examples my-examples",
     option("folder", metavar="FOLDER", nargs="?", help="where to copy them (default: only list them)"),
     switch("--overwrite", help="replace files of the same names"),
@@ -58,7 +58,9 @@ FIT = command(
     WEIGHTS,
     *TO_FIT,
     option(
-        "--checkpoint", metavar="FOLDER", help="where a long fit keeps its state, to go on when it is killed"
+        "--checkpoint",
+        metavar="FOLDER",
+        help="folder for the state of a long fit, from which it resumes after it was killed",
     ),
     OVERWRITE,
     *CARD,
@@ -70,19 +72,21 @@ FIT = command(
 ADAPT = command(
     "_adapt.run",
     "adapt",
-    "move a scorer to images without labels, and save it",
+    "adapt a scorer to images without labels, and save it",
     "vilu adapt images.npy texts.npy --scorer clip-b32-imagenet -o my-scorer",
     IMAGES,
     TEXTS,
     one_of(
         option(
-            "--labels", metavar="FILE", help=f"of a few images: their row of TEXTS, or its name: {VALUES}"
+            "--labels",
+            metavar="FILE",
+            help=f"labels of a few images: rows of TEXTS, or their names, {VALUES}",
         ),
         option(
             "--frequencies",
             metavar="WHAT",
-            help="how often the candidates occur among the images: balanced, estimated, or a file of one "
-            "number for each; by default nothing is said of it",
+            help="how often the candidates occur among the images: balanced, estimated, or a file with one "
+            "number for each; by default unknown",
         ),
     ),
     NAMES,
@@ -92,8 +96,8 @@ ADAPT = command(
     OVERWRITE,
     *CARD,
     JSON,
-    about="Move a scorer to images of a domain and their candidates, without labels or with a few, and save "
-    f"it. By default nothing is known before, but the zero-shot model ({DEFAULT}).",
+    about="Adapt a scorer to images of a domain and their candidates, without labels or with a few, and save "
+    f"it. By default it starts from the zero-shot model alone ({DEFAULT}).",
 )
 
 CONVERT = command(
@@ -108,9 +112,9 @@ CONVERT = command(
         type=SCALE,
         default=100.0,
         metavar="SCALE",
-        help="of the model (default: 100, CLIP's)",
+        help="logit scale of the model (default: 100, CLIP's)",
     ),
-    option("--d", type=COUNT, metavar="N", help="width of the embeddings, where the file does not say it"),
+    option("--d", type=COUNT, metavar="N", help="width of the embeddings, if the file does not say it"),
     option(
         "--n-iter-freeze",
         type=within(int, 0),
@@ -119,7 +123,7 @@ CONVERT = command(
         help="n_iter_freeze_proj of the training",
     ),
     switch("--keep-frozen", help="keep_frozen of the training"),
-    option("--target", choices=("correct", "tcp"), default="correct", help="what LVU was trained for"),
+    option("--target", choices=("correct", "tcp"), default="correct", help="what LVU was trained to predict"),
     OVERWRITE,
     *CARD,
     about="Turn a checkpoint of the authors of ViLU and LVU into a scorer. Nothing in the file is run.",
@@ -145,14 +149,14 @@ PUSH = command(
     "push",
     "upload a saved scorer to the Hugging Face Hub",
     "vilu push my-scorer owner/name --private",
-    option("folder", metavar="FOLDER", help="what vilu fit wrote"),
-    option("repository", metavar="REPOSITORY", help="owner/name; made if it does not exist"),
-    switch("--private", help="make a repository that only you see"),
-    option("--revision", metavar="BRANCH", help="branch, made if it does not exist (default: main)"),
-    option("--message", metavar="TEXT", help="of the commit"),
+    option("folder", metavar="FOLDER", help="a folder written by vilu fit"),
+    option("repository", metavar="REPOSITORY", help="owner/name; created if it does not exist"),
+    switch("--private", help="create a repository that only you can see"),
+    option("--revision", metavar="BRANCH", help="branch; created if it does not exist (default: main)"),
+    option("--message", metavar="TEXT", help="commit message"),
     *CARD,
-    about="Upload a saved scorer to the Hugging Face Hub, with the token that hf auth login stored or the "
-    "variable HF_TOKEN holds.",
+    about="Upload a saved scorer to the Hugging Face Hub, with the token stored by hf auth login or "
+    "given in HF_TOKEN.",
 )
 
 COMPLETION = command(

@@ -100,7 +100,9 @@ def of_all(**how: Any) -> list[Argument]:
     return [
         switch("-q", "--quiet", help="no progress and no notes: what was asked for alone", **how),
         switch("--debug", help="show where an error came from", **how),
-        option("--log-level", choices=LEVELS, help="least of what is said (default: info)", **how),
+        option(
+            "--log-level", choices=LEVELS, help="leave out messages below this level (default: info)", **how
+        ),
         option("--log-format", choices=FORMATS, help="of standard error: text, or JSON a line", **how),
     ]
 

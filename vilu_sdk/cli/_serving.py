@@ -1,4 +1,4 @@
-"""Commands that put scorers to use elsewhere. Only what the parser needs is imported."""
+"""Commands that use scorers elsewhere. Only what the parser needs is imported."""
 
 from vilu_sdk.cli._arguments import HEAD, NAMES, TEXTS
 from vilu_sdk.cli._parser import COUNT, SHARE, command, option, within
@@ -17,57 +17,64 @@ SERVE = command(
         help="embeddings of the candidate texts of all requests; by default each request brings its own",
     ),
     NAMES,
-    option("--host", default="127.0.0.1", metavar="HOST", help="address to listen at (default: 127.0.0.1)"),
+    option("--host", default="127.0.0.1", metavar="HOST", help="address to listen on (default: 127.0.0.1)"),
     option("--port", type=within(int, 0, 65535), default=8000, metavar="N", help="port (default: 8000)"),
     option("--workers", type=COUNT, default=1, metavar="N", help="processes (default: 1)"),
-    option("--threads", type=COUNT, metavar="N", help="requests a process computes at once (default: cores)"),
+    option(
+        "--threads", type=COUNT, metavar="N", help="requests computed at once in a process (default: cores)"
+    ),
     option(
         "--rows",
         type=COUNT,
         default=Limits.rows,
         metavar="N",
-        help="most images of a request (default: 4096)",
+        help="most images in a request (default: 4096)",
     ),
     option(
-        "--bytes", type=COUNT, default=Limits.bytes, metavar="N", help="most bytes of a body (default: 32 MB)"
+        "--bytes", type=COUNT, default=Limits.bytes, metavar="N", help="most bytes in a body (default: 32 MB)"
     ),
     option(
         "--candidates",
         type=COUNT,
         default=Limits.candidates,
         metavar="N",
-        help="most candidates that a request brings (default: 20000)",
+        help="most candidates in a request (default: 20000)",
     ),
     option(
         "--kept",
         type=COUNT,
         default=Limits.kept,
         metavar="N",
-        help="sets of candidates for which is kept what is computed from them (default: 8)",
+        help="number of candidate sets to cache (default: 8)",
     ),
     option(
         "--concurrency",
         type=COUNT,
         default=Limits.concurrency,
         metavar="N",
-        help="most requests at once, of a process; one more is told to come again (default: 128)",
+        help="most requests at once in a process; more are refused with 503 (default: 128)",
     ),
     option(
         "--seconds",
         type=within(float, 0, bounds=False),
         default=Limits.seconds,
         metavar="S",
-        help="for a body to arrive (default: 30)",
+        help="longest time for a body to arrive (default: 30)",
     ),
-    option("--promise", type=SHARE, metavar="RISK", help="what /feedback watches; a threshold has its own"),
-    option("--feedback", metavar="FOLDER", help="where the state of what /feedback says is kept"),
-    option("--drift", metavar="FOLDER", help="a saved ShiftMonitor, which looks at the images"),
+    option(
+        "--promise",
+        type=SHARE,
+        metavar="RISK",
+        help="error rate for /feedback to watch; a threshold has its own",
+    ),
+    option("--feedback", metavar="FOLDER", help="where to save the state of the feedback"),
+    option("--drift", metavar="FOLDER", help="a saved ShiftMonitor to watch the images"),
     option(
         "--drain",
         type=within(float, 0),
         default=2.0,
         metavar="S",
-        help="seconds between SIGTERM and the end, in which /readyz says no (default: 2)",
+        help="seconds to go on answering after SIGTERM, while /readyz returns 503 (default: 2)",
     ),
     about="Answer requests about images over HTTP: POST /judge and /feedback, GET /healthz, /readyz, "
     "/metrics and /openapi.json. On SIGTERM it answers what it has received, and ends.",
@@ -82,5 +89,6 @@ EXPORT = command(
     NAMES,
     option("-o", "--output", metavar="FILE", required=True, help="an .onnx file"),
     about="Write a scorer and its candidates as an ONNX graph, from image embeddings to prediction, answer "
-    "and uncertainty. MCM, its temperature-scaled form, ViLUEstimator and thresholds around them have one.",
+    "and uncertainty. MCM, its temperature-scaled form, ViLUEstimator and thresholds around them can be "
+    "exported.",
 )

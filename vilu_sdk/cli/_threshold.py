@@ -14,7 +14,7 @@ from vilu_sdk.selective._base import ThresholdPredictor
 
 
 def run(arguments: Namespace) -> int:
-    """Print what was found and what is promised; 1 if no threshold can promise it."""
+    """Print what was found and what is promised; 1 if no threshold can."""
     folder = None if arguments.output is None else check_folder(arguments.output, arguments.overwrite)
     chosen = choose_one(arguments)
     common = given(arguments, "confidence", "per_class", "simultaneous")

@@ -100,7 +100,7 @@ def process_group(timeout: float = 600.0) -> Iterator[None]:
 def rank() -> int:
     """Return the number of this process, from 0; 0 without torchrun.
 
-    For what one process does for all: ``if rank() == 0: scorer.save_pretrained(folder)``.
+    Use it where one process acts for all: ``if rank() == 0: scorer.save_pretrained(folder)``.
     """
     return _rank if _size > 1 else from_environment("RANK", 0)
 

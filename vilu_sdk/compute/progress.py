@@ -20,7 +20,7 @@ _enabled = True
 
 
 def set_progress(enabled: bool) -> None:
-    """Show or silence how far the work of the SDK is, in the whole process.
+    """Show or silence the progress of long work, in the whole process.
 
     In a terminal or notebook bars appear, for work that takes longer than a second or two. Elsewhere the
     logger ``vilu_sdk.progress`` gets a line of level INFO every 30 seconds, with the rows that are done,

@@ -25,7 +25,7 @@ class Display:
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        The axes of the picture.
     figure_ : matplotlib Figure
         The figure of the axes.
     """
@@ -48,8 +48,8 @@ class Display:
         name : str, optional
             For the legend, of a histogram for the title, instead of `self.name`.
         legend : {"above", "inside"} or None, default="above"
-            Above the axes, where it is apart from data, a title and neighbours: the axes give it the room,
-            unless a constrained layout does. Inside, where matplotlib finds the most room. None: no legend.
+            "above": above the axes, clear of data, title and neighbours; the axes shrink for it unless a
+            constrained layout makes room. "inside": where matplotlib finds the most room. None: no legend.
         **options
             Of a curve, its style, for `matplotlib.axes.Axes.plot` (of a `ReliabilityDisplay` for
             `matplotlib.axes.Axes.errorbar`). Of bars, `top`: how many rows to show, None for all. By default

@@ -25,7 +25,7 @@ class LearningCurveDisplay(SweepDisplay):
     auc : array-like of shape (S, R)
         AUC of each draw, as a fraction; NaN where there is none.
     ylabel : str, default="AUC (%)"
-        What `auc` holds, if it is something else; with a "%" in it, fractions are drawn in percent.
+        Name of the metric in `auc`, if it is another; with a "%" in it, fractions are drawn in percent.
 
     Attributes
     ----------

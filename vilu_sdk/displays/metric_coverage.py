@@ -25,7 +25,7 @@ SETTLED = 0.1
 class MetricCoverageDisplay(ScoreDisplay):
     """A metric of the predictions one keeps, over the share one keeps; by default their accuracy.
 
-    For the error rate with a certified threshold there is `RiskCoverageDisplay`.
+    `RiskCoverageDisplay` draws the error rate, with a certified threshold.
 
     Parameters
     ----------
@@ -81,10 +81,10 @@ class MetricCoverageDisplay(ScoreDisplay):
         uncertainty, failure : array-like of shape (N,)
             As in `failure_metrics`.
         metric : callable or Metric, optional
-            A function of arrays of the kept rows, which its arguments are called after, as `Metric` describes
+            A function of arrays of the kept rows, chosen by the names of its arguments, as `Metric` describes
             it; where it raises, the curve has a gap. By default the accuracy.
         labels, predictions, probability : array-like of shape (N,), optional
-            What a metric asks for besides.
+            Further arrays that the metric asks for.
         ylabel : str, optional
             By default the name of the metric.
         name, ax, **line

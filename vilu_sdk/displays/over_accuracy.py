@@ -20,9 +20,9 @@ POINTS, DEGREE = 100, 2
 
 
 class ReliabilityOverAccuracyDisplay(Display):
-    """AUC or FPR95 over the model's zero-shot accuracy, one dot for each data set, with their tendency.
+    """AUC or FPR95 over the model's zero-shot accuracy, with a dot for each data set and a trend curve.
 
-    It shows whether a scorer is worth less where the model is worse, as in the ViLU paper's Figure 8. The
+    It shows whether a scorer is worse where the model is worse, as in the ViLU paper's Figure 8. The
     curve is a polynomial by least squares: a parabola from five data sets on, a line from three on, else the
     mean.
 

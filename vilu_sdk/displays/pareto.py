@@ -20,7 +20,7 @@ class ParetoDisplay(Display):
     scorers : sequence of str
         Their names.
     seconds, values : array-like of shape (S,)
-        What each takes, and its metric.
+        Seconds and metric of each scorer.
     higher_is_better : bool, default=True
         Of the metric.
     ylabel : str, default="AUC (%)"

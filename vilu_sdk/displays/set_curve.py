@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import Display, label_with
 from vilu_sdk.displays._style import next_look, percent
 from vilu_sdk.evaluation.problem import Problem, check_problem
 from vilu_sdk.inputs.names import NONE
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import is_word
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior
+from vilu_sdk.scorers.base.contract import FailureScorer, in_parts, read_posterior
 from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, uniform_of
 from vilu_sdk.selective.sets import SetPredictor
 
@@ -26,8 +25,8 @@ COVERAGES = np.linspace(0.5, 0.995, 100)
 class SetCurveDisplay(Display):
     """Coverage of sets against their mean size, for all thresholds: the lower, the smaller the sets.
 
-    Several scorers can share an axes. These thresholds are found on the images that are shown, so a curve
-    compares scorers and promises nothing.
+    Several scorers can share an axes. These thresholds are found on the images shown, so a curve compares
+    scorers and guarantees nothing.
 
     Parameters
     ----------
@@ -92,7 +91,7 @@ class SetCurveDisplay(Display):
         own = np.full(len(truth), np.inf)  # of an image of no candidate, which no set covers
         for rows, scores in scores_of(scorer, problem, method):
             shown = truth[rows] != NONE
-            own[rows][shown] = scores[shown, truth[rows][shown]]
+            own[rows[shown]] = scores[shown, truth[rows[shown]]]
         limits = np.quantile(own, COVERAGES, method="inverted_cdf")
         limits = np.unique(limits[np.isfinite(limits)])
         if not limits.size:
@@ -122,9 +121,9 @@ class SetCurveDisplay(Display):
         percent(ax.yaxis)
 
 
-def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[slice, Matrix]]:
+def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
     """Yield some rows at a time, and how little each candidate fits them (m, K)."""
-    images, k = Rows(problem.images, "z_img"), len(problem.text)
-    for rows in cut(len(images), max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))):
-        _, log_p = read_posterior(scorer, images.source[rows], problem.text)
-        yield rows, conformity(method, log_p, uniform_of(images.read(np.arange(len(images))[rows])))[0]
+    images = Rows(problem.images, "z_img")
+    for rows, z in in_parts(images, len(problem.text)):
+        _, log_p = read_posterior(scorer, z, problem.text)
+        yield rows, conformity(method, log_p, uniform_of(images.read(rows)))[0]

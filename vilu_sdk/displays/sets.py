@@ -44,7 +44,7 @@ class SetSizeDisplay(Display):
     n, inside : ndarray of shape (B,)
         How many sets have such a size, and how many of those hold the right candidate.
     coverage : float
-        What the sets promise, as a fraction.
+        Guaranteed coverage of the sets, as a fraction.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class SetSizeDisplay(Display):
         inside : array-like of shape (N,)
             Whether the right one is among them.
         coverage : float
-            What the sets promise, as a fraction.
+            Guaranteed coverage of the sets, as a fraction.
         name, ax, **options
             As in `plot`.
         """
@@ -162,13 +162,13 @@ class SetSizeDisplay(Display):
 class SetClassDisplay(ClassFailureDisplay):
     """The classes whose images have sets without the right candidate most often.
 
-    Whiskers are 95 % Clopper-Pearson intervals. A promise over all images is none for each class: where a
-    class is far above the others, `per_label` gives it a threshold of its own.
+    Whiskers are 95 % Clopper-Pearson intervals. A guarantee over all images does not hold for each class: if
+    one class misses far more often than the others, `per_label` gives it a threshold of its own.
 
     Parameters
     ----------
     classes : ndarray of shape (C,)
-        The classes that occur, from the one on whose sets lack the right candidate most often.
+        The classes that occur; first those whose sets miss the right candidate most often.
     n, wrong : ndarray of shape (C,)
         How many sets they have, and how many of those lack the right candidate.
     mean_uncertainty : None

@@ -49,7 +49,7 @@ def benchmark(
     n_jobs: int | None = None,
     random_state: int = 0,
 ) -> Benchmark:
-    """Fit and score scorers on many sets, with several numbers of labels, and gather the field's table.
+    """Fit and score scorers on many sets, with several numbers of labels, and collect one table.
 
     Parameters
     ----------
@@ -78,23 +78,23 @@ def benchmark(
         Whether to fit. If False, scorers are asked as they are about the test rows, or about all, and those
         that learn keep their scale.
     batch_size : int, optional
-        How many captions are the candidates at once, as in `evaluate`.
+        Number of captions that are candidates at once, as in `evaluate`.
     metrics : mapping of str to callable or Metric, optional
         Metrics of your own by name, as `Metric` describes them.
     folder : str or path, optional
-        Where finished cells (scorer, set, labels, run) are kept. The same call goes on where it was killed;
-        what has changed since, be it data, a scorer, its source or this package, is measured anew. Metrics
-        are computed from what is kept, so others cost no fit.
+        Folder for finished cells (scorer, set, labels, run). The same call resumes after it was killed; cells
+        whose data, scorer, source code or package version have changed are measured again. Metrics are
+        computed from the cells, so other metrics need no new fit.
     n_jobs : int, optional
-        How many processes fit and score side by side, -1 for one a core; by default none beside this one.
-        Seconds are then those of cores that share a machine.
+        Number of processes, -1 for one per core; by default this one alone. With several, times are those of
+        cores that share a machine.
     random_state : int, default=0
         Of splits and drawn labels. Scorers have their own.
 
     Returns
     -------
     Benchmark
-        Prints a row for each set, means and mean ranks; gives tables, learning curves and tests away.
+        Prints a row for each set, means and mean ranks; has methods for tables, learning curves and tests.
 
     Raises
     ------

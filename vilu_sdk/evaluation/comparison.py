@@ -115,7 +115,7 @@ def compare(
     n_bootstrap: int = 400,
     metrics: Given = None,
 ) -> ComparisonTable:
-    """Fit and score any set of scorers on the same rows, and say which differences are real.
+    """Fit and score several scorers on the same rows, and test which differences are significant.
 
     There are three ways to say what is fitted and what is scored:
 
@@ -139,8 +139,8 @@ def compare(
     fit : bool, default=True
         Whether to fit. If False, scorers are used as they are.
     groups : array-like of shape (N,), optional
-        What each row of `z_img` comes from, as integers or strings, as in `Scorer.fit`: a group is fitted or
-        scored as a whole, scorers are told it in their fit, and standard errors are those of groups. Exact
+        The image or video of each row of `z_img`, integers or strings, as in `Scorer.fit`: a group is fitted
+        or scored as a whole, scorers are told it in their fit, and standard errors are those of groups. Exact
         copies of an image are one group always, near ones only if they are told.
     batch_size : int, optional
         Rows of a batch when a caption task is scored, as in `evaluate`.
@@ -163,7 +163,7 @@ def compare(
     Returns
     -------
     ComparisonTable
-        Prints in a terminal and in a notebook; `to_markdown`, `to_html` and `to_dicts` give the rows away.
+        Prints in a terminal and in a notebook; `to_markdown`, `to_html` and `to_dicts` export the rows.
         Each scorer is judged on its own predictions. Where these are not those of the first, a note says
         so, and AUC, FPR95 and AUPR-error, which are about given failures, are not tested between the two;
         the other metrics are, row by row. Seconds are wall-clock, of `fit` and of one pass over the rows.

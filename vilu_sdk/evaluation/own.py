@@ -26,17 +26,17 @@ RESERVED = {*NAMES, "metric", "value"}
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of one's own, for `evaluate`, `compare` and `benchmark`.
+    """A metric of your own, for `evaluate`, `compare` and `benchmark`.
 
     Parameters
     ----------
     function : callable
-        Returns a number. It gets those of these arrays (N,) that its arguments are called after:
+        Returns a number. It gets the arrays (N,) that its arguments are named after:
         ``uncertainty``, the decision values, higher = more likely wrong; ``failure``, bool; ``probability``,
         the uncertainty as a probability of failure, without which the metric is NaN; ``labels`` and
         ``predictions``, rows of the candidates (of captions: rows of the scored ones).
     higher_is_better : bool, optional
-        By which the best is marked, ranked and tested. By default there is no best.
+        Direction by which the best is marked, ranked and tested. By default there is no best.
     percent : bool, default=False
         Whether it is a fraction that tables print in percent.
 

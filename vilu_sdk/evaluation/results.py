@@ -19,17 +19,17 @@ from vilu_sdk.metrics.vectors import FloatVector
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Benchmark(Cells):
-    """What `benchmark` returns.
+    """Result of `benchmark`.
 
-    Prints the AUC in percent, a row for each set, then means and mean ranks. A mean is over the sets on
-    which anybody has a value of the metric, and of scorers that have one on each of them.
+    Prints the AUC in percent, a row for each set, then means and mean ranks. Means cover the sets on which at
+    least one scorer has a value, and the scorers that have a value on all of these.
 
     Parameters
     ----------
     records : sequence of dict
         A dict for each set, scorer, number of labels and run.
     own : sequence of Column
-        How metrics of one's own are printed.
+        How your own metrics are printed.
     """
 
     def select(self, sets: Sequence[str] | None = None, scorers: Sequence[str] | None = None) -> "Benchmark":
@@ -170,7 +170,7 @@ class Benchmark(Cells):
     def ranks(
         self, metric: str = "auc", *, labels: int | str | None = None, confidence: float = 0.95
     ) -> Ranking:
-        """Rank the scorers over the sets by a metric, and say which differences of ranks mean something.
+        """Rank the scorers over the sets by a metric, and test which differences of ranks are significant.
 
         Parameters
         ----------
@@ -241,7 +241,7 @@ class Benchmark(Cells):
         return found
 
     def coverage_curves(self, *, labels: int | str | None = None) -> dict[str, FloatVector]:
-        """Return for each scorer the accuracy of the predictions it is surest of, mean over sets.
+        """Return for each scorer the accuracy of its most certain predictions, mean over sets.
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class Benchmark(Cells):
         metric, labels
             As in `ranks`.
         seconds : sequence of str
-            What is added up of the time; a scorer that learns nothing takes none for its fit.
+            The times to add up; a scorer that learns nothing takes none for its fit.
 
         Returns
         -------

@@ -9,15 +9,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline
 
-from vilu_sdk.exceptions import UndefinedScoreWarning, warn
-from vilu_sdk.metrics.failure import fpr95
+from vilu_sdk.metrics.failure import fpr95, warn_single_class
 from vilu_sdk.metrics.risk_coverage import aurc
 
 
 def failure_auc_scorer(estimator: Any, X: Any, y: Any) -> float:
     """AUC of finding wrong predictions, for ``scoring=`` in scikit-learn's searches.
 
-    What the bound classifier's own `score` returns, for pipelines and searches too.
+    It is what `score` of a bound classifier returns, and works with pipelines and searches too.
 
     Parameters
     ----------
@@ -73,14 +72,9 @@ def neg_fpr95_scorer(estimator: Any, X: Any, y: Any) -> float:
         `UndefinedScoreWarning`, if all predictions are right or all are wrong.
     """
     ranking, failure = _rank(estimator, X, y)
-    if failure.any() and not failure.all():
-        return -fpr95(ranking, failure)
-    warn(
-        f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so how failures are found "
-        "is undefined; the score is set to -0.95.",
-        UndefinedScoreWarning,
-    )
-    return -0.95
+    if warn_single_class(failure, "how failures are found is", -0.95):
+        return -0.95
+    return -fpr95(ranking, failure)
 
 
 def neg_aurc_scorer(estimator: Any, X: Any, y: Any) -> float:
@@ -110,7 +104,7 @@ def cross_val_uncertainty(
 ) -> npt.NDArray[np.float64]:
     """Compute each image's uncertainty by an estimator that was fitted without it.
 
-    scikit-learn's `cross_val_predict` knows no method of this name.
+    scikit-learn's `cross_val_predict` does not support `predict_uncertainty`.
 
     Parameters
     ----------
@@ -124,8 +118,8 @@ def cross_val_uncertainty(
     cv, n_jobs
         As in `sklearn.model_selection.cross_val_predict`: five stratified folds by default.
     groups : array-like of shape (N,), optional
-        What each row comes from, as in `Scorer.fit`: folds hold whole groups where `cv` is a number, and the
-        estimator is told them in its fit.
+        The image or video of each row, as in `Scorer.fit`: folds hold whole groups if `cv` is a number,
+        and the estimator gets them in its fit.
 
     Returns
     -------

@@ -25,7 +25,7 @@ from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ComparisonTable:
-    """What `compare` returns: one row for each scorer, in the order they were given.
+    """Result of `compare`: one row for each scorer, in the given order.
 
     Prints as aligned text in a terminal and as a table in a notebook. Printed rates are in percent, those
     of `to_dicts` are fractions.
@@ -35,7 +35,7 @@ class ComparisonTable:
     rows : sequence of dict
         The values of each scorer, as `to_dicts` returns them.
     scores : mapping of str to ndarray of shape (N,)
-        What the rows were computed from: the `decision_function` of each scorer that has values.
+        The `decision_function` of each scorer that has values, from which the rows were computed.
     failure : ndarray of shape (N,) or None
         Where the prediction of the first scorer with values is wrong; None if no scorer has values.
     probabilities : mapping of str to ndarray of shape (N,)
@@ -55,7 +55,7 @@ class ComparisonTable:
     novelties : mapping of str to ndarray of shape (N,)
         The `novelty` of each scorer that has one, where some images are labelled -1, on the first split.
     columns : sequence of Column
-        What is printed where nothing is chosen, of what holds values: the usual metrics and one's own.
+        The columns to print by default, if they hold values: the usual metrics and your own.
     """
 
     rows: Sequence[dict[str, Any]]

@@ -26,7 +26,7 @@ MAX_OPEN = 16
 class Shards:
     """Rows of one or more files, in order, as an array of shape (n, d) that is never loaded whole.
 
-    It is what `open_embeddings` returns. Every `fit` and every verb takes it where it takes an array.
+    Returned by `open_embeddings`. Every `fit` and every method takes it in the place of an array.
     Indexing with a slice, a row number, row numbers or a mask returns a numpy array of those rows;
     `numpy.asarray` loads all of it. Pickling keeps the path and not the rows.
 

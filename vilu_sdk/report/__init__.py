@@ -14,7 +14,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import shown
 from vilu_sdk.inputs.values import whole
-from vilu_sdk.persistence.storage import check_parent, whole_file
+from vilu_sdk.persistence.files import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._conclusion import advice, conclusion
 from vilu_sdk.report._images import Images
@@ -47,10 +47,10 @@ def report(
     """Score labelled images and write the results into one HTML page.
 
     The page needs no network: tables and pictures, as SVG, are inside. Its one script, a few lines in the
-    page, sorts tables; without scripts they are read as they are. It begins with what follows, in one
-    sentence, and what to do next. Then come the comparison of the scorers with intervals, pictures of ranking
-    and calibration, what each threshold would do, the images to look at, how images of the label -1 are
-    found, the classes that fail, and what it takes to make it again. It needs the extra ``plot``.
+    page, sorts tables; without scripts you can still read them. The page begins with the conclusion, in one
+    sentence, and the next steps. Then follow the comparison of the scorers with intervals, pictures of
+    ranking and calibration, the effect of each threshold, the images to look at, how well images labelled
+    -1 are found, the classes that fail, and the code that makes the page again. It needs the extra ``plot``.
 
     Parameters
     ----------
@@ -73,15 +73,15 @@ def report(
     reference : str, optional
         The scorer to compare the others with, as in `compare`.
     selective : predictor with a threshold, `SetPredictor`, or sequence of them, optional
-        Fitted on a calibration set that is not `z_img`, each around one of the `scorers`. The page shows what
-        they promise, and of thresholds what they do.
+        Fitted on a calibration set other than `z_img`, each around one of the `scorers`. The page shows their
+        guarantees, and the effect of thresholds.
     batch_size : int, optional
         Rows of a batch in a caption task, as in `evaluate`.
     top : int, default=10
-        How many images of a kind to list. One more table has up to 1,000 images, the most uncertain.
+        Number of images in each list. One more table has up to 1,000 images, the most uncertain.
     ids, paths : sequence of N, optional
-        What the listed images are called beside their row: any values, or file names, of which the last part
-        is shown. Only one of them.
+        Names of the images, shown beside their row: any values, or file names, of which the last part is
+        shown. Pass only one of the two.
     thumbnails : sequence of N images, optional
         File names of pictures, images of Pillow, or arrays of shape (height, width) or (height, width, 3), as
         bytes, as fractions from 0 to 1, or as other numbers, stretched from black to white. The page

@@ -12,14 +12,14 @@ from vilu_sdk.report._subject import Subject
 from vilu_sdk.report._thresholds import effect
 from vilu_sdk.selective import SelectionReport, SetReport
 
-# What the sentence is about where nothing was promised.
+# Error rate that the sentence is about if nothing is guaranteed.
 TARGET = 0.05
-# Less than this is not worth a step.
+# Smaller differences are not worth a step.
 GAIN, FAR, OFTEN = 0.01, 0.05, 3
 
 
 class Answered(NamedTuple):
-    """What is answered without a person: its share, and the errors among it and among the rest."""
+    """Share answered without a person, with the errors among the answers and among the rest."""
 
     scorer: str
     share: float
@@ -56,7 +56,7 @@ def sentence(subject: Subject) -> str:
     else:
         said = (
             f"{found.scorer} can answer {percent(found.share, 0)} of these images with {percent(TARGET, 0)} "
-            f"of the answers wrong; that is seen in hindsight, and no promise yet."
+            f"of the answers wrong. This is measured with the labels in hand; it guarantees nothing yet."
         )
     if found.share == 1:
         return said
@@ -91,31 +91,31 @@ def steps(subject: Subject) -> list[str]:
     found = answered(subject)
     if found.promise is None:
         steps = [
-            "Get a promise for images to come: SelectivePredictor(scorer, target_risk=0.05).fit(z_cal, "
-            "z_txt, labels_cal) on labelled images that no scorer was fitted on, some hundreds at best."
+            "Guarantee an error rate for new images: SelectivePredictor(scorer, target_risk=0.05).fit(z_cal, "
+            "z_txt, labels_cal), on a few hundred labelled images that no scorer was fitted on."
         ]
     else:
         steps = [
-            "Answer by the threshold: its predict(z_img, z_txt) gives the candidate, or -1 for a person. "
-            "Watch it with ShiftMonitor, and with RiskMonitor where people look at some of the answers."
+            "Answer with the threshold: its predict(z_img, z_txt) returns the candidate, or -1 for a person. "
+            "Watch it with ShiftMonitor, and with RiskMonitor if people check some of the answers."
         ]
     gain = row.get("answer_accuracy", math.nan) - row["accuracy"]
     if gain > GAIN:
         right, before = percent(row["answer_accuracy"]), percent(row["accuracy"])
         steps.append(
-            f"Take the answers of {focus}, which are right for {right} of the images; the predictions are "
-            f'for {before}: set_params(predicts="posterior").'
+            f"Use the answers of {focus}, which are right for {right} of the images; the predictions are "
+            f'right for {before}: set_params(predicts="posterior").'
         )
     if subject.labels is not None and subject.failure.any():
         steps.append(
-            "Look at the most certain mistakes below: their labels may be wrong, and find_label_issues lists "
+            "Check the most certain mistakes below: their labels may be wrong, and find_label_issues lists "
             f"such labels{' (leave out the images labelled -1)' if subject.unknown.any() else ''}."
         )
         steps += _confused(subject)
     if row.get("ece", math.nan) > FAR:
         steps.append(
-            f"Do not take the uncertainties of {focus} for probabilities: they are {percent(row['ece'])} "
-            "off. CalibratedScorer mends it with labels."
+            f"Do not use the uncertainties of {focus} as probabilities: they differ from the failure rate by "
+            f"{percent(row['ece'])} on average (ECE). CalibratedScorer corrects them with labels."
         )
     return steps
 
@@ -131,8 +131,8 @@ def _confused(subject: Subject) -> list[str]:
     if len(counts) and counts.max() >= OFTEN:
         true, taken = (name_of(subject.candidates, int(k)) for k in pairs[:, counts.argmax()])
         said.append(
-            f"“{true}” is taken for “{taken}” {counts.max()} times, more often than any other: write texts "
-            "that tell them apart."
+            f"“{true}” is predicted as “{taken}” {counts.max()} times, the most frequent confusion: "
+            "write texts that tell them apart."
         )
     unknown = int((subject.labels == NONE).sum())
     if unknown:

@@ -8,11 +8,12 @@ averaged over all thresholds. ECE: how far the uncertainty is from a probability
 lower is better."""
 
 ROC = "Marks: where 95 % of the right predictions are accepted."
-NOT_ALL = " Only the scorers of the highest AUC and the one they are compared with."
-RISK = "Errors among the predictions one keeps, over the share one keeps, the most certain first."
+NOT_ALL = " Only the scorers with the highest AUC and the one they are compared with."
+RISK = "Errors among the predictions that are kept, over the share kept, the most certain first."
 STAR = " A star marks a threshold with a guarantee, the bar above it what is guaranteed."
 RELIABILITY = """\
-How often predictions of an uncertainty fail. On the diagonal it is a probability. Bars: 95 % intervals."""
+Failure rate of predictions with similar uncertainty. On the diagonal it is a probability. Bars: 95 %
+intervals."""
 DISTRIBUTION = "The less both overlap, the better."
 
 THRESHOLDS = """\
@@ -23,26 +24,25 @@ BOUND = """\
 for each threshold by itself, if it was fixed before these labels were seen; “keep 95 % of the right ones”
 and “catch 95 % of the errors” look at the labels, so there it is only a guide."""
 GUARANTEE = """\
-These thresholds were found on a calibration set. What they promise holds for images from where that set
-came from; the counts show what they did on the rows of this report, where chance can take the errors above
-the promise."""
+These thresholds were found on a calibration set, and their guarantees hold for images from the same source.
+The counts are those of the rows of this report, where the errors can exceed the guarantee by chance."""
 
 EXAMPLES = """\
-Rows count from 0, in the order in which the images were given. The most uncertain predictions are what a
-person would be shown first; the most certain mistakes are the last that a threshold would catch."""
+Rows count from 0, in the order in which the images were given. A person would look at the most uncertain
+predictions first; the most certain mistakes are the last that a threshold would catch."""
 
 UNKNOWN = """\
 {n} images ({share}) have the label -1: they show none of the candidates. The novelty of {focus} ranks them
 above the others {auc} of the time (AUC), and lets {fpr95} of them pass where 95 % of the others do (FPR95).
 The uncertainty ranks them above the others {by} of the time."""
-NOVELTY = "The less both overlap, the better images of none are found."
+NOVELTY = "The less both overlap, the better images of no candidate are found."
 
 CLASSES = """\
 In brackets the number of images. Where the mean uncertainty is far from the failure rate, the scorer
 misjudges the class. Bars: 95 % intervals."""
 CONFUSIONS = "Flagged: less certain than 95 % of the right predictions."
 
-REPRODUCTION = "Scorers were used as they had been fitted; what they were fitted on is not recorded here."
+REPRODUCTION = "Scorers were used as fitted before; the page does not record the data of their fit."
 SNIPPET = """\
 from vilu_sdk.report import report
 

@@ -12,15 +12,8 @@ from numpy.typing import ArrayLike
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
-from vilu_sdk.scale.partition import (
-    PIECE_ROWS,
-    BadRows,
-    Job,
-    loaded,
-    score_partition,
-    score_piece,
-    scored_tables,
-)
+from vilu_sdk.scale.job import PIECE_ROWS, Job, score_piece, scored_tables
+from vilu_sdk.scale.partition import BadRows, loaded, score_partition
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -67,9 +60,9 @@ def score_dataset(
     piece_rows : int
         With paths: rows of a piece, the work of one task, as in `score_to_folder`.
     bad_rows : {"stop", "skip", "mark"}
-        What is done with rows that cannot be scored, as in `score_partition`.
+        What to do with rows that cannot be scored, as in `score_partition`.
     ids : array-like of shape (n,), optional
-        With paths of arrays: what you call the rows, as in `score_to_folder`.
+        With paths of arrays: names of the rows, as in `score_to_folder`.
     num_cpus : int
         Cores, and so threads, of an actor.
     concurrency : int or tuple of int, optional

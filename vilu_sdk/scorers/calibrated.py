@@ -67,8 +67,8 @@ class CalibratedScorer(Scorer):
     Warns
     -----
     NothingLearnedWarning
-        In `fit`, if all predictions are right, all are wrong, or the decision values do not rank them: the
-        probability is then nearly the same for all.
+        In `fit`, if all predictions are right, all are wrong, or the decision values do not rank them: all
+        images then get nearly the same probability.
 
     Notes
     -----
@@ -133,13 +133,13 @@ class CalibratedScorer(Scorer):
 
     @property
     def predicts(self) -> Predicts:  # type: ignore[override]
-        """What is judged, as the scorer did when it was fitted here; `judge` gives it as prediction."""
+        """The prediction that is judged, as set when the scorer was fitted here."""
         predicts: Predicts = getattr(getattr(self, "scorer_", self.scorer), "predicts", "zero-shot")
         return predicts
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for zero-shot class probabilities."""
+        """Factor of the cosines in zero-shot class probabilities."""
         return float(getattr(self.scorer_, "softmax_scale", self.logit_scale))
 
     def _learn(self, task: Task) -> None:

@@ -60,14 +60,14 @@ class DeltaKNNScorer(Scorer):
     Warns
     -----
     NothingLearnedWarning
-        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to those.
+        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to them.
 
     Notes
     -----
     It learns from labels, right/wrong feedback or pairs. It does not see which class is predicted: an image
-    is doubtful where others failed, whatever they were taken for. An image of the label -1, none of the
-    candidates, is one whose prediction was wrong. It holds embeddings of images, and so does what is saved
-    of it. It is not a probability of failure.
+    is doubtful if the model failed on its neighbours, whatever it predicted for them. An image labelled -1,
+    none of the candidates, counts as a wrong prediction. The scorer and its saved files hold embeddings of
+    images. It is not a probability of failure.
 
     References
     ----------
@@ -149,12 +149,12 @@ class DeltaMDSScorer(ClassScorer):
     Warns
     -----
     NothingLearnedWarning
-        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to those.
+        In `fit`, if all predictions are right, or all are wrong: it then ranks by the distance to them.
 
     Notes
     -----
-    It learns from labels. It does not see which class is predicted. Images of the label -1, none of the
-    candidates, are one class more of wrong images. It is not a probability of failure.
+    It learns from labels. It does not see which class is predicted. Images labelled -1, none of the
+    candidates, are one more class of wrong images. It is not a probability of failure.
 
     References
     ----------

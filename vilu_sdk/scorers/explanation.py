@@ -20,7 +20,7 @@ from vilu_sdk.scorers.posterior.model import LogLinearModel, scores
 
 @dataclass(frozen=True)
 class Explanation:
-    """Competing candidates of each prediction, and what speaks for them.
+    """Competing candidates of each prediction, and the contribution of each source.
 
     Attributes
     ----------
@@ -35,8 +35,8 @@ class Explanation:
     competitor_probability : ndarray of shape (N, top_k)
         Their probability, in [0, 1].
     contributions : dict of str to ndarray of shape (N, top_k)
-        What each source says for the competitor and against the prediction, in nats. Above 0 it raises
-        the uncertainty; the sources add up to the logarithm of the ratio of both probabilities.
+        How much each source favours the competitor over the prediction, in nats. Values above 0 raise the
+        uncertainty; the sources add up to the log-ratio of the two probabilities.
     names : sequence of str or None
         Names of the candidates.
     """

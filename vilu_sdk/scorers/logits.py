@@ -12,8 +12,8 @@ class MaxLogitScorer(Scorer):
 
     .. math:: \log u = -\max_j s \, z_v^\top z_{t_j}
 
-    Made for images of none of the candidates. The softmax of MCM forgets how similar the candidates are
-    altogether; this remembers that alone.
+    Made for images of none of the candidates. The softmax of MCM drops the absolute similarity of the
+    candidates; this scorer uses nothing else.
 
     Parameters
     ----------

@@ -15,23 +15,23 @@ SMALLEST_SPREAD = 1e-12
 
 
 class MahalanobisScorer(ClassScorer):
-    r"""Distance of an image from the nearest class, in the metric of how images scatter about their class.
+    r"""Distance of an image from the nearest class, in the metric of the covariance within classes.
 
     .. math:: d_c^2 = (x - m_c)^\top C^{-1} (x - m_c), \qquad u = \min_c d_c^2
         \quad\text{or, relative,}\quad \log u = \tfrac1{2d} \min_c (d_c^2 - d_0^2)
 
-    with class means :math:`m_c` and one covariance C, for embeddings of width d. Relative takes off the
-    distance :math:`d_0` to one Gaussian of all images, which says how unusual an image is for any class.
+    with class means :math:`m_c` and one covariance C, for embeddings of width d. The relative form subtracts
+    the distance :math:`d_0` to one Gaussian of all images, a measure of how unusual an image is altogether.
 
     Parameters
     ----------
     relative : bool
-        Take off the distance to all images. It tells near classes apart better, far images worse.
+        Subtract the distance to all images. This ranks images of near classes better, and far images worse.
     shrinkage : float
         Share of the covariances that is spread evenly over all directions, in (0, 1]. Without any, as in the
         papers, fewer images than dimensions have no distance.
     logit_scale : float
-        Of the zero-shot predictions' softmax, which nothing here reads: 100 for CLIP.
+        Scale of the zero-shot softmax, which this scorer does not use: 100 for CLIP.
 
     Attributes
     ----------

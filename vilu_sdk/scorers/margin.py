@@ -23,8 +23,8 @@ class MarginScorer(Scorer):
     logit_scale : float
         The model's learnt scale s: 100 for CLIP. It changes no ranking by logits.
     of : {"probabilities", "logits"}
-        What is compared. The difference of logits is the logarithm of how many times likelier the first is,
-        and does not depend on the other candidates.
+        Whether probabilities or logits are compared. The difference of logits is the log-ratio of the two
+        probabilities, which does not depend on the other candidates.
 
     Notes
     -----

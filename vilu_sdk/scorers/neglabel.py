@@ -25,12 +25,11 @@ class NegLabelScorer(Scorer):
     Parameters
     ----------
     negatives : array-like of shape (M, d), optional
-        Embeddings of words that are no candidates, by the model and the template of the candidates. The list
-        of words is yours: the docs say where one comes from. Without any, N is 1, as if there were one that
-        is similar to nothing, and the ranking that of `EnergyScorer`.
+        Embeddings of words that are no candidates, by the model and the template of the candidates. You
+        choose the words; the docs say where to find a list. Without any, N is 1, as for a single word that
+        is similar to nothing, and the ranking is that of `EnergyScorer`.
     keep : float
-        Share of the negatives that is used, those least similar to any candidate, in (0, 1]: what is like a
-        candidate is no negative of it.
+        Share of the negatives that is used, in (0, 1]: those least similar to any candidate.
     logit_scale : float
         The model's learnt scale s: 100 for CLIP, as in the paper.
 

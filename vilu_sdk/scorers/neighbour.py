@@ -27,7 +27,7 @@ class NeighbourScorer(Scorer):
     max_images : int
         Most images of the fit that are kept, evenly spread.
     logit_scale : float
-        Of the zero-shot predictions' softmax, which nothing here reads: 100 for CLIP.
+        Scale of the zero-shot softmax, which this scorer does not use: 100 for CLIP.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class NeighbourScorer(Scorer):
 
     Notes
     -----
-    It holds embeddings of images, and so does what is saved of it. It is not a probability of failure.
+    The scorer and its saved files hold embeddings of images. It is not a probability of failure.
 
     References
     ----------

@@ -38,8 +38,8 @@ def convert_official_checkpoint(
     """Turn a checkpoint of the authors' code into a fitted scorer.
 
     Nothing in the file is run: its pickle may name plain tensors, and numpy numbers of the training meters,
-    for which there are placeholders that do nothing. What the network is made of follows from the shapes;
-    what a checkpoint does not hold is an argument.
+    for which there are placeholders that do nothing. The shapes determine the network; settings that a
+    checkpoint does not hold are arguments.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def convert_official_checkpoint(
     keep_frozen : bool
         ``keep_frozen`` of the training: the identity stands in for the projections at any step.
     target : {"correct", "tcp"}
-        What a network that sees the image alone was trained for, see `LVUScorer`. The outputs of the
+        Target of a network that sees the image alone, see `LVUScorer`. The outputs of the
         published ones average to the zero-shot accuracy, not to the probability of the true class.
 
     Returns

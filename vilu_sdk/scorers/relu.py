@@ -130,5 +130,5 @@ class RelUScorer(ClassScorer):
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        """Factor of the cosines in class probabilities: the logit scale over the temperature."""
         return super().softmax_scale / positive(self.temperature, "temperature")

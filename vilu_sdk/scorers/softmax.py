@@ -109,7 +109,7 @@ class DoctorScorer(Scorer):
     Notes
     -----
     Ranges over [0, K - 1]; it is not a probability of failure. The paper's perturbation of the
-    input needs the gradient of the image and is out of reach of embeddings.
+    input needs a gradient through the image encoder, so embeddings do not allow it.
 
     References
     ----------
@@ -142,7 +142,7 @@ class DoctorScorer(Scorer):
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        """Factor of the cosines in class probabilities: the logit scale over the temperature."""
         return super().softmax_scale / positive(self.temperature, "temperature")
 
 

@@ -40,7 +40,7 @@ class SoftmaxHeadScorer(WeightedScorer):
     logit_scale : float
         The model's learnt scale s: 100 for CLIP.
     ridge : float
-        How strongly w is drawn to MCM's, in images that weigh as much, above 0.
+        Strength of the prior towards MCM's w, as a number of images, above 0.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class SoftmaxHeadScorer(WeightedScorer):
 
     Notes
     -----
-    It learns from labels, from right/wrong feedback and from pairs, and sees no embedding, so that candidates
-    may change. All statistics depend on how many there are; fit with as many as will be scored. An image of
-    the label -1, none of the candidates, is a failure.
+    It learns from labels, from right/wrong feedback and from pairs. It sees no embedding, so candidates may
+    change. All statistics depend on the number of candidates; fit with as many as you will score. An image
+    labelled -1, none of the candidates, is a failure.
 
     Examples
     --------

@@ -38,7 +38,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
         is convex in 1/T, or the expected calibration error of the top probability in 15 bins.
     search : {"grid", "lbfgs"}
         How the calibration error is minimised. It jumps where images change their bin: "grid" tries
-        temperatures of a logarithmic grid, "lbfgs" goes downhill from T = 1, as the ViLU paper says it does,
+        temperatures of a logarithmic grid, "lbfgs" descends from T = 1, as the ViLU paper describes,
         and may stop at a jump.
 
     Attributes
@@ -103,7 +103,7 @@ class TemperatureScaledMCMScorer(WeightedScorer):
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for class probabilities: the logit scale over the temperature."""
+        """Factor of the cosines in class probabilities: the logit scale over the temperature."""
         return super().softmax_scale / self.temperature_
 
 

@@ -30,8 +30,8 @@ class TrustVLMScorer(ClassScorer):
     Parameters
     ----------
     readout : {"cosine", "softmax"}
-        What is said of the prototypes: the cosine with that of the prediction, as in TrustVLM, or its softmax
-        over all of them, as in the paper's TrustVLM*.
+        How the prototypes are used: by the cosine with that of the prediction, as in TrustVLM, or by its
+        softmax over all prototypes, as in the paper's TrustVLM*.
     temperature : float
         T of the softmax, above 0.
     logit_scale : float
@@ -45,9 +45,9 @@ class TrustVLMScorer(ClassScorer):
     Notes
     -----
     It learns from labels; images of the label -1 are left out. The cosine makes a sum that ranges over
-    [0, 3]; with the softmax, u is a probability of failure. The paper also takes prototypes of a second image
-    encoder (TrustVLM-D); here they are of the embeddings that are scored. TrustVLM* also predicts by p + q;
-    here, as for all scorers, the zero-shot prediction is judged.
+    [0, 3]; with the softmax, u is a probability of failure. The paper can take prototypes from a second
+    image encoder (TrustVLM-D); here they come from the embeddings that are scored. TrustVLM* also predicts
+    by p + q; here, as for all scorers, the zero-shot prediction is judged.
 
     References
     ----------

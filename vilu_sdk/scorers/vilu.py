@@ -41,27 +41,27 @@ class ViLUEstimator(WeightedScorer):
         q_j(x) = w_0\, s\, x^\top t_j + w_1 \log N(x; m_j, C) + w_2 \log N(\phi(x); \mu_j, \Sigma) + b_j,
         \qquad u = \sigma\Bigl(a \log \tfrac{\sum_{j \ne \hat\jmath} e^{q_j}}{e^{q_{\hat\jmath}}} + c\Bigr),
 
-    with :math:`\hat\jmath` the zero-shot prediction. Every source must earn its weight on images left
-    out; what earns none leaves MCM. See ``docs/method.md``.
+    with :math:`\hat\jmath` the zero-shot prediction. Each source gets only as much weight as it earns on
+    left-out images; if none earns any, MCM remains. See ``docs/method.md``.
 
     Parameters
     ----------
     recipe : {"auto", "paper"} or PaperRecipe
-        How it learns: "auto" is the best this project knows, "paper" the published method, which
+        How it learns: "auto" is the recipe of this project, "paper" the published method, which
         `PaperRecipe` varies.
     predicts : {"zero-shot", "posterior"}
-        What `predict` returns and all verbs judge: the zero-shot prediction, as published work does, or
-        the candidate that the learned posterior holds likeliest, which is right far more often. It can be
-        changed after the fit.
+        The prediction that `predict` returns and all methods judge: the zero-shot prediction, as in published
+        work, or the most likely candidate under the learned posterior, which is right far more often. It can
+        be changed after the fit.
     unknown_rate : float, optional
-        Share of images that show none of the candidates, in [0, 1), which the uncertainty is to count. By
-        default the share that images with the label -1 have in the fit; without any, as much as costs
-        nothing where all images show a candidate. 0 says that all do. Read by `fit`, `adapt` and
-        `partial_adapt`. Only "auto" can use it.
+        Share of images that show none of the candidates, in [0, 1), for the uncertainty to allow for. By
+        default the share of images labelled -1 in the fit; without any, as much as costs nothing if all
+        images show a candidate. 0 means that all do. Used by `fit`, `adapt` and `partial_adapt`, and only
+        by "auto".
     logit_scale : float
         The model's learnt scale s, by which cosines become logits: 100 for CLIP.
     random_state : int, RandomState or None
-        Seeds what is random in the training; "auto" draws only subsets of large data.
+        Seeds the training; "auto" draws only subsets of large data.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class ViLUEstimator(WeightedScorer):
 
     @property
     def has_answers(self) -> bool:  # type: ignore[override]
-        """Whether its posterior gives answers of its own: that of the default recipe does."""
+        """Whether its posterior gives answers of its own, as that of the default recipe does."""
         return isinstance(getattr(self, "model_", None), LogLinearModel)
 
     @property
@@ -293,7 +293,7 @@ class ViLUEstimator(WeightedScorer):
         *,
         names: Sequence[str] | None = None,
     ) -> Explanation:
-        """Name the competing candidates of each image and what the failure score is made of.
+        """Return the competing candidates of each image and the parts of the failure score.
 
         Parameters
         ----------
@@ -302,7 +302,7 @@ class ViLUEstimator(WeightedScorer):
         z_txt_set : array-like of shape (K, d)
             Candidate texts.
         top_k : int
-            How many competitors, at most K - 1.
+            Number of competitors, at most K - 1.
         names : sequence of str, optional
             Names of the candidates, for the table; by default those that they have.
 

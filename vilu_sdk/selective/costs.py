@@ -1,4 +1,4 @@
-"""The answer that costs least in expectation under a posterior, or a person's, for what a person costs."""
+"""The decision of least expected cost under a posterior, or asking a person, which has a cost too."""
 
 import math
 from dataclasses import dataclass
@@ -11,11 +11,10 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.containers import to_numpy
 from vilu_sdk.inputs.names import NONE
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_labels, positive, whole
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior, require_posterior
+from vilu_sdk.scorers.base.contract import FailureScorer, in_parts, read_posterior, require_posterior
 from vilu_sdk.selective.report import percent
 
 #: Instead of a decision: a person is asked.
@@ -33,7 +32,7 @@ class CostDecisions:
     decision : ndarray of shape (N,)
         Column of the cost matrix, or -1 where a person is asked.
     expected_cost : ndarray of shape (N,)
-        What that costs in expectation: under the posterior, or `ask_cost`.
+        Its expected cost under the posterior, or `ask_cost`.
     alone_cost : ndarray of shape (N,)
         Expected cost of the best decision without a person.
     costs : ndarray of shape (K, A)
@@ -92,7 +91,7 @@ def least_cost(
     ask_cost: float | None = None,
     budget: int | None = None,
 ) -> CostDecisions:
-    r"""Decide what costs least in expectation, or ask a person where that costs less.
+    r"""Make the decision of least expected cost, or ask a person where that costs less.
 
     With costs :math:`c_{ya}` of decision a where the truth is y, the decision for image x minimises
     :math:`\sum_y p(y \mid x)\, c_{ya}` (Bayes's rule), and a person is asked where even that is above
@@ -101,23 +100,23 @@ def least_cost(
     Parameters
     ----------
     scorer : scorer with `predict_proba`
-        Fitted, if it learns. Costs are as right as its probabilities are calibrated.
+        Fitted, if it learns. The expected costs are right only if its probabilities are calibrated.
     z_img : array-like of shape (N, d)
-        Image embeddings: with a budget, those that come in the time of the budget, such as a day.
+        Image embeddings; with a budget, all images that share it, such as those of a day.
     z_txt_set : array-like of shape (K, d)
         Candidate texts.
     costs : array-like of shape (K, A)
-        Cost of each decision, columns, for each true class, rows. Mostly A = K and the decision is an answer;
-        but decisions can be fewer, such as "allow" and "block".
+        Cost of each decision (column) for each true class (row). Usually A = K and the decision is an answer;
+        there can be fewer decisions, such as "allow" and "block".
     ask_cost : float, optional
-        What it costs to ask a person, who is taken to be right; above 0. By default nobody is asked.
+        Cost of asking a person, who is assumed to be right; above 0. By default nobody is asked.
     budget : int, optional
         Most images that a person is asked about, at least 0; by default as many as pay.
 
     Returns
     -------
     CostDecisions
-        With the decisions, and what they cost in expectation; prints.
+        The decisions and their expected costs; prints as a sentence.
 
     Raises
     ------
@@ -127,9 +126,9 @@ def least_cost(
 
     Notes
     -----
-    Nothing is promised: `CostPredictor` bounds a cost by labelled images, for one cost of an error.
-    `CostDecisions.cost` measures on labelled images what the decisions cost. Between decisions that cost the
-    same but for rounding, the other images of a call may decide.
+    Nothing is guaranteed; `CostPredictor` bounds the cost from labelled images, if all errors cost the same.
+    `CostDecisions.cost` measures the cost of the decisions on labelled images. If two decisions cost the same
+    up to rounding, the choice between them may depend on the other images of the call.
 
     Examples
     --------
@@ -155,12 +154,11 @@ def least_cost(
     if budget is not None:
         whole(budget, "budget", 0)
         if ask_cost is None:
-            raise ValueError("budget is of a person who can be asked: pass ask_cost too.")
+            raise ValueError("budget limits how often a person is asked: pass ask_cost too.")
     images = Rows(z_img, "z_img")
-    n, k = len(images), len(opened)
-    decision, alone = np.empty(n, dtype=np.int64), np.empty(n)
-    for rows in cut(n, max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))):
-        _, log_p = read_posterior(scorer, images.source[rows], opened)
+    decision, alone = np.empty(len(images), dtype=np.int64), np.empty(len(images))
+    for rows, z in in_parts(images, len(opened)):
+        _, log_p = read_posterior(scorer, z, opened)
         p = np.exp(log_p)
         expected = p / p.sum(axis=1, keepdims=True) @ matrix
         decision[rows], alone[rows] = expected.argmin(axis=1), expected.min(axis=1)

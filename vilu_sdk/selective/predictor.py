@@ -18,20 +18,20 @@ from vilu_sdk.selective.report import SelectionReport
 
 
 class SelectivePredictor(ThresholdPredictor):
-    r"""Answers only where it may: the error rate among accepted predictions is at most a target.
+    r"""Answers where it is certain enough: the error rate among accepted predictions is at most a target.
 
     On a calibration set that the scorer was **not** fitted on, `fit` finds the largest threshold t with
 
     .. math:: P\bigl(\Pr(\text{wrong} \mid s \le t) \le \text{target risk}\bigr) \ge \text{confidence},
 
     where s is the decision value and the outer probability is over calibration sets. If no threshold
-    can promise it, everything is abstained on, and `report_` says what could be promised.
+    can guarantee it, the predictor abstains on every image, and `report_` says what can be guaranteed.
 
     Parameters
     ----------
     scorer : scorer
-        Ranks the predictions. Used as it is: fitted before, on other rows. One that learns and has no fit is
-        fitted by `fit`, on a half of its rows.
+        Ranks the predictions. It is used as it is, fitted before on other rows. A scorer that learns and is
+        not fitted is fitted by `fit` on half of the rows.
     target_risk : float
         Highest error rate among accepted predictions, in (0, 1).
     confidence : float
@@ -43,13 +43,13 @@ class SelectivePredictor(ThresholdPredictor):
     per_class : bool
         A threshold for each predicted class. Classes with too few calibration rows are abstained on.
     simultaneous : bool
-        With groups or classes, what `confidence` is about: each group's promise by itself (False) or
-        all of them together (True, by Bonferroni, which needs more rows).
+        With groups or classes, whether `confidence` holds for all guarantees together (by Bonferroni, which
+        needs more rows) or for that of each group by itself.
 
     Attributes
     ----------
     report_ : SelectionReport
-        The threshold, what was seen on the calibration set and what is promised; prints.
+        The threshold, the counts on the calibration set and the guarantee; prints.
 
     Notes
     -----
@@ -57,7 +57,7 @@ class SelectivePredictor(ThresholdPredictor):
     from, with the same candidates, and on using them once: neither the scorer nor the target may be
     chosen by their labels. It is about all later images taken together, not about each of them.
 
-    Ties do not harm: rows of equal value are accepted together or not at all. "fixed_sequence" keeps its
+    Ties do no harm: rows of equal value are accepted together or not at all. "fixed_sequence" keeps its
     level for any scorer, also if the risk does not grow with the decision value. The published proof of
     "sgr" takes the thresholds that its search visits as if they did not depend on the labels.
 

@@ -34,7 +34,7 @@ class SelectionReport(Findings):
     Attributes
     ----------
     goal : str
-        What was asked for.
+        The goal, in words.
     method : str
         How the threshold was found.
     confidence : float
@@ -53,22 +53,21 @@ class SelectionReport(Findings):
     coverage_bound : float
         The share of accepted predictions is at least this.
     cost, cost_bound : float
-        Mean cost of an image on the calibration set, and what it is at most on others; NaN where
-        costs were not asked for.
+        Mean cost of an image on the calibration set, and its upper bound on later images; NaN without costs.
     smallest_risk, smallest_risk_coverage : float
-        The smallest error rate that can be promised on these data and the share of the most certain
-        rows it is promised for; NaN where no risk was asked for.
+        The smallest error rate that can be guaranteed on these data, and the share of the most certain rows
+        for which it can; NaN without a target risk.
     labels_needed : int or None
-        Where the target was missed: how many calibration rows would reach it with a probability of 70 %,
-        by what is known of the error rates of the most certain rows; None if no number is that likely to.
+        If the target was missed, the number of calibration rows that would reach it with a probability of
+        70 %, estimated from the error rates of the most certain rows; None if no number is that likely to.
     has_answers : bool
-        Whether the scorer has answers of its own, which were not asked for: ``predicts="posterior"``.
+        Whether the scorer has answers of its own that are not used (``predicts="posterior"``).
     fit_rows : int
         Rows of the same labelled set that `fit` has fitted the scorer on; 0 where it came fitted.
     siblings : int
         Rows that are not counted, because another one of their unit calibrates.
     group : int, float, str or None
-        Whose report it is.
+        The group of this report.
     groups : tuple of SelectionReport
         One for each group; the counts above are then their sums, and nothing is promised of the
         whole, unless the groups' promises hold simultaneously.
@@ -111,7 +110,7 @@ class SelectionReport(Findings):
 
     @property
     def sentence(self) -> str:
-        """What follows for images to come, in one sentence."""
+        """The conclusion for later images, in one sentence."""
         if not self.accepted:
             return "Answers nothing by itself."
         if math.isnan(self.risk_bound):
@@ -140,21 +139,23 @@ class SelectionReport(Findings):
         if self.accepted:
             found.append(f"  accepted where     decision_function <= {self.threshold:.6g}")
         else:
-            found.append("  No threshold can promise it: everything is abstained on.")
+            found.append("  No threshold can guarantee this, so it abstains on every image.")
         if not self.accepted and math.isfinite(self.smallest_risk):
             least, part = percent(self.smallest_risk), percent(self.smallest_risk_coverage)
-            found.append(f"  what could be      {least} for the most certain {part} of the images")
+            found.append(f"  can guarantee      {least} for the most certain {part} of the images")
             found.append(f"  labels needed      {self._labels()}")
         if not self.accepted and self.has_answers:
             found.append(
-                '  another way        answers, by predicts="posterior" of the scorer, err less often'
+                '  another way        the answers of the scorer err less often: predicts="posterior"'
             )
         return "\n".join(found)
 
     def _labels(self) -> str:
         if self.labels_needed is None:
-            return "no number is likely to do: the most certain rows err too often, or too few were seen"
-        return f"about {self.labels_needed}, which would do with a probability of 70 %"
+            return (
+                "no number is likely to be enough: the most certain rows err too often, or there are too few"
+            )
+        return f"about {self.labels_needed}, enough with a probability of 70 %"
 
     def _group_lines(self) -> list[str]:
         header = ["group", "rows", "accepted", "errors", "threshold"]

@@ -37,7 +37,7 @@ LARGEST = 1e100
 
 @dataclass(frozen=True)
 class RiskReport:
-    """What the audits say so far; prints as a sentence and two lines.
+    """The state after all audits so far; prints as a sentence and two lines.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class RiskReport:
         The mean risk of the predictions that were audited lies between these, with probability 1 - alpha for
         all times at once.
     what : str
-        Of what the risk is.
+        What the risk is about, in words.
     """
 
     promised: float
@@ -91,32 +91,32 @@ class RiskReport:
 
 
 class RiskMonitor(Persistent):
-    """Watches a promised risk by whatever becomes known of accepted predictions, at any time and forever.
+    """Watches from audits whether a guaranteed risk still holds, for as long as you like.
 
-    It takes audits as they come, one or thousands at a time, and may be looked at after each: a false alarm
-    is raised with probability `alpha` at most over the whole stream. It notices what `ShiftMonitor`, which
-    needs no labels, cannot: drift of the error rate where images look as before.
+    It takes audits as they come, one or thousands at a time, and you may look at it after each: over the
+    whole stream, the probability of a false alarm is at most `alpha`. It notices a change of the error rate
+    among images that look as before, which `ShiftMonitor`, without labels, cannot.
 
     Parameters
     ----------
     promise : SelectivePredictor, CoveragePredictor, CostPredictor, SetPredictor or float
-        What is watched: the risk that a fitted threshold promises of its accepted predictions, the share of
-        images whose set lacks the right candidate, or a risk in (0, 1).
+        The guarantee to watch: the risk that a fitted threshold guarantees for accepted predictions, the
+        share of images whose set misses the right candidate, or a risk in (0, 1).
     alpha : float
         Rate of false alarms of the whole stream, in (0, 1).
 
     Attributes
     ----------
     report_ : RiskReport
-        What the audits say so far.
+        The state after all audits so far.
 
     Notes
     -----
-    Audited predictions must be chosen without a look at whether they are right: at random, or all of them.
-    Complaints alone, which only wrong ones cause, are no audit. Of copies of one image, audit one.
+    Choose audited predictions without looking at whether they are right: at random, or all of them.
+    Complaints alone are no audit, because only errors cause them. Of copies of one image, audit one.
 
-    The promise may fail before or after any number of audits. One that holds with 95 % confidence can also be
-    broken from the start, and that is found too.
+    The monitor also finds a change that comes after many audits, and a guarantee that was broken from the
+    start, as those with 95 % confidence may be.
 
     References
     ----------
@@ -151,7 +151,7 @@ class RiskMonitor(Persistent):
         self.alpha = alpha
 
     def update(self, correct: ArrayLike | bool) -> RiskReport:
-        """Take audits of accepted predictions, in the order in which they came, and say what follows.
+        """Take audits of accepted predictions, in the order in which they came, and return the new state.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class RiskMonitor(Persistent):
 
     @property
     def report_(self) -> RiskReport:
-        """What the audits say so far."""
+        """The state after all audits so far."""
         self._start()
         low, high = interval(self.errors_, self.n_, self.alpha)
         return RiskReport(

@@ -23,7 +23,7 @@ class SetReport(Findings):
     Attributes
     ----------
     coverage : float
-        Share of later images whose set is to hold the right candidate.
+        Guaranteed share of later images whose set contains the right candidate.
     method : str
         How the threshold was found.
     n : int
@@ -52,7 +52,7 @@ class SetReport(Findings):
         Of cross-conformal sets, how many scorers were fitted, each without one of them; then `coverage_bound`
         is what is proved, and mostly coverage is about `coverage`. Counts of rows are by these scorers.
     group : int, float, str or None
-        Whose report it is.
+        The group of this report.
     groups : tuple of SetReport
         One for each group, each with its own promise.
     answers : SelectionReport or None
@@ -78,13 +78,13 @@ class SetReport(Findings):
 
     @property
     def sentence(self) -> str:
-        """What follows for images to come, in one sentence."""
-        kept = f"the right one promised among them for {percent(self.coverage_bound)}"
+        """The conclusion for later images, in one sentence."""
+        kept = f"with the right one guaranteed to be among them for {percent(self.coverage_bound)}"
         if self.answers is None:
             size = f"{self.mean_size:.1f} of {self.candidates} candidates"
             return f"Names {size} on average, {kept} of the images."
         return (
-            f"{self.answers.sentence.removesuffix('.')}; the rest has {self.mean_size:.1f} candidates on "
+            f"{self.answers.sentence.removesuffix('.')}; the others have {self.mean_size:.1f} candidates on "
             f"average, {kept}."
         )
 
@@ -117,7 +117,8 @@ class SetReport(Findings):
     def __str__(self) -> str:
         found = [
             self.sentence,
-            f"Sets that hold the right candidate of {100 * self.coverage:g} % of the images ({self.method})",
+            f"Sets that contain the right candidate for {100 * self.coverage:g} % of the images "
+            f"({self.method})",
             f"  calibration rows   {rows_said(self)}",
             f"  candidates         {self.mean_size:.1f} of {self.candidates} on average, one alone for "
             f"{percent(self.single_share)}, none for {percent(self.empty_share)}",
@@ -136,12 +137,13 @@ class SetReport(Findings):
             found[-1] += f"; of later images {least} at least, mostly about {mostly}"
         elif self.coverage_bound < self.coverage:
             reason = (
-                "Too many images show none of the candidates to promise that"
+                "Too many images show none of the candidates to guarantee that"
                 if self.size_limit is None
-                else f"Sets of at most {self.size_limit} cannot promise that"
+                else f"Sets of at most {self.size_limit} cannot guarantee that"
             )
             found.append(
-                f"  {reason}: of later images, at least {percent(self.coverage_bound)}, with 95 % confidence."
+                f"  {reason}, but at least {percent(self.coverage_bound)} of later images, with 95 % "
+                "confidence."
             )
         elif self.threshold == math.inf:
             found.append(

@@ -26,7 +26,7 @@ from vilu_sdk.selective.cross import CrossedSets
 
 
 class SetPredictor(CrossedSets):
-    r"""Names the candidates that are plausible: the right one is among them with a promised probability.
+    r"""Gives each image its plausible candidates, with the right one among them at a guaranteed rate.
 
     Split conformal prediction: on calibration images that the scorer was **not** fitted on, `fit` finds the
     score that the right candidate exceeds in few of them, and a set holds all candidates of a score up to it,
@@ -40,7 +40,7 @@ class SetPredictor(CrossedSets):
         on a half of its rows, and the other half calibrates. Of a threshold, such as a `SelectivePredictor`,
         what it accepts gets a set of its answer alone; sets are calibrated on the rest, and promise for it.
     coverage : float
-        Share of later images whose set is to hold the right candidate, in (0, 1).
+        Share of later images whose set contains the right candidate, in (0, 1).
     method : {"lac", "aps", "raps"}
         "lac": candidates whose probability is at least a threshold; the smallest sets on average. "aps": the
         likeliest candidates until they have enough probability together, the last one by a lot that the
@@ -71,7 +71,7 @@ class SetPredictor(CrossedSets):
     Attributes
     ----------
     report_ : SetReport
-        What was found on the calibration set, and what is promised; prints.
+        The counts on the calibration set and the guarantee; prints.
 
     Notes
     -----
@@ -295,7 +295,7 @@ class SetPredictor(CrossedSets):
             report = threshold.report_
             return threshold.calibration_rows, {"fit_rows": report.fit_rows, "siblings": report.siblings}
         if isinstance(self.scorer, ThresholdPredictor):
-            if self.scorer.report_.groups and not self.scorer.per_class:
+            if self.scorer.has_groups:
                 raise ValueError(
                     "the threshold has groups of images, which sets for what it leaves do not take; fit it "
                     "without groups, or pass its scorer."

@@ -76,7 +76,7 @@ class ShiftReport:
 
     @property
     def moved(self) -> bool:
-        """Whether what was promised on the calibration set should no longer be relied on."""
+        """Whether the guarantees from the calibration set should no longer be relied on."""
         return self.scores_moved or self.embeddings_moved
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class ShiftReport:
         if where:
             first = (
                 f"{alike} not like the calibration set: their {' and '.join(where)} have "
-                "moved. What was promised there need not hold for them; label some and calibrate again."
+                "moved. Its guarantees may not hold for them; label some and calibrate again."
             )
         else:
             first = f"No sign that {these} from the calibration set."
@@ -102,8 +102,8 @@ class ShiftMonitor(Persistent):
     """Compares images with a calibration set, without labels.
 
     Two tests, each at half of `alpha`: Kolmogorov and Smirnov's on the decision values, and the energy
-    distance of the embeddings, whose p-value comes from permutations and is exact. Ties do not harm: where
-    one frame is a part of the stream, before and after, no more false alarms are raised.
+    distance of the embeddings, whose p-value comes from permutations and is exact. Ties do no harm: a frame
+    that is part of the stream before and after raises no more false alarms.
 
     Parameters
     ----------
@@ -121,9 +121,9 @@ class ShiftMonitor(Persistent):
 
     Notes
     -----
-    The tests see distributions, not errors. A shift need not do harm: other class frequencies can leave
-    the error rate as it is. And a shift that neither the embeddings nor the scores show, such as other
-    labels for the same images, is not seen.
+    The tests compare distributions, not errors. A shift need not do harm: other class frequencies can leave
+    the error rate as it is. And a shift that changes neither embeddings nor scores, such as other labels
+    for the same images, goes unnoticed.
 
     Images count as drawn independently of each other. The frames of one burst are not: pass `units`, and one
     of each is looked at. Copies without units are taken for draws of what the stream repeats.

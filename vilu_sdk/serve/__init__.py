@@ -33,7 +33,7 @@ def app(
         Candidates of all requests, in any of their forms. Without names they get those of the fit, where they
         are its candidates. By default each request brings its own.
     limits : Limits, optional
-        What one request may hold, and how many are taken at once.
+        Limits of one request, and of the number of requests at once.
     threads : int
         Requests that are computed at once; others wait for their turn.
     promise : float, optional
@@ -46,8 +46,8 @@ def app(
         Fitted. Every `max_images` images are compared with its calibration set, and ``/metrics`` has the
         p-values.
     drain : float
-        Seconds between the signal to end (SIGTERM) and the end: meanwhile requests are answered, ``/readyz``
-        says no, and connections are closed after their answer, so that a load balancer sends no more.
+        Seconds to go on after SIGTERM: requests are still answered, ``/readyz`` returns 503, and connections
+        are closed after their answer, so that a load balancer sends no more.
 
     Returns
     -------

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold, and how many are taken at once.
+    """Limits of one request, and of the number of requests at once.
 
     A request beyond them is refused with 413, one that takes too long with 408, and one too many with 503.
-    A worker needs at most about `concurrency` × `bytes` for bodies, beside what it computes.
+    Bodies take at most about `concurrency` × `bytes` of memory in each worker.
 
     Parameters
     ----------
@@ -19,8 +19,7 @@ class Limits:
     candidates : int
         Of a request that brings its own; prompts count each.
     kept : int
-        Sets of candidates, by content, for which is kept what the scorer has computed from them; the one
-        used longest ago goes.
+        Number of candidate sets to cache, recognised by content; the least recently used is dropped.
     concurrency : int
         Requests that are received, computed or answered at once, by one worker.
     seconds : float

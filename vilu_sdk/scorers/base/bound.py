@@ -18,11 +18,12 @@ from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
+from vilu_sdk.exceptions import SampleWeightWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.containers import to_numpy
 from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
+from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 from vilu_sdk.scorers.base.targets import as_labels, classes_of, refuse_sorted_numbers, rows_of
 
@@ -45,7 +46,7 @@ def _zeros_are_rows(method: Method) -> Method:
 
 
 class BoundClassifier(ClassifierMixin, BaseEstimator):
-    """Zero-shot classifier of images among fixed candidates, judged by how well it knows its failures.
+    """Zero-shot classifier of images among fixed candidates, scored by how well it predicts its failures.
 
     Made by `Scorer.bind`. Cross-validation slices X and y; the candidates are a parameter, and stay whole.
 
@@ -73,17 +74,17 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Predictions and class probabilities are the zero-shot ones for every scorer, and what differs from
-    scorer to scorer is `predict_uncertainty`, which `score` judges. Of an estimator with
-    ``predicts="posterior"`` they are those of its posterior.
+    Predictions and class probabilities are the zero-shot ones for every scorer; scorers differ in
+    `predict_uncertainty`, which `score` measures. For an estimator with ``predicts="posterior"`` they are
+    those of its posterior.
 
     Metrics of scikit-learn that read columns of probabilities, such as ``"neg_log_loss"`` and ``"roc_auc"``,
     take them for those of the sorted labels. Give named candidates in the sorted order of their names there.
 
     Without texts, images are compared with class means by their cosines, so centre features that are not
     embeddings of a model trained on cosines, for instance with `StandardScaler`. A row of zeros has the
-    cosine 0 to all of them. What a scorer learns from are the same images, moved as if each had been left
-    out of its class mean; see ``docs/scikit-learn.md`` for what that is worth.
+    cosine 0 to all of them. A scorer learns from the same images, moved as if each had been left out of its
+    class mean; ``docs/scikit-learn.md`` shows how much that helps.
 
     Examples
     --------
@@ -130,7 +131,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         sample_weight : array-like of shape (N,), optional
             Weights of the images, at least 0, in the class means and for scorers whose `fit` takes them.
         groups : array-like of shape (N,), optional
-            What each image comes from, as in `Scorer.fit`.
+            The image or video of each row, as in `Scorer.fit`.
 
         Returns
         -------
@@ -246,8 +247,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (N, K)
             The posterior of an estimator with ``predicts="posterior"``, else the softmax of the cosines at
             the scorer's own scale, for `TemperatureScaledMCMScorer` the one it
-            learned. One minus the largest is the uncertainty of MCM, with and without temperature; what
-            other scorers say is in `predict_uncertainty` alone.
+            learned. One minus the largest is the uncertainty of MCM, with and without temperature; for other
+            scorers use `predict_uncertainty`.
         """
         if self._has_answers:
             return np.asarray(self.scorer_.predict_proba(self._check(X), self.z_txt_set_))
@@ -279,12 +280,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         """
         failure = self.find_failures(X, y)
         ranking = self.rank_uncertainty(X)
-        if failure.all() or not failure.any():
-            warn(
-                f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so the AUC of "
-                "finding failures is undefined; it is set to 0.5.",
-                UndefinedScoreWarning,
-            )
+        if warn_single_class(failure, "the AUC of finding failures is", 0.5):
             return 0.5
         return float(roc_auc_score(failure, ranking, sample_weight=sample_weight))
 

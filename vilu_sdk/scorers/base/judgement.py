@@ -13,16 +13,16 @@ from vilu_sdk.metrics.text import align, lines
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that a scorer says of each of N images. Prints as a table.
+    """Prediction, answer, uncertainties and novelty of each of N images. Prints as a table.
 
     Attributes
     ----------
     prediction : ndarray of shape (N,)
         The zero-shot prediction, a row of the candidates.
     uncertainty : ndarray of shape (N,)
-        How likely it is wrong, as `predict_uncertainty` says; higher = more likely.
+        How likely the prediction is wrong, as `predict_uncertainty` returns it; higher = more likely.
     answer : ndarray of shape (N,)
-        The candidate that the posterior holds likeliest; the prediction where no posterior was learned.
+        The most likely candidate under the posterior; the prediction if no posterior was learned.
     answer_uncertainty : ndarray of shape (N,)
         How likely the answer is wrong; higher = more likely.
     novelty : ndarray of shape (N,)

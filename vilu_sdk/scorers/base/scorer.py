@@ -40,8 +40,8 @@ from vilu_sdk.training.resume import forget, shared_fit
 class Scorer(Verbs, Persistent):
     """Base of all scorers: embeddings in, uncertainty out, higher = more likely wrong.
 
-    A subclass says how it learns (`_learn`, if it does) and what it makes of candidates (`_among`);
-    everything a user calls is here.
+    A subclass defines how it learns (`_learn`, if it does) and how it scores among candidates (`_among`);
+    all public methods are here.
     """
 
     #: Whether the scorer must be fitted before it can score.
@@ -83,13 +83,13 @@ class Scorer(Verbs, Persistent):
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right, as booleans.
         groups : array-like of shape (N,), optional
-            What each row comes from, as integers or strings: one for all views of an image, frames of a video
-            or captions of an image. What a fit leaves out or holds out to choose by, it leaves out with its
-            whole group. Without groups, rows count as independent unless they are exact copies.
+            The image or video of each row, as integers or strings: one for all views of an image, frames of a
+            video or captions of an image. A fit that leaves rows out leaves out whole groups. Without
+            groups, rows count as independent unless they are exact copies.
         checkpoint : path-like, optional
-            A folder of its own, in which a fit by gradient descent keeps its state every half minute. Killed
-            and called again with the same arguments, the fit goes on from there, to the same weights as if
-            it had never stopped. A finished fit removes it. Scorers that fit in one go ignore it.
+            A folder of its own, in which a fit by gradient descent saves its state every half minute. A fit
+            that is killed and called again with the same arguments resumes, and ends with the same weights
+            as if it had never stopped. A finished fit removes it. Scorers that fit in one go ignore it.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class Scorer(Verbs, Persistent):
         -------
         BoundClassifier
             For `GridSearchCV`, `cross_val_predict` and `Pipeline`; its score is the AUC of finding
-            wrong predictions. With texts it scores at once where this scorer could.
+            wrong predictions. With texts it can score without a fit if this scorer can.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class Scorer(Verbs, Persistent):
 
     @property
     def softmax_scale(self) -> float:
-        """What cosines are multiplied by for zero-shot class probabilities."""
+        """Factor of the cosines in zero-shot class probabilities."""
         return check_logit_scale(self.logit_scale)
 
     def _fit(self, task: Task, checkpoint: str | os.PathLike[str] | None) -> Self:

@@ -39,7 +39,7 @@ class BayesVLMScorer(Scorer):
     where m and v are mean and variance of the cosine if the last linear layer of each encoder follows its
     Laplace posterior (ProbCosine and the probit approximation). Without uncertainty, v = 0, it is MCM.
 
-    The original needs what goes *into* that layer. The default mode does not, and it is another method:
+    The original needs the inputs of that layer. The default mode does not, so it is another method:
     call it **"BayesVLM (identity head)"** in every table, never plain BayesVLM.
 
     Parameters
@@ -78,7 +78,7 @@ class BayesVLMScorer(Scorer):
     text belongs to its image; images whose prediction is wrong have no known text and inform the image
     encoder only.
 
-    The expected softmax may be surer than the zero-shot one, and its largest column another than the
+    The expected softmax may be more confident than the zero-shot one. Its largest column may differ from the
     zero-shot prediction, which stays the argmax of the cosine.
 
     Two slips of the authors' code are not repeated: the exponents of the two determinants in the evidence
@@ -168,7 +168,7 @@ class BayesVLMScorer(Scorer):
         correct : array-like of shape (N,), optional
             Only whether each zero-shot prediction was right; see the Notes of the class.
         groups : array-like of shape (N,), optional
-            Ignored: nothing is left out to choose by.
+            Ignored, because the fit leaves no images out.
         checkpoint : path-like, optional
             Ignored: a fit is one pass over the pairs.
         a_img, a_txt : array-like of shape (N, P_img) and (K, P_txt), optional

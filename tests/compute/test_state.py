@@ -13,7 +13,7 @@ from support.all_scorers import EXAMPLES
 from vilu_sdk import MCMScorer, Scorer, ViLUEstimator
 from vilu_sdk.evaluation import evaluate
 from vilu_sdk.inputs.precision import in_float64
-from vilu_sdk.selective import CoveragePredictor, ShiftMonitor
+from vilu_sdk.selective import CoveragePredictor, SetPredictor, ShiftMonitor
 
 # Figures do not matter here, so rows of the fit may be judged.
 pytestmark = pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.FitRowsWarning")
@@ -92,6 +92,7 @@ def everything(scorer, toy, folder):
     ]
     if used.has_posterior:
         fields.append(used.predict_proba(z, t))
+        fields.append(SetPredictor(used, method="aps").fit(z, t, toy.labels).predict_sets(z, t))
     chosen = CoveragePredictor(used).fit(z, t, toy.labels)
     monitor = ShiftMonitor(used, random_state=0, n_permutations=99).fit(z[:300], t)
     fields += [chosen.accept(z, t), list(evaluate(used, z, t, toy.labels).values())]

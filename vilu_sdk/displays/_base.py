@@ -9,6 +9,7 @@ from vilu_sdk.displays._legend import check_legend, entry, put_legend
 from vilu_sdk.displays._style import HEIGHT, axes_for, shorten
 from vilu_sdk.evaluation.problem import Answers, Problem, ask, check_problem
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.places import shown
 from vilu_sdk.scorers.base.contract import FailureScorer
 
 
@@ -55,6 +56,9 @@ class Display:
             15 classes or 12 confusions.
         """
         where, options = check_legend(legend), _in_full(options)
+        for given in (name, self.name):
+            if not isinstance(given, str | None):
+                raise TypeError(f"name must be a text, got {shown(given)}.")
         name = name or self.name
         name = name if name and name.strip() else None
         ax = axes_for(ax, self._height(**options))

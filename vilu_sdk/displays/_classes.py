@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import vector, what_it_holds
-from vilu_sdk.inputs.names import NONE, Names, check_whole
+from vilu_sdk.inputs.names import NONE, Names, by_place, check_whole
 from vilu_sdk.inputs.values import whole
 from vilu_sdk.metrics.vectors import as_vector
 
@@ -17,6 +17,7 @@ def check_names(names: Sequence[str] | None, k: int) -> list[str]:
     """Return the names of k classes, their numbers by default."""
     if names is None:
         return [f"class {index}" for index in range(k)]
+    names = by_place(names, "class_names", "of texts, one for each class")
     if len(names) != k:
         raise ValueError(
             f"class_names has {len(names)} entries but there are {k} classes; pass one for each."

@@ -12,6 +12,7 @@ from vilu_sdk.displays._classes import check_classes, check_names, how_many, nam
 from vilu_sdk.displays._style import BLACK, WHITE, WRONG, bars, height_of_bars, percent, shorten, tone
 from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.inputs.names import name_of
+from vilu_sdk.inputs.values import is_word
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.vectors import FloatVector, check_scores
 
@@ -118,7 +119,7 @@ class ClassFailureDisplay(ScoreDisplay):
     def _from_answers(
         cls, answers: Answers, problem: Problem, *, by: Literal["true", "predicted"] = "true", **options: Any
     ) -> Self:
-        if by not in ("true", "predicted"):
+        if not is_word(by, ("true", "predicted")):
             raise ValueError(f'by must be "true" or "predicted", got {by!r}.')
         if problem.labels is None:
             raise ValueError("A caption task has no classes: pass labels, or draw another picture.")

@@ -11,6 +11,7 @@ from vilu_sdk.displays._legend import entry
 from vilu_sdk.displays._style import next_look, percent, shorten
 from vilu_sdk.evaluation import Benchmark
 from vilu_sdk.evaluation.problem import ask, check_problem
+from vilu_sdk.inputs.values import is_word
 from vilu_sdk.metrics.failure import ranking_metrics
 
 NAMES = {"auc": "AUC", "fpr95": "FPR95"}
@@ -75,7 +76,7 @@ class ReliabilityOverAccuracyDisplay(Display):
             )
         if self.names is not None and len(self.names) != len(self.values):
             raise ValueError(f"names has {len(self.names)} entries for {len(self.values)} data sets.")
-        if metric not in NAMES:
+        if not is_word(metric, NAMES):
             raise ValueError(f"metric must be 'auc' or 'fpr95', got {metric!r}.")
         self.metric = metric
         self._known = np.isfinite(self.values) & np.isfinite(self.accuracy)

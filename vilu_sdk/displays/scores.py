@@ -18,7 +18,7 @@ from vilu_sdk.displays._style import (
     tone,
 )
 from vilu_sdk.evaluation.problem import Answers, Problem
-from vilu_sdk.inputs.values import whole
+from vilu_sdk.inputs.values import flag, whole
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.metrics.calibration import expected_calibration_error
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
@@ -103,6 +103,7 @@ class ScoreDistributionDisplay(ScoreDisplay):
         ValueError, TypeError
             As in `failure_metrics`, or if `bins` is not an integer of at least 1.
         """
+        flag(probability, "probability")
         u, y = (check_probabilities if probability else check_scores)(uncertainty, failure)
         xlabel = PROBABILITY if probability else xlabel
         found = histograms(u, y, bins, (0, 1) if probability else None)

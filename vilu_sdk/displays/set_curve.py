@@ -12,6 +12,7 @@ from vilu_sdk.displays._style import next_look, percent
 from vilu_sdk.evaluation.problem import Problem, check_problem
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.rows import Rows
+from vilu_sdk.inputs.values import is_word
 from vilu_sdk.metrics.vectors import FloatVector
 from vilu_sdk.scorers.base.contract import FailureScorer, in_parts, read_posterior
 from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, uniform_of
@@ -83,7 +84,7 @@ class SetCurveDisplay(Display):
             As in `evaluate`; also if the scorer has no posterior.
         """
         scorer = scorer.scorer_in_use if isinstance(scorer, SetPredictor) else scorer
-        if method not in METHODS[:2]:
+        if not is_word(method, METHODS[:2]):
             raise ValueError(f"method must be 'lac' or 'aps', got {method!r}.")
         problem = check_problem(z_img, z_txt, labels, None)
         truth = problem.truth

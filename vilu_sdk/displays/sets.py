@@ -12,6 +12,8 @@ from vilu_sdk.displays._classes import check_names
 from vilu_sdk.displays._style import BLACK, GREY, RIGHT, WHITE, percent, shorten, tone
 from vilu_sdk.displays.classes import ClassFailureDisplay
 from vilu_sdk.evaluation.problem import check_problem
+from vilu_sdk.inputs.containers import vector, what_it_holds
+from vilu_sdk.inputs.values import check_correct
 from vilu_sdk.metrics.binomial import rate_interval
 from vilu_sdk.selective.conformity import sizes_of
 from vilu_sdk.selective.sets import SetPredictor
@@ -88,7 +90,10 @@ class SetSizeDisplay(Display):
         name, ax, **options
             As in `plot`.
         """
-        found, right = np.asarray(sizes, dtype=np.int64), np.asarray(inside, dtype=bool)
+        found = vector(sizes, "sizes")
+        if found.dtype.kind not in "iu" or not len(found) or found.min() < 0:
+            raise ValueError(f"sizes must be integers of at least 0, got {what_it_holds(found)}.")
+        right = check_correct(inside, len(found), name="inside").numpy()
         tens = 10 ** np.arange(1, 19, dtype=np.int64)
         ends = np.append(np.arange(SINGLE), (tens[:, None] // 2 * np.array(STEPS)).ravel())
         bar = np.searchsorted(ends, found)

@@ -26,7 +26,7 @@ from vilu_sdk.evaluation.results import Benchmark
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds
 from vilu_sdk.evaluation.sets import CELL, DataSet, open_set, sets_of
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
-from vilu_sdk.inputs.values import fraction, seed, whole
+from vilu_sdk.inputs.values import fraction, is_word, seed, whole
 from vilu_sdk.metrics.ranking import COVERAGES, rank
 from vilu_sdk.scorers.base.contract import FailureScorer
 
@@ -184,7 +184,7 @@ class _Plan(NamedTuple):
             raise ValueError("labels must hold each number once, and one at least.")
         whole(self.n_runs, "n_runs", 1)
         fraction(self.test_size, "test_size")
-        if self.split not in ("own", "random"):
+        if not is_word(self.split, ("own", "random")):
             raise ValueError(f'split must be "own" or "random", got {self.split!r}.')
         seed(self.random_state, "random_state")
         if not self.fit and (self.labels != (ALL,) or self.n_runs > 1 or self.split == "random"):

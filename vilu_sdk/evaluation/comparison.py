@@ -1,6 +1,6 @@
 """Evaluate one scorer, or compare several on the same splits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds, run
 from vilu_sdk.evaluation.summary import summarise
 from vilu_sdk.evaluation.table import ComparisonTable
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
-from vilu_sdk.inputs.values import fraction, whole
+from vilu_sdk.inputs.values import flag, fraction, whole
 from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.contract import FailureScorer, require_scorer
 
@@ -213,6 +213,7 @@ def compare(
     """
     check_scorers(scorers)
     _check_settings(scorers, n_splits, reference, confidence, n_bootstrap)
+    flag(fit, "fit")
     own = check_metrics(metrics)
     if n_splits > 1 and (test is not None or not fit):
         raise ValueError("n_splits draws random splits of the given rows; leave out test and fit=False.")
@@ -251,7 +252,7 @@ def check_scorers(scorers: Any) -> None:
 
 def _check_settings(scorers: Any, n_splits: Any, reference: Any, confidence: Any, n_bootstrap: Any) -> None:
     """Check everything that is not data."""
-    if reference is not None and reference not in scorers:
+    if reference is not None and not (isinstance(reference, Hashable) and reference in scorers):
         raise ValueError(f"reference must be one of {list(scorers)}, got {reference!r}.")
     if confidence is None and reference is not None:
         raise ValueError("reference needs a confidence; leave out confidence=None.")

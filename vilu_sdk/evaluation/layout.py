@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from vilu_sdk.evaluation.columns import BEST, COLUMNS, Cell, Column, choose_columns, column_cells
 from vilu_sdk.evaluation.over_sets import ALL, Cells
 from vilu_sdk.evaluation.sheet import Sheet
+from vilu_sdk.inputs.values import is_word
 
 LAYOUTS = ("sets", "scorers", "means")
 RANK = Column("rank", "mean rank", scale=1, better=-1)
@@ -17,7 +18,7 @@ def sheet(
     cells: Cells, columns: Sequence[str] | None, layout: str, labels: int | str | None, digits: int | None
 ) -> Sheet:
     """Lay the cells out as `Benchmark.to_markdown` describes it."""
-    if layout not in LAYOUTS:
+    if not is_word(layout, LAYOUTS):
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
     budget = cells.budget(labels)
     usual = [column for column in (*COLUMNS, *cells.own) if column.key in cells.keys]

@@ -133,6 +133,8 @@ def _split(problem: Problem, test_size: float, rng: np.random.RandomState) -> li
     """Return train and test rows, each group on one side."""
     first, strata = first_rows(problem.groups), None
     groups = np.arange(len(first))
+    if len(first) < 2:
+        raise ValueError("groups holds one group, of which nothing can be held out; pass test=, or more.")
     if problem.labels is not None:
         smaller = min(map(len, train_test_split(groups, test_size=test_size, random_state=0)))
         labels = problem.labels[first]

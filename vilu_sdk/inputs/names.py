@@ -144,7 +144,8 @@ def by_place(values: Any, name: str, what: str) -> list[Any]:
     TypeError
         If it has no places, as a set or a mapping, or its places are characters.
     """
-    if isinstance(values, str | bytes | Set | Mapping) or not hasattr(values, "__iter__"):
+    has_places = hasattr(values, "__iter__") and getattr(values, "ndim", 1) != 0
+    if isinstance(values, str | bytes | Set | Mapping) or not has_places:
         raise TypeError(f"{name} must be a sequence {what}, got {type(values).__name__} {shown(values)}.")
     return list(values)
 

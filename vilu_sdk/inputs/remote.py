@@ -61,16 +61,16 @@ def split_name(spec: str) -> tuple[str, str]:
     Examples
     --------
     >>> split_name("z.npz::images"), split_name("http://[::1]:8000/z.npz::images")
-    (('z.npz', 'images'), ('http://[0000:0000:0000:0000:0000:0000:0000:0001]:8000/z.npz', 'images'))
+    (('z.npz', 'images'), ('http://[::1]:8000/z.npz', 'images'))
     >>> split_name("simplecache::https://host/z.npz")
     ('simplecache::https://host/z.npz', '')
     """
     if not (found := _ADDRESS.match(spec)):
         path, _, inside = spec.partition(SEPARATOR)
         return path, inside
-    rest = _HOST.sub(_spelled_out, spec)[found.end() :]
-    own, *name = _SEPARATES.split(rest, maxsplit=1)
-    return found[0] + own, "".join(name)
+    hidden = _HOST.sub(lambda host: host[0].replace(SEPARATOR, "\0"), spec)
+    own, *name = _SEPARATES.split(hidden[found.end() :], maxsplit=1)
+    return found[0] + own.replace("\0", SEPARATOR), "".join(name)
 
 
 def _spelled_out(found: re.Match[str]) -> str:

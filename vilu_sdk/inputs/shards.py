@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from vilu_sdk.inputs.formats import SUFFIXES, File, read_header, reader
-from vilu_sdk.inputs.places import BadRowError, place
+from vilu_sdk.inputs.names import by_place
+from vilu_sdk.inputs.places import BadRowError, brief, place
 from vilu_sdk.inputs.remote import is_remote, local
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.stored import kind
@@ -191,7 +192,11 @@ def open_embeddings(path: Source, *, column: str | None = None) -> Shards:
         given = located(path)
         paths = shard_paths(given) if given.is_dir() else [given]
     else:
-        given = paths = [located(file) for file in path]
+        listed = by_place(path, "path", "of files, or a path")
+        for row, file in enumerate(listed):
+            if not isinstance(file, str | os.PathLike):
+                raise TypeError(f"path[{row}] is {brief(repr(file))} and no file name.")
+        given = paths = [located(file) for file in listed]
         if not paths:
             raise ValueError("the list of files is empty; pass at least one.")
     files = []

@@ -4,7 +4,8 @@ Only here do pandas, pyarrow and dicts of numpy arrays differ. Neither library i
 its kind is given.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from vilu_sdk.inputs.containers import is_row, stack
 from vilu_sdk.inputs.lists import from_arrow, numbers_of, unpack
+from vilu_sdk.inputs.places import shown
 
 #: From new columns by name to a table of the same kind that has them in place of the embeddings.
 Rebuild = Callable[[Mapping[str, NDArray[Any]]], Any]
@@ -129,8 +131,10 @@ def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequen
                 f"{', '.join(map(repr, nested)) or 'none'} among {', '.join(map(repr, names)) or 'none'}."
             )
         column = nested[0]
-    if names.count(column) != 1:
-        has = "no" if column not in names else "more than one"
+    if not isinstance(column, Hashable):
+        raise TypeError(f"column must be the name of a column, got {shown(column)}.")
+    if (found := Counter(names)[column]) != 1:
+        has = "more than one" if found else "no"
         raise ValueError(f"rows has {has} column {column!r}; it has {', '.join(map(repr, names)) or 'none'}.")
     for name in new:
         if name in names and name != column:
@@ -141,7 +145,7 @@ def _choose(nested: list[Any], column: str | None, names: list[Any], new: Sequen
 def _is_nested(values: NDArray[Any]) -> bool:
     """Return whether each entry of an array is a row of numbers; an empty object array may be."""
     if values.ndim != 1 or values.dtype != object or not len(values):
-        return values.ndim == 2 or values.dtype == object
+        return values.ndim == 2 or (values.ndim == 1 and values.dtype == object)
     first = next((_only(value) for value in values if is_row(value)), None)
     return first is not None and np.asarray(first).dtype.kind in "fiu"
 

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -155,13 +156,35 @@ def fraction(value: Any, name: str) -> float:
     return float(value)
 
 
+def _alone(value: Any) -> Any:
+    """Return the only number of an array or tensor, such as a model's logit scale, others as they are."""
+    is_one = isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1
+    return value.item() if is_one and not getattr(value, "is_meta", False) else value
+
+
 def share(value: Any, name: str) -> float:
     """Return a number above 0 and at most 1."""
+    value = _alone(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     if not 0 < _as_float(value) <= 1:
         raise ValueError(f"{name} must lie in (0, 1], got {value!r}.")
     return float(value)
+
+
+def unit(value: Any, name: str) -> float:
+    """Return a number from 0 to 1."""
+    value = _alone(value)
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
+    if not 0 <= _as_float(value) <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {value!r}.")
+    return float(value)
+
+
+def is_word(value: Any, words: Container[str]) -> bool:
+    """Whether a value is one of some words; an array is none, whatever is in it."""
+    return isinstance(value, str) and value in words
 
 
 def whole(value: Any, name: str, least: int) -> int:
@@ -195,8 +218,7 @@ def _as_float(value: Any) -> float:
 
 def positive(value: Any, name: str) -> float:
     """Return a finite number above 0."""
-    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
-        value = value.item()  # a model's learnt logit scale often comes as a tensor
+    value = _alone(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     number = _as_float(value)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
+from vilu_sdk.inputs.values import share, whole
 from vilu_sdk.metrics.vectors import FloatVector
 
 
@@ -26,6 +27,11 @@ def risk_upper_bound(errors: int, n: int, confidence: float) -> float:
     float
         In (0, 1]; 1 without rows.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If the counts are no integers of at least 0, `errors` is above `n`, or the confidence not in (0, 1].
+
     References
     ----------
     Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
@@ -36,7 +42,9 @@ def risk_upper_bound(errors: int, n: int, confidence: float) -> float:
     >>> round(risk_upper_bound(0, 59, 0.95), 3)
     0.05
     """
-    return float(_upper_end(errors, n, confidence))
+    if whole(errors, "errors", 0) > whole(n, "n", 0):
+        raise ValueError(f"errors must be at most n, got {errors} of {n}.")
+    return float(_upper_end(errors, n, share(confidence, "confidence")))
 
 
 def rate_interval(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
-from vilu_sdk.inputs.values import flag
+from vilu_sdk.inputs.values import flag, is_word
 from vilu_sdk.metrics.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector, check_probabilities, check_scores
@@ -94,7 +94,7 @@ def fpr95(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, *, method: FPR95Me
     >>> round(fpr95(u, failure), 3), fpr95(u, failure, method="error")
     (0.667, 0.6)
     """
-    if method not in ("official", "conservative", "error"):
+    if not is_word(method, ("official", "conservative", "error")):
         raise ValueError(f'method must be "official", "conservative" or "error", got {method!r}.')
     u, y = check_scores(uncertainty, failure)
     warn_single_class(y, "FPR95 is")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy.typing as npt
 
 from vilu_sdk.exceptions import UndefinedScoreWarning, warn
+from vilu_sdk.inputs.values import share, unit
 from vilu_sdk.metrics.ranking import rank
 from vilu_sdk.metrics.vectors import FloatVector
 
@@ -173,8 +174,7 @@ def risk_at_coverage(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, coverag
     >>> risk_at_coverage([0.1, 0.2, 0.2, 0.4], [0, 1, 0, 1], coverage=0.5)
     0.25
     """
-    if not 0 < coverage <= 1:
-        raise ValueError(f"coverage must be in (0, 1], got {coverage!r}.")
+    coverage = share(coverage, "coverage")
     return float(rank(uncertainty, failure).risk_at(coverage))
 
 
@@ -205,11 +205,10 @@ def coverage_at_risk(uncertainty: npt.ArrayLike, failure: npt.ArrayLike, risk: f
     >>> coverage_at_risk([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1], risk=0.4)
     0.75
     """
-    if not 0 <= risk <= 1:
-        raise ValueError(f"risk must be in [0, 1], got {risk!r}.")
+    risk = unit(risk, "risk")
     ranking = rank(uncertainty, failure)
-    if share := ranking.answered_at(risk):
-        return share
+    if answered := ranking.answered_at(risk):
+        return answered
     lowest = float((ranking.errors / ranking.rows).min())
     warn(
         f"No threshold reaches a risk of {risk:g}; the lowest is {lowest:g}. The coverage at this risk is "

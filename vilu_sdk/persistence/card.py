@@ -12,6 +12,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from vilu_sdk.inputs.escape import line, markdown, markdown_block
+from vilu_sdk.inputs.names import by_place
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
 
@@ -67,7 +68,8 @@ class Card:
     prompts: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        prompts = (self.prompts,) if isinstance(self.prompts, str) else tuple(self.prompts)
+        given = self.prompts
+        prompts = (given,) if isinstance(given, str) else tuple(by_place(given, "prompts", "of templates"))
         object.__setattr__(self, "prompts", prompts)
         texts = [(item.name, getattr(self, item.name)) for item in fields(self)]
         texts = [pair for pair in texts if pair[0] not in ("metrics", "prompts")]

@@ -34,7 +34,7 @@ def fits(value: Any, hint: Any) -> bool:
     if kind in (Union, UnionType):
         return any(fits(value, part) for part in parts)
     if kind is Literal:
-        return value in parts
+        return any(isinstance(value, type(part)) and value == part for part in parts)
     if kind in (int, float):  # a bool is no number, and whole numbers are real ones
         return type(value) in (int, kind)
     if not isinstance(kind, type):

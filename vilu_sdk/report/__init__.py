@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.extras import require
+from vilu_sdk.inputs.places import shown
 from vilu_sdk.inputs.values import whole
 from vilu_sdk.persistence.files import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
@@ -124,6 +125,8 @@ def report(
     require("matplotlib", "plot")
     check_parent(path)
     whole(top, "top", 1)
+    if not isinstance(title, str):
+        raise TypeError(f"title must be a text, got {shown(title)}.")
     subject = gather(scorers, z_img, z_txt, labels, class_names, focus, reference, selective, batch_size)
     settings = {"title": title, "focus": focus, "reference": reference, "batch_size": batch_size, "top": top}
     values = {"class_names": class_names, "selective": selective, "ids": ids, "paths": paths}

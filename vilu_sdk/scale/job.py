@@ -10,21 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_all, from_first, rank, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened
+from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
-from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.places import BadRowError, shown
 from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import count_rows
+from vilu_sdk.inputs.values import whole
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.files import sweep, whole_file
 from vilu_sdk.persistence.storage import checksum
@@ -160,8 +161,9 @@ class Job(NamedTuple):
         ids: ArrayLike | None = None,
     ) -> Self:
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
-        if piece_rows < 1:
-            raise ValueError(f"piece_rows must be at least 1, got {piece_rows}.")
+        whole(piece_rows, "piece_rows", 1)
+        if not isinstance(output, str | os.PathLike | None):
+            raise TypeError(f"output must be the path of a folder, got {shown(output)}.")
         check_bad_rows(bad_rows)
         if output is not None and is_remote(output):
             raise ValueError(
@@ -181,7 +183,9 @@ class Job(NamedTuple):
             if bad_rows == "stop":
                 raise
         folder = Path(output or "").expanduser().absolute()
-        own = None if ids is None else np.asarray(ids)
+        own = None if ids is None else vector(ids, "ids")
+        if own is not None and own.dtype.kind in "cV":
+            raise TypeError(f"ids must hold a text or a number for each row, got {what_it_holds(own)}.")
         if output is None:
             parts = plan(opened, folder, piece_rows, ids=own)
             return cls(parts, parts, texts)

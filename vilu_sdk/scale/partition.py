@@ -8,6 +8,7 @@ import numpy as np
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.rows import Rows, faults
 from vilu_sdk.inputs.tables import Parts, keep, split
+from vilu_sdk.inputs.values import is_word
 from vilu_sdk.scorers.base.contract import FailureScorer, read
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -150,7 +151,7 @@ def columns_of(scorer: FailureScorer | ThresholdPredictor) -> list[str]:
 
 def check_bad_rows(bad_rows: str) -> None:
     """Raise unless it says what is done with rows that are no embeddings."""
-    if bad_rows not in BAD_ROWS:
+    if not is_word(bad_rows, BAD_ROWS):
         raise ValueError(f"bad_rows must be one of {', '.join(BAD_ROWS)}, got {bad_rows!r}.")
 
 

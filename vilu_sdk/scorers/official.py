@@ -14,7 +14,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.foreign import check_file
 from vilu_sdk.inputs.places import brief, cut, listed, shown
 from vilu_sdk.inputs.precision import working
-from vilu_sdk.inputs.values import positive
+from vilu_sdk.inputs.values import is_word, positive
 from vilu_sdk.persistence.pickled import UnknownNameError, read_pickled
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.paper.lvu import LVUScorer
@@ -86,7 +86,7 @@ def convert_official_checkpoint(
     >>> scorer.predict_uncertainty(z_img, z_txt)  # doctest: +SKIP
     """
     logit_scale = positive(logit_scale, "logit_scale")
-    if target not in ("correct", "tcp"):
+    if not is_word(target, ("correct", "tcp")):
         raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
     path = Path(path)
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
+from vilu_sdk.inputs.containers import vector
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_groups, check_units
@@ -178,7 +179,7 @@ class Calibrated(Persistent):
         if groups is None:
             return
         known = [part.group for part in self.report_.groups]
-        given = check_groups(groups, len(groups)).tolist()
+        given = check_groups(given := vector(groups, "groups"), len(given)).tolist()
         if given and isinstance(given[0], str) != isinstance(known[0], str):
             raise ValueError(
                 f"groups are like {given[0]!r}, but those of fit were like {known[0]!r}: write both as text, "

@@ -196,6 +196,7 @@ class SetPredictor(CrossedSets):
         self._remember(task, opened)
         return self
 
+    @plain_torch
     def predict_sets(
         self, z_img: ArrayLike, z_txt_set: ArrayLike, *, groups: ArrayLike | None = None
     ) -> NDArray[np.bool_]:
@@ -234,6 +235,7 @@ class SetPredictor(CrossedSets):
             sets[rows] = members
         return sets
 
+    @plain_torch
     def predict_names(
         self,
         z_img: ArrayLike,
@@ -275,7 +277,7 @@ class SetPredictor(CrossedSets):
         for name, least in (("size_limit", 1), ("free_ranks", 0), ("cv", 2)):
             if getattr(self, name) is not None:
                 whole(getattr(self, name), name, least)
-        if self.penalty not in (None, 0):
+        if self.penalty is not None and not (isinstance(self.penalty, int | float) and self.penalty == 0):
             positive(self.penalty, "penalty")
         super()._check()
         if self.per_class and self.per_label:

@@ -172,16 +172,18 @@ class CostPredictor(ThresholdPredictor):
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         n = len(ranking)
         m = np.arange(n + 1)
-        cost = (self.error_cost * ranking.cumulative_errors + self.abstention_cost * (n - m)) / n
+        error_cost = positive(self.error_cost, "error_cost")
+        abstention_cost = positive(self.abstention_cost, "abstention_cost")
+        cost = (error_cost * ranking.cumulative_errors + abstention_cost * (n - m)) / n
         # Only where no tie is cut in two.
         cost[1:-1][ranking.uncertainty[1:] == ranking.uncertainty[:-1]] = np.inf
         best = int(cost.argmin())
         errors = int(ranking.cumulative_errors[best])
         slack = uniform_slack(n, delta / 2)
         wrong, right = errors / n + slack, max(0.0, (best - errors) / n - slack)
-        bound = self.error_cost * wrong + self.abstention_cost * max(0.0, 1 - wrong - right)
+        bound = error_cost * wrong + abstention_cost * max(0.0, 1 - wrong - right)
         return SelectionReport(
-            goal=f"Least cost at {self.error_cost:g} an error and {self.abstention_cost:g} an abstention",
+            goal=f"Least cost at {error_cost:g} an error and {abstention_cost:g} an abstention",
             method="empirical minimum",
             confidence=1 - delta,
             n=n,
@@ -191,5 +193,5 @@ class CostPredictor(ThresholdPredictor):
             risk_bound=wrong / (wrong + right) if best else math.nan,
             coverage_bound=coverage_bound(best, n, delta),
             cost=float(cost[best]),
-            cost_bound=min(bound, self.error_cost) if best else self.abstention_cost,
+            cost_bound=min(bound, error_cost) if best else abstention_cost,
         )

@@ -402,3 +402,21 @@ def test_adapt_with_labels_is_told_the_groups(shifted):
     given = views, shifted.z_txt, labels[rows]
     adapted, fitted = estimator().adapt(*given, groups=rows), estimator().fit(*given, groups=rows)
     assert (adapted.decision_function(*given[:2]) == fitted.decision_function(*given[:2])).all()
+
+
+@pytest.mark.filterwarnings("ignore::vilu_sdk.exceptions.ViLUWarning")  # which all are of such images
+@pytest.mark.parametrize("spread", [0.0, 1e-7, 1e-4])
+@pytest.mark.parametrize(("k", "d"), [(5, 8), (20, 16), (2, 4)])
+def test_images_that_do_not_differ_within_classes_adapt(spread, k, d):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        text = rng.normal(size=(k, d))
+        labels = rng.integers(k, size=100)
+        images = text[labels] + spread * rng.normal(size=(100, d))
+        for adapted in (
+            ViLUEstimator(random_state=0).adapt(images, text),
+            ViLUEstimator(random_state=0).partial_adapt(images, text),
+            ViLUEstimator(random_state=0).fit(images, text, labels).adapt(images, text),
+        ):
+            assert np.isfinite(adapted.decision_function(images, text)).all()
+            assert (adapted.predict(images, text) == labels).all()

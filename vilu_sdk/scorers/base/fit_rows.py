@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.compute.distributed import from_all, own_slices
+from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.persistence.encoding import storable
 
@@ -60,6 +61,7 @@ class FitRows:
         return sum(int(_is_among(known, images.look(rows)).sum()) for rows in images.slices(DIRECTIONS))
 
 
+@plain_torch
 def hashes(z: Tensor) -> NDArray[np.int64]:
     """Return 64 bits for each unit row (n, d), which are the same for the same image."""
     return _hash(_cells(z)[0])

@@ -15,7 +15,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
-from vilu_sdk.inputs.values import require_candidates
+from vilu_sdk.inputs.values import is_word, require_candidates
 from vilu_sdk.scorers.base.among import COLUMNS, Among, Chunk
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.judgement import Judgement
@@ -271,7 +271,7 @@ class Verbs:
         Of "prediction", "decision" and "uncertainty" those that `predicts` chooses; "zero_shot" is the
         prediction that papers judge, whatever it chooses.
         """
-        if not isinstance(self.predicts, str) or self.predicts not in JUDGED:
+        if not is_word(self.predicts, JUDGED):
             raise ValueError(f"predicts must be 'zero-shot' or 'posterior', got {self.predicts!r}.")
         needed = _needed(fields, self.predicts)
         said = self._said(z_img, z_txt_set, [column for column in COLUMNS if column in needed])

@@ -111,5 +111,7 @@ def _gram(weighted: Tensor, x: Tensor) -> Tensor:
 def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
     """Spread a share of a covariance (d, d) evenly over all directions."""
     found = (1 - shrinkage) * covariance
-    found.diagonal().add_(shrinkage * covariance.diagonal().mean().clamp_min(1e-12))
+    # Below this, which unit vectors reach where all of a class are one, a variance is rounding.
+    least = max(1e-12, 4 * torch.finfo(covariance.dtype).eps)
+    found.diagonal().add_(shrinkage * covariance.diagonal().mean().clamp_min(least))
     return found

@@ -9,10 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from vilu_sdk.inputs.containers import to_numpy, what_it_holds
 from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.values import positive
 
@@ -176,7 +178,10 @@ def probit_logits(mean: Tensor, variance: Tensor, logit_scale: float) -> Tensor:
 
 def _symmetric(matrix: Any, name: str) -> Tensor:
     """Return a positive semi-definite matrix as float64, exactly symmetric."""
-    tensor = torch.as_tensor(matrix).detach().to(device="cpu", dtype=torch.float64)
+    array = to_numpy(matrix, f"factor {name}")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"factor {name} must hold real numbers, got {what_it_holds(array)}.")
+    tensor = torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
     if tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1] or len(tensor) == 0:
         raise ValueError(f"factor {name} must be a square matrix, got shape {tuple(tensor.shape)}.")
     if not torch.isfinite(tensor).all():

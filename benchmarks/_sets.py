@@ -6,19 +6,22 @@ z_txt alone, where row i of one belongs to row i of the other. Its `logit_scale`
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vilu_sdk.compute.progress import track
 from vilu_sdk.datasets import load_digits_vlm
 from vilu_sdk.evaluation import sets
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 # Pairs without a split of their own are scored in so many contiguous folds.
 FOLDS = 4
+
+Measured = TypeVar("Measured")
 
 
 class EmbeddingSet(NamedTuple):
@@ -84,3 +87,26 @@ def open_sets(folder: Path, names: str) -> dict[str, EmbeddingSet]:
     if not found:
         sys.exit("No embeddings to measure on: pass the folder of the .npz files with --embeddings.")
     return found
+
+
+def by_labels(
+    made: argparse.ArgumentParser,
+    head: Sequence[str],
+    measure: Callable[[EmbeddingSet, int | None, int], Measured],
+    *,
+    labels: str,
+    seeds: int,
+) -> Iterator[tuple[str, str, list[Measured]]]:
+    """Print the head of a table, and yield what was measured of each set at each number of labels, by seeds.
+
+    `measure` takes a set, the number of labels (None: all) and a seed; `labels` and `seeds` are defaults.
+    """
+    made.add_argument("--labels", default=labels, help="numbers of labels, comma separated")
+    made.add_argument("--seeds", type=int, default=seeds)
+    arguments = made.parse_args()
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for name, data in open_sets(arguments.embeddings, arguments.sets).items():
+        for size in arguments.labels.split(","):
+            n = None if size == "all" else int(size)
+            drawn = track(range(arguments.seeds), f"{name}, {size}")
+            yield name, size, [measure(data, n, seed) for seed in drawn]

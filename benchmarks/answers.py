@@ -15,10 +15,9 @@ from typing import Any
 
 import _sets
 import numpy as np
-from _sets import EmbeddingSet, open_sets
+from _sets import EmbeddingSet, by_labels
 
 from vilu_sdk import MCMScorer, ViLUEstimator
-from vilu_sdk.compute.progress import track
 from vilu_sdk.evaluation import expected_calibration_error, risk_coverage_curve
 
 SETS = ("dtd", "stanford_cars", "imagenet", "ucf101_objects", "sun397", "caltech101", "cifar10_tower")
@@ -62,16 +61,9 @@ def measure(data: EmbeddingSet, n: int | None, seed: int) -> list[float]:
 
 def main() -> None:
     parser = _sets.parser(__doc__, SETS)
-    parser.add_argument("--labels", default="100,200,500,all", help="numbers of labels, comma separated")
-    parser.add_argument("--seeds", type=int, default=5)
-    arguments = parser.parse_args()
-    print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
-    for name, data in open_sets(arguments.embeddings, arguments.sets).items():
-        for size in arguments.labels.split(","):
-            n = None if size == "all" else int(size)
-            runs = [measure(data, n, seed) for seed in track(range(arguments.seeds), f"{name}, {size}")]
-            cells = [f"{100 * value:.1f}" for value in np.mean(runs, axis=0)]
-            print(f"| {name} | {size} | " + " | ".join(cells) + " |", flush=True)
+    for name, size, runs in by_labels(parser, HEAD, measure, labels="100,200,500,all", seeds=5):
+        cells = [f"{100 * value:.1f}" for value in np.mean(runs, axis=0)]
+        print(f"| {name} | {size} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ import warnings
 
 import _sets
 import numpy as np
-from _sets import EmbeddingSet, open_sets
+from _sets import EmbeddingSet, by_labels
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from vilu_sdk import ViLUEstimator
-from vilu_sdk.compute.progress import track
 from vilu_sdk.exceptions import NothingLearnedWarning
 
 SETS = ("dtd", "stanford_cars", "imagenet", "cifar10_tower")
@@ -61,21 +60,14 @@ def measure(data: EmbeddingSet, n: int | None, seed: int) -> dict[str, tuple[flo
 
 def main() -> None:
     parser = _sets.parser(__doc__, SETS)
-    parser.add_argument("--labels", default="100,500,all", help="numbers of labels, comma separated")
-    parser.add_argument("--seeds", type=int, default=3)
-    arguments = parser.parse_args()
-    print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
-    for name, data in open_sets(arguments.embeddings, arguments.sets).items():
-        for size in arguments.labels.split(","):
-            n = None if size == "all" else int(size)
-            runs = [measure(data, n, seed) for seed in track(range(arguments.seeds), f"{name}, {size}")]
-            for kind in PRESENT:
-                rows = [run[kind] for run in runs if kind in run]
-                if not rows:
-                    continue
-                before, change, declined = (np.array(column) for column in zip(*rows, strict=True))
-                cells = f"{100 * before.mean():.1f} | {100 * change.mean():+.1f} ({100 * change.min():+.1f})"
-                print(f"| {name} | {size} | {kind} | {cells} | {declined.sum()} of {len(rows)} |", flush=True)
+    for name, size, runs in by_labels(parser, HEAD, measure, labels="100,500,all", seeds=3):
+        for kind in PRESENT:
+            rows = [run[kind] for run in runs if kind in run]
+            if not rows:
+                continue
+            before, change, declined = (np.array(column) for column in zip(*rows, strict=True))
+            cells = f"{100 * before.mean():.1f} | {100 * change.mean():+.1f} ({100 * change.min():+.1f})"
+            print(f"| {name} | {size} | {kind} | {cells} | {declined.sum()} of {len(rows)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,13 @@ from unittest import mock
 import _sets
 import numpy as np
 import torch
-from _sets import EmbeddingSet, open_sets
+from _sets import EmbeddingSet, by_labels
 from frequencies import PRESENT, rows_of
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from vilu_sdk import ViLUEstimator
-from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.scorers.posterior import adapt
@@ -138,22 +137,15 @@ def measure(data: EmbeddingSet, n: int | None, seed: int) -> dict[str, Array]:
 
 def main() -> None:
     parser = _sets.parser(__doc__, SETS)
-    parser.add_argument("--labels", default="500,all", help="numbers of labels, comma separated")
-    parser.add_argument("--seeds", type=int, default=2)
-    arguments = parser.parse_args()
-    print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
-    for name, data in open_sets(arguments.embeddings, arguments.sets).items():
-        for size in arguments.labels.split(","):
-            n = None if size == "all" else int(size)
-            runs = [measure(data, n, seed) for seed in track(range(arguments.seeds), f"{name}, {size}")]
-            for kind in PRESENT:
-                values = 100 * np.array([run[kind] for run in runs])
-                cells = [
-                    f"{mean:+.1f} ({worst:+.1f})"
-                    for mean, worst in zip(values.mean(axis=0)[1:], values.min(axis=0)[1:], strict=True)
-                ]
-                row = " | ".join([name, size, kind, f"{values[:, 0].mean():.1f}", *cells])
-                print(f"| {row} |", flush=True)
+    for name, size, runs in by_labels(parser, HEAD, measure, labels="500,all", seeds=2):
+        for kind in PRESENT:
+            values = 100 * np.array([run[kind] for run in runs])
+            cells = [
+                f"{mean:+.1f} ({worst:+.1f})"
+                for mean, worst in zip(values.mean(axis=0)[1:], values.min(axis=0)[1:], strict=True)
+            ]
+            row = " | ".join([name, size, kind, f"{values[:, 0].mean():.1f}", *cells])
+            print(f"| {row} |", flush=True)
 
 
 if __name__ == "__main__":

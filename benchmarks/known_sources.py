@@ -19,7 +19,7 @@ import numpy as np
 
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import identity
-from vilu_sdk.scale import partition, score_to_folder
+from vilu_sdk.scale import job, score_to_folder
 
 
 def seconds(root: Path, texts: np.ndarray, piece_rows: int) -> float:
@@ -33,8 +33,8 @@ def seconds(root: Path, texts: np.ndarray, piece_rows: int) -> float:
 def unchecked(root: Path, texts: np.ndarray, piece_rows: int) -> float:
     """The same without a look at the content."""
     with (
-        mock.patch.object(partition, "identify", return_value={"whole": []}),
-        mock.patch.object(partition, "claim", lambda folder, *_: folder.mkdir()),
+        mock.patch.object(job, "identify", return_value={"whole": []}),
+        mock.patch.object(job, "claim", lambda folder, *_: folder.mkdir()),
     ):
         return seconds(root, texts, piece_rows)
 

@@ -56,7 +56,7 @@ def work(engine: str, source: Path, output: Path, args: argparse.Namespace) -> N
     texts = np.random.default_rng(1).normal(size=(args.candidates, args.d)).astype(np.float32)
     scorer = getattr(vilu_sdk, args.scorer)()
     if engine == "plain":
-        from vilu_sdk.scale.partition import score_to_folder
+        from vilu_sdk.scale.job import score_to_folder
 
         score_to_folder(source, output, scorer, texts)
         return

@@ -22,7 +22,8 @@ from vilu_sdk import (
     TemperatureScaledMCMScorer,
     ViLUEstimator,
 )
-from vilu_sdk.export import KNOWN, export_onnx
+from vilu_sdk.export import export_onnx
+from vilu_sdk.export.models import KNOWN
 from vilu_sdk.inputs import precision
 from vilu_sdk.persistence.encoding import decode, encode
 

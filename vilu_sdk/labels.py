@@ -10,13 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.names import NONE, name_of
 from vilu_sdk.inputs.places import BadRowError
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
-from vilu_sdk.inputs.slices import cut
 from vilu_sdk.inputs.task import Task, check_task
 from vilu_sdk.inputs.values import require_candidates
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.scorers import ViLUEstimator
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior, require_posterior, require_scorer
+from vilu_sdk.scorers.base.contract import (
+    FailureScorer,
+    in_parts,
+    read_posterior,
+    require_posterior,
+    require_scorer,
+)
 from vilu_sdk.scorers.base.folds import fits_without
 
 __all__ = ["LabelIssues", "find_label_issues"]
@@ -278,8 +282,6 @@ def _log_probabilities(
         for part, found in left_out:
             yield part.numpy(), found.numpy()
         return
-    k = len(task.texts)
     for held, fold in fits_without(scorer, task, labels, FOLDS, 0):
-        for some in cut(len(held), max(1, CHUNK_ELEMENTS // k)):
-            rows = held[some]
-            yield rows, read_posterior(fold, task.images.source[rows], task.texts.source)[1]
+        for rows, z in in_parts(task.images, len(task.texts), held):
+            yield rows, read_posterior(fold, z, task.texts.source)[1]

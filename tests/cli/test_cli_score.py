@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from support.cli_tools import DATA
-from vilu_sdk.scale import partition
+from vilu_sdk.scale import job
 
 # What `vilu score` writes of a scorer with answers of its own.
 COLUMNS = ["prediction", "uncertainty", "answer", "answer_uncertainty", "novelty"]
@@ -92,7 +92,7 @@ def test_a_file_is_gone_on_with_where_its_pieces_are(kind, vilu, tmp_path, monke
     """Interrupted after the first of three pieces, two are scored by the next run."""
     out = tmp_path / f"scores.{kind}"
     line = f"score {DATA} --scorer my-scorer --piece-rows 300 -o {out}"
-    score_piece, scored = partition.score_piece, []
+    score_piece, scored = job.score_piece, []
 
     def counted(piece, *rest):
         if len(scored) == 1:
@@ -101,7 +101,7 @@ def test_a_file_is_gone_on_with_where_its_pieces_are(kind, vilu, tmp_path, monke
         score_piece(piece, *rest)
         scored.append(piece.first)
 
-    monkeypatch.setattr(partition, "score_piece", counted)
+    monkeypatch.setattr(job, "score_piece", counted)
     assert vilu(line).code == 130
     assert [path.name for path in tmp_path.iterdir()] == [f".{out.name}.pieces"]
     assert vilu(line).code == 0
@@ -184,19 +184,19 @@ def test_a_file_is_written_whole_or_not_at_all(kind, vilu, tmp_path, monkeypatch
     before = out.read_bytes()
     left.touch()  # by a run that was killed
     monkeypatch.setattr("vilu_sdk.cli._score.CHUNK_ELEMENTS", 32 * 100)
-    blocks, score_partition = iter(range(3)), partition.score_partition
+    blocks, score_partition = iter(range(3)), job.score_partition
 
     def fails(*rest, **options):
         if next(blocks, None) is None:
             raise OSError("the disk has gone")
         return score_partition(*rest, **options)
 
-    monkeypatch.setattr("vilu_sdk.scale.partition.score_partition", fails)
+    monkeypatch.setattr("vilu_sdk.scale.job.score_partition", fails)
     done = vilu(line)
     assert (done.code, done.err) == (4, "vilu: error: the disk has gone\n")
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
-    monkeypatch.setattr("vilu_sdk.scale.partition.score_partition", score_partition)
+    monkeypatch.setattr("vilu_sdk.scale.job.score_partition", score_partition)
     assert vilu(line).code == 0
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
@@ -218,7 +218,7 @@ def test_images_that_were_embedded_again_are_refused(out, vilu, digits, tmp_path
     """Also under the same name, of the same size, and where the run before was killed."""
     np.save(tmp_path / "z.npy", digits.z_img_test)
     line = f"score {tmp_path}/z.npy texts.npy --scorer my-scorer -q --piece-rows 300 -o {tmp_path}/{out}"
-    score_piece = partition.score_piece
+    score_piece = job.score_piece
 
     def once(piece, *rest):
         if piece.first:
@@ -226,7 +226,7 @@ def test_images_that_were_embedded_again_are_refused(out, vilu, digits, tmp_path
         score_piece(piece, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(partition, "score_piece", once)
+        patch.setattr(job, "score_piece", once)
         assert vilu(line).code == 130
     other = digits.z_img_test.copy()
     other[500] += 1

@@ -13,7 +13,7 @@ from vilu_sdk import Scorer, labels
 from vilu_sdk.cli import _arguments, _scorers, build_parser
 from vilu_sdk.cli._parser import given
 from vilu_sdk.evaluation import layout, over_sets
-from vilu_sdk.scale import partition
+from vilu_sdk.scale import job
 from vilu_sdk.selective import conformity
 
 HEAVY = ("torch", "sklearn", "scipy", "pandas", "pyarrow", "huggingface_hub", "tqdm", "ray")
@@ -57,7 +57,7 @@ def test_what_the_parser_says_is_what_the_library_says() -> None:
     assert conformity.METHODS == _arguments.METHODS
     assert layout.LAYOUTS == _arguments.LAYOUTS
     assert over_sets.ALL == _arguments.ALL
-    assert partition.PIECE_ROWS == _arguments.PIECE_ROWS
+    assert job.PIECE_ROWS == _arguments.PIECE_ROWS
     assert labels.TOP == _arguments.TOP
     public = {getattr(vilu_sdk, name) for name in vilu_sdk.__all__}
     found = {one for one in public if isinstance(one, type) and issubclass(one, Scorer)} - {Scorer}

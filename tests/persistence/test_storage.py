@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.persistence import storage
+from vilu_sdk.persistence.files import LEFTOVER_SECONDS
 
 CONFIG = {"settings": [1, 2.5, None]}
 
@@ -121,7 +122,7 @@ def test_a_pending_file_that_moves_while_it_is_read_is_found_under_its_name(tmp_
 
 
 def test_leftovers_of_killed_writes_go_once_they_are_old(tmp_path):
-    for name, age in [("01d", 2 * storage.LEFTOVER_SECONDS), ("4e3", 0)]:
+    for name, age in [("01d", 2 * LEFTOVER_SECONDS), ("4e3", 0)]:
         for file in (storage.TENSORS_FILE, storage.CONFIG_FILE):
             path = tmp_path / f".{file}.{name:0>32}"
             path.touch()

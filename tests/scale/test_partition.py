@@ -23,7 +23,8 @@ from vilu_sdk import LVUScorer, MCMScorer, ViLUEstimator
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.tables import count_rows
 from vilu_sdk.scale import pieces
-from vilu_sdk.scale.partition import score_partition, score_piece, score_to_folder
+from vilu_sdk.scale.job import score_piece, score_to_folder
+from vilu_sdk.scale.partition import score_partition
 from vilu_sdk.scale.pieces import MANIFEST, plan
 from vilu_sdk.scorers import Scorer
 from vilu_sdk.selective import SelectivePredictor, SetPredictor
@@ -425,7 +426,7 @@ def test_a_job_that_cannot_begin_leaves_no_folder(tmp_path):
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_a_bad_row_is_found_and_what_was_scored_stays(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(pieces, "CHUNK_ELEMENTS", 3 * D)
-    monkeypatch.setattr("vilu_sdk.scale.partition.TRIED_ROWS", 4)
+    monkeypatch.setattr("vilu_sdk.scale.job.TRIED_ROWS", 4)
     good = Z_IMG[20].copy()
     try:
         Z_IMG[20] = np.nan

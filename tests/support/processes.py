@@ -23,7 +23,7 @@ import torch
 from support.toy_scorer import ToyScorer
 from vilu_sdk import cli
 from vilu_sdk.persistence import storage
-from vilu_sdk.scale import partition
+from vilu_sdk.scale import job
 from vilu_sdk.scorers import Card, Scorer
 from vilu_sdk.training import resume
 
@@ -113,7 +113,7 @@ def save_for_ever(first: int, folder: Path, told: Connection) -> None:
 
 
 def score(source: Path, output: Path, scorer: Scorer, z_txt: np.ndarray, rows: int) -> None:
-    partition.score_to_folder(source, output, scorer, z_txt, piece_rows=rows)
+    job.score_to_folder(source, output, scorer, z_txt, piece_rows=rows)
 
 
 def score_and_die(step: int, source: Path, output: Path, scorer: Scorer, z_txt: np.ndarray) -> None:
@@ -151,7 +151,7 @@ def command(line: str, out: Connection | None = None, err: Connection | None = N
 
 def logged_command(line: str, *streams: Connection) -> None:
     """Note in a file which pieces were scored; after the third, wait to be killed if a file says so."""
-    score_piece = partition.score_piece
+    score_piece = job.score_piece
 
     def logged(piece: Any, *rest: Any) -> None:
         score_piece(piece, *rest)
@@ -160,5 +160,5 @@ def logged_command(line: str, *streams: Connection) -> None:
         if piece.first == 200 and Path("wait").exists():
             time.sleep(60)
 
-    partition.score_piece = logged
+    job.score_piece = logged
     command(line, *streams)

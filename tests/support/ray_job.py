@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from vilu_sdk import MCMScorer
-from vilu_sdk.scale.partition import score_to_folder
+from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scale.ray import score_dataset
 
 N, D, FILES, PIECE_ROWS = 24_000, 16, 6, 2500

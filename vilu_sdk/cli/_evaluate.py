@@ -19,7 +19,7 @@ from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one, choose_scorers, refuse_to_fit_saved
 from vilu_sdk.evaluation import compare, evaluate
 from vilu_sdk.metrics.text import align, lines
-from vilu_sdk.persistence.storage import check_parent
+from vilu_sdk.persistence.files import check_parent
 from vilu_sdk.report import report
 
 

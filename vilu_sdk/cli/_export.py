@@ -9,7 +9,7 @@ from vilu_sdk.cli._scorers import choose_one
 from vilu_sdk.cli._streams import LOG
 from vilu_sdk.export import export_onnx
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.persistence.storage import check_parent
+from vilu_sdk.persistence.files import check_parent
 
 
 def run(arguments: Namespace) -> int:

@@ -24,8 +24,8 @@ from vilu_sdk.inputs.formats import SUFFIXES
 from vilu_sdk.inputs.remote import is_remote, require_writable
 from vilu_sdk.inputs.stored import kind
 from vilu_sdk.numerals import from_environment
+from vilu_sdk.persistence.files import check_parent, final_file, sweep, whole_file
 from vilu_sdk.persistence.locks import held
-from vilu_sdk.persistence.storage import check_parent, final_file, sweep, whole_file
 from vilu_sdk.scale.partition import UNCERTAINTY
 from vilu_sdk.scale.pieces import write_parquet
 

@@ -21,7 +21,8 @@ from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.numerals import from_environment
-from vilu_sdk.scale.partition import loaded, score_to_folder, scored_tables
+from vilu_sdk.scale.job import score_to_folder, scored_tables
+from vilu_sdk.scale.partition import loaded
 from vilu_sdk.scale.pieces import plan
 
 # Seconds that a process waits for the others at the end; torchrun ends all when one dies.

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vilu_sdk.compute.softmax import NARROW, SplitSoftmax, log_softmax, softmax
+from vilu_sdk.compute.softmax import SplitSoftmax, are_short, log_softmax, softmax
 from vilu_sdk.compute.tiles import Logits, Peak
 
 #: Logits of so few images and candidates are kept: steps are what costs then, and no memory.
@@ -76,10 +76,10 @@ class Posterior:
 
 def linear_posterior(x: Tensor, linear: Logits, sharpness: float = 1.0) -> Posterior:
     """Return the posterior whose logits are linear in features `x` (n, d) of the images."""
-    k = linear.directions.shape[1]
-    if k > NARROW and x.shape[0] * k > FEW:
-        return LinearPosterior(x, linear, sharpness)
-    return FewPosterior(linear.in_nats(x), sharpness)
+    n, k = x.shape[0], linear.directions.shape[1]
+    if are_short(n, k) or n * k <= FEW:
+        return FewPosterior(linear.in_nats(x), sharpness)
+    return LinearPosterior(x, linear, sharpness)
 
 
 class FewPosterior(Posterior):

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vilu_sdk.displays._base import Display, label_with
 from vilu_sdk.displays._style import next_look, percent
 from vilu_sdk.evaluation.problem import Problem, check_problem
 from vilu_sdk.inputs.names import NONE
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior
+from vilu_sdk.scorers.base.contract import FailureScorer, in_parts, read_posterior
 from vilu_sdk.selective.conformity import METHODS, Matrix, conformity, uniform_of
 from vilu_sdk.selective.sets import SetPredictor
 
@@ -91,7 +90,7 @@ class SetCurveDisplay(Display):
         own = np.full(len(truth), np.inf)  # of an image of no candidate, which no set covers
         for rows, scores in scores_of(scorer, problem, method):
             shown = truth[rows] != NONE
-            own[rows][shown] = scores[shown, truth[rows][shown]]
+            own[rows[shown]] = scores[shown, truth[rows[shown]]]
         limits = np.quantile(own, COVERAGES, method="inverted_cdf")
         limits = np.unique(limits[np.isfinite(limits)])
         if not limits.size:
@@ -121,9 +120,9 @@ class SetCurveDisplay(Display):
         percent(ax.yaxis)
 
 
-def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[slice, Matrix]]:
+def scores_of(scorer: Any, problem: Problem, method: str) -> Iterator[tuple[NDArray[np.int64], Matrix]]:
     """Yield some rows at a time, and how little each candidate fits them (m, K)."""
-    images, k = Rows(problem.images, "z_img"), len(problem.text)
-    for rows in cut(len(images), max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))):
-        _, log_p = read_posterior(scorer, images.source[rows], problem.text)
-        yield rows, conformity(method, log_p, uniform_of(images.read(np.arange(len(images))[rows])))[0]
+    images = Rows(problem.images, "z_img")
+    for rows, z in in_parts(images, len(problem.text)):
+        _, log_p = read_posterior(scorer, z, problem.text)
+        yield rows, conformity(method, log_p, uniform_of(images.read(rows)))[0]

@@ -27,7 +27,7 @@ from vilu_sdk.evaluation.problem import Answers, Problem
 from vilu_sdk.evaluation.run import attempt, reason
 from vilu_sdk.inputs.foreign import opened_zip
 from vilu_sdk.inputs.identity import identify
-from vilu_sdk.persistence.storage import whole_file
+from vilu_sdk.persistence.files import whole_file
 
 
 class Work(NamedTuple):

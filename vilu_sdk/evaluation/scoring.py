@@ -9,8 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline
 
-from vilu_sdk.exceptions import UndefinedScoreWarning, warn
-from vilu_sdk.metrics.failure import fpr95
+from vilu_sdk.metrics.failure import fpr95, warn_single_class
 from vilu_sdk.metrics.risk_coverage import aurc
 
 
@@ -73,14 +72,9 @@ def neg_fpr95_scorer(estimator: Any, X: Any, y: Any) -> float:
         `UndefinedScoreWarning`, if all predictions are right or all are wrong.
     """
     ranking, failure = _rank(estimator, X, y)
-    if failure.any() and not failure.all():
-        return -fpr95(ranking, failure)
-    warn(
-        f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so how failures are found "
-        "is undefined; the score is set to -0.95.",
-        UndefinedScoreWarning,
-    )
-    return -0.95
+    if warn_single_class(failure, "how failures are found is", -0.95):
+        return -0.95
+    return -fpr95(ranking, failure)
 
 
 def neg_aurc_scorer(estimator: Any, X: Any, y: Any) -> float:

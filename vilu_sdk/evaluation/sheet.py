@@ -16,7 +16,7 @@ from typing import Any
 from vilu_sdk.evaluation.columns import BEST, Cell
 from vilu_sdk.inputs import escape
 from vilu_sdk.metrics.text import align, lines
-from vilu_sdk.persistence.storage import whole_file
+from vilu_sdk.persistence.files import whole_file
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PROBES = 1024
 #: Bytes up to which files get a checksum of all their content, which takes a second for two such sources.
 WHOLE_BYTES = 1 << 30
 # Bytes of the hash of a row, and the number of rows that are named where they differ.
-HASH_BYTES, NAMED = 8, 5
+HASH_BYTES, ROWS_LISTED = 8, 5
 
 Identity = dict[str, Any]
 
@@ -164,7 +164,7 @@ def _changed_values(
         own = numbers == number
         bad = rows[own & (one != other)] - (ends[number] - sizes[number])
         said = f"{len(bad):,} of {own.sum():,} probed rows differ"
-        if len(bad) <= NAMED:
+        if len(bad) <= ROWS_LISTED:
             said = f"row {bad[0]} differs" if len(bad) == 1 else f"rows {', '.join(map(str, bad))} differ"
         found.append(f"{labels[number]} {what}: {said}")
     if found or before["whole"] is None or now["whole"] is None:

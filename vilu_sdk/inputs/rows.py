@@ -158,10 +158,10 @@ class Rows:
             norms = torch.where(norms < SMALLEST_NORM, 1.0, norms)
         return rows, norms, (least, most), is_view
 
-    def slices(self, width: int = 0) -> list[slice]:
-        """Cut the rows evenly so that an array of a slice's rows × max(width, d) stays small."""
-        n, most = self._n, max(1, CHUNK_ELEMENTS // max(width, self.d))
-        return [slice(0, n)] if n <= most else cut(n, -(-n // -(-n // most)))
+    def slices(self, width: int = 0, n: int | None = None) -> list[slice]:
+        """Cut n rows, by default all, evenly so that an array of a slice's rows × max(width, d) is small."""
+        n, most = self._n if n is None else n, max(1, CHUNK_ELEMENTS // max(width, self.d))
+        return cut(n, most if n <= most else -(-n // -(-n // most)))
 
     def chunks(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
         """Yield (slice, rows) for each of `slices(width)`."""

@@ -18,17 +18,19 @@ ANSWERED_AT = (1, 5, 10)
 FPR95Method = Literal["official", "conservative", "error"]
 
 
-def warn_single_class(failure: BoolVector, undefined: str | None = None) -> None:
-    """Warn if all predictions are right or all are wrong, once for all the metrics that need both."""
+def warn_single_class(failure: BoolVector, undefined: str | None = None, returned: float = math.nan) -> bool:
+    """Warn if all predictions are right or all are wrong, once for all metrics that need both, and say so."""
     if failure.any() and not failure.all():
-        return
+        return False
     kind, absent = ("wrong", "aupr_success") if failure.all() else ("correct", "aupr_error")
     undefined = undefined or f"auc, fpr95 and {absent} are"
+    value = "NaN" if math.isnan(returned) else f"{returned:g}"
     warn(
-        f"All {len(failure)} predictions are {kind}: {undefined} undefined and returned as NaN. "
+        f"All {len(failure)} predictions are {kind}: {undefined} undefined and returned as {value}. "
         "Evaluate on rows that hold both right and wrong predictions.",
         UndefinedScoreWarning,
     )
+    return True
 
 
 def false_positive_rate(ranking: Ranking, method: FPR95Method) -> float:

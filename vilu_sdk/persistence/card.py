@@ -16,7 +16,7 @@ from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.encoding import storable
 
 #: What is said of what is not known, and how many names are listed.
-UNKNOWN, NAMED = "not recorded", 5
+UNKNOWN, FIRST = "not recorded", 5
 #: What the Hub calls the task.
 TASK = "zero-shot-image-classification"
 EMBEDDED = """\
@@ -114,7 +114,7 @@ class FittedOn:
             return "captions"
         found = f"{self.candidates:,}"
         if self.names is not None:
-            found += f": {', '.join(self.names[:NAMED])}{', …' if len(self.names) > NAMED else ''}"
+            found += f": {', '.join(self.names[:FIRST])}{', …' if len(self.names) > FIRST else ''}"
         return found if self.prompts == 1 else f"{found}; up to {self.prompts} prompts each"
 
 
@@ -155,8 +155,8 @@ def expectations(scorer: Any, card: Card | None = None) -> dict[str, str]:
 
 def _first(values: Sequence[str]) -> str:
     """Return the first of some texts, and how many there are."""
-    shown = ", ".join(values[:NAMED])
-    return shown if len(values) <= NAMED else f"{shown}, … ({len(values)})"
+    shown = ", ".join(values[:FIRST])
+    return shown if len(values) <= FIRST else f"{shown}, … ({len(values)})"
 
 
 def model_card(scorer: Any, name: str, card: Card | None) -> str:

@@ -19,6 +19,7 @@ from vilu_sdk.inputs.remote import is_remote, local, upload
 from vilu_sdk.persistence import hub, storage
 from vilu_sdk.persistence.card import Card, backbone_of, model_card
 from vilu_sdk.persistence.encoding import check_finite, class_of, decode, encode, storable
+from vilu_sdk.persistence.files import sweep
 from vilu_sdk.persistence.locks import PATIENCE, held
 
 
@@ -281,7 +282,7 @@ class Persistent(BaseEstimator):
         with held(folder, inside=True, patience=PATIENCE) as alone:
             storage.write_folder(folder, config, tensors, readme)
             if alone:  # and not before: what a kill left behind may be the tensors of the save that is there
-                storage.sweep(folder, *storage.FILES, older=0)
+                sweep(folder, *storage.FILES, older=0)
 
     @classmethod
     def _from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

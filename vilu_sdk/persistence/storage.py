@@ -7,24 +7,21 @@ import hashlib
 import json
 import os
 import re
-import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from vilu_sdk.inputs.foreign import JSON_BYTES, check_file, kind_of, parse_json, read_bytes
+from vilu_sdk.inputs.foreign import JSON_BYTES, check_file, parse_json, read_bytes
 from vilu_sdk.inputs.places import brief, shown
-from vilu_sdk.inputs.remote import is_remote, upload
 from vilu_sdk.inputs.stored import replace
 from vilu_sdk.persistence.bundled import CONFIG_FILE as CONFIG_FILE
+from vilu_sdk.persistence.files import pending_files, sweep, sync_names, write_beside
 
 TENSORS_FILE = "model.safetensors"
 README_FILE = "README.md"
@@ -35,8 +32,6 @@ FORMAT_VERSION = 1
 TENSORS_BYTES = 16 << 30
 #: Metadata by which tensors are known as those of this package, also without a configuration.
 WRITER = {"writer": "vilu-sdk"}  # one entry: the library writes several in any order
-#: Age at which a temporary file can no longer belong to a save under way.
-LEFTOVER_SECONDS = 3600
 # Characters of two values that are told, and bytes of the end of a README that are looked at.
 MOST_SHOWN, END_BYTES = 100, 1000
 #: Last line of a generated README; one without it is the user's and stays.
@@ -75,10 +70,10 @@ def write_folder(
         )
     pending: dict[str, Path] = {}
     try:
-        pending[TENSORS_FILE] = _write_beside(folder / TENSORS_FILE, data)
-        pending[CONFIG_FILE] = _write_beside(folder / CONFIG_FILE, text.encode())
+        pending[TENSORS_FILE] = write_beside(folder / TENSORS_FILE, data)
+        pending[CONFIG_FILE] = write_beside(folder / CONFIG_FILE, text.encode())
         if readme is not None and _may_write(folder / README_FILE):
-            pending[README_FILE] = _write_beside(folder / README_FILE, f"{readme}\n{GENERATED}\n".encode())
+            pending[README_FILE] = write_beside(folder / README_FILE, f"{readme}\n{GENERATED}\n".encode())
         sync_names(folder)
         replace(pending[CONFIG_FILE], folder / CONFIG_FILE)
     except BaseException:
@@ -127,7 +122,7 @@ def remove_folder(folder: str | os.PathLike[str]) -> None:
     """Remove the files of `write_folder`, if there are any, and the folder if it is empty then."""
     folder = Path(folder)
     # The configuration first: without it, the rest of an interrupted removal is not a save.
-    for path in (folder / CONFIG_FILE, folder / TENSORS_FILE, *_hidden(folder, FILES)):
+    for path in (folder / CONFIG_FILE, folder / TENSORS_FILE, *pending_files(folder, FILES)):
         path.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
@@ -201,61 +196,6 @@ def _check_version(number: Any, writer: Any, folder: Path) -> None:
     )
 
 
-def check_parent(path: Path) -> None:
-    """Raise where there is no folder for a file, or something else than a file in its place."""
-    final = final_file(path)
-    path = final if path.is_symlink() else path
-    if not final.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
-
-
-def final_file(path: Path) -> Path:
-    """Return the file that a path leads to through links, or raise where that is a pipe or a device."""
-    found = Path(os.path.realpath(path))
-    with suppress(FileNotFoundError, NotADirectoryError):
-        what = kind_of(found.stat().st_mode)
-        if what is not None and not found.is_dir():
-            raise FileExistsError(f"{path} is {what} and no file; name a file to write into.")
-    return found
-
-
-@contextmanager
-def whole_file(target: Path | str) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name once all of it is on the disk, or at its address, or never.
-
-    Links are followed; what is there must be a file or nothing.
-    """
-    if is_remote(target):
-        with TemporaryDirectory(prefix="vilu-") as folder:
-            with open(Path(folder) / "whole", "w+b") as whole:
-                yield whole
-            upload(Path(folder) / "whole", str(target))
-        return
-    target = Path(target)
-    target = final_file(target)
-    with _beside(target) as file:
-        yield file
-    try:
-        replace(Path(file.name), target)
-    except BaseException:
-        Path(file.name).unlink(missing_ok=True)
-        raise
-    sync_names(target.parent)
-
-
-def sweep(folder: Path, *names: str, older: float = LEFTOVER_SECONDS) -> None:
-    """Remove hidden files for these names (patterns) that killed writers have left and none still writes.
-
-    Those older than some seconds go: any, for whoever holds the lock of the names.
-    """
-    for path in _hidden(folder, names):
-        with suppress(OSError):
-            if time.time() - path.lstat().st_mtime > older:
-                path.unlink()
-
-
 def _may_write(readme: Path) -> bool:
     """Return whether there is no README, or one that an earlier save generated."""
     if not readme.exists():
@@ -265,45 +205,6 @@ def _may_write(readme: Path) -> bool:
     with readme.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - END_BYTES))
         return file.read().rstrip().endswith(GENERATED.encode())
-
-
-def _write_beside(target: Path, data: bytes) -> Path:
-    """Write a hidden file next to `target`, down to the disk, and return its path."""
-    with _beside(target) as file:
-        file.write(data)
-    return Path(file.name)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a hidden file next to `target` that is on the disk afterwards, or gone if something fails."""
-    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        # open() rather than tempfile: the file keeps the permissions that the user's umask gives.
-        with open(path, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(target)  # and not the hidden name, or none
-        raise
-
-
-def _hidden(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Return the files that `_beside` made and that have not got their final name."""
-    return sorted(path for name in names for path in folder.glob(f".{name}.{'[0-9a-f]' * 32}"))
-
-
-def sync_names(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read(folder: Path, file: str) -> bytes:
@@ -318,7 +219,7 @@ def _read(folder: Path, file: str) -> bytes:
 
 def _matching_tensors(folder: Path, expected: Any) -> bytes | None:
     """Return the tensors with this checksum, also where a crash kept them from their final name."""
-    pending = [path.name for path in _hidden(folder, FILES)]
+    pending = [path.name for path in pending_files(folder, FILES)]
     # The final name is tried once more at the end: a writer may move a pending file there meanwhile.
     for file in (TENSORS_FILE, *pending, TENSORS_FILE):
         with suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.values import whole
-from vilu_sdk.persistence.storage import check_parent, whole_file
+from vilu_sdk.persistence.files import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._conclusion import advice, conclusion
 from vilu_sdk.report._images import Images

@@ -2,7 +2,8 @@
 
 from vilu_sdk.compute.distributed import process_group, rank, world_size
 from vilu_sdk.exceptions import ProcessDiedError
-from vilu_sdk.scale.partition import Scored, score_partition, score_to_folder
+from vilu_sdk.scale.job import Scored, score_to_folder
+from vilu_sdk.scale.partition import score_partition
 from vilu_sdk.scale.ray import score_dataset
 
 __all__ = [

@@ -24,8 +24,9 @@ from vilu_sdk.inputs.places import BadRowError, brief
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.tables import count_rows
+from vilu_sdk.persistence.files import whole_file
 from vilu_sdk.persistence.locks import PATIENCE, held
-from vilu_sdk.persistence.storage import differences, whole_file
+from vilu_sdk.persistence.storage import differences
 
 #: Manifest that identifies the job that owns a folder. Readers of folders of parquet skip names with "_".
 MANIFEST = "_manifest.json"

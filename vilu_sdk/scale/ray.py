@@ -12,15 +12,8 @@ from numpy.typing import ArrayLike
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS
-from vilu_sdk.scale.partition import (
-    PIECE_ROWS,
-    BadRows,
-    Job,
-    loaded,
-    score_partition,
-    score_piece,
-    scored_tables,
-)
+from vilu_sdk.scale.job import PIECE_ROWS, Job, score_piece, scored_tables
+from vilu_sdk.scale.partition import BadRows, loaded, score_partition
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 

@@ -17,7 +17,7 @@ from vilu_sdk.inputs.values import flag, fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
 from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import read, require_scorer
-from vilu_sdk.selective.alone import NEAR, settle
+from vilu_sdk.selective.alone import NEAR, Alone, settle
 from vilu_sdk.selective.arrangement import Calibrated, as_frequent, said_of_mixture, thresholds_of
 from vilu_sdk.selective.report import SelectionReport
 
@@ -118,7 +118,7 @@ class ThresholdPredictor(Calibrated):
             self.report_ = self._choose(decision[rows], wrong, None if keys is None else keys[rows])
             return self._is_near(decision, thresholds_of(self.report_, keys)) & calibrates
 
-        settle(ask, z_img, (predicted, decision), look)
+        settle(Alone(ask, z_img), (predicted, decision), look)
         others["has_answers"] = correct is None and self._params_in_use().get("predicts") == "zero-shot"
         self.report_ = said_of_mixture(replace(self.report_, **others), frequencies)
         self._remember(task, opened)
@@ -170,12 +170,8 @@ class ThresholdPredictor(Calibrated):
         def near(predicted: NDArray[np.int64], decision: NDArray[np.float64]) -> NDArray[np.bool_]:
             return self._is_near(decision, thresholds_of(self.report_, self._keys(predicted, groups, names)))
 
-        predicted, decision = settle(
-            lambda z: read(self.scorer_in_use, z, opened, "prediction", "decision"),
-            z_img,
-            (said["prediction"], said["decision"]),
-            near,
-        )
+        alone = Alone(lambda z: read(self.scorer_in_use, z, opened, "prediction", "decision"), z_img)
+        predicted, decision = settle(alone, (said["prediction"], said["decision"]), near)
         said["accepted"] = decision <= thresholds_of(self.report_, self._keys(predicted, groups, names))
         return tuple(said[field] for field in fields)
 

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vilu_sdk.compute.progress import track
 from vilu_sdk.exceptions import PromiseWarning, warn
 from vilu_sdk.inputs.candidates import Opened
 from vilu_sdk.inputs.names import NONE
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
+from vilu_sdk.inputs.values import check_groups
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import read_posterior
+from vilu_sdk.scorers.base.contract import in_parts, read_posterior
 from vilu_sdk.selective._base import ThresholdPredictor
-from vilu_sdk.selective.alone import NEAR, Alone, settle
+from vilu_sdk.selective.alone import NEAR, Alone, Said, settle
 from vilu_sdk.selective.arrangement import Calibrated, thresholds_of
 from vilu_sdk.selective.conformity import Matrix, conformity, sizes_of, threshold, uniform_of
 from vilu_sdk.selective.set_report import SetReport
@@ -81,8 +80,7 @@ class SetsByThreshold(Calibrated):
 
     def _calibrate(self, task: Task, opened: Opened, rows: NDArray[np.int64], groups: Any) -> None:
         """Find the thresholds on some rows of a task, and report what the sets of these rows are."""
-        images, n, names = Rows(task.images.source, "z_img"), len(task.images), opened.called()
-        labels = task.truth
+        images, labels = Rows(task.images.source, "z_img"), task.truth
         if self.threshold_in_use is not None:
             rows = rows[~self.threshold_in_use._read(images.source[rows], opened, "accepted")[0]]
             if not len(rows):
@@ -100,34 +98,29 @@ class SetsByThreshold(Calibrated):
             if not len(rows):
                 raise ValueError("method='raps' chooses on some rows and calibrates on others; pass more.")
             self._tune(images, opened, labels, tuning)
-        own, slope, nats = np.full((3, n), np.nan)
-        predicted = np.empty(n, dtype=np.int64)
+        given = None if groups is None else check_groups(groups, len(images))[rows]
 
-        def take(some: NDArray[np.int64], said: tuple[NDArray[Any], ...]) -> None:
-            predicted[some], log_p = said
+        def right(some: NDArray[np.int64], said: Said) -> Said:
+            """Return of some rows (m,) predictions, the score of the right candidate, slope and nats."""
+            predicted, log_p = said
             scores, slopes = self._conformity(log_p, images, some)
             at, shown = (np.arange(len(some)), labels[some]), labels[some] != NONE
             # No set holds what is none of the candidates.
-            own[some], slope[some] = np.where(shown, scores[at], np.inf), slopes[at]
-            nats[some] = np.where(shown, log_p[at], np.nan)
+            own, nats = np.where(shown, scores[at], np.inf), np.where(shown, log_p[at], np.nan)
+            return predicted, own, slopes[at], nats
 
-        for part in self._parts(rows, images, len(opened)):
-            take(part, self._ask(images.source[part], opened))
-        known = nats[rows][labels[rows] != NONE]
+        def look(predicted: Any, own: FloatVector, slopes: FloatVector, _: Any) -> NDArray[np.bool_]:
+            """Choose the thresholds, and say which rows are near theirs."""
+            keys = self._keys(labels[rows] if self.per_label else predicted, given, opened.called())
+            self.report_ = self._choose(own, keys, len(opened))
+            return self._is_near(own, thresholds_of(self.report_, keys, unseen=math.inf), slopes)
+
+        parts = [right(some, self._ask(z, opened)) for some, z in in_parts(images, len(opened), rows)]
+        said = tuple(map(np.concatenate, zip(*parts, strict=True)))
+        known = said[-1][labels[rows] != NONE]
         self.near_ = NEAR * float(known.std()) if len(known) else 0.0
-        alone = Alone(lambda z: self._ask(z, opened), task.images.source)
-        settled = np.zeros(n, dtype=bool)
-        while True:
-            keys = self._keys(labels if self.per_label else predicted, groups, names)
-            self.report_ = self._choose(own[rows], None if keys is None else keys[rows], len(opened))
-            limit = thresholds_of(self.report_, keys, unseen=math.inf)
-            doubtful = rows[(self._is_near(own, limit, slope) & ~settled)[rows]]
-            if not len(doubtful):
-                break
-            for row in doubtful:
-                take(np.array([row]), alone(row))
-            settled[doubtful] = True
-        given = None if groups is None or keys is None else keys[rows]
+        alone = Alone(lambda z: self._ask(z, opened), images.source)
+        settle(lambda i: right(rows[[i]], alone(int(rows[i]))), said, look)
         self._count(images.source[rows], opened, labels[rows], given)
 
     def _choose(self, own: FloatVector, kinds: NDArray[Any] | None, k: int) -> SetReport:
@@ -192,7 +185,7 @@ class SetsByThreshold(Calibrated):
         of_candidates: Any = None
         if self.per_label:
             of_candidates = thresholds_of(self.report_, self._keys(np.arange(k), None, names), math.inf)
-        for rows in self._parts(np.arange(len(images)), images, k):
+        for rows, z in in_parts(images, k):
 
             def score(predicted: Any, log_p: Matrix, rows: Any = rows) -> tuple[Matrix, Matrix, Any]:
                 """Return scores (m, K), their slopes, and the limit of each that its set has."""
@@ -206,8 +199,8 @@ class SetsByThreshold(Calibrated):
                 scores, slopes, limit = score(predicted, log_p)
                 return np.asarray(np.any(self._is_near(scores, limit, slopes), axis=1))
 
-            z = images.source[rows]
-            predicted, log_p = settle(lambda some: self._ask(some, opened), z, self._ask(z, opened), near)
+            alone = Alone(lambda some: self._ask(some, opened), z)
+            predicted, log_p = settle(alone, self._ask(z, opened), near)
             scores, _, limit = score(predicted, log_p)
             members = (scores <= limit) & (scores < np.inf)
             if self.threshold_in_use is not None:
@@ -215,20 +208,11 @@ class SetsByThreshold(Calibrated):
                 members[answered] = predicted[answered, None] == np.arange(k)
             yield rows, members, log_p, predicted
 
-    def _parts(self, rows: NDArray[np.int64], images: Rows, k: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the rows some at a time, so that arrays of them and all candidates stay small."""
-        most = max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))
-        for part in track(cut(len(rows), most), "sets"):
-            yield rows[part]
-
     def _ask(self, z: Any, z_txt_set: Any) -> tuple[NDArray[Any], ...]:
         return read_posterior(self.scorer_in_use, z, z_txt_set)
 
     def _conformity(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """Return the scores of candidates, and how far an error of one nat moves them."""
-        return self._conformity_of(log_p, images, rows)
-
-    def _conformity_of(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         uniform = np.zeros(len(rows)) if self.method == "lac" else uniform_of(images.read(rows))
         return conformity(
             self.method,

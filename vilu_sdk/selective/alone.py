@@ -36,15 +36,12 @@ class Alone:
         return self._known[key]
 
 
-def settle(
-    ask: Callable[[Any], Said], z_img: Any, said: Said, near: Callable[..., NDArray[np.bool_]]
-) -> Said:
+def settle(alone: Callable[[int], Said], said: Said, near: Callable[..., NDArray[np.bool_]]) -> Said:
     """Return what was said of images, arrays (n, ...), of those near a threshold as if each were alone.
 
-    `ask` is given images and says it; `near` is given what was said, and says which (n,) are near. What
-    changes of these can move a threshold, so it is asked until no other is near.
+    `alone` says it of one of them, arrays (1, ...); `near` is given what was said, and says which (n,) are
+    near. What changes of these can move a threshold, so it is asked until no other is near.
     """
-    alone = Alone(ask, z_img)
     settled = np.zeros(len(said[0]), dtype=bool)
     while (doubtful := near(*said) & ~settled).any():
         if len(settled) == 1:  # which was alone

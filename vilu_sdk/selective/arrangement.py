@@ -166,10 +166,14 @@ class Calibrated(Persistent):
             raise ValueError(f"{option}=True makes the {which} classes the groups; leave groups out.")
         return classes if names is None else np.array(names)[classes]
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether there are thresholds of groups of images, and not of classes."""
+        return bool(self.report_.groups) and not (self.per_class or self.per_label)
+
     def _require_groups(self, groups: Any, verbs: str) -> None:
         """Raise unless groups are there if, and only if, there are thresholds of groups."""
-        has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
-        if (groups is not None) != has_groups:
+        if (groups is not None) != self.has_groups:
             raise ValueError(f"groups must be passed to {verbs} if, and only if, they were passed to fit.")
         if groups is None:
             return
@@ -191,7 +195,7 @@ class Calibrated(Persistent):
 
     def refuse_groups(self, who: str) -> None:
         """Raise where there are thresholds of groups, of which `who` is not told."""
-        if self._tried_groups() is not None:
+        if self.has_groups:
             raise ValueError(
                 f"there are thresholds of groups, and {who} is not told of which group an image is; fit a "
                 "threshold for all images, or one per_class."
@@ -199,8 +203,7 @@ class Calibrated(Persistent):
 
     def _tried_groups(self) -> list[Any] | None:
         """Return a group for one image, if groups are needed."""
-        has_groups = bool(self.report_.groups) and not (self.per_class or self.per_label)
-        return [self.report_.groups[0].group] if has_groups else None
+        return [self.report_.groups[0].group] if self.has_groups else None
 
     def _check(self) -> None:
         """Check the parameters."""

@@ -11,11 +11,10 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.containers import to_numpy
 from vilu_sdk.inputs.names import NONE
-from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
-from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.values import check_labels, positive, whole
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior, require_posterior
+from vilu_sdk.scorers.base.contract import FailureScorer, in_parts, read_posterior, require_posterior
 from vilu_sdk.selective.report import percent
 
 #: Instead of a decision: a person is asked.
@@ -157,10 +156,9 @@ def least_cost(
         if ask_cost is None:
             raise ValueError("budget limits how often a person is asked: pass ask_cost too.")
     images = Rows(z_img, "z_img")
-    n, k = len(images), len(opened)
-    decision, alone = np.empty(n, dtype=np.int64), np.empty(n)
-    for rows in cut(n, max(1, CHUNK_ELEMENTS // max(images.d, 4 * k))):
-        _, log_p = read_posterior(scorer, images.source[rows], opened)
+    decision, alone = np.empty(len(images), dtype=np.int64), np.empty(len(images))
+    for rows, z in in_parts(images, len(opened)):
+        _, log_p = read_posterior(scorer, z, opened)
         p = np.exp(log_p)
         expected = p / p.sum(axis=1, keepdims=True) @ matrix
         decision[rows], alone[rows] = expected.argmin(axis=1), expected.min(axis=1)

@@ -4,6 +4,7 @@ The score of a candidate is how many calibration rows fit better than it does: e
 that has not seen it, so that every row is fitted on and calibrates too. The promise is weaker for that.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.metrics.binomial import risk_upper_bound
 from vilu_sdk.metrics.vectors import FloatVector
-from vilu_sdk.scorers.base.contract import FailureScorer, read_posterior
+from vilu_sdk.scorers.base.contract import FailureScorer, in_parts, read_posterior
 from vilu_sdk.scorers.base.folds import fits_without
 from vilu_sdk.scorers.base.groups import independent_units, one_of_each
 from vilu_sdk.selective._sets_base import CONFIDENCE, SetsByThreshold
@@ -69,23 +70,24 @@ class CrossedSets(SetsByThreshold):
         rows = as_frequent(every, task, opened, frequencies)
         held = [some[np.isin(some, rows)] for some in held]
         own, nats = np.full((2, len(task.images)), np.nan)
-        for scorer, some in zip(folds, held, strict=True):
-            for part in self._parts(some, images, k):
-                log_p = read_posterior(scorer, images.source[part], opened)[1]
-                at, shown = (np.arange(len(part)), labels[part]), labels[part] != NONE
-                scores = self._conformity_of(log_p, images, part)[0]
-                own[part] = np.where(shown, scores[at], np.inf)
-                nats[part] = np.where(shown, log_p[at], np.nan)
+
+        def scored() -> Iterator[tuple[NDArray[np.int64], Matrix, Matrix]]:
+            """Yield rows (m,), and of all candidates what the one scorer says that has not seen them."""
+            for scorer, some in zip(folds, held, strict=True):
+                for part, z in in_parts(images, k, some):
+                    log_p = read_posterior(scorer, z, opened)[1]
+                    yield part, log_p, self._conformity(log_p, images, part)[0]
+
+        for part, log_p, scores in scored():
+            at, shown = (np.arange(len(part)), labels[part]), labels[part] != NONE
+            own[part] = np.where(shown, scores[at], np.inf)
+            nats[part] = np.where(shown, log_p[at], np.nan)
         known = nats[rows][labels[rows] != NONE]
         if not len(known):
             raise ValueError("no image shows a candidate: all labels are -1; pass images of candidates too.")
-        # As new images are judged, but each by the one scorer that has not seen it.
         limit, sizes = threshold(own[rows], self.coverage), np.zeros(len(rows), dtype=np.int64)
-        for scorer, some in zip(folds, held, strict=True):
-            for part in self._parts(some, images, k):
-                log_p = read_posterior(scorer, images.source[part], opened)[1]
-                scores = self._conformity_of(log_p, images, part)[0]
-                sizes[np.searchsorted(rows, part)] = (scores <= limit).sum(axis=1)
+        for part, _, scores in scored():
+            sizes[np.searchsorted(rows, part)] = (scores <= limit).sum(axis=1)
         n, never = len(rows), len(rows) - len(known)
         needed, bound = rank_needed(n, self.coverage), crossed_bound(n, self.coverage, len(folds))
         if needed > n - never:  # sets hold all candidates, and not what is none of them
@@ -114,10 +116,10 @@ class CrossedSets(SetsByThreshold):
     def _conformity(self, log_p: Matrix, images: Rows, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """Return how many calibration rows fit better than candidates, and how far rounding moves that."""
         if log_p.ndim == 2:
-            return self._conformity_of(log_p, images, rows)
+            return super()._conformity(log_p, images, rows)
         counts = np.zeros((3, log_p.shape[0], log_p.shape[2]))
         for fold, own in enumerate(self.fold_scores_):
-            scores, slopes = self._conformity_of(log_p[:, fold], images, rows)
+            scores, slopes = super()._conformity(log_p[:, fold], images, rows)
             for count, moved in zip(counts, (-1.0, 0.0, 1.0), strict=True):
                 count += np.searchsorted(own, scores + moved * self.near_ * slopes, side="left")
         low, count, high = counts

@@ -299,7 +299,7 @@ class SetPredictor(CrossedSets):
             report = threshold.report_
             return threshold.calibration_rows, {"fit_rows": report.fit_rows, "siblings": report.siblings}
         if isinstance(self.scorer, ThresholdPredictor):
-            if self.scorer.report_.groups and not self.scorer.per_class:
+            if self.scorer.has_groups:
                 raise ValueError(
                     "the threshold has groups of images, which sets for what it leaves do not take; fit it "
                     "without groups, or pass its scorer."

@@ -17,13 +17,12 @@ from vilu_sdk.scale.partition import loaded as in_memory
 from vilu_sdk.scale.partition import score_partition
 from vilu_sdk.scorers.base.contract import require_scorer
 from vilu_sdk.scorers.base.kept import TRANSIENT
-from vilu_sdk.selective._base import ThresholdPredictor
-from vilu_sdk.selective._sets_base import SetsByThreshold
 from vilu_sdk.selective.arrangement import Calibrated
+from vilu_sdk.selective.sets import SetPredictor
 from vilu_sdk.serve.bodies import Asked, Refused
 
 # Bad rows that one answer names.
-NAMED = 100
+MOST_BAD_ROWS = 100
 SET, IMAGES = "set", "z_img"
 
 
@@ -45,7 +44,7 @@ class Judge:
     """A loaded object with its candidates, fixed or kept by their content, for any thread."""
 
     def __init__(self, loaded: Any, z_txt_set: Any = None, *, kept: int = 8) -> None:
-        if not isinstance(loaded, ThresholdPredictor | SetsByThreshold):
+        if not isinstance(loaded, Calibrated):
             require_scorer(loaded, "loaded")
         if hasattr(loaded, "__sklearn_is_fitted__"):
             check_is_fitted(loaded)
@@ -100,7 +99,7 @@ class Judge:
         judge, texts = entry
         with heard() as warnings:
             z = _checked(z_img, Rows(texts.values, texts.argument).d)
-            sets = judge if isinstance(judge, SetsByThreshold) else None
+            sets: Any = judge if isinstance(judge, SetPredictor) else None
             scorer = judge if sets is None else sets.threshold_in_use or sets.scorer_in_use
             columns = score_partition({IMAGES: z}, scorer, texts)
             if sets is not None:
@@ -154,6 +153,6 @@ def _checked(z_img: Any, d: int) -> Any:
             images.read(slice(row, row + 1))
         except BadRowError as error:
             found.append((row, str(error)))
-            if len(found) == NAMED:
+            if len(found) == MOST_BAD_ROWS:
                 break
     raise Refused.rows(IMAGES, found)

@@ -16,6 +16,7 @@ from vilu_sdk.inputs.identity import changes, identify
 from vilu_sdk.inputs.task import Checkpoint, Task
 from vilu_sdk.persistence import storage
 from vilu_sdk.persistence.encoding import decode, encode
+from vilu_sdk.persistence.files import sweep
 from vilu_sdk.persistence.locks import held
 
 # Seconds of work that a killed fit may lose.
@@ -114,7 +115,7 @@ def _checkpoint_held(checkpoint: Checkpoint | None) -> Iterator[None]:
         yield
         if checkpoint is not None and alone and leads():
             # Not before: what a kill left behind may be the tensors of the last state.
-            storage.sweep(checkpoint.folder, *storage.FILES, older=0)
+            sweep(checkpoint.folder, *storage.FILES, older=0)
     if checkpoint is not None and leads():
         with suppress(OSError):
             checkpoint.folder.rmdir()

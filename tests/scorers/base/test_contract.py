@@ -16,8 +16,10 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from support.all_scorers import CLASSES, EXAMPLES, fitted
-from vilu_sdk import MCMScorer
+from vilu_sdk import MCMScorer, SelectivePredictor, SetPredictor, TemperatureScaledMCMScorer
 from vilu_sdk.inputs import rows as intake
+from vilu_sdk.labels import find_label_issues
+from vilu_sdk.selective import least_cost
 
 FEW = slice(0, 40)
 every_scorer = pytest.mark.parametrize("scorer", EXAMPLES)
@@ -257,6 +259,27 @@ def test_chunks_leave_no_trace(scorer, toy, fit_once, monkeypatch):
     other = ready.decision_function(toy.z_img, toy.z_txt), ready.predict(toy.z_img, toy.z_txt)
     np.testing.assert_allclose(other[0], one[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(other[1], one[1])
+
+
+def asked_for_posteriors(toy):
+    """What is made of posteriors: sets of one scorer and of folds, with a threshold, least costs, issues."""
+    mcm, half = MCMScorer(logit_scale=10.0), slice(0, 320)
+    known = toy.z_img[half], toy.z_txt, toy.labels[half]
+    yield SetPredictor(mcm, 0.8, method="aps").fit(*known)
+    yield SetPredictor(SelectivePredictor(mcm, 0.1).fit(*known), 0.8).fit(*known)
+    yield SetPredictor(TemperatureScaledMCMScorer(logit_scale=10.0), 0.8, cv=2).fit(*known)
+    yield least_cost(mcm, toy.z_img, toy.z_txt, 1 - np.eye(len(toy.z_txt)), ask_cost=0.2).expected_cost
+    yield find_label_issues(*known, scorer=mcm).score
+
+
+def test_what_is_made_of_posteriors_is_the_same_in_small_parts(toy, monkeypatch):
+    found = []
+    for elements in (intake.CHUNK_ELEMENTS, 7 * 4 * len(toy.z_txt)):  # seven images, at most
+        monkeypatch.setattr(intake, "CHUNK_ELEMENTS", elements)
+        for made in asked_for_posteriors(toy):
+            found.append(made.predict_sets(toy.z_img, toy.z_txt) if hasattr(made, "predict_sets") else made)
+    for one, other in zip(found[:5], found[5:], strict=True):
+        np.testing.assert_allclose(other.astype(float), one.astype(float), rtol=1e-5, atol=1e-5)
 
 
 @every_scorer

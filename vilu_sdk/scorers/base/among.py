@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vilu_sdk.compute.posterior import Posterior, linear_posterior
 from vilu_sdk.compute.tiles import Logits, nearest, tile_width
-from vilu_sdk.scorers.base.background import Background
+from vilu_sdk.scorers.base.unknown import Background
 
 #: What can be read of a chunk, in an order in which nothing is computed twice.
 COLUMNS = (

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
-from vilu_sdk.exceptions import SampleWeightWarning, UndefinedScoreWarning, warn
+from vilu_sdk.exceptions import SampleWeightWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.containers import to_numpy
 from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
+from vilu_sdk.metrics.failure import warn_single_class
 from vilu_sdk.scorers.base.class_means import class_means, leave_own_out
 from vilu_sdk.scorers.base.targets import as_labels, classes_of, refuse_sorted_numbers, rows_of
 
@@ -277,12 +278,7 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
         """
         failure = self.find_failures(X, y)
         ranking = self.rank_uncertainty(X)
-        if failure.all() or not failure.any():
-            warn(
-                f"All {len(failure)} predictions are {'wrong' if failure[0] else 'right'}, so the AUC of "
-                "finding failures is undefined; it is set to 0.5.",
-                UndefinedScoreWarning,
-            )
+        if warn_single_class(failure, "the AUC of finding failures is", 0.5):
             return 0.5
         return float(roc_auc_score(failure, ranking, sample_weight=sample_weight))
 

@@ -1,5 +1,6 @@
 """What a scorer must offer to be bound, evaluated, calibrated and given a threshold."""
 
+from collections.abc import Iterator
 from inspect import getattr_static
 from typing import Any, Protocol, runtime_checkable
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import has_fit_parameter
 
+from vilu_sdk.compute.progress import track
 from vilu_sdk.exceptions import FitRowsWarning, warn
 from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.rows import Rows
@@ -25,6 +27,8 @@ VERBS = {
 NEEDED = ("prediction", "decision", "uncertainty")
 # Probabilities add up to 1 to within this much.
 ROUNDING = 1e-3
+# Arrays (m, K) in float32 that would fill the memory of what is made of m rows of a posterior at once.
+ARRAYS = 4
 
 
 @runtime_checkable
@@ -116,6 +120,18 @@ def read_posterior(
     if not (values >= 0).all() or not np.allclose(values.sum(axis=1), 1, rtol=0, atol=ROUNDING):
         raise ValueError(f"predict_proba of {name} must have rows of probabilities, which add up to 1.")
     return predicted, np.log(np.maximum(values, np.finfo(np.float64).tiny))
+
+
+def in_parts(
+    images: Rows, k: int, rows: NDArray[np.int64] | None = None
+) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    """Yield some rows (m,) at a time, by default of all, and their images (m, d) as they were given.
+
+    They are few enough for `read_posterior` among k candidates, and for what is made of it.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
+    for part in track(images.slices(ARRAYS * k, len(rows)), "posterior"):
+        yield rows[part], images.source[rows[part]]
 
 
 def require_posterior(scorer: Any) -> None:

@@ -23,8 +23,8 @@ from vilu_sdk.compute.distributed import read
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.scorers.base.background import LEAD, Background
 from vilu_sdk.scorers.base.groups import distinct_rows, group_weights, importance, number
+from vilu_sdk.scorers.base.unknown import LEAD, Background
 from vilu_sdk.scorers.posterior.blend import Blend
 from vilu_sdk.scorers.posterior.model import total
 from vilu_sdk.scorers.posterior.parts import Parts

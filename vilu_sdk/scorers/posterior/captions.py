@@ -15,8 +15,8 @@ from vilu_sdk.compute.tiles import Logits
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
-from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.base.groups import distinct_rows, group_weights, number, rows_of, warn_of_near_copies
+from vilu_sdk.scorers.base.unknown import Background
 from vilu_sdk.scorers.posterior.background import above
 from vilu_sdk.scorers.posterior.densities import TextRegression
 from vilu_sdk.scorers.posterior.model import LogLinearModel, zero_shot

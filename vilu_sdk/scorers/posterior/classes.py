@@ -12,7 +12,6 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.names import NONE
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
-from vilu_sdk.scorers.base.background import Background
 from vilu_sdk.scorers.base.groups import (
     correlation_in_groups,
     distinct_rows,
@@ -22,6 +21,7 @@ from vilu_sdk.scorers.base.groups import (
     number,
     warn_of_near_copies,
 )
+from vilu_sdk.scorers.base.unknown import Background
 from vilu_sdk.scorers.posterior.background import above
 from vilu_sdk.scorers.posterior.blend import Blend, Source, base_precision
 from vilu_sdk.scorers.posterior.densities import TextDensities

@@ -9,7 +9,7 @@ from torch import Tensor
 from vilu_sdk.compute.device import scalar
 from vilu_sdk.compute.tiles import BITS, Logits
 from vilu_sdk.scorers.base.among import Among, Chunk
-from vilu_sdk.scorers.base.background import Background
+from vilu_sdk.scorers.base.unknown import Background
 from vilu_sdk.scorers.posterior.once import one_set
 from vilu_sdk.scorers.posterior.parts import KernelLogits, Parts
 

@@ -1,4 +1,4 @@
-r"""None of the candidates: how likely an image shows none of them, and what that makes of an uncertainty.
+r"""Unknown images, of none of the candidates: how likely one is, and what that makes of an uncertainty.
 
 The log-odds that an image x shows none of the candidates,
 

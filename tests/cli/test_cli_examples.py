@@ -35,9 +35,22 @@ def test_all_are_copied_as_they_are_and_nothing_else_is_replaced(vilu: Run, tmp_
     assert not (folder / NAMES[0]).exists()  # nothing was written
     assert vilu(f"examples '{folder}' --overwrite").code == 0
     assert (folder / NAMES[-1]).read_bytes() == (EXAMPLES / NAMES[-1]).read_bytes()
+    (folder / NAMES[0]).write_text("mine")
+    (folder / NAMES[-1]).unlink()
+    (folder / NAMES[-1]).mkdir()
+    for overwrite in ("", "--overwrite"):
+        refused = vilu(f"examples '{folder}' {overwrite}")
+        assert refused.code == 3
+    assert f"{NAMES[-1]} is there and is no file" in refused.err
+    assert (folder / NAMES[0]).read_text() == "mine"  # nothing was written
     refused = vilu(f"examples '{folder / NAMES[0]}'")
     assert refused.code == 2
     assert "is a file" in refused.err
+
+
+def test_quiet_leaves_out_how_to_go_on(vilu: Run, tmp_path: Path) -> None:
+    assert len(vilu("examples -q").out.splitlines()) == len(NAMES)
+    assert vilu(f"-q examples '{tmp_path / 'mine'}'").out == ""
 
 
 def test_the_wheel_has_them_where_the_command_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

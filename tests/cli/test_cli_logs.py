@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from support.cli_tools import DATA, LABELLED, SCALE
+from vilu_sdk.cli import COMMANDS, build_parser
 
 SCORE = f"score {DATA} --scorer my-scorer --piece-rows 100"
 
@@ -57,7 +58,10 @@ def test_json_is_an_object_on_each_line(vilu, tmp_path):
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize(
     ("level", "first"),
-    [("--log-level info", 0), ("--log-level warning", 1), ("--log-level error", 2), ("-q", 1)],
+    [
+        *(("--log-level info", 0), ("--log-level warning", 1), ("--log-level error", 2), ("-q", 1)),
+        *(("-q --log-level error", 2), ("--quiet --log-level debug", 1)),
+    ],
 )
 def test_levels(level, first, vilu, monkeypatch):
     def told(*_):
@@ -78,19 +82,18 @@ def test_options_of_all_commands_stand_before_or_after_the_command(place, vilu):
     assert json.loads(done.err)["code"] == done.code == 3
 
 
-@pytest.mark.parametrize("options", ["-q", "--quiet --debug --log-level info --log-format text"])
-def test_every_command_takes_the_options_of_all(options, vilu):
-    # An option that a command does not take is an error of usage before the help is printed.
-    names = [
-        line.split()[0]
-        for line in vilu("--help").out.splitlines()
-        if line[:4].isspace() and line[4:5].isalpha()
-    ]
-    assert {"demo", "examples", "convert", "info", "completion"} < {*names}
-    for name in names:
-        done = vilu(f"{name} {options} --help")
-        assert not done.code, done.err
-        assert "-q, --quiet" in done.out
+@pytest.mark.parametrize("flag", ["-q", "--quiet", "--debug", "--log-level error", "--log-format json"])
+def test_every_command_takes_what_all_take(flag):
+    parser = build_parser()
+    commands = parser.get_default("commands")
+    assert len(commands) == len(COMMANDS)
+    name, *value = flag.split()
+    for command in commands.values():
+        assert sum(name in action.option_strings for action in command._actions) == 1
+    for line in (f"{flag} info somewhere", f"info somewhere {flag}"):
+        given = vars(parser.parse_args(line.split()))
+        where = {"-q": "quiet"}.get(name, name.lstrip("-").replace("-", "_"))
+        assert given[where] == (value[0] if value else True)
 
 
 def test_the_logger_is_left_as_it_was(vilu):

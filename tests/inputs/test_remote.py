@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import socket
 import threading
 import time
 import traceback
@@ -17,6 +18,7 @@ import pytest
 from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import open_embeddings, remote
+from vilu_sdk.inputs.escape import masked
 from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scorers import Scorer
 
@@ -298,6 +300,8 @@ def test_paths_are_no_addresses():
     for path in ("a/b.npy", "C:/x", "C://x", "/a//b", "owner/name", "data.npz::z"):
         assert not remote.is_remote(path)
     for address in (
+        "simplecache::https://h/x",
+        "zip://z.npy::s3://b/z.zip",
         "s3://b/x",
         "gs://b/x",
         "hf://datasets/a/b/c.npy",
@@ -337,3 +341,68 @@ def test_an_address_of_empty_secrets_leaves_the_message_as_it_is(address):
     with pytest.raises(ConnectionError, match=r"cannot be reached.*127\.0\.0\.1") as error:
         open_embeddings(address)
     assert str(error.value).count("…") <= 1
+
+
+OWN = {
+    "a file": lambda tmp_path: {"VILU_CACHE": str(tmp_path / "here" / "images.npy")},
+    "below a file": lambda tmp_path: {"VILU_CACHE": str(tmp_path / "here" / "images.npy" / "cache")},
+    "no place for files": lambda tmp_path: {"VILU_CACHE": "/proc/none"},
+    "a room in words": lambda tmp_path: {remote.ROOM: "lots"},
+}
+
+
+@pytest.mark.parametrize("fault", OWN)
+def test_a_fault_of_the_own_cache_is_not_the_stores(memory, tmp_path, monkeypatch, fault):
+    for name, value in OWN[fault](tmp_path).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises((OSError, ValueError)) as error:
+        open_embeddings(f"{memory}/images.npy")
+    said = str(error.value)
+    assert "VILU_CACHE" in said
+    assert not isinstance(error.value, ConnectionError | FileNotFoundError)
+    assert "check the address" not in said
+    assert "cannot be reached" not in said
+
+
+@pytest.mark.parametrize("mark", list("/?#'\"!%;,&="))
+@pytest.mark.parametrize("protocol", ["https", "s3", "simplecache::https", "zip://a.npy::https"])
+def test_no_mark_in_a_password_lets_it_be_seen(mark, protocol):
+    password = f"gehe{mark}im{mark}nis"
+    address = f"{protocol}://me:{password}@127.0.0.1:9/o'b.npy?X-Amz-Signature=0a{mark}fSIGNED"
+    for text in (address, f"cannot read {address!r}", f"<{address}>", f'{{"at": "{address}", "b": "c@d"}}'):
+        said = masked(text)
+        assert not any(part in said for part in ("gehe", "nis", "fSIGNED"))
+        assert "127.0.0.1:9/o" in said
+    with pytest.raises((OSError, ValueError)) as error:
+        open_embeddings(address)
+    assert not any(part in str(error.value) for part in ("gehe", "nis", "fSIGNED"))
+
+
+def test_an_address_may_have_a_number_of_a_host_or_a_cache_of_fsspec(here, monkeypatch, capsys):
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp, the extra remote")
+    np.savez("both.npz", images=Z_IMG, other=Z_TXT)
+
+    class Six(ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    try:
+        server = Six(("::1", 0), Quiet)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"http://[::1]:{server.server_port}"
+    try:
+        line = "score '{}' '{}' --scorer mcm --logit-scale 9 -q"
+        plain = Run(line.format("both.npz::images", "texts.npy"), capsys)
+        for before in ("", "simplecache::"):
+            images, texts = f"{before}{place}/both.npz::images", f"{before}{place}/texts.npy"
+            found = Run(line.format(images, texts), capsys)
+            assert (found.code, found.err, found.out) == (0, "", plain.out)
+            assert (open_embeddings(texts)[:] == Z_TXT).all()
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vilu_sdk import MCMScorer
+from vilu_sdk import MahalanobisScorer, MCMScorer, SelectivePredictor
 from vilu_sdk.inputs.rows import CHUNK_ELEMENTS, Rows
 from vilu_sdk.inputs.task import check_task
 from vilu_sdk.inputs.values import check_correct, check_labels, positive
@@ -45,6 +45,38 @@ def test_every_source_gives_the_same_unit_rows(matrix, tmp_path):
         np.testing.assert_allclose(
             rows, expected, atol=5e-3 if "16" in name or "map" in name else 1e-6, err_msg=name
         )
+
+
+def in_memory(values: np.ndarray) -> dict[str, np.ndarray]:
+    """The same numbers in other orders of memory."""
+    fields = np.zeros(len(values), [("z", np.float32, values.shape[1]), ("more", np.int8)])
+    fields["z"] = values
+    bytes_before = np.frombuffer(b"x" + values.tobytes(), np.float32, values.size, offset=1)
+    frozen = values.copy()
+    frozen.flags.writeable = False
+    return {
+        "backwards": values[::-1].copy()[::-1],
+        "each row backwards": values[:, ::-1].copy()[:, ::-1],
+        "every second": np.repeat(values, 2, 0)[::2],
+        "a field of records": fields["z"],
+        "not aligned": bytes_before.reshape(values.shape),
+        "not to be written": frozen,
+    }
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(3, 4), slice(0, 1)])
+@pytest.mark.parametrize("width", [8, 2])
+def test_the_order_of_memory_changes_nothing(matrix, part, width):
+    plain = np.abs(matrix[:, :width]).astype(np.float32)
+    text = np.ones((3, width), np.float32)
+    expected = MCMScorer().predict_uncertainty(plain[part], text)
+    for name, values in in_memory(plain).items():
+        for scorer in (MCMScorer(), MahalanobisScorer().fit(values, text, np.arange(40) % 3)):
+            found = scorer.predict_uncertainty(values[part], text)
+            if isinstance(scorer, MCMScorer):
+                np.testing.assert_array_equal(found, expected, err_msg=name)
+        threshold = SelectivePredictor(MCMScorer(), 0.5).fit(values, text, np.arange(40) % 3)
+        assert threshold.predict(values[part], text).shape == (len(expected),)
 
 
 def test_chunks_join_to_the_whole(matrix):

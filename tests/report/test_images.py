@@ -1,6 +1,8 @@
 """The images of a report: what they are called, their pictures, tables that sort, images of no candidate."""
 
+import base64
 import html
+import io
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +73,54 @@ def test_thumbnails_of_every_kind_are_the_same_picture(tmp_path: Path) -> None:
     images = Images(len(kinds), None, None, kinds)
     shown = [images.cells(row)[1].partition(" alt")[0] for row in range(len(kinds))]
     assert shown == [shown[0]] * len(kinds)
+
+
+PLAIN = {
+    "white booleans": (np.ones((4, 4), bool), 255),
+    "black booleans": (np.zeros((4, 4), bool), 0),
+    "white fractions": (np.ones((4, 4, 3), np.float32), 255),
+    "grey fractions": (np.full((4, 4), 0.2), 51),
+    "white halves": (torch.ones(4, 4, dtype=torch.float16), 255),
+    "white floats up to 255": (np.full((4, 4), 255.0), 255),
+    "grey integers": (np.full((4, 4), 51), 51),
+    "white of 16 bits": (np.full((4, 4), 65535, np.uint16), 255),
+    "black integers": (np.zeros((4, 4), np.int64), 0),
+    "no light": (np.full((4, 4), -7), 0),
+    "grey of Pillow": (Image.new("F", (4, 4), 0.2), 51),
+}
+
+
+def shown_pixels(thumbnail: Any) -> np.ndarray:
+    page = Images(1, None, None, [thumbnail]).cells(0)[1]
+    data = base64.b64decode(re.findall(r"base64,([^\"]+)", page)[0])
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_pictures_of_one_shade_have_it(kind: str) -> None:
+    picture, shade = PLAIN[kind]
+    assert (shown_pixels(picture) == shade).all()
+
+
+@pytest.mark.parametrize("low", [-1.7e308, -1e-300, -3.0])
+def test_numbers_of_any_span_go_from_black_to_white(low: float) -> None:
+    assert shown_pixels(np.array([[low, -low], [0.0, low]]))[..., 0].tolist() == [[0, 255], [128, 0]]
+
+
+def closed() -> Image.Image:
+    image = Image.new("RGB", (4, 4))
+    image.close()
+    return image
+
+
+def test_a_picture_that_cannot_be_read_is_named() -> None:
+    deep = Image.new("I", (4, 4))
+    deep.close()
+    for broken in (closed(), deep, Image.new("L", (0, 0))):
+        images = Images(2, None, None, [np.eye(3), broken])
+        images.cells(0)
+        with pytest.raises(ValueError, match=r"thumbnails\[1\] is no picture that can be read"):
+            images.cells(1)
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def test_what_cannot_be_is_refused_in_words(digits, mcm):
     known = digits.z_img_fit[:50], digits.z_txt, digits.labels_fit[:50]
     for params, match in (
         ({"coverage": 1.0}, "coverage must be a number strictly between 0 and 1"),
-        ({"method": "top"}, "method must be one of 'lac', 'aps', 'raps'"),
+        ({"method": "top"}, "method must be 'lac', 'aps' or 'raps'"),
         ({"size_limit": 0}, "size_limit must be an integer of at least 1"),
         ({"penalty": -1.0}, "penalty must be finite"),
         ({"per_class": True, "per_label": True}, "choose one"),

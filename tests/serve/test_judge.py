@@ -18,7 +18,15 @@ from sklearn.exceptions import NotFittedError
 
 from support.all_scorers import EXAMPLES, fitted
 from support.served import npy
-from vilu_sdk import MCMScorer, SelectivePredictor, SetPredictor, ViLUEstimator
+from vilu_sdk import (
+    CalibratedScorer,
+    MahalanobisScorer,
+    MCMScorer,
+    SelectivePredictor,
+    SetPredictor,
+    TrustVLMScorer,
+    ViLUEstimator,
+)
 from vilu_sdk.scale import score_partition
 from vilu_sdk.selective import RiskMonitor, ShiftMonitor
 from vilu_sdk.serve import Limits, app
@@ -46,6 +54,29 @@ def named(toy: SimpleNamespace) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def mcm(toy: SimpleNamespace) -> Any:
     return client(MCMScorer(logit_scale=10.0), named(toy))
+
+
+def test_candidates_without_names_have_those_of_the_fit_where_they_are_its(
+    toy: SimpleNamespace, tmp_path: Any
+) -> None:
+    names, z, others = named(toy), toy.z_img[:7], toy.z_txt[::-1].copy()
+    fit = (toy.z_img[:200], names, toy.labels[:200])
+    vilu = ViLUEstimator(random_state=0).fit(*fit)
+    judges: list[Any] = [
+        *(vilu, MahalanobisScorer().fit(*fit), CalibratedScorer(TrustVLMScorer(), cv=2).fit(*fit)),
+        SelectivePredictor(MCMScorer(), 0.5).fit(*fit),
+        SelectivePredictor(vilu, 0.5).fit(toy.z_img[200:400], toy.z_txt, toy.labels[200:400]),
+        SetPredictor(MCMScorer()).fit(*fit),
+    ]
+    for number, judge in enumerate(judges):
+        judge.save_pretrained(tmp_path / str(number))
+        judge = type(judge).from_pretrained(tmp_path / str(number))
+        asked = {"z_img": z.tolist()}
+        found = post(client(judge, toy.z_txt), asked)
+        assert found.json()["rows"] == post(client(judge, names), asked).json()["rows"]
+    for judge in (vilu, SelectivePredictor(MCMScorer(), 0.5).fit(*fit)):  # which take any candidates
+        found = post(client(judge, others), {"z_img": z.tolist()}).json()["rows"][0]
+        assert not any("name" in column for column in found)
 
 
 @pytest.mark.parametrize("scorer", EXAMPLES)

@@ -17,7 +17,8 @@ def run(arguments: Namespace) -> int:
     if arguments.folder is None:
         for path in paths:
             print(f"{path.name:28}{title(path)}")
-        print("\nvilu examples FOLDER copies them.")
+        if not arguments.quiet:
+            print("\nvilu examples FOLDER copies them.")
         return 0
     if is_remote(arguments.folder):
         raise UsageError(
@@ -25,7 +26,8 @@ def run(arguments: Namespace) -> int:
         )
     copied = Path(arguments.folder).expanduser()
     write_folder(copied, {path.name: path.read_bytes() for path in paths}, overwrite=arguments.overwrite)
-    print(f"""\
+    if not arguments.quiet:
+        print(f"""\
 {len(paths)} examples, whose pictures need matplotlib. Go on with
 
     pip install "vilu-sdk[plot]"

@@ -20,7 +20,7 @@ from vilu_sdk.inputs.foreign import GROUP_CHARACTERS, NAME_CHARACTERS
 from vilu_sdk.inputs.formats import VECTOR_SUFFIXES, opening, read_vector
 from vilu_sdk.inputs.names import Names, plain, row_numbers
 from vilu_sdk.inputs.places import BadRowError, place, shown
-from vilu_sdk.inputs.remote import is_pattern, is_remote, local, matching
+from vilu_sdk.inputs.remote import SEPARATOR, is_pattern, is_remote, local, matching, split_name
 from vilu_sdk.inputs.shard_names import shard_paths
 from vilu_sdk.inputs.shards import Shards, open_embeddings, open_pairs
 from vilu_sdk.inputs.stored import kind
@@ -28,8 +28,6 @@ from vilu_sdk.inputs.text import text_table
 from vilu_sdk.inputs.values import check_correct, check_labels, check_weights
 from vilu_sdk.numerals import decimal
 
-# Separates a file from the array, tensor or column in it.
-SEPARATOR = "::"
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -53,7 +51,7 @@ class Vector(NamedTuple):
 
 def split(spec: str) -> tuple[Path, str | None]:
     """Return the file and the name behind ``::``, if there is one."""
-    path, _, name = spec.partition(SEPARATOR)
+    path, name = split_name(spec)
     if not path:
         raise UsageError(f"a file was to be named, got {spec!r}.")
     return local(path) if is_remote(path) else Path(path).expanduser(), name or None
@@ -326,7 +324,7 @@ def _open(given: str | list[str], part: str) -> Shards:
 
 def _matching(spec: str) -> list[str]:
     """Return the sources that a pattern matches, in the order of their numbers; another name as it is."""
-    name, _, inside = spec.partition(SEPARATOR)
+    name, inside = split_name(spec)
     if not is_pattern(name) or (not is_remote(name) and split(spec)[0].exists()):
         return [spec]
     found = matching(name) if is_remote(name) else glob(os.path.expanduser(name))

@@ -201,12 +201,14 @@ def opened(output: str | Path, text: bool = False) -> Iterator[IO[Any]]:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
-    """Write files into a folder, none of them where one is there and holds something else."""
+    """Write files into a folder, none of them where one is there and holds something else, or is no file."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; what is written here goes into a folder.")
     for name, content in files.items():
         path = folder / name
-        if not overwrite and path.exists() and (not path.is_file() or path.read_bytes() != content):
+        if path.exists() and not path.is_file():
+            raise FileExistsError(f"{path} is there and is no file; name another folder.")
+        if not overwrite and path.exists() and path.read_bytes() != content:
             raise FileExistsError(
                 f"{path} is there and holds something else; name another folder, or pass --overwrite."
             )

@@ -98,8 +98,8 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 def of_all(**how: Any) -> list[Argument]:
     """Return what every command takes, before its name and after it."""
     return [
+        switch("-q", "--quiet", help="no progress and no notes: what was asked for alone", **how),
         switch("--debug", help="show where an error came from", **how),
-        switch("-q", "--quiet", help="no progress and no notes", **how),
         option(
             "--log-level", choices=LEVELS, help="leave out messages below this level (default: info)", **how
         ),

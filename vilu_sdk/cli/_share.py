@@ -7,13 +7,14 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import SEPARATOR, read_values, split
+from vilu_sdk.cli._inputs import read_values, split
 from vilu_sdk.cli._outputs import plain_json
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import card_of, load
 from vilu_sdk.compute.progress import set_progress
 from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.formats import SUFFIXES, names_in
+from vilu_sdk.inputs.remote import SEPARATOR
 from vilu_sdk.inputs.shards import open_embeddings
 from vilu_sdk.inputs.stored import kind
 from vilu_sdk.inputs.text import SUFFIXES as TEXTS

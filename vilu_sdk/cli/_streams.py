@@ -38,7 +38,8 @@ def logged(arguments: Namespace) -> Iterator[None]:
     before = library.level
     handler = _Handler(arguments.log_format)
     library.addHandler(handler)
-    library.setLevel("WARNING" if arguments.quiet else arguments.log_level.upper())
+    least = logging.getLevelNamesMapping()[arguments.log_level.upper()]
+    library.setLevel(max(least, logging.WARNING) if arguments.quiet else least)
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         from vilu_sdk.inputs.places import cut

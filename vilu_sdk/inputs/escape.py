@@ -7,6 +7,7 @@ import html as _html
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 # Characters that steer a terminal or turn the direction of writing, and halves of characters, which no
 # encoding has.
@@ -29,10 +30,17 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://)")
 _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", re.ASCII)
 
 
+# A quote is part of an address where it does not end what is quoted.
+_CHARACTER = r"""(?:[^?\s'"]|['"](?![\s,;:.)\]}>]|$))"""
+# What says who one is. A password may have marks in it that end a place, but no port is before them.
+_WHO = (
+    rf"(?:(?:(?![/#]){_CHARACTER}){{0,500}}@"
+    rf"|(?:(?![/#@:]){_CHARACTER}){{0,500}}:(?!:|\d*[/?#])(?:{_CHARACTER}|\?){{0,500}}@)"
+)
 # An address in a text: what is before who one is, who that is, the place, and what a query says.
 _SECRETS = re.compile(
-    r"""(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+://)(?:[^/\s'"]*@)?"""
-    r"""(?P<place>(?:(?![A-Za-z][A-Za-z0-9+.-]+://)[^?\s'"])*)(?P<query>\?[^\s'"]*(?<![,;:]))?"""
+    rf"""(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+://)(?P<who>{_WHO})?"""
+    rf"""(?P<place>(?:(?![A-Za-z][A-Za-z0-9+.-]+://){_CHARACTER})*)(?P<query>\?(?:{_CHARACTER}|\?)*(?<![,;:]))?"""
 )
 
 
@@ -43,7 +51,7 @@ def masked(text: str) -> str:
     --------
     >>> masked("no https://me:secret@host/z.npy?X-Amz-Signature=0af, and no s3://bucket/z_?.npy")
     'no https://host/z.npy?…, and no s3://bucket/z_?.npy'
-    >>> masked("zip://z.npy::https://me:secret@host/z.zip")
+    >>> masked("zip://z.npy::https://me:sec/ret@host/z.zip")
     'zip://z.npy::https://host/z.zip'
     """
 
@@ -53,6 +61,28 @@ def masked(text: str) -> str:
         return f"{found['protocol']}{found['place']}{'?…' if says else query}"
 
     return _SECRETS.sub(plain, text)
+
+
+def secrets_of(address: str) -> list[str]:
+    """Return what nobody may see of an address, the longest first: as it is written, and as it is meant.
+
+    Examples
+    --------
+    >>> secrets_of("https://me:sec%2Fret@host/z.npy?X-Amz-Signature=0af19")
+    ['X-Amz-Signature=0af19', 'me:sec%2Fret', 'me:sec/ret', 'sec%2Fret', 'sec/ret', '0af19']
+    """
+    found = set()
+    for part in _SECRETS.finditer(address):
+        who, query = (part["who"] or "")[:-1], (part["query"] or "")[1:]
+        values = [who.partition(":")[2], *(pair.partition("=")[2] for pair in query.split("&"))]
+        found |= {who, query, *(value for value in values if len(value) > 3)}
+    found |= {unquote(secret) for secret in found}
+    return sorted(found - {""}, key=lambda secret: (-len(secret), secret))
+
+
+def has_stray_marks(address: str) -> bool:
+    """Whether what says who one is in an address has marks in it that end the place."""
+    return any(re.search("[/?#]", part["who"] or "") for part in _SECRETS.finditer(address))
 
 
 def printable(text: str) -> str:

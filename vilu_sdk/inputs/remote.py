@@ -17,19 +17,27 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import has_magic
+from ipaddress import IPv6Address
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import Any
 from uuid import uuid4
 
-from vilu_sdk.inputs.escape import masked
+from vilu_sdk.inputs.escape import has_stray_marks, masked, secrets_of
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import brief
 from vilu_sdk.inputs.stored import replace
 from vilu_sdk.numerals import from_environment
 
-# At least two letters, which tells a protocol from a drive.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# At least two letters, which tells a protocol from a drive; others may be chained before it, as in fsspec.
+_PROTOCOL = r"[A-Za-z][A-Za-z0-9+.-]+"
+_ADDRESS = re.compile(rf"(?:{_PROTOCOL}::)*{_PROTOCOL}://")
+_WEB = re.compile(rf"(?:{_PROTOCOL}::)*https?://", re.IGNORECASE)
+# A number of a host, in which two colons stand for zeros.
+_HOST = re.compile(r"(?<=[/@])\[([0-9A-Fa-f:.]+)\]")
+#: Separates a file from the array, tensor or column in it.
+SEPARATOR = "::"
+_SEPARATES = re.compile(rf"{SEPARATOR}(?!(?:{_PROTOCOL}::)*{_PROTOCOL}://)")
 #: Errors of a disk without room.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What is said of a file in a store that does not tell one version of it from the next.
@@ -45,6 +53,32 @@ _LOCK = threading.Lock()
 def is_remote(name: Any) -> bool:
     """Whether a name is an address and no path."""
     return isinstance(name, str) and _ADDRESS.match(name) is not None
+
+
+def split_name(spec: str) -> tuple[str, str]:
+    """Return a path or an address, and what is behind ``::``: the name of an array or a column in it.
+
+    Examples
+    --------
+    >>> split_name("z.npz::images"), split_name("http://[::1]:8000/z.npz::images")
+    (('z.npz', 'images'), ('http://[0000:0000:0000:0000:0000:0000:0000:0001]:8000/z.npz', 'images'))
+    >>> split_name("simplecache::https://host/z.npz")
+    ('simplecache::https://host/z.npz', '')
+    """
+    if not (found := _ADDRESS.match(spec)):
+        path, _, inside = spec.partition(SEPARATOR)
+        return path, inside
+    rest = _HOST.sub(_spelled_out, spec)[found.end() :]
+    own, *name = _SEPARATES.split(rest, maxsplit=1)
+    return found[0] + own, "".join(name)
+
+
+def _spelled_out(found: re.Match[str]) -> str:
+    """Return the number of a host without two colons in a row."""
+    try:
+        return f"[{IPv6Address(found[1]).exploded}]"
+    except ValueError:
+        return found[0]
 
 
 def local(address: str, names: Sequence[str] | None = None) -> Path:
@@ -74,7 +108,7 @@ def local(address: str, names: Sequence[str] | None = None) -> Path:
         found = {item["name"]: item for item in items}
         if not found:
             raise FileNotFoundError
-        folder = _copied(address, system, found)
+    folder = _copied(address, system, found)
     return folder / _name(path) if is_file else folder
 
 
@@ -105,6 +139,7 @@ def require_writable(address: str) -> None:
     """Raise where nothing can be written to addresses of this kind, before the work that is to be written."""
     with _reaching(address):
         system, _ = _opened(address)
+        system = getattr(system, "fs", system)  # what a cache of fsspec is of
         if not system.protocol or "http" in system.protocol:
             raise PermissionError
 
@@ -129,10 +164,12 @@ def _copied(address: str, system: Any, found: dict[str, dict[str, Any]]) -> Path
     else:  # the next process cannot tell whether it is the same
         with _LOCK:
             if said not in _OF_PROCESS:
-                _OF_PROCESS[said] = Path(mkdtemp(prefix="vilu-"))
+                with _own_disk(Path(gettempdir())):
+                    _OF_PROCESS[said] = Path(mkdtemp(prefix="vilu-"))
                 atexit.register(_remove, _OF_PROCESS[said], os.getpid())
             folder = _OF_PROCESS[said]
-    folder.mkdir(parents=True, exist_ok=True)
+    with _own_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):
         os.utime(folder)  # by which it is known when it was opened last
     lacking = {}
@@ -145,11 +182,29 @@ def _copied(address: str, system: Any, found: dict[str, dict[str, Any]]) -> Path
     for name, target in lacking.items():
         pending = target.with_name(f".{target.name}.{uuid4().hex}")
         try:
-            system.get_file(name, os.fspath(pending))
-            replace(pending, target)
+            with _own_disk(folder):
+                pending.touch()
+            with _reaching(address):
+                system.get_file(name, os.fspath(pending))
+            with _own_disk(folder):
+                replace(pending, target)
         finally:
             pending.unlink(missing_ok=True)
     return folder
+
+
+@contextmanager
+def _own_disk(folder: Path) -> Iterator[None]:
+    """Let an error of the disk that copies are kept on say so: it is none of the store."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise OSError(
+            f"copies of what is at addresses cannot be kept in {folder} ({brief(error.strerror or error)}); "
+            "let VILU_CACHE name a folder that you may write to."
+        ) from error
 
 
 def _remove(folder: Path, process: int) -> None:
@@ -180,7 +235,7 @@ def _make_room(home: Path, mine: Path) -> None:
 
 
 def _is_web(address: str) -> bool:
-    return address.lower().startswith(("http://", "https://"))
+    return _WEB.match(address) is not None
 
 
 def _place(path: str) -> str:
@@ -194,7 +249,7 @@ def _name(path: str) -> str:
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    system, path = require("fsspec.core", "remote").url_to_fs(address)
+    system, path = require("fsspec.core", "remote").url_to_fs(_HOST.sub(_spelled_out, address))
     return system, path
 
 
@@ -202,13 +257,17 @@ def _opened(address: str) -> tuple[Any, str]:
 def _reaching(address: str) -> Iterator[None]:
     """Let an error of a store say the address, and whether nothing is there, it refuses or is not reached."""
     name = masked(address)
+    if has_stray_marks(address):
+        raise ValueError(
+            f"{name} cannot be read as an address: before its @, write / as %2F, ? as %3F and # as %23."
+        )
     try:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # the disk of the cache
             raise
         said = masked(brief(error, 10_000))
-        for secret in filter(None, map("".join, re.findall(r"://([^/]*)@|[?](.*)", address))):
+        for secret in secrets_of(address):
             said = said.replace(secret, "…")
         # Whose error has secrets, and a chain of errors is shown whole.
         raise _said_of(error, name, brief(said)) from (error if name == address else None)

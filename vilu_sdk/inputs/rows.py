@@ -1,13 +1,14 @@
 """Arrays in: every check on embeddings, labels and feedback, and the one normalisation.
 
-What leaves this room is a finite torch tensor on the CPU in torch's default dtype (float32 unless the
-caller changed it), with rows of norm 1 unless a method asks for the raw ones.
+What leaves this room is a finite torch tensor on the CPU of the type of `precision.working`, float32, with
+rows of norm 1 unless a method asks for the raw ones.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,6 +21,7 @@ from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
+from vilu_sdk.inputs.values import whole
 
 # Elements of the largest intermediate array of a chunk: 16 MB in float32, which stays near the caches.
 CHUNK_ELEMENTS = 1 << 22
@@ -48,6 +50,18 @@ def zeros_allowed() -> Iterator[None]:
         yield
     finally:
         _ZEROS.reset(token)
+
+
+def check_layers(widths: Sequence[Any], name: str) -> None:
+    """Raise unless a network can have layers of such widths, of which `name` gives those inside."""
+    for width in widths:
+        whole(width, f"each width in {name}", 1)
+    for fan_in, fan_out in pairwise(map(int, widths)):
+        if fan_in * fan_out > WIDEST_SQUARE**2:
+            raise ValueError(
+                f"{name} makes a layer of {fan_in:,} × {fan_out:,} weights, at most {WIDEST_SQUARE**2:,} are "
+                "taken: pass smaller widths, those in use are some hundred."
+            )
 
 
 def check_square(d: int) -> None:
@@ -138,7 +152,9 @@ class Rows:
             index = index.numpy() if isinstance(index, Tensor) else index
             target = np.float64 if dtype == torch.float64 else np.float32
             values = self.source[index]
-            is_plain = values.flags.c_contiguous and values.flags.writeable
+            # Strides, which may be anything where there is one row, in the flag of numpy and not for torch.
+            strides = (values.shape[1] * values.itemsize, values.itemsize)
+            is_plain = values.flags.carray and values.strides == strides
             on_disk = self.on_disk
             is_view = values.dtype == target and is_plain and not on_disk
             if is_view:

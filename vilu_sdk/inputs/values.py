@@ -19,7 +19,7 @@ from vilu_sdk.inputs.places import BadRowError
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
 # That numpy's random streams can start from.
 LARGEST_SEED = 2**32 - 1
-# In float32, logits of such a scale are known to 0.06 alone.
+# In float32, logits of such a scale are known to 0.06 alone. Of its inverse, softmaxes are flat.
 LARGEST_SCALE = 1e6
 
 
@@ -217,8 +217,10 @@ def not_negative(value: Any, name: str) -> float:
 def check_logit_scale(value: Any) -> float:
     """Return a logit scale, with a warning where it looks like its logarithm or its inverse."""
     scale = positive(value, "logit_scale")
-    if scale > LARGEST_SCALE:
-        raise ValueError(f"logit_scale must be at most {LARGEST_SCALE:g}, got {scale:g}; CLIP's is 100.")
+    if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
+        least, most = 1 / LARGEST_SCALE, LARGEST_SCALE
+        bounds = f"at least {least:g} and at most {most:g}"
+        raise ValueError(f"logit_scale must be {bounds}, got {scale:g}; CLIP's is 100.")
     for looks_like, (low, high), remedy in (
         ("the logarithm that models store", LOGARITHMS, "pass .exp() of it"),
         ("a temperature, the inverse of the scale", TEMPERATURES, "pass 1 / temperature"),

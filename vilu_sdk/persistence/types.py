@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from vilu_sdk.inputs.places import shown
@@ -38,6 +39,8 @@ def fits(value: Any, hint: Any) -> bool:
         return type(value) in (int, kind)
     if not isinstance(kind, type):
         return True
+    if isinstance(value, str | bytes) and parts:  # a text is no sequence of texts
+        return False
     if not parts or not isinstance(value, kind):
         return isinstance(value, kind)
     if isinstance(value, Mapping):
@@ -53,7 +56,7 @@ def check_parameters(estimator: Any) -> None:
     """Raise for the first parameter of an estimator that is not of the type that its class says it has.
 
     Looked at are numbers, flags, words and sequences of them. Numbers may be of numpy, or the only one of an
-    array or tensor; none is NaN or infinite.
+    array or tensor; none is NaN, or too large for what computes with it.
     """
     for name, hint in _types_of_parameters(estimator.__class__).items():
         given = getattr(estimator, name, None)
@@ -61,14 +64,16 @@ def check_parameters(estimator: Any) -> None:
         said = f"{name} must be {_described(hint)}, got {shown(given)}."
         if not fits(value, hint):
             raise (TypeError if {float, bool} & {hint, *get_args(hint)} else ValueError)(said)
-        if (isinstance(value, float) and not math.isfinite(value)) or (
-            isinstance(value, int) and abs(value) > LARGEST
-        ):
-            raise ValueError(f"{name} must be finite, got {shown(given)}.")
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, int | float) and not abs(number) <= LARGEST[type(number)]:
+                raise ValueError(
+                    f"{name} must be finite, and at most {LARGEST[type(number)]:.2g} in size, got "
+                    f"{shown(given)}."
+                )
 
 
-# Beyond it torch and numpy take no integer.
-LARGEST = 2**63 - 1
+# Beyond them torch and numpy take no integers, and float32 has infinity.
+LARGEST = {bool: 1, int: 2**63 - 1, float: float(np.finfo(np.float32).max)}
 # What types are called.
 _CALLED: dict[Any, str] = {
     **{int: "an integer", float: "a number", bool: "True or False", str: "a text", type(None): "None"},
@@ -93,7 +98,11 @@ def _described(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         parts = [_described(part) for part in get_args(hint)]
         return _either(parts) if all(parts) else ""
-    return _CALLED.get(hint, "")
+    return f"a {hint.__name__}" if _is_estimator(hint) else _CALLED.get(hint, "")
+
+
+def _is_estimator(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, BaseEstimator)
 
 
 def _either(words: list[str]) -> str:
@@ -103,5 +112,8 @@ def _either(words: list[str]) -> str:
 def _plain(value: Any, is_row: bool = False) -> Any:
     """Return numbers of numpy and torch, alone or in a row, as those of Python."""
     if isinstance(value, np.generic | np.ndarray | Tensor):
-        return value.item() if math.prod(value.shape) == 1 and not is_row else value.tolist()
+        try:
+            return value.item() if math.prod(value.shape) == 1 and not is_row else value.tolist()
+        except (RuntimeError, NotImplementedError):  # of a tensor without numbers, or a sparse one
+            return value
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -83,8 +83,8 @@ def report(
         shown. Pass only one of the two.
     thumbnails : sequence of N images, optional
         File names of pictures, images of Pillow, or arrays of shape (height, width) or (height, width, 3), as
-        bytes or as numbers that are stretched from black to white. The page holds those of the listed rows,
-        and only these are opened.
+        bytes, as fractions from 0 to 1, or as other numbers, stretched from black to white. The page
+        holds those of the listed rows, and only these are opened.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def report(
 
 def _lead(subject: Subject) -> str:
     """Return the most important numbers in large print."""
-    row = next(row for row in subject.table.rows if row["scorer"] == subject.focus)
+    row = subject.row
     right = row.get("answer_accuracy", math.nan)
     answers = (
         {} if math.isnan(right) else {f"answers of {subject.focus} that are right": _html.percent(right)}

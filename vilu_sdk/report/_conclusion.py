@@ -87,8 +87,7 @@ def answered(subject: Subject) -> Answered:
 
 def steps(subject: Subject) -> list[str]:
     """Say what to do next, the most worthwhile first."""
-    focus = subject.focus
-    row = next(row for row in subject.table.rows if row["scorer"] == focus)
+    focus, row = subject.focus, subject.row
     found = answered(subject)
     if found.promise is None:
         steps = [

@@ -3,7 +3,8 @@
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from pathlib import PurePath, PureWindowsPath
 from typing import Any, Self
@@ -91,10 +92,11 @@ def _thumbnail(image: Any, row: int) -> Raw:
     # Pixels of more than eight bits would be cut and not stretched.
     if not isinstance(image, Image.Image) or image.mode[0] in "IF":
         image = Image.fromarray(_pixels(image, name))
-    image = ImageOps.exif_transpose(image).convert("RGB")
-    image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
-    image.save(buffer, format="png")
+    with _named(name):
+        image = ImageOps.exif_transpose(image).convert("RGB")
+        image.thumbnail((SIDE, SIDE))
+        image.save(buffer, format="png")
     data = base64.b64encode(buffer.getvalue()).decode()
     return Raw(f'<img src="data:image/png;base64,{data}" alt="image {row}" height="48">')
 
@@ -104,20 +106,34 @@ def _opened(path: str, name: str) -> Any:
     from PIL import Image
 
     try:
-        image = Image.open(path)
-        image.load()
+        with _named(f"{name} names {brief(path)}, which"):
+            image = Image.open(path)
+            image.load()
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} names {brief(path)}, and there is no such file.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ValueError(f"{name} names {brief(path)}, which is no picture ({brief(error)}).") from error
     return image
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let an error of Pillow say which picture it is about."""
+    from PIL import Image
+
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{name} is no picture that can be read ({brief(error)}).") from error
+
+
 def _pixels(image: Any, name: str) -> NDArray[np.uint8]:
-    """Return an array as bytes, stretched from black to white where it holds other numbers."""
-    pixels = np.asarray(image) if hasattr(image, "getbands") else to_numpy(image, name)
+    """Return an array as bytes: fractions and booleans as they are, other numbers from black to white."""
+    if hasattr(image, "getbands"):
+        with _named(name):
+            pixels = np.asarray(image)
+    else:
+        pixels = to_numpy(image, name)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise ValueError(f"{name} has shape {pixels.shape}, {SHAPES}.")
     if not pixels.size:
@@ -130,5 +146,10 @@ def _pixels(image: Any, name: str) -> NDArray[np.uint8]:
     if not np.isfinite(values).all():
         raise ValueError(f"{name} has pixels that are not finite; fill them in, or leave thumbnails out.")
     low, high = values.min(), values.max()
-    stretched: NDArray[np.uint8] = np.round(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
-    return stretched
+    if pixels.dtype.kind in "bf" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low == high:  # which says nothing of black and white, but that 0 is black
+        low, high = 0.0, max(255.0, high)
+    half = high / 2 - low / 2  # since the span itself may overflow
+    shares = ((values / 2 - low / 2) / half).clip(0, 1)
+    return np.asarray(np.round(255 * shares), dtype=np.uint8)

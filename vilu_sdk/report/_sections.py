@@ -10,7 +10,6 @@ import numpy as np
 
 from vilu_sdk import displays
 from vilu_sdk.inputs.names import name_of
-from vilu_sdk.metrics.failure import ranking_metrics
 from vilu_sdk.report import _words as words
 from vilu_sdk.report._html import SORTS, code, fold, number, percent, picture, scroll, table, text
 from vilu_sdk.report._images import Images
@@ -140,14 +139,14 @@ def unknown(subject: Subject, top: int, images: Images) -> str:
     def draw(ax: Any) -> None:
         displays.NoveltyDisplay.from_scores(novelty, none, ax=ax)
 
-    found = ranking_metrics(novelty, none)
+    found = subject.row
     said = words.UNKNOWN.format(
         n=f"{int(none.sum()):,}",
-        share=percent(float(none.mean())),
+        share=percent(found["unknown_share"]),
         focus=subject.focus,
-        auc=percent(found["auc"]),
-        fpr95=percent(found["fpr95"]),
-        by=percent(ranking_metrics(subject.decision, none)["auc"]),
+        auc=percent(found["novelty_auc"]),
+        fpr95=percent(found["novelty_fpr95"]),
+        by=percent(found["unknown_auc"]),
     )
     order = np.argsort(-novelty, kind="stable").tolist()
     lists = {

@@ -38,6 +38,11 @@ class Subject:
     selective: list[tuple[str, Any]]
 
     @property
+    def row(self) -> dict[str, Any]:
+        """What the table has of the scorer in focus."""
+        return next(row for row in self.table.rows if row["scorer"] == self.focus)
+
+    @property
     def decision(self) -> FloatVector:
         """Decision values of the scorer in focus."""
         return self.table.scores[self.focus]

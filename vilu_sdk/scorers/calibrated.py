@@ -14,9 +14,10 @@ from torch import Tensor
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale
+from vilu_sdk.inputs.values import check_logit_scale, whole
 from vilu_sdk.metrics.vectors import BoolVector, FloatVector
 from vilu_sdk.persistence.encoding import storable
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.contract import VERBS, FailureScorer, groups_argument, read, require_scorer
@@ -161,6 +162,7 @@ class CalibratedScorer(Scorer):
         judged = {column: column.replace("answer_", "").replace("answer", "prediction") for column in columns}
         if set(judged.values()) == {"prediction"} and self.predicts == "zero-shot":
             return super()._said(z_img, z_txt_set, columns)
+        check_parameters(self)
         images, texts = self._check_score(z_img, z_txt_set)
         warn_of_mismatch(self, images, texts)
         # The calibrated prediction is the one that the scorer judges.
@@ -189,10 +191,7 @@ class CalibratedScorer(Scorer):
                 f"logit_scale={scale:g} was given, but scorer has a logit_scale of its own, {own:g}, which "
                 "counts; set it there."
             )
-        if self.method not in ("platt", "beta", "isotonic"):
-            raise ValueError(f"method must be 'platt', 'beta' or 'isotonic', got {self.method!r}.")
-        if not isinstance(self.cv, int | np.integer) or self.cv < 2:
-            raise ValueError(f"cv must be an integer of at least 2, got {self.cv!r}.")
+        whole(self.cv, "cv", 2)
         return MCMScorer(logit_scale=scale) if self.scorer is None else self.scorer
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import read
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
 from vilu_sdk.inputs.names import NONE
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import not_negative, share, whole
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -195,7 +196,7 @@ class DeltaMDSScorer(ClassScorer):
 
     def _gaussians(self, task: Task, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Means (C, d) of the classes that occur, and the inverse root (d, d) of what they scatter by."""
-        d, dtype = task.images.d, torch.get_default_dtype()
+        d, dtype = task.images.d, working()
         if not weights.any():
             return torch.zeros(0, d), torch.zeros(d, d)
         moments = moments_of(task, labels, self.k_ + 1, weights)

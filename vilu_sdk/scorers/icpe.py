@@ -10,6 +10,7 @@ from vilu_sdk.compute.posterior import Posterior
 from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.softmax import mean_log_odds
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive, whole
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -99,7 +100,7 @@ class ICPEScorer(ClassScorer):
                 of_class = labels[rows] == c
                 own[c] += (weights[rows][of_class, None] * y[of_class]).T @ y[of_class]
         add_up(own)
-        dtype = torch.get_default_dtype()
+        dtype = working()
         self.centre_, self.components_, self.means_ = (x.to(dtype) for x in (moments.centre, along.T, means))
         self.roots_ = torch.stack(
             [

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.exceptions import NothingLearnedWarning, warn
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
-from vilu_sdk.inputs.values import check_logit_scale, flag, share
+from vilu_sdk.inputs.values import check_logit_scale, share
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.of_classes import ClassScorer, inverse_root, moments_of, nearest_squared
 
@@ -77,12 +78,11 @@ class MahalanobisScorer(ClassScorer):
     def _learn(self, task: Task) -> None:
         labels, weights = self._known(task)
         share(self.shrinkage, "shrinkage")
-        flag(self.relative, "relative")
         moments = moments_of(task, labels, self.k_, weights)
         seen = moments.counts > 0
         counts, sums = moments.counts[seen], moments.sums[seen]
         n = counts.sum()
-        dtype = torch.get_default_dtype()
+        dtype = working()
         self.centre_ = moments.centre.to(dtype)
         self.means_ = (sums / counts[:, None]).to(dtype)  # about the centre
         covariances = moments.within() / n, moments.scatter / n

@@ -54,8 +54,6 @@ class MarginScorer(Scorer):
         self.of = of
 
     def _among(self, text: Tensor) -> Among:
-        if self.of not in ("probabilities", "logits"):
-            raise ValueError(f"of must be 'probabilities' or 'logits', got {self.of!r}.")
         decide = _of_probabilities if self.of == "probabilities" else log_ratio
         return Among.zero_shot(text, self.softmax_scale, decide)
 

@@ -17,7 +17,7 @@ from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import check_logit_scale
 from vilu_sdk.scorers.base.weighted import WeightedScorer
 from vilu_sdk.scorers.posterior.moments import Moments, shrunk
-from vilu_sdk.scorers.posterior.transfer import SAME_TEXT
+from vilu_sdk.scorers.posterior.transfer import are_same
 
 # Candidates that are compared with those of the fit at once.
 ROWS = 1024
@@ -76,11 +76,11 @@ class ClassScorer(WeightedScorer):
                 f"{name} was fitted with {self.k_} classes but z_txt_set has {len(text)}; pass the classes "
                 "of the fit in their order."
             )
-        other = torch.nonzero(_cosines(text, known) <= 1 - SAME_TEXT / 2)[:, 0]
+        other = torch.nonzero(~are_same(_cosines(text, known)))[:, 0]
         if not len(other):
             return
         near = torch.cat([nearest(text[other[part]], known) for part in cut(len(other), ROWS)])
-        moved = torch.nonzero(_cosines(text[other], known[near]) > 1 - SAME_TEXT / 2)[:, 0]
+        moved = torch.nonzero(are_same(_cosines(text[other], known[near])))[:, 0]
         if len(moved):
             raise ValueError(
                 f"z_txt_set has in row {int(other[moved[0]])} the text that was in row {int(near[moved[0]])} "

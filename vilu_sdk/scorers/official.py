@@ -13,6 +13,7 @@ from torch import Tensor
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.foreign import check_file
 from vilu_sdk.inputs.places import brief, cut, listed, shown
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.persistence.pickled import UnknownNameError, read_pickled
 from vilu_sdk.scorers.paper.head import ViLUHead
@@ -98,7 +99,7 @@ def convert_official_checkpoint(
         raise ValueError(cut(f"{path} {problem}")) from problem.__cause__
     config = {"d": d, "hidden": list(hidden), "attention_scale": logit_scale if attends else None}
     names = {key: f"attention.{key}" if key in PROJECTIONS else key for key in state if key != COUNTER}
-    weights = {name: state[key].to(torch.get_default_dtype()) for key, name in names.items()}
+    weights = {name: state[key].to(working()) for key, name in names.items()}
     frozen = keep_frozen or int(state[COUNTER]) <= n_iter_freeze
     head = ViLUHead.from_state({**config, "predicted": predicted, "frozen": frozen}, weights)
     scorer: LVUScorer | ViLUEstimator

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilu_sdk.inputs.values import flag, positive
+from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among, Chunk
 from vilu_sdk.scorers.base.scorer import Scorer
 
@@ -82,7 +82,7 @@ class EntropyScorer(Scorer):
         self.normalise = normalise
 
     def _among(self, text: Tensor) -> Among:
-        shift = float(np.log(np.log(len(text)))) if flag(self.normalise, "normalise") else 0.0
+        shift = float(np.log(np.log(len(text)))) if self.normalise else 0.0
         return Among.zero_shot(
             text, self.softmax_scale, lambda chunk: chunk.posterior.split.log_entropy - shift
         )
@@ -138,8 +138,6 @@ class DoctorScorer(Scorer):
         self.temperature = temperature
 
     def _among(self, text: Tensor) -> Among:
-        if self.variant not in ("alpha", "beta"):
-            raise ValueError(f"variant must be 'alpha' or 'beta', got {self.variant!r}.")
         return Among.zero_shot(text, self.softmax_scale, _log_ratio if self.variant == "alpha" else None)
 
     @property

@@ -93,12 +93,8 @@ class TemperatureScaledMCMScorer(WeightedScorer):
             raise ValueError(
                 "TemperatureScaledMCMScorer learns from the true classes; pass `labels` instead of `correct`."
             )
-        if self.objective not in ("nll", "ece"):
-            raise ValueError(f"objective must be 'nll' or 'ece', got {self.objective!r}.")
-        searches = {"grid": _search_ece, "lbfgs": _descend_ece}
-        if self.search not in searches:
-            raise ValueError(f"search must be 'grid' or 'lbfgs', got {self.search!r}.")
-        minimise = _minimise_nll if self.objective == "nll" else searches[self.search]
+        by_error = {"grid": _search_ece, "lbfgs": _descend_ece}[self.search]
+        minimise = _minimise_nll if self.objective == "nll" else by_error
         assert len(task.shown)
         self.temperature_ = minimise(task, torch.from_numpy(task.truth), check_logit_scale(self.logit_scale))
 

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from vilu_sdk.compute.posterior import linear_posterior
 from vilu_sdk.compute.softmax import mean_log_odds
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.inputs.values import positive
 from vilu_sdk.scorers.base.among import Among, Chunk
@@ -85,12 +86,10 @@ class TrustVLMScorer(ClassScorer):
         moments = moments_of(task, labels, self.k_, weights)
         counts = moments.counts[:, None]
         means = moments.centre + torch.where(counts > 0, moments.sums / counts.clamp_min(1e-300), 0.0)
-        self.prototypes_ = normalize(means, dim=1).to(torch.get_default_dtype())
+        self.prototypes_ = normalize(means, dim=1).to(working())
 
     def _among(self, text: Tensor) -> Among:
         self._require_classes(text)
-        if self.readout not in ("cosine", "softmax"):
-            raise ValueError(f"readout must be 'cosine' or 'softmax', got {self.readout!r}.")
         prototypes = self.prototypes_
         others = Logits.zero_shot(prototypes, 1 / positive(self.temperature, "temperature"))
 

@@ -14,8 +14,9 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import check_logit_scale, check_units, positive, require_candidates
+from vilu_sdk.inputs.values import check_logit_scale, check_units, positive, require_candidates, whole
 from vilu_sdk.persistence.card import FittedOn
+from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.among import Among
 from vilu_sdk.scorers.base.backbone_check import warn_of_mismatch
 from vilu_sdk.scorers.base.fit_rows import FitRows
@@ -106,6 +107,10 @@ class ViLUEstimator(WeightedScorer):
         self.random_state = random_state
 
     @property
+    def _is_auto(self) -> bool:
+        return isinstance(self.recipe, str) and self.recipe == "auto"
+
+    @property
     def has_answers(self) -> bool:  # type: ignore[override]
         """Whether its posterior gives answers of its own, as that of the default recipe does."""
         return isinstance(getattr(self, "model_", None), LogLinearModel)
@@ -113,12 +118,12 @@ class ViLUEstimator(WeightedScorer):
     @property
     def takes_weights(self) -> bool:  # type: ignore[override]
         """Whether `fit` takes weights of images: the default recipe does."""
-        return self.recipe == "auto"
+        return self._is_auto
 
     @property
     def takes_views(self) -> bool:  # type: ignore[override]
         """Whether `fit` takes several views of each image: the networks of the published recipe do."""
-        return self.recipe != "auto"
+        return not self._is_auto
 
     @property
     def min_candidates(self) -> int:  # type: ignore[override]
@@ -244,6 +249,7 @@ class ViLUEstimator(WeightedScorer):
         memory: float | None = None,
     ) -> Self:
         """Adapt, or follow a stream with `memory`."""
+        check_parameters(self)
         scale = check_logit_scale(self.logit_scale)
         generator = seeded(self.random_state)
         images = Rows(z_img, "z_img", d=getattr(self, "n_features_in_", None))
@@ -330,9 +336,7 @@ class ViLUEstimator(WeightedScorer):
         text, k = texts.text, len(texts)
         require_candidates(k, "explain")
         warn_of_mismatch(self, images, texts)
-        if not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f"top_k must be an integer of at least 1, got {top_k!r}.")
-        columns, contributions = compete(self.model_, images, text, min(top_k, k - 1))
+        columns, contributions = compete(self.model_, images, text, min(whole(top_k, "top_k", 1), k - 1))
         prediction, decision, probability, rivals, rival_probability = columns
         return Explanation(
             prediction=prediction,
@@ -348,14 +352,14 @@ class ViLUEstimator(WeightedScorer):
         """Return what a fit would say of its rows without each of them, None where only folds can tell."""
         scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)
         require_candidates(len(task.texts), type(self).__name__)
-        if self.recipe != "auto" or not uses_all_rows(task):
+        if not self._is_auto or not uses_all_rows(task):
             return None
         self._warn_of_order(task)
         return left_out(task, scale, generator)
 
     def _learn(self, task: Task) -> None:
         scale, generator = check_logit_scale(self.logit_scale), seeded(self.random_state)
-        if self.recipe == "auto":
+        if self._is_auto:
             require_candidates(len(task.texts), "ViLUEstimator")
             self.model_ = learn_auto(task, scale, generator, None, self._unknown_rate())
             return
@@ -367,18 +371,15 @@ class ViLUEstimator(WeightedScorer):
         rate = self.unknown_rate
         if rate is None:
             return None
-        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate < 1:
+        if not 0 <= (rate := np.asarray(rate).item()) < 1:
             raise ValueError(f"unknown_rate must be a number in [0, 1), or None, got {rate!r}.")
-        if self.recipe != "auto":
+        if not self._is_auto:
             raise ValueError("unknown_rate is for recipe='auto'; leave it out.")
         return float(rate)
 
     def _published(self) -> PaperRecipe:
         """Return the recipe where it is the published one, which "paper" names."""
-        recipe = PaperRecipe() if self.recipe == "paper" else self.recipe
-        if not isinstance(recipe, PaperRecipe):
-            raise ValueError(f"recipe must be 'auto', 'paper' or a PaperRecipe, got {recipe!r}.")
-        return recipe
+        return self.recipe if isinstance(self.recipe, PaperRecipe) else PaperRecipe()
 
     def _adapted(
         self,
@@ -389,7 +390,7 @@ class ViLUEstimator(WeightedScorer):
         memory: float | None = None,
     ) -> LogLinearModel | PaperModel:
         model = getattr(self, "model_", None)
-        if isinstance(model, PaperModel) or (model is None and self.recipe != "auto"):
+        if isinstance(model, PaperModel) or (model is None and not self._is_auto):
             if task.labels is None or model is None:
                 raise ValueError(
                     "the published recipe adapts a fitted estimator with labels; fit it first and pass "

@@ -13,9 +13,8 @@ from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import check_task
-from vilu_sdk.inputs.values import flag, fraction
+from vilu_sdk.inputs.values import fraction
 from vilu_sdk.metrics.ranking import Ranking, rank
-from vilu_sdk.persistence.types import check_parameters
 from vilu_sdk.scorers.base.contract import read, require_scorer
 from vilu_sdk.selective.alone import NEAR, Alone, settle
 from vilu_sdk.selective.arrangement import Calibrated, as_frequent, said_of_mixture, thresholds_of
@@ -94,7 +93,6 @@ class ThresholdPredictor(Calibrated):
         """
         require_scorer(self.scorer)
         self._check()
-        check_parameters(self)
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, correct, units, called="units")
         self._check_units(units, groups, len(task.images))
@@ -266,8 +264,7 @@ class ThresholdPredictor(Calibrated):
     def _check(self) -> None:
         """Check the parameters."""
         fraction(self.confidence, "confidence")
-        flag(self.per_class, "per_class")
-        flag(self.simultaneous, "simultaneous")
+        super()._check()
 
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         """Choose the threshold for these rows, each bound failing with probability delta at most."""

@@ -191,7 +191,6 @@ class Calibrated(Persistent):
         if isinstance(self.scorer_in_use, Persistent):
             self.scorer_in_use._try()
         self._check()
-        check_parameters(self)
 
     def refuse_groups(self, who: str) -> None:
         """Raise where there are thresholds of groups, of which `who` is not told."""
@@ -206,8 +205,8 @@ class Calibrated(Persistent):
         return [self.report_.groups[0].group] if self.has_groups else None
 
     def _check(self) -> None:
-        """Check the parameters."""
-        raise NotImplementedError
+        """Check the parameters: ranges, which subclasses know, and types."""
+        check_parameters(self)
 
 
 def as_frequent(rows: NDArray[np.int64], task: Task, opened: Opened, frequencies: Any) -> NDArray[np.int64]:

@@ -103,10 +103,8 @@ class SelectivePredictor(ThresholdPredictor):
         self.simultaneous = simultaneous
 
     def _check(self) -> None:
-        super()._check()
         fraction(self.target_risk, "target_risk")
-        if self.method not in ("fixed_sequence", "sgr"):
-            raise ValueError(f"method must be 'fixed_sequence' or 'sgr', got {self.method!r}.")
+        super()._check()
 
     def _report(self, ranking: Ranking, delta: float) -> SelectionReport:
         target = self.target_risk

@@ -13,8 +13,7 @@ from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import flag, fraction, positive, whole
-from vilu_sdk.persistence.types import check_parameters
+from vilu_sdk.inputs.values import fraction, positive, whole
 from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
@@ -23,7 +22,6 @@ from vilu_sdk.scorers.base.contract import (
 )
 from vilu_sdk.selective._base import ThresholdPredictor
 from vilu_sdk.selective.arrangement import as_frequent, said_of_mixture
-from vilu_sdk.selective.conformity import METHODS
 from vilu_sdk.selective.cross import CrossedSets
 
 
@@ -183,7 +181,6 @@ class SetPredictor(CrossedSets):
         require_scorer(self.scorer_in_use)
         require_posterior(self.scorer_in_use)
         self._check()
-        check_parameters(self)
         opened = open_candidates(z_txt_set, d=Rows(z_img, "z_img").d)
         task = check_task(z_img, opened, labels, groups=units, called="units")
         self._check_units(units, groups, len(task.images))
@@ -275,15 +272,12 @@ class SetPredictor(CrossedSets):
 
     def _check(self) -> None:
         fraction(self.coverage, "coverage")
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {self.method!r}.")
         for name, least in (("size_limit", 1), ("free_ranks", 0), ("cv", 2)):
             if getattr(self, name) is not None:
                 whole(getattr(self, name), name, least)
         if self.penalty not in (None, 0):
             positive(self.penalty, "penalty")
-        for name in ("per_class", "per_label", "allow_empty"):
-            flag(getattr(self, name), name)
+        super()._check()
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")
 

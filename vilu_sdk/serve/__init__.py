@@ -30,7 +30,8 @@ def app(
     loaded : scorer, threshold or SetPredictor
         Fitted, if it learns. Its thresholds must not be those of groups, which a request cannot name.
     z_txt_set : array-like of shape (K, d), optional
-        Candidates of all requests, in any of their forms. By default each request brings its own.
+        Candidates of all requests, in any of their forms. Without names they get those of the fit, where they
+        are its candidates. By default each request brings its own.
     limits : Limits, optional
         Limits of one request, and of the number of requests at once.
     threads : int

@@ -84,6 +84,15 @@ def descend(
     return history
 
 
+def require_finite(module: nn.Module, what: str) -> None:
+    """Raise where training has left weights of no finite norm, with which nothing can be scored."""
+    if not all(bool(torch.isfinite(weight.square().sum())) for weight in module.parameters()):
+        raise ValueError(
+            f"{what} diverged: its weights are NaN or overflow. Lower learning_rate, or what else is not as "
+            "usual: momentum, weight_decay, weights of the loss."
+        )
+
+
 def _add_up_gradients(module: nn.Module, loss: Tensor) -> None:
     """Replace gradients and loss by their sums over the processes, in one transfer."""
     tensors = [loss.detach(), *(p.grad for p in module.parameters() if p.grad is not None)]

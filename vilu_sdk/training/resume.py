@@ -13,6 +13,7 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import from_all, from_first, leads, world_size
 from vilu_sdk.exceptions import ProcessDiedError
 from vilu_sdk.inputs.identity import changes, identify
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Checkpoint, Task
 from vilu_sdk.persistence import storage
 from vilu_sdk.persistence.encoding import decode, encode
@@ -150,7 +151,7 @@ def _describe(task: Task, settings: Any, *, whole: bool | None = None) -> dict[s
     vectors = {item.name: getattr(task, item.name) for item in fields(task)}
     sources |= {name: value for name, value in vectors.items() if isinstance(value, Tensor)}
     return {
-        "settings": {**settings, "dtype": str(torch.get_default_dtype())},
+        "settings": {**settings, "dtype": str(working())},
         "data": {name: identify(source, whole=whole) for name, source in sources.items()},
     }
 

@@ -11,9 +11,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vilu_sdk.compute.device import CPU, compute_device
 from vilu_sdk.compute.distributed import add_up
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Batch, Task
 from vilu_sdk.training.feed import Feed
-from vilu_sdk.training.loop import descend
+from vilu_sdk.training.loop import descend, require_finite
 from vilu_sdk.training.resume import FitState
 
 Weighting = Literal["adaptive", "static"]
@@ -46,7 +47,7 @@ def failure_weights(correct: Tensor, weighting: Weighting, counts: Tensor | None
     # w is 0 where nothing is right, and below 1 where fewer than 1 - 1/e = 63 % are right. Without failures
     # it is infinite and weighs nothing; a finite stand-in avoids 0 · inf.
     weight = torch.log1p(right / wrong.clamp_min(1)) if weighting == "adaptive" else torch.ones(())
-    return torch.where(correct, 1.0, weight.to(torch.get_default_dtype()))
+    return torch.where(correct, 1.0, weight.to(working()))
 
 
 def bce_loss(confidence: Tensor, correct: Tensor, weighting: Weighting) -> Tensor:
@@ -91,4 +92,5 @@ def train(
     feed = Feed(task, settings.batch_size, settings.epochs, generator, device, view_noise)
     history = descend(module, feed, loss, optimiser, FitState(task), rate=settings.rate, what=what)
     module.to(CPU)
+    require_finite(module, what)
     return torch.tensor(history)

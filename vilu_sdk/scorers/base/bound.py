@@ -162,6 +162,8 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             units = None if units is None else units[kept]
         if opened is None:
             check_classification_targets(target)
+            if len(kinds := {type(value).__name__ for value in target}) > 1:
+                raise TypeError(f"y holds {' and '.join(sorted(kinds))}; pass all names, or all numbers.")
             self.classes_, labels = np.unique(target, return_inverse=True)
             self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
             if self.scorer.learns:

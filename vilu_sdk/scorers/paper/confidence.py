@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.training.sgd import SGD, Weighting, bce_loss, mse_loss, train
 
 Target = Literal["correct", "tcp", "loss"]
-TARGETS = get_args(Target)
 storable(ViLUHead)
 
 
@@ -35,15 +34,11 @@ def train_confidence(
     what: str = "training",
 ) -> Tensor:
     """Train `head` in place to tell right from wrong predictions; return the loss of every step (steps,)."""
-    if target not in TARGETS:
-        raise ValueError(f"target must be 'correct', 'tcp' or 'loss', got {target!r}.")
     if target != "correct" and task.correct is not None:
         raise ValueError(
             f"target={target!r} regresses on the probability of the true class; pass `labels` instead of "
             "`correct`, or use target='correct'."
         )
-    if weighting not in ("adaptive", "static"):
-        raise ValueError(f"weighting must be 'adaptive' or 'static', got {weighting!r}.")
 
     def batch_loss(batch: Batch, step: int) -> Tensor:
         logits = logit_scale * (batch.z @ batch.text.T)

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from vilu_sdk.compute.softmax import SplitSoftmax
 from vilu_sdk.compute.tiles import Logits, read_out
 from vilu_sdk.inputs.places import shown
-from vilu_sdk.inputs.rows import check_square
+from vilu_sdk.inputs.rows import check_layers, check_square
 from vilu_sdk.scorers.base.among import Chunk
 
 
@@ -94,6 +94,7 @@ class ViLUHead(nn.Module):
         self.predicted = predicted
         self.mcm_input = mcm_input
         width = d * (1 + (self.attention is not None) + predicted) + mcm_input
+        check_layers([width, *hidden, 1], "hidden")
         self.mlp = perceptron([width, *hidden, 1])
 
     def forward(self, z: Tensor, text: Tensor, logits: Tensor | None) -> Tensor:

@@ -138,10 +138,6 @@ class PaperRecipe(BaseEstimator):
         """Train a model on a task."""
         settings = sgd_settings(self)
         scales = {"logit_scale": logit_scale, "sqrt_d": task.images.d**-0.5}
-        if self.attention_scale not in scales:
-            raise ValueError(
-                f"attention_scale must be 'logit_scale' or 'sqrt_d', got {self.attention_scale!r}."
-            )
         with seeded_init(generator):
             head = ViLUHead(
                 task.images.d,

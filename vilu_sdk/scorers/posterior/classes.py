@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from vilu_sdk.compute.distributed import own_slices, read, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.names import NONE
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.task import Task
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.base.groups import (
@@ -208,7 +209,7 @@ def learn_blend(
     labels, correct = (None if known is None else known[rows] for known in (task.labels, task.correct))
     size = len(z)
     # Leave-one-out formulas subtract nearly equal numbers where there are few images.
-    dtype = torch.float64 if size <= 1000 else torch.get_default_dtype()
+    dtype = torch.float64 if size <= 1000 else working()
     text, x = task.text.to(dtype), z.to(dtype)
     with torch.no_grad():
         cosines = z @ task.text.T

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.persistence.encoding import storable
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.once import once
@@ -55,7 +56,7 @@ class TextDensities(TextRegression):
             fitted.means,
             0.5 * spread * torch.cat([fitted.variance_of_means, unseen]),
         )
-        return cls(*(part.to(torch.get_default_dtype()) for part in parts))
+        return cls(*(part.to(working()) for part in parts))
 
     def among(self, text: Tensor, match: Tensor) -> Logits:
         """Logits of texts (J, d), of which `match` (J,) names the known class, or is -1."""

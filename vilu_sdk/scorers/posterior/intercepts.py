@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.scorers.posterior.blend import Blend, Fitted
 from vilu_sdk.scorers.posterior.parts import Intercepts
 
@@ -41,7 +42,7 @@ def try_intercepts(blend: Blend) -> Iterator[Fitted]:
                 below, b, mass, data.labels[rows], target, ridge, concentration, group, data.weights[rows]
             )
 
-        return Fitted(left_out, lambda weight: Intercepts((weight * b).to(torch.get_default_dtype())))
+        return Fitted(left_out, lambda weight: Intercepts((weight * b).to(working())))
 
     yield from map(fitted, (1.0, 10.0) if blend.n <= 1000 else (1.0,))
 

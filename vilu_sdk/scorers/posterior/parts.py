@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vilu_sdk.compute.tiles import Logits
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.persistence.encoding import storable
 
 # Kernel width in units of the vectors' root mean squared distance from their mean.
@@ -78,7 +79,7 @@ def log_density(means: Tensor, directions: Tensor, centre: Tensor, slack: Tensor
     `directions` (d, K) are P m; `slack` (K,) is added.
     """
     offsets = slack - (0.5 * (means * directions.T).sum(dim=1) + centre @ directions)
-    dtype = torch.get_default_dtype()
+    dtype = working()
     return Logits(directions.to(dtype), offsets.to(dtype))
 
 

@@ -5,6 +5,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.scorers.posterior.densities import TextDensities
 from vilu_sdk.scorers.posterior.gaussians import ClassGaussians
 from vilu_sdk.scorers.posterior.moments import Moments
@@ -22,12 +23,17 @@ SHRINKAGE, PRIOR_IMAGES = 0.6, 8.0
 MAX_WEIGHT = 0.02
 
 
+def are_same(cosines: Tensor) -> Tensor:
+    """Whether two texts are one, by their cosine."""
+    return cosines > 1 - SAME_TEXT / 2
+
+
 def match_texts(text: Tensor, known: Tensor) -> Tensor:
     """Return for each text (J, d) the row of `known` (K, d) that it is, or -1; equal ones in their order."""
     if torch.equal(text, known):
         return torch.arange(len(text))
     cosines = text @ known.T
-    same = cosines > 1 - SAME_TEXT / 2
+    same = are_same(cosines)
     match = torch.full((len(text),), -1)
     taken = torch.zeros(len(known), dtype=torch.bool)
     for j in torch.nonzero(same.any(dim=1))[:, 0].tolist():
@@ -60,7 +66,7 @@ def transferred_weight(
         some = torch.linspace(0, n - 1, cap).long()
         x, base, labels, groups, weights = x[some], base[some], labels[some], groups[some], weights[some]
     clusters = torch.from_numpy(KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(text.double().numpy()))
-    dtype = torch.get_default_dtype()
+    dtype = working()
     outcomes = []
     # Another class set looks like a cluster of similar texts that was left out, scored among itself.
     for cluster in range(CLUSTERS):

@@ -13,6 +13,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from vilu_sdk.inputs.precision import working
 from vilu_sdk.inputs.values import positive
 
 # How far a factor may be from symmetric and from positive semi-definite, relative to its largest entry
@@ -98,7 +99,7 @@ class LastLayer(NamedTuple):
             precision = best_prior_precision(alpha, beta, squared_weights)
         precision = positive(precision, "prior_precision")
         damping = math.sqrt(precision)
-        dtype = torch.get_default_dtype()
+        dtype = working()
         root = (u * (alpha + damping).rsqrt()).to(dtype).contiguous()
         variance = (v.square() / (beta + damping)).sum(dim=1).to(dtype)
         return cls(root, variance, precision)

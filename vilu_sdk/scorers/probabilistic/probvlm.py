@@ -215,15 +215,7 @@ class ProbVLMScorer(Scorer):
         return logit_scale if self.image_scale is None else positive(self.image_scale, "image_scale")
 
     def _check_parameters(self) -> None:
-        choices = {
-            "readout": ("visual_aleatoric", "cross_modal"),
-            "likelihood": ("exact", "official"),
-            "pooling": ("mean", "log_mean"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
-        for name in ("hidden", "epochs", "batch_size", "batches_per_epoch"):
+        for name in ("epochs", "batch_size", "batches_per_epoch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         positive(self.learning_rate, "learning_rate")

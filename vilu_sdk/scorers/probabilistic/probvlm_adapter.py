@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vilu_sdk.compute.random import seeded_init
-from vilu_sdk.inputs.rows import check_square
+from vilu_sdk.inputs.rows import check_layers, check_square
 from vilu_sdk.persistence.encoding import storable
-from vilu_sdk.training.loop import descend
+from vilu_sdk.training.loop import descend, require_finite
 from vilu_sdk.training.resume import FitState
 
 Likelihood = Literal["exact", "official"]
@@ -73,6 +73,7 @@ class ProbVLMAdapter(nn.Module):
     def __init__(self, d: int, hidden: int, dropout: float) -> None:
         super().__init__()
         check_square(d)
+        check_layers([d, hidden, hidden, d], "hidden")
         self.config = {"d": d, "hidden": hidden, "dropout": dropout}
         self.trunk = nn.Sequential(
             nn.Linear(d, hidden),
@@ -172,6 +173,7 @@ def train_adapters(
         )
     if smallest_error < math.inf:
         latest.load_state_dict(best.state_dict())
+    require_finite(latest, "training ProbVLM")
     steps = batches.steps
     return image, text, [math.fsum(losses[i : i + steps]) / steps for i in range(0, len(losses), steps)]
 

@@ -154,7 +154,8 @@ def warn_of_fit_rows(scorer: Any, z_img: Any, consequence: str) -> None:
         return
     warn(
         f"{found} of {len(images)} images are rows that this {type(scorer).__name__} was fitted on. It is "
-        f"surer of them than of new images, so {consequence}. Hold images out of the fit, and pass those.",
+        f"more certain about them than about new images, so {consequence}. Pass images that were held out of "
+        "the fit.",
         FitRowsWarning,
     )
 

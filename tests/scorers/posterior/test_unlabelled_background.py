@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from support.data import draw_task
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.compute.random import seeded
 from vilu_sdk.inputs.task import check_task
+from vilu_sdk.scorers.posterior import adapt
 from vilu_sdk.scorers.posterior.captions import CaptionModel
 from vilu_sdk.scorers.posterior.portable import learn_portable
 
@@ -125,3 +127,17 @@ def test_captions_know_it_too():
     assert (by_default[1] - by_closed[1]).mean() > (by_default[0] - by_closed[0]).mean()
     truth = np.repeat([0, 1], 150)
     assert roc_auc_score(truth, np.concatenate(by_default)) >= roc_auc_score(truth, np.concatenate(by_closed))
+
+
+def test_images_of_no_candidate_move_adapted_candidates_less_than_others_would(monkeypatch):
+    mixed = np.concatenate([IMAGES, TASK.z_img[SEEN][:200], STRANGE[:100]])
+
+    def moved():
+        alone, among = (
+            estimator(0).adapt(images, TEXT).predict_proba(IMAGES, TEXT) for images in (IMAGES, mixed)
+        )
+        return np.abs(among - alone).mean()
+
+    by_likeness = moved()
+    monkeypatch.setattr(adapt, "_typical", lambda logits: torch.ones(len(logits)))
+    assert by_likeness < 0.9 * moved()

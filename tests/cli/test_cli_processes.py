@@ -190,8 +190,10 @@ def test_a_shell_completes(shell, ask, scripts, folder, monkeypatch):
 
 @processes.unix
 def test_bash_completes_every_command_and_option(scripts):
-    commands = cli.build_parser()._subparsers._group_actions[0].choices
+    top = cli.build_parser()
+    commands = top._subparsers._group_actions[0].choices
     assert sorted(ask_bash(scripts / "bash", "vilu ").split()) == sorted(commands)
+    assert sorted(ask_bash(scripts / "bash", "vilu -").split()) == sorted(top._option_string_actions)
     for name, parser in commands.items():
         offered = ask_bash(scripts / "bash", f"vilu {name} -").split()
         assert sorted(offered) == sorted(parser._option_string_actions)

@@ -18,7 +18,7 @@ import pytest
 from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import open_embeddings, remote
-from vilu_sdk.inputs.escape import masked
+from vilu_sdk.inputs.escape import has_stray_marks, masked
 from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scorers import Scorer
 
@@ -376,6 +376,14 @@ def test_no_mark_in_a_password_lets_it_be_seen(mark, protocol):
     with pytest.raises((OSError, ValueError)) as error:
         open_embeddings(address)
     assert not any(part in str(error.value) for part in ("gehe", "nis", "fSIGNED"))
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[2001:db8::1]", "[2001:db8::1]:8000", "[::ffff:1.2.3.4]:80"])
+def test_a_number_of_a_host_is_no_password(host):
+    address = f"http://{host}/folder/z@2x.npy"
+    assert masked(address) == address
+    assert masked(f"http://me:secret@{host}/folder/z@2x.npy") == address
+    assert not has_stray_marks(address)
 
 
 def test_an_address_may_have_a_number_of_a_host_or_a_cache_of_fsspec(here, monkeypatch, capsys):

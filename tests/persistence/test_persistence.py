@@ -18,11 +18,19 @@ from vilu_sdk import DoctorScorer, MCMScorer
 from vilu_sdk.persistence import storage
 from vilu_sdk.persistence.encoding import decode, encode, storable
 from vilu_sdk.scorers import Scorer
+from vilu_sdk.scorers.base import unknown
 
 
 def edit(folder: Path, **changes: object) -> None:
     file = folder / storage.CONFIG_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_pickle_may_name_the_former_module_of_unknown_images():
+    made = pickle.dumps(unknown.Background(0.5), protocol=0)
+    former = made.replace(b"scorers.base.unknown", b"scorers.base.background")
+    assert former != made
+    assert pickle.loads(former) == unknown.Background(0.5)
 
 
 @pytest.mark.parametrize("scorer", EXAMPLES)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from mapie.classification import SplitConformalClassifier
 from scipy.stats import binom, norm
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -366,13 +367,20 @@ def test_thresholds_of_named_candidates_are_found_by_name(options, digits, mcm):
         ({"size_limit": np.inf}, ValueError, "size_limit must be an integer of at least 1, got inf"),
         ({"size_limit": True}, ValueError, "size_limit must be an integer"),
         ({"penalty": "x"}, TypeError, "penalty must be a number"),
-        ({"penalty": -1.0}, ValueError, "penalty must be finite and above 0"),
+        ({"penalty": -1.0}, ValueError, "penalty must be finite and at least 0"),
         ({"free_ranks": 1.5}, ValueError, "free_ranks must be an integer of at least 0"),
     ],
 )
 def test_bad_parameters_of_sets_are_named(options, error, message, digits, mcm):
     with pytest.raises(error, match=message):
         SetPredictor(mcm, **options).fit(digits.z_img_test, digits.z_txt, digits.labels_test)
+
+
+@pytest.mark.parametrize("nothing", [0, np.float32(0), np.int64(0), np.zeros(()), torch.tensor(0.0)])
+def test_no_penalty_is_0_of_any_make(nothing, digits, mcm):
+    known = digits.z_img_test, digits.z_txt, digits.labels_test
+    found = SetPredictor(mcm, method="raps", penalty=nothing, free_ranks=1).fit(*known)
+    assert found.report_ == SetPredictor(mcm, method="raps", penalty=0.0, free_ranks=1).fit(*known).report_
     with pytest.raises(ValueError, match="chooses on some rows and calibrates on others"):
         SetPredictor(mcm, method="raps").fit(digits.z_img_test[:1], digits.z_txt, digits.labels_test[:1])
 

@@ -17,21 +17,25 @@ Parsers = dict[str, argparse.ArgumentParser]
 
 def bash(commands: Parsers) -> str:
     """Return a script for bash, which completes files where it has no other completion."""
-    options: list[str] = []
+    flags = {
+        name: [flag for action in parser._actions for flag in action.option_strings]
+        for name, parser in commands.items()
+    }
     places: defaultdict[str, list[str]] = defaultdict(list)
     for name, parser in commands.items():
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        options.append(f'    {name}) options="{" ".join(flags)}" ;;')
         for action in parser._actions:
             values = f'values="{" ".join(_values(action))}"'
             if action.option_strings and action.nargs != 0:  # it takes a value
                 places[f"{values} takes=1"] += [f'"{name} {flag}"' for flag in action.option_strings]
             elif not action.option_strings and _values(action):
                 places[values].append(f'"{name} {name}"')
+    # What all commands take goes before their names too.
+    shared = [flag for flag in flags[min(flags)] if all(flag in own for own in flags.values())]
     return BASH.format(
         names="|".join(commands),
+        shared=" ".join(shared),
         commands=" ".join(commands),
-        options="\n".join(options),
+        options="\n".join(f'    {name}) options="{" ".join(own)}" ;;' for name, own in flags.items()),
         values="\n".join(f"    {'|'.join(where)}) {values} ;;" for values, where in places.items()),
     )
 
@@ -81,7 +85,7 @@ def run(arguments: Namespace) -> int:
 BASH = """\
 _vilu() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD - 1]}}"
-  local command="" options="--help --version --debug" values="" takes="" i
+  local command="" options="--version {shared}" values="" takes="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "${{COMP_WORDS[i]}}" in {names}) command="${{COMP_WORDS[i]}}"; break ;; esac
   done

@@ -32,8 +32,10 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", r
 
 # A quote is part of an address where it does not end what is quoted.
 _CHARACTER = r"""(?:[^?\s'"]|['"](?![\s,;:.)\]}>]|$))"""
-# What says who one is. A password may have marks in it that end a place, but no port is before them.
+# What says who one is, and no number of a host. A password may have marks in it that end a place, but no port
+# is before them.
 _WHO = (
+    r"(?!\[[0-9A-Fa-f:.]+\](?::\d+)?(?:[/?#]|$))"
     rf"(?:(?:(?![/#]){_CHARACTER}){{0,500}}@"
     rf"|(?:(?![/#@:]){_CHARACTER}){{0,500}}:(?!:|\d*[/?#])(?:{_CHARACTER}|\?){{0,500}}@)"
 )

@@ -229,6 +229,7 @@ def positive(value: Any, name: str) -> float:
 
 def not_negative(value: Any, name: str) -> float:
     """Return a finite number of at least 0."""
+    value = _alone(value)
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     if not 0 <= _as_float(value) < np.inf:

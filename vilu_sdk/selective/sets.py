@@ -13,7 +13,7 @@ from vilu_sdk.inputs.candidates import Opened, open_candidates
 from vilu_sdk.inputs.names import name_of
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.task import Task, check_task
-from vilu_sdk.inputs.values import fraction, positive, whole
+from vilu_sdk.inputs.values import fraction, not_negative, whole
 from vilu_sdk.scorers.base.contract import (
     FailureScorer,
     require_posterior,
@@ -277,8 +277,8 @@ class SetPredictor(CrossedSets):
         for name, least in (("size_limit", 1), ("free_ranks", 0), ("cv", 2)):
             if getattr(self, name) is not None:
                 whole(getattr(self, name), name, least)
-        if self.penalty is not None and not (isinstance(self.penalty, int | float) and self.penalty == 0):
-            positive(self.penalty, "penalty")
+        if self.penalty is not None:
+            not_negative(self.penalty, "penalty")
         super()._check()
         if self.per_class and self.per_label:
             raise ValueError("per_class and per_label are two kinds of thresholds; choose one.")

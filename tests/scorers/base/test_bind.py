@@ -71,6 +71,12 @@ def test_the_learned_temperature_is_in_the_probabilities(toy):
     assert (DoctorScorer(temperature=4).softmax_scale, RelUScorer(temperature=0.5).softmax_scale) == (25, 200)
 
 
+def test_classes_that_are_names_and_numbers_are_refused(toy):
+    mixed = np.where(toy.labels % 2, toy.labels.astype(object), "even")
+    with pytest.raises(TypeError, match="y holds objects: int and str; pass all names, or all numbers"):
+        MCMScorer().bind(None).fit(toy.z_img, mixed)
+
+
 def test_it_is_a_classifier_with_scikit_learns_attributes(toy):
     bound = MCMScorer().bind(toy.z_txt)
     assert is_classifier(bound)

@@ -20,7 +20,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.compute.streaming import stream
 from vilu_sdk.exceptions import SampleWeightWarning, warn
 from vilu_sdk.inputs.candidates import Candidates, Opened, open_candidates
-from vilu_sdk.inputs.containers import to_numpy
+from vilu_sdk.inputs.containers import to_numpy, what_it_holds
 from vilu_sdk.inputs.rows import Rows, zeros_allowed
 from vilu_sdk.inputs.values import check_labels, check_units, check_weights
 from vilu_sdk.metrics.failure import warn_single_class
@@ -161,9 +161,9 @@ class BoundClassifier(ClassifierMixin, BaseEstimator):
             images, target, weights = images[kept], target[kept], weights[kept]
             units = None if units is None else units[kept]
         if opened is None:
+            if target.dtype == object and len({isinstance(value, str) for value in target}) > 1:
+                raise TypeError(f"y holds {what_it_holds(target)}; pass all names, or all numbers.")
             check_classification_targets(target)
-            if len(kinds := {type(value).__name__ for value in target}) > 1:
-                raise TypeError(f"y holds {' and '.join(sorted(kinds))}; pass all names, or all numbers.")
             self.classes_, labels = np.unique(target, return_inverse=True)
             self.z_txt_set_ = class_means(images, labels, self.classes_, weights)
             if self.scorer.learns:

@@ -178,6 +178,9 @@ class CalibratedScorer(Scorer):
         inner = self.scorer_
         return inner._texts_tried(d) if isinstance(inner, Scorer) else super()._texts_tried(d)
 
+    def _knows(self, text: Tensor) -> bool:
+        return isinstance(self.scorer_, Scorer) and self.scorer_._knows(text)
+
     def _among(self, text: Tensor) -> Among:
         return Among(text)  # of which only predictions and cosines are read
 

@@ -25,6 +25,7 @@ from vilu_sdk.scorers.base.weighted import WeightedScorer
 from vilu_sdk.scorers.explanation import Explanation, compete
 from vilu_sdk.scorers.paper.recipe import PaperModel, PaperRecipe
 from vilu_sdk.scorers.posterior.captions import CaptionModel
+from vilu_sdk.scorers.posterior.classes import ClassModel
 from vilu_sdk.scorers.posterior.frequencies import Frequencies, check_frequencies
 from vilu_sdk.scorers.posterior.left_out import left_out, uses_all_rows
 from vilu_sdk.scorers.posterior.model import LogLinearModel
@@ -365,6 +366,15 @@ class ViLUEstimator(WeightedScorer):
             return
         self._unknown_rate()
         self.model_ = self._published().learn(task, scale, generator)
+
+    def _knows(self, text: Tensor) -> bool:
+        known = getattr(self, "model_", None)
+        every = torch.arange(len(text))
+        return (
+            isinstance(known, ClassModel)
+            and len(known.text) == len(text)
+            and torch.equal(known.match(text), every)
+        )
 
     def _unknown_rate(self) -> float | None:
         """Return the share of images of no candidate that is given."""

@@ -110,10 +110,15 @@ class Calibrated(Persistent):
         check_is_fitted(self)
         return open_candidates(z_txt_set, d=self.n_features_in_)
 
+    def _knows(self, text: Tensor) -> bool:
+        """Whether candidates (K, d) are those of the fit, each in its place."""
+        known = self.candidates_
+        return text.shape == known.shape and bool((text - known).abs().max() < 1e-3)
+
     def _warn_of_candidates(self, opened: Opened) -> None:
         """Warn where candidates are not those of the fit; captions are known by their number alone."""
-        text, known = Candidates(opened, self.n_features_in_).text, self.candidates_
-        if text.shape != known.shape or not (self.caption_ or bool((text - known).abs().max() < 1e-3)):
+        text = Candidates(opened, self.n_features_in_).text
+        if not (text.shape == self.candidates_.shape if self.caption_ else self._knows(text)):
             warn(
                 "The candidates are not those of fit in the same order. The result of fit is used as it is, "
                 "but its guarantee holds only for the candidates of fit; fit again with these.",

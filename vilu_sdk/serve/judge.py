@@ -7,10 +7,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from vilu_sdk.exceptions import BackboneWarning, ViLUWarning, heard
 from vilu_sdk.inputs.candidates import Candidates, Opened
@@ -21,8 +19,7 @@ from vilu_sdk.scale.partition import loaded as in_memory
 from vilu_sdk.scale.partition import score_partition
 from vilu_sdk.scorers.base.contract import require_scorer
 from vilu_sdk.scorers.base.kept import TRANSIENT
-from vilu_sdk.scorers.posterior.classes import ClassModel
-from vilu_sdk.scorers.posterior.transfer import are_same
+from vilu_sdk.scorers.base.scorer import Scorer
 from vilu_sdk.selective.arrangement import Calibrated
 from vilu_sdk.selective.sets import SetPredictor
 from vilu_sdk.serve.bodies import Asked, Refused
@@ -49,22 +46,11 @@ class Entry(NamedTuple):
 def _named(loaded: Any, texts: Opened) -> Opened:
     """Return candidates without names under those of the fit, where they are its candidates in its order."""
     text = Candidates(texts).text
-    inside = (loaded, getattr(loaded, "scorer_in_use", None), getattr(loaded, "scorer_", None))
+    inside = (loaded, getattr(loaded, "scorer_in_use", None))
     for one in inside if texts.names is None else ():
-        names = getattr(one, "names_", None)
-        if names is not None and len(names) == len(text) and _is_known(one, text):
-            return replace(texts, names=Names(names, "the names of the fit"))
+        if isinstance(one, Scorer | Calibrated) and one.names_ is not None and one._knows(text):
+            return replace(texts, names=Names(one.names_, "the names of the fit"))
     return texts
-
-
-def _is_known(loaded: Any, text: Tensor) -> bool:
-    """Whether candidates (K, d) are those that what is loaded keeps of its fit, each in its place."""
-    for name in ("candidates_", "texts_"):
-        known = getattr(loaded, name, None)
-        if known is not None:
-            return known.shape == text.shape and bool(are_same((known * text).sum(dim=1)).all())
-    model = getattr(loaded, "model_", None)
-    return isinstance(model, ClassModel) and torch.equal(model.match(text), torch.arange(len(text)))
 
 
 class Judge:

@@ -225,6 +225,10 @@ class Scorer(Verbs, Persistent):
         known: FittedOn | None = getattr(self, "fitted_on_", None)
         return None if known is None or known.names is None else list(known.names)
 
+    def _knows(self, text: Tensor) -> bool:
+        """Whether candidates (K, d) are those of the fit, each in its place; no where none are kept."""
+        return False
+
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         own = str(super().__repr__(N_CHAR_MAX))
         facts = self._facts()

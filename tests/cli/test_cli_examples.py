@@ -51,6 +51,8 @@ def test_all_are_copied_as_they_are_and_nothing_else_is_replaced(vilu: Run, tmp_
 def test_quiet_leaves_out_how_to_go_on(vilu: Run, tmp_path: Path) -> None:
     assert len(vilu("examples -q").out.splitlines()) == len(NAMES)
     assert vilu(f"-q examples '{tmp_path / 'mine'}'").out == ""
+    said = vilu(f"demo -q --data '{tmp_path / 'digits'}'").out
+    assert said == "798 images to fit on and 799 new ones, 10 texts, logit scale 13.91.\n"
 
 
 def test_the_wheel_has_them_where_the_command_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,10 @@ TITLES = {
 def run(arguments: Namespace) -> int:
     """Print the demonstration, or write its data."""
     if arguments.data is not None:
-        return write_data(Path(arguments.data).expanduser(), arguments.random_state, arguments.overwrite)
+        folder = Path(arguments.data).expanduser()
+        said, next_ = write_data(folder, arguments.random_state, arguments.overwrite)
+        print(said if arguments.quiet else f"{said} {next_}")
+        return 0
     quiet = arguments.quiet
     page = REPORT if arguments.report is None and not quiet else arguments.report
     for chapter, text in chapters(arguments.random_state, page):
@@ -66,8 +69,8 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
-    """Write the digits as files of embeddings and labels, and print commands to try on them."""
+def write_data(folder: Path, random_state: int, overwrite: bool = False) -> tuple[str, str]:
+    """Write the digits as files of embeddings and labels; return what they are, and commands to try."""
     data = load_digits_vlm(random_state)
     arrays: dict[str, NDArray[Any]] = {
         "images": data.z_img_fit,
@@ -79,14 +82,19 @@ def write_data(folder: Path, random_state: int, overwrite: bool = False) -> int:
     files = {f"{name}.npy": _npy(values) for name, values in arrays.items()}
     files["names.txt"] = "".join(f"{name}\n" for name in data.class_names).encode()
     write_folder(folder, files, overwrite=overwrite)
-    print(f"""\
-{len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, {len(data.z_txt)} texts, logit \
-scale {data.logit_scale:.2f}. Go on with
+    said = (
+        f"{len(data.labels_fit)} images to fit on and {len(data.labels_test)} new ones, "
+        f"{len(data.z_txt)} texts, logit scale {data.logit_scale:.2f}."
+    )
+    return (
+        said,
+        f"""\
+Go on with
 
     cd {folder}
     vilu fit images.npy texts.npy --labels labels.npy --logit-scale {data.logit_scale:.2f} -o my-scorer
-    vilu score new-images.npy texts.npy --names names.txt --scorer my-scorer -o scores.csv""")
-    return 0
+    vilu score new-images.npy texts.npy --names names.txt --scorer my-scorer -o scores.csv""",
+    )
 
 
 def _npy(values: NDArray[Any]) -> bytes:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+from scipy.stats import sem
 
 from vilu_sdk import MCMScorer, ViLUEstimator
 from vilu_sdk.compute.random import seeded
@@ -88,7 +89,7 @@ def train(problems: list[Problem], logit_scale: float, seed: int) -> ViLUEstimat
 
 def leave_one_set_out(files: list[Path], logit_scale: float, seed: int, draws: int) -> None:
     """Print AUC and FPR95 over MCM's on each set, of heads that did not see it, also among few classes."""
-    few = [f"{k} classes: mean | worst" for k in LEFT_OUT_SIZES]
+    few = [f"{k} classes: mean ± standard error (draws scored) | worst" for k in LEFT_OUT_SIZES]
     print(f"\n| left out | AUC | FPR95 | {' | '.join(few)} |\n|---|---:|---:|{'---:|---:|' * len(few)}")
     every = []
     for path in files:
@@ -100,7 +101,8 @@ def leave_one_set_out(files: list[Path], logit_scale: float, seed: int, draws: i
         for k in LEFT_OUT_SIZES:
             some = [rng.choice(len(problem.z_txt), k, replace=False) for _ in range(draws)]
             gain = gains(head, [problem.among(classes) for classes in some])
-            cells.append(f"{gain.mean():+.2f} | {gain.min():+.2f}" if len(gain) else "– | –")
+            mean = f"{gain.mean():+.2f} ± {sem(gain):.2f} ({len(gain)})" if len(gain) > 1 else "–"
+            cells.append(f"{mean} | {gain.min():+.2f}" if len(gain) else "– | –")
         print(f"| {path.stem} | {auc:+.2f} | {fpr95:+.1f} | {' | '.join(cells)} |", flush=True)
         every.append((auc, fpr95))
     auc, fpr95 = np.mean(every, axis=0)

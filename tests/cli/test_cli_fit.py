@@ -139,7 +139,7 @@ def test_a_folder_is_overwritten_only_if_it_is_a_scorer_or_if_told(vilu, tmp_pat
 def test_the_default_logit_scale_is_told(vilu, tmp_path):
     line = f"fit images.npy texts.npy --labels labels.npy --scorer mcm -o {tmp_path / 's'}"
     assert vilu(line).err == (
-        "vilu: the logit scale of MCMScorer is 100, CLIP's; that of another model goes into --logit-scale\n"
+        "vilu: the logit scale of MCMScorer is 100, CLIP's; for another model pass its own as --logit-scale\n"
     )
     for silent in ("-q", "--logit-scale 100", "--set logit_scale=100"):
         assert vilu(f"{line} {silent}").err == ""

@@ -127,9 +127,9 @@ def test_the_code_of_a_model_card_runs(kind, tmp_path, toy, monkeypatch, capsys)
     for name in expected.keys() & names.keys():
         assert (names[name] == expected[name]()).all()
     assert (kind in ("shift", "risk")) == bool(capsys.readouterr().out)
-    # What it promises stands there as it prints.
+    # The guarantee stands there as it prints.
     if hasattr(saved, "report_"):
-        assert str(saved.report_).splitlines()[0] in card.split("## What it promises")[1]
+        assert str(saved.report_).splitlines()[0] in card.split("## What it guarantees")[1]
 
 
 def test_what_evaluate_returns_goes_into_a_card(toy):

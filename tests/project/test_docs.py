@@ -5,6 +5,7 @@ import html
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -239,6 +240,16 @@ def test_commands_that_print_figures_exist() -> None:
         for script in re.findall(r"`((?:benchmarks|examples|tests)/[\w/]+\.\w+)`", text):
             assert (ROOT / script).is_file(), f"{page.name}: {script}"
     assert called > 20
+
+
+def test_places_of_decisions_exist() -> None:
+    """Every module, class and function that the pages on the structure name is there."""
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("one_place.md", "architecture.md"))
+    names = {name.removeprefix("vilu_sdk.") for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", text)}
+    places = {name for name in names if not re.search(r"\.(json|safetensors|toml|py|md)$", name)}
+    assert len(places) > 50
+    for place in places:
+        pkgutil.resolve_name(f"vilu_sdk.{place}")  # raises if there is none
 
 
 def test_pictures_show_what_the_code_computes() -> None:

@@ -414,7 +414,7 @@ def test_captions(digits):
 
 def test_other_candidates_are_used_with_a_warning(mcm, calibration, digits):
     predictor = SelectivePredictor(mcm).fit(*calibration)
-    with pytest.warns(UserWarning, match="candidates of fit only"):
+    with pytest.warns(UserWarning, match="only for the candidates of fit"):
         predictor.accept(digits.z_img_test, digits.z_txt[:5])
 
 

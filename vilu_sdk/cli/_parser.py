@@ -98,12 +98,12 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 def of_all(**how: Any) -> list[Argument]:
     """Return what every command takes, before its name and after it."""
     return [
-        switch("-q", "--quiet", help="no progress and no notes: what was asked for alone", **how),
+        switch("-q", "--quiet", help="no progress and no notes, only results", **how),
         switch("--debug", help="show where an error came from", **how),
         option(
             "--log-level", choices=LEVELS, help="leave out messages below this level (default: info)", **how
         ),
-        option("--log-format", choices=FORMATS, help="of standard error: text, or JSON a line", **how),
+        option("--log-format", choices=FORMATS, help="format of standard error: text, or JSON lines", **how),
     ]
 
 

@@ -93,7 +93,7 @@ def choose_scorers(
             raise UsageError(f"--{option} must be one of {labels}, got {name!r}.")
     if unscaled and not scaled and rank() == 0:
         LOG.info(
-            f"the logit scale of {', '.join(unscaled)} is 100, CLIP's; that of another model goes into "
+            f"the logit scale of {', '.join(unscaled)} is 100, CLIP's; for another model pass its own as "
             "--logit-scale",
         )
     return chosen

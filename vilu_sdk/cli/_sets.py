@@ -2,18 +2,18 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vilu_sdk.cli._arguments import STDOUT
-from vilu_sdk.cli._exits import UsageError, usage
+from vilu_sdk.cli._exits import UsageError
 from vilu_sdk.cli._fit import check_folder
-from vilu_sdk.cli._inputs import open_named, read_frequencies, read_groups, read_task
-from vilu_sdk.cli._outputs import Block, check_output, plain_json, write_table
+from vilu_sdk.cli._inputs import open_named, read_groups
+from vilu_sdk.cli._outputs import Block, check_output, write_table
 from vilu_sdk.cli._parser import given
 from vilu_sdk.cli._scorers import choose_one
 from vilu_sdk.cli._streams import LOG
+from vilu_sdk.cli._threshold import calibrate
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.inputs.slices import cut
@@ -35,16 +35,7 @@ def _calibrate(arguments: Namespace) -> int:
     chosen = choose_one(arguments)
     is_threshold = chosen.predictor is not None and chosen.predictor.is_threshold
     scorer: Any = chosen.predictor if is_threshold else chosen.scorer
-    sets = SetPredictor(scorer, allow_empty=not arguments.no_empty, **params)
-    with usage():
-        sets._check()
-    images, texts, known = read_task(arguments)
-    groups, units = (read_groups(spec, len(images)) for spec in (arguments.groups, arguments.units))
-    frequencies = read_frequencies(arguments.frequencies, texts)
-    sets.fit(images, texts, known["labels"], groups=groups, units=units, frequencies=frequencies)
-    if folder is not None:
-        sets.save_pretrained(folder, overwrite=arguments.overwrite)
-    print(plain_json(asdict(sets.report_)) if arguments.json else sets.report_)
+    calibrate(SetPredictor(scorer, allow_empty=not arguments.no_empty, **params), arguments, folder)
     return 0
 
 

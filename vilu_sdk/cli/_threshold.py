@@ -2,6 +2,8 @@
 
 from argparse import Namespace
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from vilu_sdk.cli._exits import NO, usage
 from vilu_sdk.cli._fit import check_folder
@@ -25,6 +27,11 @@ def run(arguments: Namespace) -> int:
         predictor = CoveragePredictor(chosen.scorer, arguments.coverage, **common)
     else:
         predictor = CostPredictor(chosen.scorer, *arguments.costs, **common)
+    return 0 if calibrate(predictor, arguments, folder).accepted else NO
+
+
+def calibrate(predictor: Any, arguments: Namespace, folder: Path | str | None) -> Any:
+    """Fit a threshold or sets, save what was found, and print and return the report on it."""
     with usage():
         predictor._check()
     images, texts, known = read_task(arguments)
@@ -35,4 +42,4 @@ def run(arguments: Namespace) -> int:
     if folder is not None:
         predictor.save_pretrained(folder, overwrite=arguments.overwrite)
     print(plain_json(asdict(report)) if arguments.json else report)
-    return 0 if report.accepted else NO
+    return report

@@ -234,7 +234,7 @@ from {_home(kind)} import {kind.__name__}
     ]
     if hasattr(scorer, "report_"):
         found = "\n".join(line(part) for part in str(scorer.report_).split("\n"))
-        sections += ["## What it promises", f"```text\n{found.replace('```', chr(39) * 3)}\n```"]
+        sections += ["## What it guarantees", f"```text\n{found.replace('```', chr(39) * 3)}\n```"]
     if card.metrics:
         rows = dict.fromkeys(key for values in card.metrics.values() for key in values)
         sections += [

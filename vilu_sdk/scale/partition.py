@@ -58,7 +58,7 @@ def score_partition(
     column : str, optional
         Name of the column of embeddings. Not needed where it is the only one of lists of numbers.
     bad_rows : {"stop", "skip", "mark"}
-        What is done with rows that hold no embedding, one of another width, NaN, infinite numbers or only
+        What to do with rows that hold no embedding, one of another width, NaN, infinite numbers or only
         zeros: an error for the first of them, a table without them, or a table with a column `reason` (text,
         empty for good rows), in which they have the uncertainty NaN and the prediction -1.
 

@@ -88,8 +88,8 @@ class MahalanobisScorer(ClassScorer):
         covariances = moments.within() / n, moments.scatter / n
         if not float(covariances[0].diagonal().sum()) > SMALLEST_SPREAD:
             warn(
-                "MahalanobisScorer: no class has two different images, so that nothing is known of how they "
-                "scatter about their class; distances count all directions alike. Pass more images.",
+                "MahalanobisScorer: no class has two different images, so the covariance within classes is "
+                "unknown, and distances count all directions alike. Pass more images.",
                 NothingLearnedWarning,
             )
             covariances = (torch.eye(self.means_.shape[1], dtype=torch.float64),) * 2

@@ -97,7 +97,7 @@ class ThresholdPredictor(Calibrated):
         task = check_task(z_img, opened, labels, correct, units, called="units")
         self._check_units(units, groups, len(task.images))
         names = opened.called()
-        rows, others = self._arrange(task, "what the threshold promises will not hold")
+        rows, others = self._arrange(task, "the guarantee of the threshold will not hold")
         self.calibration_rows = rows
         rows = as_frequent(rows, task, opened, frequencies)
 

@@ -68,8 +68,8 @@ class SetsByThreshold(Calibrated):
         threshold = self.threshold_in_use
         if threshold is not None and getattr(threshold, "report_", None) != self.report_.answers:
             warn(
-                "The threshold was fitted again after the sets for what it abstains on: nothing is promised "
-                "of these any more; fit the sets again.",
+                "The threshold was fitted again after the sets for the images it abstains on, so their "
+                "guarantee no longer holds; fit the sets again.",
                 PromiseWarning,
             )
 

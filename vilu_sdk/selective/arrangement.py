@@ -115,8 +115,8 @@ class Calibrated(Persistent):
         text, known = Candidates(opened, self.n_features_in_).text, self.candidates_
         if text.shape != known.shape or not (self.caption_ or bool((text - known).abs().max() < 1e-3)):
             warn(
-                "The candidates are not those of fit, in their order. What was found is used as it is, but "
-                "the promise holds for the candidates of fit only; fit again on images with these.",
+                "The candidates are not those of fit in the same order. The result of fit is used as it is, "
+                "but its guarantee holds only for the candidates of fit; fit again with these.",
                 PromiseWarning,
             )
 
@@ -136,8 +136,8 @@ class Calibrated(Persistent):
         then = getattr(self, "scorer_then_", None)
         if then is not None and then != getattr(self.scorer_in_use, "fitted_on_", None):
             warn(
-                f"{type(self.scorer_in_use).__name__} was fitted or adapted after the threshold was found: "
-                "nothing is promised any more; fit the threshold again.",
+                f"{type(self.scorer_in_use).__name__} was fitted or adapted after the threshold was found, "
+                "so its guarantee no longer holds; fit the threshold again.",
                 PromiseWarning,
             )
 

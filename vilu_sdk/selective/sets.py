@@ -188,7 +188,7 @@ class SetPredictor(CrossedSets):
             self._check_folds(task, groups)
             self._calibrate_folds(task, opened, frequencies)
         else:
-            consequence = "what the sets promise will not hold"
+            consequence = "the guarantee of the sets will not hold"
             rows, others = self._arrange_answers(task, opened, frequencies, consequence)
             self._calibrate(task, opened, as_frequent(rows, task, opened, frequencies), groups)
             self.report_ = replace(self.report_, **others)

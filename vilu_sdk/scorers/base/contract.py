@@ -27,7 +27,7 @@ VERBS = {
 NEEDED = ("prediction", "decision", "uncertainty")
 # Probabilities add up to 1 to within this much.
 ROUNDING = 1e-3
-# Arrays (m, K) in float32 that would fill the memory of what is made of m rows of a posterior at once.
+# What is made of a posterior of m rows takes the memory of about so many arrays (m, K) in float32.
 ARRAYS = 4
 
 
@@ -129,9 +129,10 @@ def in_parts(
 
     They are few enough for `read_posterior` among k candidates, and for what is made of it.
     """
-    rows = np.arange(len(images)) if rows is None else rows
-    for part in track(images.slices(ARRAYS * k, len(rows)), "posterior"):
-        yield rows[part], images.source[rows[part]]
+    chosen = np.arange(len(images)) if rows is None else rows
+    for part in track(images.slices(ARRAYS * k, len(chosen)), "posterior"):
+        # All rows are viewed where they are, which gives back the pages of a memory map.
+        yield chosen[part], images.source[part if rows is None else rows[part]]
 
 
 def require_posterior(scorer: Any) -> None:
@@ -153,7 +154,8 @@ def warn_of_fit_rows(scorer: Any, z_img: Any, consequence: str) -> None:
         return
     warn(
         f"{found} of {len(images)} images are rows that this {type(scorer).__name__} was fitted on. It is "
-        f"surer of them than of new images, so {consequence}. Hold images out of the fit, and pass those.",
+        f"more certain about them than about new images, so {consequence}. Pass images that were held out of "
+        "the fit.",
         FitRowsWarning,
     )
 

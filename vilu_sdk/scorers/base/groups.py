@@ -31,7 +31,7 @@ OTHER_CLASS, FAR, MANY_CLASSES = 0.75, 1e6, 20
 # that are drawn with replacement, half as many draws as images, a fifth are drawn again.
 SHARE = 0.3
 # What follows for a fit.
-OVERCONFIDENT = "What is learned is then too sure of itself on new images: pass groups="
+OVERCONFIDENT = "The fit is then overconfident on new images: pass groups="
 # Rows that are used of a group, evenly spread: more of one group say hardly more.
 MOST_OF_GROUP = 256
 
@@ -101,9 +101,9 @@ def independent_units(task: Task) -> Tensor:
     repeated = float((sizes > 1).double().mean())
     if repeated > SHARE:
         warn(
-            f"{repeated:.0%} of the images come more than once, and each counts once: copies were hardly "
-            "drawn independently. Pass units=, the image or video that each row comes from; or a number of "
-            "its own for each row, if these are draws of what will come.",
+            f"{repeated:.0%} of the images come more than once, and each counts once, because copies are "
+            "rarely independent draws. Pass units=, the image or video of each row; or units=range(n), if "
+            "all rows are independent draws.",
             RepeatedImagesWarning,
         )
     first = first_rows(images)
@@ -233,6 +233,6 @@ def warn_of_near_copies(x: Tensor, classes: Tensor, groups: Tensor, so: str = OV
     if share > SHARE:
         warn(
             f"About {share:.0%} of the images have near copies among the others, such as views of one "
-            f"image or frames of one video. {so}, the image or video that each row comes from.",
+            f"image or frames of one video. {so}, the image or video of each row.",
             RepeatedImagesWarning,
         )

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from vilu_sdk import KroneckerFactors, MCMScorer, SelectivePredictor, SetPredictor, ViLUEstimator
+from vilu_sdk import (
+    KroneckerFactors,
+    MCMScorer,
+    SelectivePredictor,
+    SetPredictor,
+    ViLUEstimator,
+    set_progress,
+)
 from vilu_sdk.displays import ScoreDistributionDisplay, SetSizeDisplay
 from vilu_sdk.evaluation import benchmark, compare, coverage_at_risk, fpr95, risk_at_coverage
 from vilu_sdk.inputs import open_embeddings
@@ -76,6 +83,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "checkpoint": lambda value: ViLUEstimator(random_state=0).fit(Z, T, LABELS, checkpoint=value),
     "folder": lambda value: MCM.save_pretrained(value),
     "labels": lambda value: benchmark({"MCM": MCM}, [], labels=value),
+    "enabled": lambda value: set_progress(value),
     "path": lambda value: open_embeddings(_some(value)),
     "title": lambda value: report(MCM, Z, T, LABELS, "page.html", title=value),
     "class_names": lambda value: report(MCM, Z, T, LABELS, "page.html", class_names=value),

@@ -10,9 +10,16 @@ import pandas as pd
 import pytest
 import torch
 
-from vilu_sdk import KroneckerFactors, MCMScorer, SelectivePredictor, SetPredictor, ViLUEstimator
+from vilu_sdk import (
+    KroneckerFactors,
+    MCMScorer,
+    SelectivePredictor,
+    SetPredictor,
+    ViLUEstimator,
+    set_progress,
+)
 from vilu_sdk.displays import ScoreDistributionDisplay, SetSizeDisplay
-from vilu_sdk.evaluation import compare, coverage_at_risk, fpr95, risk_at_coverage
+from vilu_sdk.evaluation import benchmark, compare, coverage_at_risk, fpr95, risk_at_coverage
 from vilu_sdk.inputs import open_embeddings
 from vilu_sdk.report import report
 from vilu_sdk.scale import score_partition, score_to_folder
@@ -25,6 +32,7 @@ LABELS = rng.integers(4, size=60)
 Z = (T[LABELS] + rng.normal(size=(60, 8))).astype(np.float32)
 U, WRONG = np.linspace(0.1, 0.9, 60), rng.random(60) < 0.4
 MCM = MCMScorer(logit_scale=10.0)
+TABLE = compare({"MCM": MCM}, Z, T, LABELS, fit=False, n_bootstrap=10)
 BY_GROUP = SelectivePredictor(MCM, 0.5).fit(Z, T, LABELS, groups=LABELS % 2)
 
 # None of them is a number, a word, a flag, a name of a file or one name for each of four texts.
@@ -72,6 +80,11 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "column": lambda value: score_partition({"z": Z}, MCM, T, column=value),
     "piece_rows": lambda value: score_to_folder([], "nowhere", MCM, T, piece_rows=value),
     "output": lambda value: score_to_folder([], value, MCM, T),
+    "columns": lambda value: TABLE.to_markdown(columns=[1] if _some(value) is None else value),
+    "checkpoint": lambda value: ViLUEstimator(random_state=0).fit(Z, T, LABELS, checkpoint=value),
+    "folder": lambda value: MCM.save_pretrained(value),
+    "labels": lambda value: benchmark({"MCM": MCM}, [], labels=value),
+    "enabled": lambda value: set_progress(value),
     "path": lambda value: open_embeddings(_some(value)),
     "title": lambda value: report(MCM, Z, T, LABELS, "page.html", title=value),
     "class_names": lambda value: report(MCM, Z, T, LABELS, "page.html", class_names=value),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tqdm.auto import tqdm
 
 from vilu_sdk.compute.distributed import rank
+from vilu_sdk.inputs.values import flag
 
 T = TypeVar("T")
 
@@ -31,6 +32,11 @@ def set_progress(enabled: bool) -> None:
     enabled : bool
         False silences bars and lines until this is called again with True.
 
+    Raises
+    ------
+    TypeError
+        If it is neither True nor False.
+
     Examples
     --------
     >>> import vilu_sdk
@@ -38,7 +44,7 @@ def set_progress(enabled: bool) -> None:
     >>> vilu_sdk.set_progress(True)
     """
     global _enabled
-    _enabled = bool(enabled)
+    _enabled = flag(enabled, "enabled")
 
 
 def bars_are_shown() -> bool:

@@ -26,7 +26,8 @@ from vilu_sdk.evaluation.results import Benchmark
 from vilu_sdk.evaluation.run import Round, metrics_of, random_rounds
 from vilu_sdk.evaluation.sets import CELL, DataSet, open_set, sets_of
 from vilu_sdk.exceptions import ScorerFailedWarning, warn
-from vilu_sdk.inputs.values import fraction, is_word, seed, whole
+from vilu_sdk.inputs.names import by_place
+from vilu_sdk.inputs.values import as_path, flag, fraction, is_word, seed, whole
 from vilu_sdk.metrics.ranking import COVERAGES, rank
 from vilu_sdk.scorers.base.contract import FailureScorer
 
@@ -131,13 +132,16 @@ def benchmark(
     mean ranks by auc over 2 sets: p = 0.49 that all are equally good (Friedman), critical difference 1.39...
     """
     check_scorers(scorers)
-    budgets = (labels,) if isinstance(labels, str | numbers.Number) else tuple(labels)
-    plan = _Plan(budgets, n_runs, split, test_size, fit, batch_size, random_state)
+    flag(fit, "fit")
+    budgets: list[Any] = [labels]
+    if not isinstance(labels, str | numbers.Number):
+        budgets = by_place(labels, "labels", "of numbers of rows")
+    plan = _Plan(tuple(budgets), n_runs, split, test_size, fit, batch_size, random_state)
     plan.check()
     own = check_metrics(metrics)
     if n_jobs is not None and not whole(n_jobs, "n_jobs", -1):
         raise ValueError("n_jobs must be at least 1, or -1 for one process a core, got 0.")
-    place = None if folder is None else Path(folder).expanduser()
+    place = None if folder is None else as_path(folder, "folder")
     if place is not None:
         if place.exists() and not place.is_dir():
             raise ValueError(f"folder: {place} is a file; name a folder, which is made where there is none.")

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from vilu_sdk.inputs.values import whole
+from vilu_sdk.inputs.names import by_place
+from vilu_sdk.inputs.values import is_word, whole
 from vilu_sdk.metrics.significance import OF_GIVEN_FAILURES
 
 
@@ -89,7 +90,9 @@ def choose_columns(
     by_key = KNOWN | {column.key: column for column in known}
     if isinstance(columns, str):
         columns = [columns]
-    unknown = [key for key in columns or () if key not in by_key]
+    if columns is not None:
+        columns = by_place(columns, "columns", "of metrics")
+    unknown = [key for key in columns or () if not is_word(key, by_key)]
     if unknown:
         raise ValueError(f"columns has no {unknown[0]!r}; there are {', '.join(by_key)}.")
     chosen = list(shown) if columns is None else [by_key[key] for key in columns]

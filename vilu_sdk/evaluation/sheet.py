@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from vilu_sdk.evaluation.columns import BEST, Cell
 from vilu_sdk.inputs import escape
+from vilu_sdk.inputs.values import as_path
 from vilu_sdk.metrics.text import align, lines
 from vilu_sdk.persistence.files import whole_file
 
@@ -188,6 +188,6 @@ def csv_text(
     writer.writerows(shown)
     if path is None:
         return buffer.getvalue()
-    with whole_file(Path(path).expanduser()) as file:
+    with whole_file(as_path(path, "path")) as file:
         file.write(buffer.getvalue().encode("utf-8"))
     return None

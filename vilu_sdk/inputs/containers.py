@@ -97,7 +97,7 @@ def refuse_missing(array: NDArray[Any], name: str) -> None:
     """Raise for the first NaN of a vector."""
     if array.dtype.kind in "fcmM" and (array != array).any():
         row = np.flatnonzero(array != array)[0]
-        raise ValueError(f"{name}[{row}] is missing ({array[row]}); fill it in, or leave out its row.")
+        raise ValueError(f"{name}[{row}] is missing ({array.flat[row]}); fill it in, or leave out its row.")
 
 
 def what_it_holds(array: NDArray[Any] | Tensor) -> str:

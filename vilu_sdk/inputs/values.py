@@ -2,7 +2,9 @@
 
 import math
 import numbers
+import os
 from collections.abc import Container
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from vilu_sdk.exceptions import LogitScaleWarning, warn
 from vilu_sdk.inputs.columns import class_names
 from vilu_sdk.inputs.containers import refuse_missing, vector, what_it_holds
 from vilu_sdk.inputs.names import NONE, Names
-from vilu_sdk.inputs.places import BadRowError
+from vilu_sdk.inputs.places import BadRowError, shown
 
 # Around ln 100 and ln 117.3, which CLIP and SigLIP have learned, and around the inverses of 100 and 117.3.
 LOGARITHMS, TEMPERATURES = (4.45, 4.85), (0.007, 0.015)
@@ -180,6 +182,13 @@ def unit(value: Any, name: str) -> float:
     if not 0 <= _as_float(value) <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value!r}.")
     return float(value)
+
+
+def as_path(value: Any, name: str) -> Path:
+    """Return the path of a file or a folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {shown(value)}.")
+    return Path(value).expanduser()
 
 
 def is_word(value: Any, words: Container[str]) -> bool:

@@ -16,6 +16,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.exceptions import silent
 from vilu_sdk.inputs.places import cut, listed, shown
 from vilu_sdk.inputs.remote import is_remote, local, upload
+from vilu_sdk.inputs.values import as_path
 from vilu_sdk.persistence import hub, storage
 from vilu_sdk.persistence.card import Card, backbone_of, model_card
 from vilu_sdk.persistence.encoding import check_finite, class_of, decode, encode, storable
@@ -95,6 +96,7 @@ class Persistent(BaseEstimator):
         ...     MCMScorer.from_pretrained(folder)
         MCMScorer(logit_scale=50.0)
         """
+        as_path(folder, "folder")
         if isinstance(folder, str) and is_remote(folder):
             self._save_to_address(folder.rstrip("/"), card, overwrite)
             return

@@ -65,15 +65,17 @@ def check_parameters(estimator: Any) -> None:
         if not fits(value, hint):
             raise (TypeError if {float, bool} & {hint, *get_args(hint)} else ValueError)(said)
         for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, int | float) and not abs(number) <= LARGEST[type(number)]:
+            if isinstance(number, float) and number != 0 and not TINY <= abs(number) <= HUGE:
                 raise ValueError(
-                    f"{name} must be finite, and at most {LARGEST[type(number)]:.2g} in size, got "
-                    f"{shown(given)}."
+                    f"{name} must be finite, 0 or from {TINY:.2g} to {HUGE:.2g} in size, got {shown(given)}."
                 )
+            if isinstance(number, int) and abs(number) > LARGEST:
+                raise ValueError(f"{name} must be finite, at most 2**63 - 1 in size, got {shown(given)}.")
 
 
-# Beyond them torch and numpy take no integers, and float32 has infinity.
-LARGEST = {bool: 1, int: 2**63 - 1, float: float(np.finfo(np.float32).max)}
+# Beyond them float32 has zero and infinity, and torch and numpy take no integers.
+TINY, HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+LARGEST = 2**63 - 1
 # What types are called.
 _CALLED: dict[Any, str] = {
     **{int: "an integer", float: "a number", bool: "True or False", str: "a text", type(None): "None"},

@@ -13,7 +13,7 @@ from vilu_sdk.compute.progress import track
 from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import shown
-from vilu_sdk.inputs.values import whole
+from vilu_sdk.inputs.values import as_path, whole
 from vilu_sdk.persistence.files import check_parent, whole_file
 from vilu_sdk.report import _html, _sections
 from vilu_sdk.report._conclusion import advice, conclusion
@@ -121,7 +121,7 @@ def report(
     ...     page.name, page.read_text(encoding="utf-8")[:15]
     ('page.html', '<!DOCTYPE html>')
     """
-    path = Path(path)
+    path = as_path(path, "path")
     require("matplotlib", "plot")
     check_parent(path)
     whole(top, "top", 1)

@@ -20,12 +20,12 @@ from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
-from vilu_sdk.inputs.places import BadRowError, shown
+from vilu_sdk.inputs.places import BadRowError
 from vilu_sdk.inputs.remote import is_remote
 from vilu_sdk.inputs.rows import Rows
 from vilu_sdk.inputs.shards import Source, open_embeddings
 from vilu_sdk.inputs.tables import count_rows
-from vilu_sdk.inputs.values import whole
+from vilu_sdk.inputs.values import as_path, whole
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.files import sweep, whole_file
 from vilu_sdk.persistence.storage import checksum
@@ -162,8 +162,7 @@ class Job(NamedTuple):
     ) -> Self:
         """Find out what is wrong before the work begins, and claim the folder if there is to be one."""
         whole(piece_rows, "piece_rows", 1)
-        if not isinstance(output, str | os.PathLike | None):
-            raise TypeError(f"output must be the path of a folder, got {shown(output)}.")
+        given = as_path("" if output is None else output, "output")
         check_bad_rows(bad_rows)
         if output is not None and is_remote(output):
             raise ValueError(
@@ -182,7 +181,7 @@ class Job(NamedTuple):
         except BadRowError:
             if bad_rows == "stop":
                 raise
-        folder = Path(output or "").expanduser().absolute()
+        folder = given.absolute()
         own = None if ids is None else vector(ids, "ids")
         if own is not None and own.dtype.kind in "cV":
             raise TypeError(f"ids must hold a text or a number for each row, got {what_it_holds(own)}.")

@@ -13,7 +13,7 @@ from vilu_sdk.persistence.types import _types_of_parameters, fits
 
 OF_NO_TYPE: list[Any] = [
     *(1j, [1.5], ("x",), np.array([1.5, 2.5]), float("nan"), 10**400, "", b""),
-    *(torch.empty((), device="meta"), torch.ones(2).to_sparse()),
+    *(torch.empty((), device="meta"), torch.ones(2).to_sparse(), 1e-300, -1e300),
 ]
 # No widths of layers.
 NO_WIDTHS: list[Any] = ["", (0,), (-1,), (2**62,), (10**30,), (float("nan"),), (70_000, 70_000)]

@@ -3,7 +3,6 @@
 import copy
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,7 +22,7 @@ from vilu_sdk.inputs.order import LOOKED_AT, warn_of_order
 from vilu_sdk.inputs.places import shown
 from vilu_sdk.inputs.rows import WIDEST, Rows
 from vilu_sdk.inputs.task import Checkpoint, Task, check_task
-from vilu_sdk.inputs.values import check_logit_scale
+from vilu_sdk.inputs.values import as_path, check_logit_scale
 from vilu_sdk.persistence.card import FittedOn, expectations
 from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.persistent import Persistent
@@ -156,7 +155,7 @@ class Scorer(Verbs, Persistent):
         """Learn from a checked task; the checkpoint is for as long as that takes."""
         check_parameters(self)
         if checkpoint is not None:
-            task = replace(task, checkpoint=Checkpoint(Path(checkpoint), self._settings()))
+            task = replace(task, checkpoint=Checkpoint(as_path(checkpoint, "checkpoint"), self._settings()))
         if self.learns:
             self._warn_of_order(task)
         with shared_fit(task, self._settings):

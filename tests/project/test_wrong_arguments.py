@@ -16,15 +16,18 @@ from vilu_sdk import (
     SelectivePredictor,
     SetPredictor,
     ViLUEstimator,
+    convert_official_checkpoint,
     set_progress,
 )
 from vilu_sdk.displays import ScoreDistributionDisplay, SetSizeDisplay
 from vilu_sdk.evaluation import benchmark, compare, coverage_at_risk, fpr95, risk_at_coverage
+from vilu_sdk.export import export_onnx
 from vilu_sdk.inputs import open_embeddings
 from vilu_sdk.report import report
 from vilu_sdk.scale import score_partition, score_to_folder
 from vilu_sdk.scorers import Card
 from vilu_sdk.selective import CostPredictor, risk_upper_bound
+from vilu_sdk.serve import app
 
 rng = np.random.default_rng(0)
 T = rng.normal(size=(4, 8)).astype(np.float32)
@@ -33,6 +36,7 @@ Z = (T[LABELS] + rng.normal(size=(60, 8))).astype(np.float32)
 U, WRONG = np.linspace(0.1, 0.9, 60), rng.random(60) < 0.4
 MCM = MCMScorer(logit_scale=10.0)
 TABLE = compare({"MCM": MCM}, Z, T, LABELS, fit=False, n_bootstrap=10)
+BY_ALL = SelectivePredictor(MCM, 0.5).fit(Z, T, LABELS)
 BY_GROUP = SelectivePredictor(MCM, 0.5).fit(Z, T, LABELS, groups=LABELS % 2)
 
 # None of them is a number, a word, a flag, a name of a file or one name for each of four texts.
@@ -84,6 +88,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "checkpoint": lambda value: ViLUEstimator(random_state=0).fit(Z, T, LABELS, checkpoint=value),
     "folder": lambda value: MCM.save_pretrained(value),
     "labels": lambda value: benchmark({"MCM": MCM}, [], labels=value),
+    "feedback": lambda value: app(BY_ALL, feedback=value),
     "enabled": lambda value: set_progress(value),
     "path": lambda value: open_embeddings(_some(value)),
     "title": lambda value: report(MCM, Z, T, LABELS, "page.html", title=value),
@@ -108,6 +113,17 @@ def test_what_is_no_such_argument_is_named(call, kind, tmp_path, monkeypatch):
     assert re.search(rf"\b{CALLED.get(call, call)}\b", said)
     assert "ambiguous" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda path: export_onnx(MCM, T, path), convert_official_checkpoint],
+    ids=["export_onnx", "convert_official_checkpoint"],
+)
+def test_what_is_no_path_is_named(call):
+    for value in NOTHING.values():
+        with pytest.raises(TypeError, match="path must be a path"):
+            call(value)
 
 
 @pytest.mark.parametrize("kind", [float, np.float32, np.array, torch.tensor, Fraction])

@@ -1,7 +1,6 @@
 """Export to ONNX: a scorer and its candidates as one graph, from image rows to uncertainties."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from vilu_sdk.export.graph import PREDICTION, Graph
 from vilu_sdk.export.models import model_of, say
 from vilu_sdk.inputs.candidates import Candidates, open_candidates
 from vilu_sdk.inputs.extras import require
-from vilu_sdk.inputs.values import require_candidates
+from vilu_sdk.inputs.values import as_path, require_candidates
 from vilu_sdk.persistence.files import whole_file
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -78,6 +77,7 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
     >>> session.run(["prediction", "uncertainty"], {"z_img": z_img})
     [array([0, 1]...), array([3.2...e-01, 1.2...e-04])]
     """
+    target = as_path(path, "path")
     onnx = require("onnx", "onnx")
     threshold = scorer if isinstance(scorer, ThresholdPredictor) else None
     if threshold is not None:
@@ -108,5 +108,5 @@ def export_onnx(scorer: Any, z_txt_set: Any, path: str | os.PathLike[str]) -> No
         outputs["accepted"] = graph("LessOrEqual", said["decision"], limit)
         # JSON has no infinity, which accepts all or nothing as the largest number does.
         metadata["threshold"] = np.nan_to_num(found).tolist()
-    with whole_file(Path(path).expanduser()) as file:
+    with whole_file(target) as file:
         file.write(graph.written(candidates.text.shape[1], outputs, metadata))

@@ -14,7 +14,7 @@ from vilu_sdk.compute.state import plain_torch
 from vilu_sdk.inputs.foreign import check_file
 from vilu_sdk.inputs.places import brief, cut, listed, shown
 from vilu_sdk.inputs.precision import working
-from vilu_sdk.inputs.values import is_word, positive
+from vilu_sdk.inputs.values import as_path, is_word, positive
 from vilu_sdk.persistence.pickled import UnknownNameError, read_pickled
 from vilu_sdk.scorers.paper.head import ViLUHead
 from vilu_sdk.scorers.paper.lvu import LVUScorer
@@ -88,7 +88,7 @@ def convert_official_checkpoint(
     logit_scale = positive(logit_scale, "logit_scale")
     if not is_word(target, ("correct", "tcp")):
         raise ValueError(f"target must be 'correct' or 'tcp', got {target!r}.")
-    path = Path(path)
+    path = as_path(path, "path")
     try:
         state = _weights(_read(path))
         widths = _widths(state)

@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vilu_sdk.inputs.values import as_path
 from vilu_sdk.persistence.locks import PATIENCE, held
 from vilu_sdk.persistence.storage import CONFIG_FILE
 from vilu_sdk.selective import RiskMonitor, ShiftMonitor
@@ -22,7 +22,7 @@ class Audits:
     """
 
     def __init__(self, loaded: Any, promise: float | None, folder: Any) -> None:
-        self.folder = None if folder is None else Path(folder).expanduser()
+        self.folder = None if folder is None else as_path(folder, "feedback")
         self._lock = threading.Lock()
         #: Why nothing is watched, if so.
         self.nothing: str | None = None

@@ -184,7 +184,8 @@ class Calibrated(Persistent):
         if groups is None:
             return
         known = [part.group for part in self.report_.groups]
-        given = check_groups(given := vector(groups, "groups"), len(given)).tolist()
+        array = vector(groups, "groups")
+        given = check_groups(array, len(array)).tolist()
         if given and isinstance(given[0], str) != isinstance(known[0], str):
             raise ValueError(
                 f"groups are like {given[0]!r}, but those of fit were like {known[0]!r}: write both as text, "

@@ -18,7 +18,7 @@ import pytest
 from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import open_embeddings, remote
-from vilu_sdk.inputs.escape import has_stray_marks, masked
+from vilu_sdk.inputs.escape import has_stray_marks, masked, secrets_of
 from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scorers import Scorer
 
@@ -376,6 +376,16 @@ def test_no_mark_in_a_password_lets_it_be_seen(mark, protocol):
     with pytest.raises((OSError, ValueError, ImportError)) as error:  # where an extra is missing too
         open_embeddings(address)
     assert not any(part in str(error.value) for part in ("gehe", "nis", "fSIGNED"))
+
+
+@pytest.mark.parametrize("who", ["{}", "{}:", "me:{}"])
+@pytest.mark.parametrize("length", [500, 600, 3000])
+def test_a_token_of_any_usual_length_is_masked(who, length):
+    who = who.format("x" * length)
+    address = f"https://{who}@host/z.npy"
+    assert masked(address) == "https://host/z.npy"
+    assert secrets_of(address)[0] == who
+    assert not has_stray_marks(address)
 
 
 @pytest.mark.parametrize("host", ["[::1]", "[2001:db8::1]", "[2001:db8::1]:8000", "[::ffff:1.2.3.4]:80"])

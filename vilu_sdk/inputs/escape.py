@@ -33,11 +33,11 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", r
 # A quote is part of an address where it does not end what is quoted.
 _CHARACTER = r"""(?:[^?\s'"]|['"](?![\s,;:.)\]}>]|$))"""
 # What says who one is, and no number of a host. A password may have marks in it that end a place, but no port
-# is before them.
+# is before them. Tokens of thousands of characters serve as passwords; the bound keeps long texts quick.
 _WHO = (
     r"(?!\[[0-9A-Fa-f:.]+\](?::\d+)?(?:[/?#]|$))"
-    rf"(?:(?:(?![/#]){_CHARACTER}){{0,500}}@"
-    rf"|(?:(?![/#@:]){_CHARACTER}){{0,500}}:(?!:|\d*[/?#])(?:{_CHARACTER}|\?){{0,500}}@)"
+    rf"(?:(?:(?![/#]){_CHARACTER}){{0,4096}}@"
+    rf"|(?:(?![/#@:]){_CHARACTER}){{0,4096}}:(?!:|\d*[/?#])(?:{_CHARACTER}|\?){{0,4096}}@)"
 )
 # An address in a text: what is before who one is, who that is, the place, and what a query says.
 _SECRETS = re.compile(

@@ -19,6 +19,7 @@ from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import open_embeddings, remote
 from vilu_sdk.inputs.escape import has_stray_marks, masked
+from vilu_sdk.inputs.remote import split_name
 from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scorers import Scorer
 
@@ -378,9 +379,14 @@ def test_no_mark_in_a_password_lets_it_be_seen(mark, protocol):
     assert not any(part in str(error.value) for part in ("gehe", "nis", "fSIGNED"))
 
 
-@pytest.mark.parametrize("host", ["[::1]", "[2001:db8::1]", "[2001:db8::1]:8000", "[::ffff:1.2.3.4]:80"])
-def test_a_number_of_a_host_is_no_password(host):
+@pytest.mark.parametrize(
+    "host",
+    ["[::1]", "[2001:db8::1]", "[2001:db8::1]:8000", "[::ffff:1.2.3.4]:80", "[fe80::1%25eth0]:80"],
+)
+def test_a_number_of_a_host_is_no_password_and_no_name(host):
     address = f"http://{host}/folder/z@2x.npy"
+    assert split_name(f"{address}::images") == (address, "images")
+    assert "::" not in remote._HOST.sub(remote._spelled_out, address)
     assert masked(address) == address
     assert masked(f"http://me:secret@{host}/folder/z@2x.npy") == address
     assert not has_stray_marks(address)

@@ -19,6 +19,7 @@ from support.cli_tools import Run
 from vilu_sdk import MCMScorer
 from vilu_sdk.inputs import open_embeddings, remote
 from vilu_sdk.inputs.escape import has_stray_marks, masked, secrets_of
+from vilu_sdk.inputs.remote import split_name
 from vilu_sdk.scale import score_to_folder
 from vilu_sdk.scorers import Scorer
 
@@ -378,6 +379,13 @@ def test_no_mark_in_a_password_lets_it_be_seen(mark, protocol):
     assert not any(part in str(error.value) for part in ("gehe", "nis", "fSIGNED"))
 
 
+def test_no_secret_is_told_of_an_address_where_an_array_belongs():
+    with pytest.raises((TypeError, ValueError)) as error:
+        MCMScorer().predict(f"https://me:{'geheim' * 40}@host/z.npy", Z_TXT)
+    assert "geheim" not in str(error.value)
+    assert "https://host/z.npy" in str(error.value)
+
+
 @pytest.mark.parametrize("who", ["{}", "{}:", "me:{}"])
 @pytest.mark.parametrize("length", [500, 600, 3000])
 def test_a_token_of_any_usual_length_is_masked(who, length):
@@ -388,9 +396,14 @@ def test_a_token_of_any_usual_length_is_masked(who, length):
     assert not has_stray_marks(address)
 
 
-@pytest.mark.parametrize("host", ["[::1]", "[2001:db8::1]", "[2001:db8::1]:8000", "[::ffff:1.2.3.4]:80"])
-def test_a_number_of_a_host_is_no_password(host):
+@pytest.mark.parametrize(
+    "host",
+    ["[::1]", "[2001:db8::1]", "[2001:db8::1]:8000", "[::ffff:1.2.3.4]:80", "[fe80::1%25eth0]:80"],
+)
+def test_a_number_of_a_host_is_no_password_and_no_name(host):
     address = f"http://{host}/folder/z@2x.npy"
+    assert split_name(f"{address}::images") == (address, "images")
+    assert "::" not in remote._HOST.sub(remote._spelled_out, address)
     assert masked(address) == address
     assert masked(f"http://me:secret@{host}/folder/z@2x.npy") == address
     assert not has_stray_marks(address)

@@ -276,6 +276,8 @@ def test_a_scorer_that_fails_has_its_reason_on_the_page(task: SimpleNamespace, t
         ),
         ({"thumbnails": np.full((320, 8, 8), "a")}, TypeError, r"thumbnails\[\d+\] holds strings"),
         ({"thumbnails": ["no.png"] * 320}, FileNotFoundError, r"thumbnails\[\d+\] names no.png, and there"),
+        ({"thumbnails": [""] * 320}, FileNotFoundError, r"thumbnails\[\d+\] names '', and there is no such"),
+        ({"thumbnails": ["."] * 320}, IsADirectoryError, r"thumbnails\[\d+\] names ., which is a folder"),
         ({"thumbnails": [__file__] * 320}, ValueError, r"thumbnails\[\d+\] names .*, which is no picture"),
     ],
 )

@@ -1,5 +1,7 @@
 """What the user calls images goes with their scores."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +61,32 @@ def test_numbers_stay_numbers_and_other_ids_are_other_work(capsys):
     assert score(ids=range(250)).found == 1
     with pytest.raises(ValueError, match="it differs in ids"):
         score(ids=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([Path(name) for name in NAMES], [str(Path(name)) for name in NAMES]),
+        ([Path(name) if row % 2 else name for row, name in enumerate(NAMES)], None),
+        (np.arange(250, dtype=">i4"), list(range(250))),
+        (np.arange(250, dtype=np.longdouble), list(range(250))),
+    ],
+    ids=["paths", "paths and texts", "other bytes", "long numbers"],
+)
+def test_ids_are_texts_and_numbers_however_they_are_kept(ids, expected):
+    found = column(score(ids=ids).files[0])
+    assert found == (expected or [str(name) for name in ids])
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [(7, "int and str"), (b"b", "bytes and str"), ({1}, "set and str"), ("\ud800", "strings")],
+    ids=["numbers", "bytes", "sets", "half characters"],
+)
+def test_ids_that_no_file_holds_are_named_before_there_is_one(value, held, tmp_path):
+    with pytest.raises(TypeError, match=f"^ids must hold a text or a number for each row, got .*{held}"):
+        score(ids=[value, *NAMES[1:]])
+    assert not (tmp_path / "scores").exists()
 
 
 def test_ids_that_do_not_fit_are_refused(capsys):

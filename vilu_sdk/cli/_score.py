@@ -23,7 +23,7 @@ from vilu_sdk.inputs.shards import Shards
 from vilu_sdk.numerals import from_environment
 from vilu_sdk.scale.job import score_to_folder, scored_tables
 from vilu_sdk.scale.partition import loaded
-from vilu_sdk.scale.pieces import plan
+from vilu_sdk.scale.pieces import as_ids, plan
 
 # Seconds that a process waits for the others at the end; torchrun ends all when one dies.
 SHARED_SECONDS = 30 * 86400.0
@@ -119,4 +119,4 @@ def _score_blocks(
 
 
 def _ids(arguments: Namespace) -> Any:
-    return None if arguments.ids is None else read_values(arguments.ids).values
+    return as_ids(None if arguments.ids is None else read_values(arguments.ids).values)

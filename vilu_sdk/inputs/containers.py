@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilu_sdk.inputs.lists import check_widths, from_arrow, is_column
+from vilu_sdk.inputs.places import shown
 
 # What outputs of `transformers` call embeddings, and what its processors return for a model to embed.
 EMBEDDINGS = ("image_embeds", "text_embeds", "pooler_output", "last_hidden_state")
@@ -196,7 +197,7 @@ def _refuse_others(values: Any, name: str) -> None:
     kind = type(values).__name__
     if isinstance(values, str | bytes | os.PathLike):
         raise TypeError(
-            f"{name} must hold real numbers, got the {kind} {str(values)[:60]!r}; open files of embeddings "
+            f"{name} must hold real numbers, got the {kind} {shown(str(values))}; open files of embeddings "
             "with vilu_sdk.inputs.open_embeddings, and embed texts."
         )
     if isinstance(values, Iterator | Set | ValuesView):

@@ -32,10 +32,12 @@ _FORMULA = re.compile(r"\s*[=+\-@](?!(?<=[+-])[0-9]+(?:[.,][0-9]+)?$)|[\t\r]", r
 
 # A quote is part of an address where it does not end what is quoted.
 _CHARACTER = r"""(?:[^?\s'"]|['"](?![\s,;:.)\]}>]|$))"""
+#: A number of a host, as it stands in brackets, perhaps with the zone it is in.
+HOST_NUMBER = r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?"
 # What says who one is, and no number of a host. A password may have marks in it that end a place, but no port
 # is before them. Tokens of thousands of characters serve as passwords; the bound keeps long texts quick.
 _WHO = (
-    r"(?!\[[0-9A-Fa-f:.]+\](?::\d+)?(?:[/?#]|$))"
+    rf"(?!\[{HOST_NUMBER}\](?::\d+)?(?:[/?#]|$))"
     rf"(?:(?:(?![/#]){_CHARACTER}){{0,4096}}@"
     rf"|(?:(?![/#@:]){_CHARACTER}){{0,4096}}:(?!:|\d*[/?#])(?:{_CHARACTER}|\?){{0,4096}}@)"
 )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from vilu_sdk.inputs.escape import line
+from vilu_sdk.inputs.escape import line, masked
 
 #: Characters of a value, and of the message of another library, that an error shows.
 SHOWN, QUOTED = 60, 160
@@ -53,11 +53,11 @@ def place(row: int, paths: Sequence[Path], starts: Sequence[int]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Quote a value, of a long one its beginning and its end."""
+    """Quote a value, of a long one its beginning and its end, of an address no secret."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = SHOWN
     try:
-        said = line(short.repr(value))
+        said = line(short.repr(masked(value) if isinstance(value, str) else value))
     except ValueError:  # of integers with thousands of digits
         return f"a long {type(value).__name__}"
     return said if len(said) <= QUOTED else f"{said[:QUOTED]} …"

@@ -23,7 +23,7 @@ from tempfile import gettempdir, mkdtemp
 from typing import Any
 from uuid import uuid4
 
-from vilu_sdk.inputs.escape import has_stray_marks, masked, secrets_of
+from vilu_sdk.inputs.escape import HOST_NUMBER, has_stray_marks, masked, secrets_of
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.places import brief
 from vilu_sdk.inputs.stored import replace
@@ -33,8 +33,8 @@ from vilu_sdk.numerals import from_environment
 _PROTOCOL = r"[A-Za-z][A-Za-z0-9+.-]+"
 _ADDRESS = re.compile(rf"(?:{_PROTOCOL}::)*{_PROTOCOL}://")
 _WEB = re.compile(rf"(?:{_PROTOCOL}::)*https?://", re.IGNORECASE)
-# A number of a host, in which two colons stand for zeros.
-_HOST = re.compile(r"(?<=[/@])\[([0-9A-Fa-f:.]+)\]")
+# A number of a host, in which two colons stand for zeros, perhaps with a zone.
+_HOST = re.compile(rf"(?<=[/@])\[({HOST_NUMBER})\]")
 #: Separates a file from the array, tensor or column in it.
 SEPARATOR = "::"
 _SEPARATES = re.compile(rf"{SEPARATOR}(?!(?:{_PROTOCOL}::)*{_PROTOCOL}://)")
@@ -75,8 +75,9 @@ def split_name(spec: str) -> tuple[str, str]:
 
 def _spelled_out(found: re.Match[str]) -> str:
     """Return the number of a host without two colons in a row."""
+    number, *zone = found[1].partition("%")
     try:
-        return f"[{IPv6Address(found[1]).exploded}]"
+        return f"[{IPv6Address(number).exploded}{''.join(zone)}]"
     except ValueError:
         return found[0]
 

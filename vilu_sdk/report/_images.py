@@ -105,12 +105,15 @@ def _opened(path: str, name: str) -> Any:
     """Read a picture, or say which one is none."""
     from PIL import Image
 
+    named = f"{name} names {brief(path) if path else repr(path)}"
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{named}, which is a folder.")
     try:
-        with _named(f"{name} names {brief(path)}, which"):
+        with _named(f"{named}, which"):
             image = Image.open(path)
             image.load()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name} names {brief(path)}, and there is no such file.") from None
+        raise FileNotFoundError(f"{named}, and there is no such file.") from None
     return image
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from vilu_sdk.compute.distributed import from_all, from_first, rank, world_size
 from vilu_sdk.compute.progress import track
 from vilu_sdk.inputs.candidates import Opened
-from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.inputs.escape import masked
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.identity import identify
@@ -30,7 +29,7 @@ from vilu_sdk.persistence.encoding import encode
 from vilu_sdk.persistence.files import sweep, whole_file
 from vilu_sdk.persistence.storage import checksum
 from vilu_sdk.scale.partition import REASON, BadRows, check_bad_rows, columns_of, loaded, score_partition
-from vilu_sdk.scale.pieces import BAD, MANIFEST, SKIPPED, Piece, claim, plan, write_parquet
+from vilu_sdk.scale.pieces import BAD, MANIFEST, SKIPPED, Piece, as_ids, claim, plan, write_parquet
 from vilu_sdk.scorers.base.contract import FailureScorer
 from vilu_sdk.selective._base import ThresholdPredictor
 
@@ -182,9 +181,7 @@ class Job(NamedTuple):
             if bad_rows == "stop":
                 raise
         folder = given.absolute()
-        own = None if ids is None else vector(ids, "ids")
-        if own is not None and own.dtype.kind in "cV":
-            raise TypeError(f"ids must hold a text or a number for each row, got {what_it_holds(own)}.")
+        own = as_ids(ids)
         if output is None:
             parts = plan(opened, folder, piece_rows, ids=own)
             return cls(parts, parts, texts)

@@ -5,6 +5,7 @@ processes that share the work need no other agreement. Nothing here knows a scor
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,9 +13,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vilu_sdk.inputs.arrays import ROW
+from vilu_sdk.inputs.containers import vector, what_it_holds
 from vilu_sdk.inputs.extras import require
 from vilu_sdk.inputs.foreign import MANIFEST_BYTES, check_file, parse_json, read_bytes
 from vilu_sdk.inputs.formats import File, tables
@@ -97,6 +100,32 @@ class Piece:
         except (ValueError, TypeError) as error:
             error.add_note(f"In {self.file.path}, in a batch that begins with row {self.rows.start + done}.")
             raise
+
+
+def as_ids(ids: Any) -> NDArray[Any] | None:
+    """Return what rows are called, if they are, as a vector that a file can hold; paths are texts."""
+    if ids is None:
+        return None
+    own = vector(ids, "ids")
+    wants = "ids must hold a text or a number for each row, got"
+    if own.dtype.kind == "O" and all(isinstance(value, str | os.PathLike) for value in own):
+        own = np.array([str(value) for value in own])
+    if own.dtype.kind == "f" and own.dtype.itemsize > 8:
+        own = own.astype(np.float64)
+    own = own.astype(own.dtype.newbyteorder("="), copy=False)
+    are_mixed = own.dtype.kind == "O" and len({type(value) for value in own}) > 1
+    if are_mixed or own.dtype.kind in "cV":
+        raise TypeError(f"{wants} {what_it_holds(own)}.")
+    try:
+        pa = require("pyarrow", "data")
+    except ImportError:  # texts and numbers of a CSV file need none
+        return own
+    try:
+        pa.array(own)
+    except (pa.ArrowException, ValueError) as error:
+        said = f"{wants} {what_it_holds(own)}, which parquet files cannot hold ({brief(error)})."
+        raise TypeError(said) from error
+    return own
 
 
 def write_parquet(
